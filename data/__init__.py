@@ -1,0 +1,1 @@
+"""Fetch, split and audit HAM10000."""

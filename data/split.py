@@ -1,0 +1,70 @@
+"""Split HAM10000 by lesion into 70 % train, 15 % validation and 15 % test: `python -m data.split --data DIR`.
+
+Lesions of one diagnosis are dealt to the splits in an order drawn from a fixed seed, always to the split that is
+furthest below its share of that diagnosis' images. So a lesion never spans two splits, every diagnosis has its
+shares, and the same metadata gives the same table on every machine.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermlens.errors import DermlensError
+from dermlens.ham10000 import COLUMNS, SPLIT_TABLE, data_root, load_table
+
+SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
+SEED = 20180814
+# One photograph published under two lesion ids (found by data.audit): dealt as one lesion.
+SAME_LESION = {"HAM_0004919": "HAM_0000140"}
+
+
+def assign(table: pd.DataFrame, seed: int = SEED) -> pd.Series:
+    """Return the split of every row.
+
+    Args:
+        table: columns image_id, lesion_id and dx; the order of rows does not matter.
+        seed: decides the order in which lesions are dealt.
+
+    Returns:
+        Series of "train", "validation" or "test", indexed like `table`.
+    """
+    split_of: dict[str, str] = {}
+    group = table["lesion_id"].replace(SAME_LESION)
+    for _, rows in sorted(group.groupby(table["dx"]), key=lambda item: item[0]):
+        sizes = rows.value_counts().sort_index()
+        order = np.random.default_rng(seed).permutation(len(sizes))
+        dealt = dict.fromkeys(SHARES, 0)
+        for lesion, size in sizes.iloc[order].items():
+            # Relative fill, so that the small splits get their turn from the first lesions on.
+            target = min(SHARES, key=lambda name: (dealt[name] + size) / SHARES[name])
+            split_of[str(lesion)] = target
+            dealt[target] += int(size)
+    return group.map(split_of)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the split table; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m data.split", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
+    parser.add_argument("--output", type=Path, default=SPLIT_TABLE)
+    args = parser.parse_args(argv)
+    if args.data is None:
+        parser.error("pass --data DIR or set HAM10000_DIR")
+    try:
+        table = load_table(args.data)
+    except DermlensError as e:
+        print(e, file=sys.stderr)
+        return 2
+    table["split"] = assign(table)
+    columns = ["image_id", "lesion_id", *[c for c in COLUMNS if c not in ("image_id", "lesion_id")], "split"]
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    table[columns].to_csv(args.output, index=False, lineterminator="\n")
+    print(pd.crosstab(table["dx"], table["split"], margins=True)[[*SHARES, "All"]])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Train, evaluate, publish and export the models."""

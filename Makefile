@@ -1,0 +1,97 @@
+# `make help` lists what can be done. Stamp files in .venv make every target cheap the second time.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PORT ?= 8501
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
+
+VENV := .venv
+PY := $(VENV)/bin/python
+BROWSER_NAMES := chromium chromium-browser google-chrome
+
+# $(call apt,PACKAGE,why it is needed): install a Debian package as root or by sudo, or say what to do.
+define apt
+{ as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
+  if command -v apt-get >/dev/null && $$as_root true 2>/dev/null; then \
+    $$as_root apt-get update -qq && $$as_root env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends $(1) >/dev/null; \
+  else echo "$(2) needs the package '$(1)': install it with 'sudo apt-get install $(1)' and try again." >&2; exit 1; fi; }
+endef
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: serving ## Start the dashboard on http://localhost:8501 (PORT=... for another port)
+	$(PY) -m streamlit run Home.py --server.port $(PORT)
+
+.PHONY: test
+test: dev serving lint ## Lint, check types, run every test
+	$(MAKE) --no-print-directory browser || [ "$${CI:-}" != true ]
+	$(PY) -m pytest
+
+.PHONY: lint
+lint: dev ## Check style, format and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+.PHONY: format
+format: dev ## Put the code into its standard format
+	$(PY) -m ruff check --fix-only .
+	$(PY) -m ruff format .
+
+.PHONY: bench
+bench: dev serving ## Measure speed; each line is a ratio against its own baseline, with the limit it must keep
+	$(PY) -m tests.bench
+
+.PHONY: screenshots
+screenshots: dev serving browser ## Photograph every page in both themes into docs/screenshots/
+	$(PY) -m tests.browser.screenshots
+
+.PHONY: audit
+audit: dev ## Look every pinned package up in the list of known vulnerabilities
+	$(PY) -m pip_audit --strict --requirement constraints.txt --no-deps --disable-pip
+
+.PHONY: serving
+serving: env ## Build the serving files of every model in models/ (only what has changed)
+	$(PY) -m training.export --all
+
+.PHONY: browser
+browser: ## Have Debian's Chromium, which the browser tests and screenshots need
+	@for name in "$${DERMLENS_BROWSER:-}" $(BROWSER_NAMES); do command -v "$$name" >/dev/null && exit 0; done; \
+	$(call apt,chromium,Testing in a real browser)
+
+.PHONY: env dev
+env: $(VENV)/run.stamp ## Make .venv with what running needs
+dev: $(VENV)/dev.stamp ## Add what testing needs
+
+$(VENV)/venv.stamp:
+	@[ -n "$(PYTHON)" ] || { echo "Dermlens needs Python 3.11, 3.12 or 3.13 and found none. Install one, or name it:" \
+	  "make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call apt,python3-venv,A virtual environment)
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/run.stamp: $(VENV)/venv.stamp requirements.txt constraints.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@
+
+.PHONY: lock
+lock: ## After a change of requirements*.txt: pin anew everything that they bring along
+	: > constraints.txt
+	rm -rf $(VENV)
+	$(MAKE) --no-print-directory dev
+	$(PY) -m pip freeze --exclude-editable > constraints.tmp && mv constraints.tmp constraints.txt
+	touch $(VENV)/run.stamp $(VENV)/dev.stamp
+
+.PHONY: clean
+clean: ## Remove the environment, caches and built serving files (runs and models stay)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis models/*/build docs/screenshots
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,81 @@
+"""Start the dashboard and a real Chromium, for the browser tests and `make screenshots`."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 60
+ARGUMENTS = (  # nothing may leave this machine, and a container has little shared memory
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
+)
+
+
+def chromium_path() -> str | None:
+    """Return the browser to drive: $DERMLENS_BROWSER, else the first Chromium on the PATH, else None."""
+    names = (os.environ.get("DERMLENS_BROWSER", ""), "chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+@contextmanager
+def chromium(path: str) -> Iterator[Browser]:
+    """Yield a headless browser that reaches this machine only."""
+    as_root = ("--no-sandbox",) if os.geteuid() == 0 else ()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *as_root])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def serve(log: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Run the dashboard on a free port and yield its address.
+
+    Args:
+        log: file that receives what the server prints.
+        settings: environment variables on top of this process's own, e.g. {"DERMLENS_MODELS": ...}.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.port", str(port)]
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **(settings or {})}, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            _wait_until_healthy(server, port, log)
+            yield f"http://localhost:{port}"
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+def _wait_until_healthy(server: subprocess.Popen, port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.05)
+    raise RuntimeError(f"The dashboard did not start within {START_SECONDS} s; it printed:\n{log.read_text()}")

@@ -1,0 +1,88 @@
+"""Images drawn by code, and a toy model published through the code that real models go through."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import cv2
+import numpy as np
+import pytest
+
+from dermlens import registry
+from dermlens.labels import CLASSES
+from dermlens.preprocess import Geometry, fingerprint
+from dermlens.synthetic import draw_lesion
+
+if TYPE_CHECKING:
+    import keras
+
+
+def encode(pixels: np.ndarray, suffix: str = ".png", *options: int) -> bytes:
+    """Return (h, w, 3) RGB pixels as an encoded file."""
+    return cv2.imencode(suffix, pixels[..., ::-1], options)[1].tobytes()
+
+
+def toy_network(size: int = 32, channels: int = 16, seed: int = 0) -> "keras.Model":
+    """Return a tiny flat network with the project's head and random weights."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((size, size, 3), name="image")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="scale")(image)
+    for i, width in enumerate((8, channels)):
+        x = keras.layers.Conv2D(width, 3, strides=2, padding="same", use_bias=False, name=f"conv{i}")(x)
+        x = keras.layers.BatchNormalization(name=f"bn{i}")(x)
+        x = keras.layers.Activation("relu", name="top_activation" if i else "relu0")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="embedding")(x)
+    x = keras.layers.Dropout(0.2, name="dropout")(x)
+    return keras.Model(image, keras.layers.Dense(len(CLASSES), name="logits")(x), name="toy")
+
+
+def publish_toy(folder: Path, network: "keras.Model", views: int = 1, **card: object) -> registry.Entry:
+    """Write a model folder as training.publish does, without the figures, and build its serving files."""
+    from training.artefact import save_model
+    from training.export import build
+
+    folder.mkdir(parents=True)
+    save_model(network, folder / "model.keras")
+    geometry = Geometry(network.input_shape[1])
+    values = {
+        "id": folder.name,
+        "name": f"Toy {folder.name}",
+        "architecture": "toy",
+        "classes": list(CLASSES),
+        "input": geometry.to_dict(),
+        "views": views,
+        "feature_layer": "top_activation",
+        "fingerprint": fingerprint(geometry),
+        "files": {"model.keras": registry.sha256(folder / "model.keras")},
+        "parameters": network.count_params(),
+        **card,
+    }
+    (folder / "card.json").write_text(json.dumps(values))
+    entry = registry.inspect(folder)
+    build(entry)
+    return entry
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with one toy model, "toy". Shared by all tests: copy it before changing anything."""
+    models = tmp_path_factory.mktemp("models")
+    publish_toy(models / "toy", toy_network(), views=4)
+    return models
+
+
+@pytest.fixture(scope="session")
+def toy(published: Path) -> registry.Model:
+    """The toy model, loaded."""
+    return registry.load(registry.find(published, "toy"))
+
+
+@pytest.fixture
+def lesion() -> np.ndarray:
+    """One drawn dermoscopic image, (90, 120, 3) uint8 RGB."""
+    return draw_lesion(np.random.default_rng(7), 90, 120)

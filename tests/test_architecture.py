@@ -1,0 +1,169 @@
+"""The arrows between the rooms, the top level, the dependencies and what may be in the repository."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("Home", "pages", "ui", "dermlens", "training", "data", "tests")
+TOP_LEVEL = {
+    *("Home.py", "pages", "ui", "dermlens", "models", "training", "data", "tests", "docs", ".streamlit", ".ci"),
+    *("README.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml", ".gitignore"),
+    *("requirements.txt", "requirements-dev.txt", "constraints.txt"),
+}
+FORBIDDEN = {  # room -> what it must not import, wherever the import stands
+    "dermlens": {"streamlit", "Home", "pages", "ui", "training", "data", "tests"},
+    "training": {"streamlit", "Home", "pages", "ui", "data", "tests"},
+    "data": {"streamlit", "Home", "pages", "ui", "training", "tests"},
+    "ui": {"Home", "pages", "training", "data", "tests"},
+}
+HEAVY = {"tensorflow", "keras", "tf_keras_vis"}  # seconds to import: never at the top of a serving module
+PAGE_MAY_IMPORT = {"ui", "dermlens", "streamlit", "plotly", "pandas"}
+OPTIONAL = {"jax", "torch", "keras_hub"}  # other Keras backends and weights: chosen by who trains
+MAX_BYTES = 60 * 2**20
+
+
+def sources(room: str) -> list[Path]:
+    return [ROOT / "Home.py"] if room == "Home" else sorted((ROOT / room).rglob("*.py"))
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(node: ast.AST, into_functions: bool = True) -> Iterator[str]:
+    """Yield the top-level name of everything imported below `node`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, f"relative import in line {child.lineno}: write the full name"
+            yield str(child.module).split(".")[0]
+        elif into_functions or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from imports(child, into_functions)
+
+
+def foreign(room: str) -> set[str]:
+    """Return what a room imports from outside this repository and the standard library."""
+    named = {name for path in sources(room) for name in imports(parse(path))}
+    return named - set(ROOMS) - sys.stdlib_module_names
+
+
+def tracked() -> list[PurePosixPath]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [PurePosixPath(name) for name in listing.split("\0") if name]
+
+
+def requirements(file: str) -> dict[str, str]:
+    """Return {distribution name in lower case: exact version}."""
+    lines = [line.split("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
+    pins = [line.partition("==") for line in lines if line and not line.startswith("-")]
+    assert all(sign == "==" and version for _, sign, version in pins), f"{file}: every line is name==version"
+    return {name.lower(): version for name, _, version in pins}
+
+
+def distributions(import_names: set[str]) -> set[str]:
+    known = packages_distributions()
+    return {distribution.lower() for name in import_names for distribution in known.get(name, [name])}
+
+
+def test_import_finder_sees_what_it_should() -> None:
+    tree = ast.parse(
+        "import a.b\nfrom c.d import e\nif a:\n    import f\ndef g():\n    import h\nclass I:\n    import j"
+    )
+    assert set(imports(tree)) == {"a", "c", "f", "h", "j"}
+    assert set(imports(tree, into_functions=False)) == {"a", "c", "f", "j"}
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_imports_point_one_way(room: str) -> None:
+    assert sources(room), f"{room} holds no code"
+    for path in sources(room):
+        wrong = FORBIDDEN[room] & set(imports(parse(path)))
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("room", ["dermlens", "ui", "pages", "Home"])
+def test_serving_side_loads_no_training_framework(room: str) -> None:
+    for path in sources(room):
+        wrong = HEAVY & set(imports(parse(path), into_functions=False))
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)} at module level"
+
+
+def test_importing_the_whole_library_loads_neither_tensorflow_nor_streamlit() -> None:
+    modules = [f"dermlens.{path.stem}" for path in sources("dermlens") if path.stem not in ("__init__", "__main__")]
+    program = (
+        f"import sys, {', '.join(modules)}; print(*sorted({HEAVY | {'streamlit', 'jax', 'torch'}} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert run.stdout.split() == []
+
+
+@pytest.mark.parametrize("room", ["pages", "Home"])
+def test_pages_only_read_input_call_the_library_and_draw(room: str) -> None:
+    assert sources(room), f"{room} holds no code"
+    for path in sources(room):
+        wrong = set(imports(parse(path))) - PAGE_MAY_IMPORT - sys.stdlib_module_names
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+        lines = len(path.read_text().splitlines())
+        assert lines <= 150, f"{path.relative_to(ROOT)} has {lines} lines: let the library do the work"
+
+
+def test_streamlit_caches_live_in_ui_alone() -> None:
+    for room in set(ROOMS) - {"ui", "tests"}:
+        for path in sources(room):
+            names = {node.attr for node in ast.walk(parse(path)) if isinstance(node, ast.Attribute)}
+            assert not names & {"cache_data", "cache_resource"}, f"{path.relative_to(ROOT)} keeps a cache of its own"
+
+
+def test_top_level_is_as_designed() -> None:
+    assert {path.parts[0] for path in tracked()} - TOP_LEVEL == set()
+    assert [path for path in TOP_LEVEL - {"docs"} if not (ROOT / path).exists()] == []
+
+
+def test_every_requirement_is_used_and_every_import_is_required() -> None:
+    needed = distributions(set().union(*(foreign(room) for room in ROOMS if room != "tests")) - OPTIONAL)
+    required = set(requirements("requirements.txt"))
+    assert needed - required == set(), "imported but not in requirements.txt"
+    assert required - needed == set(), "in requirements.txt but never imported"
+
+
+def test_every_development_requirement_is_used_and_every_import_of_the_tests_is_required() -> None:
+    required, base = set(requirements("requirements-dev.txt")), set(requirements("requirements.txt"))
+    assert distributions(foreign("tests")) - required - base == set(), "imported by tests but in no requirements file"
+    stubs = {name for name in required if name.removeprefix("types-").removesuffix("-stubs") in base - {name}}
+    commands = {name.replace("_", "-") for name in re.findall(r"\$\(PY\) -m (\w+)", (ROOT / "Makefile").read_text())}
+    assert required - distributions(foreign("tests")) - stubs - commands == set(), "in requirements-dev.txt but unused"
+
+
+def test_transitive_pins_agree_with_the_direct_ones() -> None:
+    pins = {name.replace("_", "-"): version for name, version in requirements("constraints.txt").items()}
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        for name, version in requirements(file).items():
+            assert pins.get(name) == version, f"{name}=={version} in {file}: run `make lock`"
+
+
+def test_readme_gives_a_reason_for_every_requirement() -> None:
+    reasons = dict(re.findall(r"^\| `([^`]+)` \| (.+?) \|$", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        for name in requirements(file):
+            assert len(reasons.get(name, "").split()) >= 3, f"README.md gives no reason for {name}"
+
+
+def test_repository_holds_no_large_file_and_no_data_set_image() -> None:
+    for path in tracked():
+        assert (ROOT / path).stat().st_size <= MAX_BYTES, f"{path} is over {MAX_BYTES >> 20} MB"
+        if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}:
+            assert path.parts[0] == "docs", f"{path}: images are drawn by the tests, only docs/ holds screenshots"
+        assert not re.match(r"(ISIC|HAM)_\d+", path.name), f"{path} looks like an image of the data set"
+        assert path.suffix not in {".h5", ".npz", ".pkl", ".pt", ".pth", ".onnx"}, (
+            f"{path}: not a format published here"
+        )

@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Callable
 
 import pytest
 
@@ -8,7 +9,7 @@ from tests.bench import Case, measure
 def test_ratio_is_the_median_over_neighbouring_runs() -> None:
     now = 0.0
 
-    def taking(durations: list[float]):
+    def taking(durations: list[float]) -> Callable[[], None]:
         times = itertools.chain([99.0], durations)  # the first run warms up and does not count
 
         def run() -> None:

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -69,7 +70,7 @@ def read_image(
         raise ImageError("The file is empty (0 bytes). Save or export the image again.")
     if len(data) > max_bytes:
         raise ImageError(
-            f"The file has {len(data) / 2**20:.1f} MiB; at most {max_bytes / 2**20:.0f} MiB are read. "
+            f"The file is larger than {max_bytes / 2**20:.0f} MiB, the most that is read. "
             "Save it smaller, for example as a JPEG."
         )
     notices: list[str] = []
@@ -86,6 +87,20 @@ def read_image(
         except Exception as e:  # decoders raise almost anything on damaged bytes
             raise ImageError(f"The {image.format} image is damaged or cut off ({e}). Save or export it again.") from e
         return Ingested(true_aspect(pixels, stored_aspect), str(image.format), tuple(notices))
+
+
+def read_file(path: Path, *, stored_aspect: str = "as-is") -> Ingested:
+    """Read an image file as `read_image` does, without taking more than MAX_BYTES of it into memory.
+
+    Raises:
+        ImageError: as `read_image`, or the file cannot be read at all.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as e:
+        raise ImageError(f"The file cannot be read: {e.strerror}.") from e
+    return read_image(data, stored_aspect=stored_aspect)
 
 
 def _opened(data: bytes) -> Image.Image:

@@ -1,0 +1,148 @@
+"""Score a folder of images into an ISIC 2018 Task 3 submission file.
+
+`python -m dermlens.score --model ID --input DIR --output out.csv`
+
+Exit status: 0 all images scored, 2 nothing done because of bad input, 3 some images could not be read (they and the
+reasons are in out.errors.csv).
+"""
+
+import argparse
+import contextlib
+import csv
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dermlens import registry
+from dermlens.errors import DataError, DermlensError, ImageError
+from dermlens.ingest import read_file
+from dermlens.labels import INDEX
+from dermlens.predict import predict
+from dermlens.preprocess import STORED_ASPECTS
+
+ISIC_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
+# Formats that cannot be read are listed too: such a file is an image that failed, not one to be passed over.
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif"}
+IMAGE_SUFFIXES |= {".avif", ".jp2", ".dcm", ".dicom"}
+
+
+def find_images(folder: Path) -> tuple[list[Path], int]:
+    """Find the images in a folder and all folders below it.
+
+    Returns:
+        The paths with an image suffix, in order of their names, and how many other or hidden files were skipped.
+
+    Raises:
+        DataError: the folder is missing, cannot be listed, holds no image, or two images have the same id.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder. Give --input a folder of images.")
+    files = sorted(_walk(folder))
+    images = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith(".")]
+    if not images:
+        raise DataError(f"{folder} holds no image: none of its {len(files)} files has an image suffix.")
+    counts = Counter(f.stem for f in images)
+    doubles = [f for f in images if counts[f.stem] > 1]
+    if doubles:
+        shown = ", ".join(str(f.relative_to(folder)) for f in sorted(doubles, key=lambda f: (f.stem, f))[:6])
+        ids = sum(n > 1 for n in counts.values())
+        raise DataError(
+            f"{ids} image ids occur more than once ({shown}). Ids are file names without suffix: rename them."
+        )
+    return images, len(files) - len(images)
+
+
+def score(model: registry.Model, images: Sequence[Path], output: Path, stored_aspect: str = "as-is") -> int:
+    """Score images and write the submission file, and the errors file if there are any.
+
+    Args:
+        model: as loaded by registry.load.
+        images: as found by `find_images`.
+        output: the submission file; replaced only when everything is scored.
+        stored_aspect: as taken by ingest.read_image.
+
+    Returns:
+        How many images could not be read.
+    """
+    rows, errors = [], []
+    for path in tqdm(images, unit="image", desc=f"Scoring with {model.id}"):
+        try:
+            pixels = read_file(path, stored_aspect=stored_aspect).pixels
+        except ImageError as e:
+            errors.append((str(path), str(e)))
+            continue
+        probabilities = predict(model, pixels).probabilities
+        rows.append((path.stem, *(f"{probabilities[INDEX[c.lower()]]:.8f}" for c in ISIC_COLUMNS)))
+    if errors:
+        write_csv(errors_file(output), ("file", "reason"), errors)
+    else:
+        errors_file(output).unlink(missing_ok=True)
+    write_csv(output, ("image", *ISIC_COLUMNS), rows)
+    return len(errors)
+
+
+def errors_file(output: Path) -> Path:
+    """Return where the images that could not be read are listed: out.errors.csv for out.csv."""
+    return output.with_name(f"{output.stem}.errors.csv")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table, whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        # File names that are no valid text are written back as the bytes they are.
+        with os.fdopen(handle, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(rows)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be listed: {error.strerror}.") from error
+
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(parent, name) for name in names)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m dermlens.score", description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", required=True, metavar="ID", help="name of a folder in models/")
+    parser.add_argument("--input", required=True, type=Path, metavar="DIR", help="folder of images, with those below")
+    parser.add_argument("--output", required=True, type=Path, metavar="CSV", help="submission file to write")
+    parser.add_argument(
+        "--stored-aspect",
+        choices=sorted(STORED_ASPECTS),
+        default="as-is",
+        help="width:height that the pictures had before they were squeezed (default: %(default)s)",
+    )
+    parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
+    given = parser.parse_args(arguments)
+    try:
+        if given.output.is_dir() or not given.output.absolute().parent.is_dir():
+            raise DataError(f"{given.output} cannot be written: it must be a file in a folder that exists.")
+        images, skipped = find_images(given.input)
+        model = registry.load(registry.find(given.models_dir, given.model))
+        failed = score(model, images, given.output, given.stored_aspect)
+    except (DermlensError, OSError) as e:
+        print(f"Nothing was written: {e}", file=sys.stderr)
+        return 2
+    print(f"{len(images) - failed} images scored into {given.output}; {skipped} other files skipped.", file=sys.stderr)
+    if failed:
+        print(f"{failed} images could not be read: see {errors_file(given.output)}.", file=sys.stderr)
+    return 3 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

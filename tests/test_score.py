@@ -1,0 +1,137 @@
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dermlens import score as scoring
+from dermlens.ingest import read_image
+from dermlens.labels import CLASSES
+from dermlens.predict import predict
+from dermlens.registry import Model
+from dermlens.score import main
+from dermlens.synthetic import draw_lesion
+from tests.conftest import encode
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three images in two folders, and two files that are none."""
+    images = tmp_path / "images"
+    (images / "below" / "deeper").mkdir(parents=True)
+    for i, (name, suffix) in enumerate([("b.png", ".png"), ("below/a.JPG", ".jpg"), ("below/deeper/c.d.png", ".png")]):
+        (images / name).write_bytes(encode(draw_lesion(np.random.default_rng(i), 60, 80), suffix))
+    (images / "notes.txt").write_text("text")
+    (images / ".hidden.png").write_bytes(b"")
+    return images
+
+
+def run(models: Path, folder: Path, output: Path, *more: str) -> int:
+    return main(["--model", "toy", "--input", str(folder), "--output", str(output), "--models-dir", str(models), *more])
+
+
+def rows(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def test_the_file_is_a_valid_submission_with_the_models_probabilities(
+    published: Path, toy: Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.csv"
+    assert run(published, folder, output) == 0
+    header, *body = rows(output)
+    assert header == ["image", "MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"]
+    assert sorted(row[0] for row in body) == ["a", "b", "c.d"]
+    for name, *values in body:
+        (path,) = folder.rglob(f"{name}.*")
+        expected = predict(toy, read_image(path.read_bytes()).pixels).probabilities
+        by_class = dict(zip(header[1:], map(float, values), strict=True))
+        assert [by_class[c.upper()] for c in CLASSES] == pytest.approx(expected, abs=1e-6)
+        assert sum(by_class.values()) == pytest.approx(1, abs=1e-6)
+        assert all(re.fullmatch(r"[01]\.\d{6,}", v) for v in values)
+    assert "3 images scored" in (told := capsys.readouterr().err)
+    assert "2 other files skipped" in told
+    assert "Scoring with toy: 100%" in told
+    assert not (tmp_path / "out.errors.csv").exists()
+
+
+def test_an_unreadable_image_is_reported_and_does_not_stop_the_rest(
+    published: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (folder / "empty.tif").write_bytes(b"")
+    output = tmp_path / "out.csv"
+    assert run(published, folder, output) == 3
+    assert len(rows(output)) == 1 + 3
+    header, *errors = rows(tmp_path / "out.errors.csv")
+    assert header == ["file", "reason"]
+    assert [Path(file).name for file, _ in errors] == ["broken.jpg", "empty.tif"]
+    assert "0 bytes" in errors[1][1]
+    assert "out.errors.csv" in capsys.readouterr().err
+    (folder / "broken.jpg").unlink()
+    (folder / "empty.tif").unlink()
+    assert run(published, folder, output) == 0
+    assert not (tmp_path / "out.errors.csv").exists()
+
+
+def test_stored_aspect_reaches_the_network(published: Path, toy: Model, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    data = encode(draw_lesion(np.random.default_rng(5), 80, 80))
+    (tmp_path / "images" / "a.png").write_bytes(data)
+    assert run(published, tmp_path / "images", tmp_path / "out.csv", "--stored-aspect", "4:3") == 0
+    found = [float(v) for v in rows(tmp_path / "out.csv")[1][1:]]
+    expected = predict(toy, read_image(data, stored_aspect="4:3").pixels).probabilities
+    squeezed = predict(toy, read_image(data).pixels).probabilities
+    assert sorted(found) == pytest.approx(sorted(expected), abs=1e-6)
+    assert sorted(found) != pytest.approx(sorted(squeezed), abs=1e-6)
+
+
+def test_duplicate_ids_are_refused_before_any_work(
+    published: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(folder / "b.png", folder / "below" / "b.jpeg")
+    monkeypatch.setattr(scoring.registry, "load", lambda entry: pytest.fail("the model was loaded"))
+    assert run(published, folder, tmp_path / "out.csv") == 2
+    told = capsys.readouterr().err
+    assert "1 image ids" in told
+    assert "b.png" in told
+    assert str(Path("below") / "b.jpeg") in told
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_bad_input_gets_a_sentence_and_status_2(
+    published: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.txt").write_text("")
+    cases = [
+        (published, tmp_path / "nowhere", tmp_path / "out.csv", "is not a folder"),
+        (published, tmp_path / "none", tmp_path / "out.csv", "holds no image"),
+        (published, folder, tmp_path / "no" / "out.csv", "cannot be written"),
+        (published, folder, tmp_path, "cannot be written"),
+        (tmp_path, folder, tmp_path / "out.csv", "no model 'toy'"),
+    ]
+    for models, images, output, told in cases:
+        assert run(models, images, output) == 2
+        assert told in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))
+    with pytest.raises(SystemExit, match="2"):
+        run(published, folder, tmp_path / "out.csv", "--stored-aspect", "16:9")
+
+
+def test_a_failed_run_leaves_an_earlier_file_as_it_was(
+    published: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.csv"
+    output.write_text("earlier")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(scoring.csv, "writer", fail)
+    assert run(published, folder, output) == 2
+    assert output.read_text() == "earlier"
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["images", "out.csv"]

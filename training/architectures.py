@@ -1,0 +1,209 @@
+"""Five networks behind one builder: a flat graph, then pooling, dropout and one Dense(7) on logits.
+
+Every network takes float32 RGB 0..255; scaling is part of the graph.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from dermlens.errors import ConfigError
+from dermlens.labels import N_CLASSES
+
+IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
+IMAGENET_STD_RGB = (58.393, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How to make a backbone, and the name patterns of its stages from the input to the last feature map."""
+
+    backbone: Callable[[int, str | None], keras.Model]
+    stages: tuple[str, ...]
+
+
+def build(name: str, size: int, weights: str = "none", dropout: float = 0.2) -> keras.Model:
+    """Build a network with its head.
+
+    Args:
+        name: one of `ARCHITECTURES`.
+        size: side of the square input in pixels.
+        weights: "none", "imagenet" (Keras downloads them), or the path of a local archive, see `load_archive`.
+        dropout: share of the embedding dropped in training.
+
+    Returns:
+        Model (batch, size, size, 3) float32 RGB 0..255 -> (batch, 7) float32 logits. The layer "embedding" pools
+        the last feature map; "logits" is the only Dense layer of the head.
+
+    Raises:
+        ConfigError: for an unknown name, or an archive that does not fit.
+    """
+    if name not in ARCHITECTURES:
+        raise ConfigError(f"Unknown architecture {name!r}; known are {', '.join(ARCHITECTURES)}.")
+    backbone = ARCHITECTURES[name].backbone(size, "imagenet" if weights == "imagenet" else None)
+    x = layers.GlobalAveragePooling2D(name="embedding", dtype="float32")(backbone.output)
+    x = layers.Dropout(dropout, name="dropout", dtype="float32")(x)
+    logits = layers.Dense(N_CLASSES, name="logits", dtype="float32")(x)
+    model = keras.Model(backbone.input, logits, name=name)
+    if weights not in ("none", "imagenet"):
+        load_archive(model, Path(weights))
+    return model
+
+
+def feature_layer(model: keras.Model) -> str:
+    """Return the name of the layer whose output is the last feature map (what "embedding" pools)."""
+    return model.get_layer("embedding").input._keras_history.operation.name
+
+
+def stage_of_layers(name: str, model: keras.Model) -> list[int]:
+    """Return the stage number of every layer in `model.layers`; the head has the number of stages.
+
+    A layer without weights whose name fits no pattern belongs to the stage before it.
+    """
+    stages, numbers = ARCHITECTURES[name].stages, []
+    head = {"embedding", "dropout", "logits"}
+    for layer in model.layers:
+        found = [i for i, pattern in enumerate(stages) if re.match(pattern, layer.name)]
+        if layer.name in head:
+            numbers.append(len(stages))
+        elif found:
+            numbers.append(found[0])
+        elif layer.weights and numbers and name != "convnext_base":
+            raise ConfigError(f"{name}: layer {layer.name!r} belongs to no stage.")
+        else:
+            numbers.append(numbers[-1] if numbers else 0)
+    return numbers
+
+
+def load_archive(model: keras.Model, file: Path) -> list[str]:
+    """Fill a network from a NumPy archive with keys `<layer>/<variable>`, by name.
+
+    Args:
+        model: a network of `build`.
+        file: archive in the layout of `keras.applications` with `include_top=False`; any float type.
+
+    Returns:
+        The backbone variables the archive does not hold; they keep their initial values.
+
+    Raises:
+        ConfigError: if the file cannot be read, holds nothing for this network, or a shape does not match.
+    """
+    try:
+        archive = np.load(file, allow_pickle=False)
+        keys = set(archive.files)
+    except (OSError, ValueError) as e:
+        raise ConfigError(f"Backbone weights {file} cannot be read ({e}). Pass 'imagenet', 'none' or an archive.") from e
+    missing, filled, wrong = [], 0, []
+    for layer in model.layers:
+        for variable in layer.weights:
+            key = f"{layer.name}/{variable.name}"
+            if "seed_generator" in key or layer.name == "logits":
+                continue
+            if key not in keys:
+                missing.append(key)
+                continue
+            value = archive[key].astype("float32")
+            if key == "conv1_conv/kernel" and model.name == "resnet50":
+                value = value[:, :, ::-1]  # these weights expect BGR, the network takes RGB
+            if tuple(value.shape) != tuple(variable.shape):
+                wrong.append(f"{key}: archive {tuple(value.shape)}, network {tuple(variable.shape)}")
+            else:
+                variable.assign(value)
+                filled += 1
+    if wrong:
+        raise ConfigError(f"{file} does not fit {model.name}: {'; '.join(wrong[:5])} ({len(wrong)} in all).")
+    if not filled:
+        raise ConfigError(f"{file} holds no variable of {model.name}.")
+    return missing
+
+
+def _efficientnetv2b0(size: int, weights: str | None) -> keras.Model:
+    return keras.applications.EfficientNetV2B0(include_top=False, weights=weights, input_shape=(size, size, 3))
+
+
+def _convnext_base(size: int, weights: str | None) -> keras.Model:
+    return keras.applications.ConvNeXtBase(include_top=False, weights=weights, input_shape=(size, size, 3))
+
+
+def _resnet50(size: int, weights: str | None) -> keras.Model:
+    inputs = keras.Input((size, size, 3), name="image")
+    x = layers.Rescaling(1.0, offset=[-m for m in IMAGENET_MEAN_RGB], name="rescaling")(inputs)
+    model = keras.applications.ResNet50(include_top=False, weights=weights, input_tensor=x)
+    if weights:
+        kernel, bias = model.get_layer("conv1_conv").get_weights()
+        model.get_layer("conv1_conv").set_weights([kernel[:, :, ::-1], bias])
+    return keras.Model(inputs, model.output)
+
+
+def _standardised(size: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    inputs = keras.Input((size, size, 3), name="image")
+    offset = [-m / s for m, s in zip(IMAGENET_MEAN_RGB, IMAGENET_STD_RGB, strict=True)]
+    return inputs, layers.Rescaling([1 / s for s in IMAGENET_STD_RGB], offset=offset, name="rescaling")(inputs)
+
+
+def _convolution(x, filters: int, kernel: int, stride: int, name: str, relu: bool = True):
+    x = layers.Conv2D(
+        filters, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
+    )(x)
+    x = layers.BatchNormalization(name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
+
+
+def _baseline_cnn(size: int, weights: str | None) -> keras.Model:
+    """Five convolution blocks of 32 to 256 filters."""
+    _refuse_imagenet("baseline_cnn", weights)
+    inputs, x = _standardised(size)
+    for i, filters in enumerate((32, 64, 128, 256, 256), start=1):
+        x = _convolution(x, filters, 3, 1, f"block{i}")
+        if i < 5:
+            x = layers.MaxPooling2D(name=f"block{i}_pool")(x)
+    return keras.Model(inputs, x)
+
+
+def _resnet18(size: int, weights: str | None) -> keras.Model:
+    """ResNet-18 of He et al., "Deep residual learning for image recognition", CVPR 2016."""
+    _refuse_imagenet("resnet18", weights)
+    inputs, x = _standardised(size)
+    x = _convolution(x, 64, 7, 2, "conv1")
+    x = layers.MaxPooling2D(3, 2, padding="same", name="conv1_pool")(x)
+    for stage, filters in enumerate((64, 128, 256, 512), start=2):
+        for block in (1, 2):
+            name = f"conv{stage}_block{block}"
+            stride = 2 if stage > 2 and block == 1 else 1
+            shortcut = x
+            if stride > 1:
+                shortcut = _convolution(x, filters, 1, stride, f"{name}_0", relu=False)
+            x = _convolution(x, filters, 3, stride, f"{name}_1")
+            x = _convolution(x, filters, 3, 1, f"{name}_2", relu=False)
+            x = layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([x, shortcut]))
+    return keras.Model(inputs, x)
+
+
+def _refuse_imagenet(name: str, weights: str | None) -> None:
+    if weights:
+        raise ConfigError(f"{name} has no ImageNet weights in keras.applications; set weights to 'none' or an archive.")
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "baseline_cnn": Architecture(_baseline_cnn, tuple(f"block{i}_" for i in range(1, 6))),
+    "resnet18": Architecture(_resnet18, tuple(f"conv{i}_" for i in range(1, 6))),
+    "resnet50": Architecture(_resnet50, ("conv1_|pool1_", "conv2_", "conv3_", "conv4_", "conv5_")),
+    "efficientnetv2b0": Architecture(
+        _efficientnetv2b0, ("stem_", "block1", "block2", "block3", "block4", "block5", "block6|top_")
+    ),
+    "convnext_base": Architecture(
+        _convnext_base,
+        (
+            "convnext_base_(prestem|stem)",
+            "convnext_base_stage_0",
+            "convnext_base_(downsampling_block_0|stage_1)",
+            "convnext_base_(downsampling_block_1|stage_2)",
+            "convnext_base_(downsampling_block_2|stage_3)",
+        ),
+    ),
+}

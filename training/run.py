@@ -1,0 +1,125 @@
+"""A run's folder: settings, history and checkpoints, each file replaced whole, so that a kill loses no finished epoch."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from dermlens.errors import DataError
+
+HISTORY_COLUMNS = (
+    "epoch",
+    "phase",
+    "learning_rate",
+    "loss",
+    "val_loss",
+    "accuracy",
+    "val_accuracy",
+    "balanced_accuracy",
+    "val_balanced_accuracy",
+    "val_melanoma_recall",
+    "val_cross_entropy",
+    "seconds",
+)
+
+
+def runs_dir() -> Path:
+    """Return $DERMLENS_RUNS, or runs/ beside the code."""
+    return Path(os.environ.get("DERMLENS_RUNS") or Path(__file__).parent.parent / "runs")
+
+
+def write_whole(file: Path, data: bytes) -> None:
+    """Replace a file in one step: a reader, or a kill at any moment, sees the old content or the new."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    with partial.open("wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+    partial.replace(file)
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Replace a JSON file in one step."""
+    write_whole(file, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object; raises DataError if it is missing or damaged."""
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as e:
+        raise DataError(f"{file} cannot be read as JSON ({e}).") from e
+
+
+def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
+    """Replace history.csv by `rows`, one a finished epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    write_whole(file, text.getvalue().encode())
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, git commit and hardware, as run.json records them."""
+    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    packages = {"keras": version("keras"), "numpy": version("numpy")}
+    backend = keras.backend.backend()
+    packages[backend] = version(backend)
+    return {
+        "git_commit": git.stdout.strip() or "unknown",
+        "python": platform.python_version(),
+        "backend": backend,
+        "versions": packages,
+        "hardware": {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count()},
+        "command": " ".join(sys.argv),
+    }
+
+
+def save_state(file: Path, variables: dict[str, list], state: dict[str, Any]) -> None:
+    """Write the values of Keras variables and a JSON-able state as one NumPy archive, in one step.
+
+    The archive ends with a checksum of its content, so that a damaged file is noticed and not trained on.
+    """
+    arrays = {f"{group}/{i}": np.asarray(keras.ops.convert_to_numpy(v)) for group, vs in variables.items() for i, v in enumerate(vs)}
+    arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    data = buffer.getvalue()
+    write_whole(file, data + hashlib.sha256(data).digest())
+
+
+def load_state(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read what `save_state` wrote: arrays by "<group>/<number>" and the state; raises DataError if it is damaged."""
+    data = file.read_bytes()
+    if hashlib.sha256(data[:-32]).digest() != data[-32:]:
+        raise DataError(f"Checkpoint {file} is damaged. Delete it to start the run anew, or restore it from a copy.")
+    arrays = dict(np.load(io.BytesIO(data[:-32]), allow_pickle=False))
+    return arrays, json.loads(arrays.pop("state").tobytes())
+
+
+def restore(variables: list, arrays: dict[str, np.ndarray], group: str) -> None:
+    """Assign the arrays of one group back to variables, in order; raises DataError if their number differs."""
+    found = [k for k in arrays if k.startswith(f"{group}/")]
+    if len(found) != len(variables):
+        raise DataError(f"The checkpoint holds {len(found)} {group} variables, the network has {len(variables)}.")
+    for i, variable in enumerate(variables):
+        variable.assign(arrays[f"{group}/{i}"])
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,19 @@ def toy_network(size: int = 32, channels: int = 16, seed: int = 0) -> "keras.Mod
     x = keras.layers.GlobalAveragePooling2D(name="embedding")(x)
     x = keras.layers.Dropout(0.2, name="dropout")(x)
     return keras.Model(image, keras.layers.Dense(len(CLASSES), name="logits")(x), name="toy")
+
+
+def spot_network() -> "keras.Model":
+    """Return a network of the toy's make whose feature 0 is brightness, which class 0 adds up."""
+    network = toy_network(size=64, channels=2)
+    for index, name in enumerate(("conv0", "conv1")):
+        kernel = np.zeros(network.get_layer(name).kernel.shape, np.float32)
+        kernel[:, :, : 1 if index else 3, 0] = 1 / 9
+        network.get_layer(name).set_weights([kernel])
+    head = np.zeros((2, 7), np.float32)
+    head[0, 0] = 1
+    network.get_layer("logits").set_weights([head, np.zeros(7, np.float32)])
+    return network
 
 
 def publish_toy(folder: Path, network: "keras.Model", views: int = 1, **card: object) -> registry.Entry:
@@ -86,3 +100,17 @@ def toy(published: Path) -> registry.Model:
 def lesion() -> np.ndarray:
     """One drawn dermoscopic image, (90, 120, 3) uint8 RGB."""
     return draw_lesion(np.random.default_rng(7), 90, 120)
+
+
+@pytest.fixture(scope="session")
+def pair(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with the toy model, a second one, and a third of which there are predictions only."""
+    from tests.dashboard import fill
+
+    models = tmp_path_factory.mktemp("pair")
+    shutil.copytree(published / "toy", models / "toy")
+    publish_toy(models / "toy2", toy_network(seed=1))
+    (models / "external").mkdir()
+    for seed, name in enumerate(("toy", "toy2", "external")):
+        fill(models / name, seed=seed, skill=2.0 + seed / 2)
+    return models

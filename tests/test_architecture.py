@@ -99,7 +99,8 @@ def test_serving_side_loads_no_training_framework(room: str) -> None:
 
 
 def test_importing_the_whole_library_loads_neither_tensorflow_nor_streamlit() -> None:
-    modules = [f"dermlens.{path.stem}" for path in sources("dermlens") if path.stem not in ("__init__", "__main__")]
+    paths = [p for p in sources("dermlens") if p.stem not in ("__init__", "__main__")]
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
     program = (
         f"import sys, {', '.join(modules)}; print(*sorted({HEAVY | {'streamlit', 'jax', 'torch'}} & set(sys.modules)))"
     )

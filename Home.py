@@ -1,0 +1,23 @@
+"""The dashboard: `streamlit run Home.py`."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from ui import frame
+
+UI = Path(__file__).parent / "ui"
+
+st.set_page_config(page_title="Dermlens", page_icon=str(UI / "mark.svg"), layout="wide")
+st.html(UI / "theme.css")
+page = st.navigation(
+    [
+        st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
+        st.Page("pages/predict.py", title="Predict", icon=":material/biotech:"),
+        st.Page("pages/compare.py", title="Compare models", icon=":material/compare_arrows:"),
+        st.Page("pages/metrics.py", title="Metrics", icon=":material/grid_on:"),
+        st.Page("pages/training_curves.py", title="Training curves", icon=":material/show_chart:"),
+        st.Page("pages/about_data.py", title="About the data", icon=":material/dataset:"),
+    ]
+)
+frame.run(page.run)

@@ -1,0 +1,94 @@
+"""One uploaded image of a case: read, asked of every model at once, and kept small in memory."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dermlens.errors import DermlensError
+from dermlens.ingest import read_image
+from dermlens.predict import Prediction, predict
+from dermlens.preprocess import Box, Geometry, resize, visible_box
+from dermlens.registry import Model
+
+KEPT_SIDE = 1600
+"""Longest side, in pixels, of the copy kept for display; the models are asked with every pixel of the original."""
+
+
+@dataclass(frozen=True, eq=False)
+class CaseImage:
+    """An image and what every model said about it. It lives in the memory of one session and nowhere else."""
+
+    key: str
+    """first 12 digits of the SHA-256 of the file"""
+    sha256: str
+    name: str
+    """file name as a person gave it: only ever shown, escaped, and never used as a path"""
+    pixels: np.ndarray
+    """(h, w, 3) uint8 RGB, at most KEPT_SIDE on its longest side"""
+    height: int
+    """of the original, in pixels"""
+    width: int
+    notices: tuple[str, ...]
+    synthetic: bool
+    answers: dict[str, Prediction] = field(default_factory=dict)
+    """model id -> its answer, in the order of the models"""
+    failures: dict[str, str] = field(default_factory=dict)
+    """model id -> why there is no answer"""
+
+
+def examine(
+    data: bytes, name: str, models: Iterable[Model], *, synthetic: bool = False, stored_aspect: str = "as-is"
+) -> CaseImage:
+    """Read an image and ask every model about it; one model's failure leaves the others' answers.
+
+    Args:
+        data: the file as uploaded.
+        name: its file name.
+        models: loaded models, in the order they are shown.
+        synthetic: whether the project drew it.
+        stored_aspect: as in ingest.read_image.
+
+    Raises:
+        ImageError: the bytes are not an image that can be read safely.
+    """
+    image = read_image(data, stored_aspect=stored_aspect)
+    digest = hashlib.sha256(data).hexdigest()
+    answers, failures = {}, {}
+    for model in models:
+        try:
+            answers[model.id] = predict(model, image.pixels)
+        except DermlensError as e:
+            failures[model.id] = str(e)
+    height, width = image.pixels.shape[:2]
+    return CaseImage(
+        key=digest[:12],
+        sha256=digest,
+        name=name,
+        pixels=_kept(image.pixels),
+        height=height,
+        width=width,
+        notices=image.notices,
+        synthetic=synthetic,
+        answers=answers,
+        failures=failures,
+    )
+
+
+def seen_part(image: CaseImage, geometry: Geometry) -> Box:
+    """Return the part of the kept copy that a network with this geometry sees."""
+    return visible_box(*image.pixels.shape[:2], geometry)
+
+
+def thumbnail(pixels: np.ndarray, side: int = 96) -> np.ndarray:
+    """Return (h, w, 3) uint8 pixels with at most `side` on the longest side; smaller ones as they are."""
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    return pixels if scale >= 1 else resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def _kept(pixels: np.ndarray) -> np.ndarray:
+    kept = thumbnail(pixels, KEPT_SIDE)
+    kept.setflags(write=False)
+    return kept

@@ -1,0 +1,171 @@
+"""Figures of one case: probabilities, their difference, and the image with what lies over it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dermlens.charts.style import (
+    COLOURS,
+    GROUP_TITLES,
+    SHORT,
+    bar_marker,
+    data_uri,
+    frame,
+    percent,
+)
+from dermlens.explain import colour
+from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, members
+from dermlens.preprocess import Box
+
+ROW, LABELS = 22, 150  # pixels: a bar's height, the width of the class names
+
+EVIDENCE = {
+    "color": [0, 1],
+    "cmin": 0,
+    "cmax": 1,
+    "colorscale": [[i / 8, "rgb({},{},{})".format(*colour(np.full((1, 1), i / 8))[0, 0])] for i in range(9)],
+    "showscale": True,
+    "colorbar": {
+        "orientation": "h",
+        "yref": "container",
+        "y": 0,
+        "yanchor": "bottom",
+        "thickness": 8,
+        "len": 0.6,
+        "tickvals": [0, 1],
+        "ticktext": ["no evidence", "most"],
+        "outlinewidth": 0,
+    },
+}
+
+
+def probabilities(answers: Mapping[str, np.ndarray], title: str, unit: str) -> go.Figure:
+    """Draw the seven probabilities of every model, one panel a clinical group, with the group's total in its heading.
+
+    Args:
+        answers: model name -> (7,) probabilities.
+        title, unit: as shown; the unit says whether the scores are calibrated.
+    """
+    groups = tuple(reversed(GROUPS))
+    sizes = [len(members(g)) for g in groups]
+    figure = make_subplots(rows=3, shared_xaxes=True, row_heights=sizes, vertical_spacing=0.12)
+    for row, group in enumerate(groups, start=1):
+        codes = [CLASSES[i] for i in members(group)]
+        for i, (name, values) in enumerate(answers.items()):
+            shares = values[list(members(group))]
+            figure.add_bar(
+                x=100 * shares,
+                y=[SHORT[c] for c in codes],
+                orientation="h",
+                name=name,
+                legendgroup=name,
+                showlegend=row == 1,
+                marker=bar_marker(i),
+                text=[percent(s) for s in shares],
+                textposition="outside",
+                cliponaxis=False,
+                hovertemplate=f"{name}<br>%{{y}} ({group}): %{{x:.1f}} % {unit}<extra></extra>",
+                row=row,
+                col=1,
+            )
+        figure.add_annotation(
+            text=f"<b>{GROUP_TITLES[group]}</b>",
+            xref="paper",
+            x=0,
+            xanchor="left",
+            xshift=-LABELS,
+            yref=f"y{row if row > 1 else ''} domain",
+            y=1,
+            yanchor="bottom",
+            yshift=2,
+            showarrow=False,
+        )
+    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="")
+    figure.update_xaxes(range=[0, 112], tickvals=[0, 25, 50, 75, 100], ticksuffix=" %", showgrid=True, zeroline=False)
+    figure.update_xaxes(title_text=unit, row=3, col=1)
+    top = 52 + 20 * len(answers)
+    height = top + 110 + len(CLASSES) * (12 + ROW * len(answers))
+    frame(figure, title, height, barmode="group", bargap=0.28, bargroupgap=0.08)
+    figure.update_yaxes(automargin=False)
+    place = {
+        "orientation": "v",
+        "xref": "container",
+        "yref": "container",
+        "x": 0,
+        "y": 1 - 34 / height,
+        "yanchor": "top",
+    }
+    return figure.update_layout(margin={"l": LABELS, "t": top + 28}, legend=place)
+
+
+def difference(name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> go.Figure:
+    """Draw the difference a - b of two (7,) probabilities in percentage points, class by class."""
+    order = [i for group in reversed(GROUPS) for i in members(group)]
+    points = 100 * (a - b)[order]
+    figure = go.Figure(
+        go.Bar(
+            x=points,
+            y=[SHORT[CLASSES[i]] for i in order],
+            orientation="h",
+            marker={"color": np.where(points >= 0, COLOURS[0], COLOURS[1])},
+            text=[f"{p:+.0f}" if abs(p) >= 0.5 else "0" for p in points],
+            textposition="outside",
+            cliponaxis=False,
+            customdata=[[DIAGNOSES[i].group, percent(a[i], 1), percent(b[i], 1)] for i in order],
+            hovertemplate=f"%{{y}} (%{{customdata[0]}})<br>{name_a} %{{customdata[1]}}<br>{name_b} %{{customdata[2]}}"
+            "<extra></extra>",
+        )
+    )
+    limit = max(10.0, float(np.abs(points).max()) * 1.25)
+    figure.update_xaxes(range=[-limit, limit], title_text=f"percentage points; right: {name_a} higher", zeroline=True)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    return frame(figure, f"Difference: {name_a} minus {name_b}", 400, showlegend=False)
+
+
+def picture(
+    pixels: np.ndarray, title: str, seen: Box | None = None, heat: bool = False, height: int = 440
+) -> go.Figure:
+    """Show an image that can be zoomed by dragging a box over it.
+
+    Args:
+        pixels: (h, w, 3) uint8 RGB.
+        title: as shown.
+        seen: the part the network sees; what lies outside is dimmed.
+        heat: whether a heat map lies over the image, so that its colour scale is shown.
+        height: of the figure, in pixels.
+    """
+    h, w = pixels.shape[:2]
+    figure = go.Figure()
+    if heat:
+        figure.add_scatter(x=[None, None], y=[None, None], mode="markers", hoverinfo="skip", marker=EVIDENCE)
+    figure.add_layout_image(
+        source=data_uri(pixels), x=0, y=0, sizex=w, sizey=h, xref="x", yref="y", sizing="stretch", layer="below"
+    )
+    if seen is not None and (seen.height, seen.width) != (h, w):
+        _dim_unseen(figure, seen, h, w)
+    figure.update_xaxes(range=[0, w], visible=False, constrain="domain")
+    figure.update_yaxes(range=[h, 0], visible=False, scaleanchor="x", constrain="domain", constraintoward="top")
+    margin = {"l": 0, "r": 28, "t": 40, "b": 44 if heat else 0}
+    return frame(figure, title, height, margin=margin, dragmode="zoom", modebar_orientation="v", showlegend=False)
+
+
+def _dim_unseen(figure: go.Figure, seen: Box, height: int, width: int) -> None:
+    right, bottom = seen.left + seen.width, seen.top + seen.height
+    bands = [(0, 0, width, seen.top), (0, bottom, width, height)]
+    bands += [(0, seen.top, seen.left, bottom), (right, seen.top, width, bottom)]
+    for x0, y0, x1, y1 in bands:
+        if x1 > x0 and y1 > y0:
+            figure.add_shape(
+                type="rect", x0=x0, y0=y0, x1=x1, y1=y1, fillcolor="rgba(20,25,28,0.5)", line_width=0, layer="above"
+            )
+    figure.add_shape(
+        type="rect",
+        x0=seen.left,
+        y0=seen.top,
+        x1=right,
+        y1=bottom,
+        line={"color": "#ffffff", "width": 2, "dash": "dash"},
+        layer="above",
+    )

@@ -1,0 +1,52 @@
+"""What can be said in words about one case: the call of each model, the groups, the agreement, the limits."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from dermlens.labels import DIAGNOSES, GROUPS, Diagnosis, Group, members
+
+DISCLAIMER = "Decision support for research; not a diagnosis and not a medical device."
+CANNOT_NAME = (
+    "These models know seven diagnoses and always choose one of them. They cannot name squamous cell carcinoma, "
+    "Spitz nevus or any other diagnosis, and they were not tested on nails, mucous membranes, or skin types that are "
+    "rare in HAM10000."
+)
+
+
+class Answer(Protocol):
+    """Anything that carries the seven probabilities of one model for one image."""
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(7,), in the order of labels.CLASSES."""
+
+
+def called(probabilities: np.ndarray) -> Diagnosis:
+    """Return the most probable diagnosis of (7,) probabilities; of equal ones the first in class order."""
+    return DIAGNOSES[int(np.argmax(probabilities))]
+
+
+def group_totals(probabilities: np.ndarray) -> dict[Group, float]:
+    """Add (7,) probabilities up by clinical group, kept apart: malignant and pre-malignant are never one figure."""
+    return {group: float(probabilities[list(members(group))].sum()) for group in GROUPS}
+
+
+def agreement(answers: Mapping[str, Answer]) -> str:
+    """Say in one sentence whether the models agree, and on what.
+
+    Args:
+        answers: model name -> its answer; at least one.
+    """
+    calls = {name: called(a.probabilities) for name, a in answers.items()}
+    if len(calls) == 1:
+        return "Only one model has answered, so there is no second opinion."
+    quantity = "Both" if len(calls) == 2 else f"All {len(calls)}"
+    if len({d.code for d in calls.values()}) == 1:
+        only = next(iter(calls.values()))
+        return f"{quantity} models call it {only.name} ({only.group})."
+    each = "; ".join(f"{name}: {d.name} ({d.group})" for name, d in calls.items())
+    groups = {d.group for d in calls.values()}
+    what = "the diagnosis, though not on the group" if len(groups) == 1 else "the diagnosis and on its group"
+    return f"The models disagree on {what}. {each}."

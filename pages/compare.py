@@ -1,0 +1,5 @@
+"""compare."""
+
+from ui import widgets
+
+widgets.head("compare", "x")

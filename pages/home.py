@@ -1,0 +1,88 @@
+"""Home: what Dermlens does, which models are at hand, and what it must not be used for."""
+
+import streamlit as st
+
+from dermlens.charts.style import interval, percent
+from ui import cache, widgets
+
+PURPOSE = """
+Upload a dermoscopic image and see what independent networks make of it, where they looked, and whether they agree.
+Compare the networks on the same case or on thousands of cases, and see how often each of them was right, for every
+diagnosis and every group of people. Everything shown is measured on lesions that the networks never saw in training.
+"""
+LIMITS = """
+- **Not a medical device.** Nothing here may decide about a person's care; see a clinician about any lesion that
+  worries you.
+- **Seven diagnoses only.** Squamous cell carcinoma, Spitz nevus and every other diagnosis cannot be named, and are
+  called something else.
+- **Dermoscopic images only.** Nails, mucous membranes, photographs without a dermatoscope, and skin types that are
+  rare in HAM10000 were not tested.
+- **A benign answer is not an all-clear.** The networks miss melanomas; the Metrics page says how many.
+"""
+WAYS = (
+    ("pages/predict.py", "Predict", ":material/biotech:", "What the networks see in an image"),
+    ("pages/compare.py", "Compare models", ":material/compare_arrows:", "On one case, or on a data split"),
+    ("pages/metrics.py", "Metrics", ":material/grid_on:", "How often they are right, and on what"),
+    ("pages/training_curves.py", "Training curves", ":material/show_chart:", "How they were trained"),
+    ("pages/about_data.py", "About the data", ":material/dataset:", "What they learned from, and the split"),
+)
+HEADLINE = {"balanced_accuracy": "Balanced accuracy", "accuracy": "Accuracy", "melanoma_recall": "Melanomas found"}
+
+
+def page() -> None:
+    widgets.head("Dermlens", "What two independent networks see in a dermoscopic image.")
+    st.markdown(PURPOSE)
+    cells = st.grid(5, min_column_width=200)
+    for path, title, icon, sentence in WAYS:
+        with cells.cell(), st.container(border=True, gap="xsmall", height="stretch"):
+            st.page_link(path, label=f"**{title}**", icon=icon)
+            st.caption(sentence)
+    st.subheader("Models at hand", anchor=False)
+    models()
+    st.subheader("What it must not be used for", anchor=False)
+    st.markdown(LIMITS)
+
+
+def models() -> None:
+    entries = [e for e in cache.entries() if not e.problem]
+    _, problems = cache.models()
+    if not entries:
+        widgets.nothing_here(
+            "No model is published yet.", "Train one and publish it: `python -m training.publish RUN ID`."
+        )
+    cards = st.grid(3, min_column_width=340)
+    for entry in entries:
+        with cards.cell(), st.container(border=True, gap="small", height="stretch", key=f"model-{entry.id}"):
+            st.markdown(f"**{widgets.escape(entry.name)}**")
+            headline(cache.figures(entry))
+            if not entry.has_weights:
+                st.caption("Predictions only: it can be compared and measured, but not asked about an image.")
+    widgets.problems(problems, "model" if len(problems) == 1 else "models")
+
+
+def headline(result: cache.Result) -> None:
+    if result.value is None:
+        st.caption(result.sentence)
+        return
+    split = "test" if "test" in result.value else next(iter(result.value), None)
+    if split is None:
+        st.caption("Not measured yet.")
+        return
+    figures = result.value[split]
+    with st.container(horizontal=True, gap="medium"):
+        for name, label in HEADLINE.items():
+            if name in figures:
+                st.metric(
+                    label,
+                    percent(figures[name].value, 1),
+                    width="content",
+                    help=f"95 % interval {interval(figures[name])}",
+                )
+    first = next(iter(figures.values()))
+    ranges = "; ".join(f"{HEADLINE[n].lower()} {interval(figures[n])}" for n in HEADLINE if n in figures)
+    st.caption(
+        f"95 % intervals: {ranges}. {split.capitalize()} split, {first.n_images} images of {first.n_lesions} lesions."
+    )
+
+
+page()

@@ -1,0 +1,5 @@
+"""metrics."""
+
+from ui import widgets
+
+widgets.head("metrics", "x")

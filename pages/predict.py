@@ -1,0 +1,95 @@
+"""Predict: one or many images in, what every model says of them out."""
+
+import streamlit as st
+
+from dermlens.case import CaseImage
+from dermlens.charts.style import NAMES
+from dermlens.labels import CLASSES
+from dermlens.registry import Model
+from dermlens.summary import called
+from ui import answer, cache, intake, state, widgets
+
+PREDICTED = "predicted"
+VIEWS = ("Side by side", "Overlay")
+READING = (
+    "Grad-CAM: bright areas raised the score of the chosen diagnosis. It shows where the network looked, not why, and "
+    "not whether it was right. Outside the dashed frame the network saw nothing. Drag over a picture to zoom in; "
+    "double-click to zoom out."
+)
+
+
+def page() -> None:
+    models, problems = cache.models()
+    intake.receive(models)
+    widgets.head("Predict", "What each network sees in a dermoscopic image, and where it looked.")
+    widgets.problems(problems, "model" if len(problems) == 1 else "models")
+    if not models:
+        widgets.nothing_here(
+            "There is no model to ask.",
+            "Publish one with `python -m training.publish`, or build the serving files with `make serving`.",
+        )
+        return
+    intake.dead_link()
+    image = state.current()
+    if image is None:
+        intake.welcome()
+        return
+    intake.add_more()
+    if len(state.images()) > 1:
+        intake.case_table(models)
+    show(image, [m for m in models if m.id in image.answers] or models)
+
+
+def show(image: CaseImage, models: list[Model]) -> None:
+    left, right = st.columns([2, 3], gap="medium")
+    with left:
+        answer.verdict(image, models)
+    asked = [m for m in models if m.id in image.answers]
+    if asked:
+        with right:
+            answer.probabilities(image, asked)
+        where_it_looked(image, asked)
+
+
+@st.fragment
+def where_it_looked(image: CaseImage, models: list[Model]) -> None:
+    """Redraws alone: no choice made here asks a model again."""
+    st.subheader("Where the model looked", anchor=False)
+    by_id = {m.id: m for m in models}
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        model = by_id[
+            st.segmented_control(
+                "Model",
+                list(by_id),
+                key="model",
+                format_func=lambda i: by_id[i].name,
+                required=True,
+                default=models[0].id,
+                bind="query-params",
+            )
+        ]
+        view = st.segmented_control("View", VIEWS, key="view", required=True, default=VIEWS[0], bind="query-params")
+        own = called(image.answers[model.id].probabilities).code
+        code = st.selectbox(
+            "Evidence for",
+            (PREDICTED, *CLASSES),
+            key="class",
+            bind="query-params",
+            format_func=lambda c: f"What it called: {NAMES[own]}" if c == PREDICTED else widgets.class_name(c),
+            width=300,
+        )
+        opacity = st.slider("Opacity", 0, 100, 60, 5, format="%d %%", key="opacity", bind="query-params", width=180)
+    code = own if code == PREDICTED else code
+    if view == "Overlay":
+        with st.container(width=820):
+            answer.heat_map(image, model, code, opacity / 100, "heat", 660)
+    else:
+        one, two = st.columns(2, gap="medium")
+        with one:
+            answer.plain(image, model, "image")
+        with two:
+            answer.heat_map(image, model, code, opacity / 100, "heat")
+    st.caption(READING)
+
+
+page()

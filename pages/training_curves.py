@@ -1,0 +1,5 @@
+"""training_curves."""
+
+from ui import widgets
+
+widgets.head("training_curves", "x")

@@ -1,0 +1,143 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dermlens import predict, registry
+from dermlens.charts.style import NAMES, percent
+from dermlens.ingest import read_image
+from dermlens.summary import CANNOT_NAME, DISCLAIMER, called
+from tests.conftest import encode
+from tests.dashboard import check, open_page, text
+
+
+@pytest.fixture
+def app(pair: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv("DERMLENS_MODELS", str(pair))
+    return open_page("predict")
+
+
+def upload(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
+    app.file_uploader[0].set_value([(name, data, "application/octet-stream") for name, data in files])
+    return check(app.run())
+
+
+def test_an_upload_is_answered_by_every_model(app: AppTest, pair: Path, lesion: np.ndarray) -> None:
+    data = encode(lesion)
+    upload(app, ("lesion.png", data))
+    shown = text(app)
+    for model_id in ("toy", "toy2"):
+        model = registry.load(registry.find(pair, model_id))
+        probabilities = predict.predict(model, read_image(data).pixels).probabilities
+        diagnosis = called(probabilities)
+        assert model.name in shown
+        assert NAMES[diagnosis.code] in shown
+        assert f"**{percent(float(probabilities.max()))}** uncalibrated score" in shown
+    assert "disagree" in shown or "Both models call it" in shown
+    assert CANNOT_NAME in shown
+    assert "External" not in shown
+    assert [s.label for s in app.selectbox if s.label == "Evidence for"]
+
+
+def test_every_page_says_once_that_it_is_no_diagnosis(app: AppTest) -> None:
+    assert text(app).count(DISCLAIMER) == 1
+
+
+def test_switching_class_model_or_opacity_asks_no_model(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(app, ("lesion.png", encode(lesion)))
+
+    def refuse(*_: object) -> None:
+        pytest.fail("a model ran")
+
+    monkeypatch.setattr(predict, "forward", refuse)
+    monkeypatch.setattr("dermlens.case.predict", refuse)
+    app.selectbox(key="class").set_value("mel")
+    check(app.run())
+    app.slider(key="opacity").set_value(20)
+    check(app.run())
+    app.button_group(key="view").set_value("Overlay")
+    check(app.run())
+    app.button_group(key="model").set_value("toy2")
+    check(app.run())
+    assert "Toy toy2: Melanoma" in str(app.get("plotly_chart")[-1].proto)
+
+
+def test_the_case_survives_a_change_of_page_and_new_case_clears_it(app: AppTest, lesion: np.ndarray) -> None:
+    upload(app, ("lesion.png", encode(lesion)))
+    app.switch_page("pages/home.py").run()
+    assert "One image in this case" in text(check(app))
+    app.switch_page("pages/predict.py").run()
+    assert "uncalibrated score" in text(check(app))
+    next(b for b in app.button if b.label == "New case").click().run()
+    shown = text(check(app))
+    assert "uncalibrated score" not in shown
+    assert "in this case" not in shown
+    assert "image" not in app.query_params
+
+
+def test_a_file_that_is_no_image_is_refused_in_a_sentence_and_the_others_go_on(
+    app: AppTest, lesion: np.ndarray
+) -> None:
+    upload(app, ("empty.png", b""), ("[x](http://evil)*.txt", b"hello"), ("lesion.png", encode(lesion)))
+    errors = [str(e.value) for e in app.error]
+    assert len(errors) == 2
+    assert "0 bytes" in errors[0].replace("\\", "")
+    assert r"\[x\]\(http\://evil\)\*" in errors[1], "a file name must not become markup"
+    assert "uncalibrated score" in text(app)
+
+
+def test_many_images_make_a_table_and_a_row_opens_a_case(app: AppTest, lesion: np.ndarray) -> None:
+    flipped = np.ascontiguousarray(lesion[:, ::-1])
+    upload(app, ("a.png", encode(lesion)), ("b.png", encode(flipped)))
+    table = app.dataframe[0].value
+    assert list(table["file"]) == ["a.png", "b.png"]
+    assert {"Toy toy", "Toy toy2", "agree"} <= set(table.columns)
+    assert app.query_params["image"]
+
+
+def test_an_example_is_labelled_synthetic(app: AppTest) -> None:
+    assert "synthetic and show no real lesion" in text(app)
+    app.button(key="example-red").click().run()
+    assert "Synthetic drawing." in text(check(app))
+    assert "uncalibrated score" in text(app)
+
+
+def test_a_link_to_an_image_of_another_session_says_that_it_is_gone(
+    pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(pair))
+    app = open_page("predict", image="0123456789ab")
+    assert "it is gone" in app.info[0].value
+    assert app.file_uploader
+
+
+def test_without_a_model_the_page_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path))
+    app = open_page("predict")
+    assert "There is no model to ask." in text(app)
+    assert not app.file_uploader
+
+
+def test_a_damaged_model_is_named_and_the_other_one_answers(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lesion: np.ndarray
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(pair, models)
+    card = models / "toy2" / "card.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "classes": ["mel"]}))
+    with (models / "toy" / "model.keras").open("ab") as file:
+        file.write(b"x")
+    shutil.copytree(pair / "toy", models / "toy3")
+    third = models / "toy3" / "card.json"
+    third.write_text(json.dumps({**json.loads(third.read_text()), "id": "toy3", "name": "Third"}))
+    monkeypatch.setenv("DERMLENS_MODELS", str(models))
+    app = upload(open_page("predict"), ("lesion.png", encode(lesion)))
+    shown = text(app)
+    assert "the classes must be" in shown
+    assert "damaged or was changed" in shown
+    assert "Only one model has answered" in shown

@@ -1,0 +1,84 @@
+"""The answer to one image, as Predict and Compare show it."""
+
+import pandas as pd
+import streamlit as st
+
+from dermlens.case import CaseImage, seen_part
+from dermlens.charts import case as charts
+from dermlens.charts.style import GROUP_TITLES, NAMES, percent
+from dermlens.explain import heat_on_image, overlay
+from dermlens.labels import CLASSES, DIAGNOSES, GROUPS
+from dermlens.registry import Model
+from dermlens.summary import CANNOT_NAME, agreement, called, group_totals
+from ui import widgets
+
+SCORE = "uncalibrated score"
+
+
+def verdict(image: CaseImage, models: list[Model]) -> None:
+    """Show the call of every model with its group and score, and whether they agree."""
+    for model in models:
+        with st.container(border=True, gap="xsmall", key=f"verdict-{model.id}"):
+            st.caption(model.name)
+            if model.id not in image.answers:
+                st.text(image.failures.get(model.id, "Not asked: the model was added after the image."))
+                continue
+            probabilities = image.answers[model.id].probabilities
+            diagnosis = called(probabilities)
+            st.subheader(NAMES[diagnosis.code], anchor=False)
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                widgets.group_badge(diagnosis)
+                st.markdown(f"**{percent(float(probabilities.max()))}** {SCORE}")
+            totals = group_totals(probabilities)
+            st.caption(" · ".join(f"{GROUP_TITLES[g]} {percent(totals[g])}" for g in reversed(GROUPS)))
+    answers = {m.name: image.answers[m.id] for m in models if m.id in image.answers}
+    if answers:
+        agree = len({called(a.probabilities).code for a in answers.values()}) == 1
+        icon = (
+            ":material/call_split:"
+            if not agree
+            else ":material/join_inner:"
+            if len(answers) > 1
+            else ":material/person:"
+        )
+        st.markdown(f"{icon} {agreement(answers)}")
+    st.caption(CANNOT_NAME)
+
+
+def probabilities(image: CaseImage, models: list[Model]) -> None:
+    """Draw the seven scores of every model, by clinical group."""
+    shares = {m.name: image.answers[m.id].probabilities for m in models if m.id in image.answers}
+
+    def table() -> pd.DataFrame:
+        frame = pd.DataFrame({"class": CLASSES, "name": NAMES.values(), "group": [d.group for d in DIAGNOSES]})
+        return frame.assign(**shares)
+
+    best = "; ".join(f"{name}: {called(p).name} {percent(float(p.max()))}" for name, p in shares.items())
+    figure = charts.probabilities(shares, "Seven diagnoses, by clinical group", SCORE)
+    widgets.chart(figure, f"Bar chart of the seven scores of each model. Highest: {best}.", table, "probabilities")
+
+
+def heat_map(image: CaseImage, model: Model, code: str, opacity: float, key: str, height: int = 440) -> None:
+    """Show the image with the Grad-CAM of one class and model over it."""
+    heat = heat_on_image(image.answers[model.id].maps[CLASSES.index(code)], *image.pixels.shape[:2], model.geometry)
+    where = _strongest(heat)
+    title = f"{model.name}: {NAMES[code]}"
+    figure = charts.picture(
+        overlay(image.pixels, heat, opacity), title, seen_part(image, model.geometry), heat=True, height=height
+    )
+    widgets.zoomable(figure, f"Grad-CAM of {NAMES[code]} by {model.name} over the image, {where}.", key)
+
+
+def plain(image: CaseImage, model: Model, key: str, height: int = 440) -> None:
+    """Show the image alone, the part that the model does not see dimmed."""
+    figure = charts.picture(image.pixels, "Image", seen_part(image, model.geometry), height=height)
+    widgets.zoomable(figure, "The image; what lies outside the dashed frame is not seen by the model.", key)
+
+
+def _strongest(heat) -> str:  # type: ignore[no-untyped-def]
+    if heat.max() <= 0:
+        return "without any evidence for it"
+    row, column = divmod(int(heat.argmax()), heat.shape[1])
+    vertical = ("top", "middle", "bottom")[min(2, 3 * row // heat.shape[0])]
+    horizontal = ("left", "centre", "right")[min(2, 3 * column // heat.shape[1])]
+    return f"strongest at the {vertical} {horizontal}"

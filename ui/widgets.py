@@ -1,0 +1,141 @@
+"""Pieces that several pages share: the head of a page, the case in the side bar, charts with downloads, notices."""
+
+import re
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from dermlens.case import thumbnail
+from dermlens.charts import style
+from dermlens.charts.style import GROUP_TITLES, NAMES
+from dermlens.labels import CLASSES, DIAGNOSES, INDEX, Diagnosis
+from dermlens.summary import DISCLAIMER
+from ui import frame, state
+from ui.cache import Problem
+
+GROUP_LOOKS = {  # icon and colour go with the written word, never instead of it; green would sound like an all-clear
+    "malignant": (":material/priority_high:", "red"),
+    "pre-malignant": (":material/error_outline:", "orange"),
+    "benign": (":material/radio_button_unchecked:", "gray"),
+}
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&@])")
+
+
+def head(title: str, lede: str) -> None:
+    """Draw a page's title, its one sentence, the one disclaimer, and the case in the side bar."""
+    frame.require_home()
+    st.title(title, anchor=False)
+    st.caption(f"{lede} {DISCLAIMER}")
+    _case_in_side_bar()
+
+
+def _case_in_side_bar() -> None:
+    image = state.current()
+    if image is None:
+        return
+    with st.sidebar, st.container(border=True, key="case"):
+        st.image(thumbnail(image.pixels, 280), width="stretch", alt="Thumbnail of the image at hand")
+        count = len(state.images())
+        st.caption(
+            ("Synthetic drawing. " if image.synthetic else "")
+            + (f"{count} images in this case" if count > 1 else "One image in this case")
+        )
+        st.button(
+            "New case",
+            icon=":material/restart_alt:",
+            on_click=state.new_case,
+            width="stretch",
+            help="Forgets every image and result of this case.",
+        )
+
+
+def escape(text: str, longest: int = 60) -> str:
+    """Return a name from outside as Markdown that shows it literally, shortened in its middle."""
+    printable = "".join(c if c.isprintable() else "?" for c in text)
+    if len(printable) > longest:
+        printable = f"{printable[: longest - 20]}…{printable[-19:]}"
+    return _MARKDOWN.sub(r"\\\1", printable)
+
+
+def chart(figure: go.Figure, alt: str, data: Callable[[], pd.DataFrame], name: str, **options: object) -> object:
+    """Draw a figure with its downloads: the figure as SVG in its tool bar, its data as CSV below it.
+
+    Args:
+        figure: with a title.
+        alt: what the figure shows, in words, for a screen reader.
+        data: makes the table behind the figure; called only for a download.
+        name: file name of both downloads without extension, and the key.
+        options: further arguments of st.plotly_chart, such as on_select.
+    """
+    config = {
+        "displaylogo": False,
+        "displayModeBar": True,
+        "modeBarButtons": [["toImage"]],
+        "toImageButtonOptions": {"format": "svg", "filename": name},
+    }
+    with st.container(gap="xsmall", key=f"chart-{name}"):
+        style.ink(figure, text_colour())
+        event = st.plotly_chart(figure, key=f"figure-{name}", config=config, alt=alt, **options)
+        st.download_button(
+            "Data (CSV)",
+            lambda: data().to_csv(index=False).encode(),
+            f"{name}.csv",
+            "text/csv",
+            key=f"data-{name}",
+            icon=":material/download:",
+            type="tertiary",
+            on_click="ignore",
+        )
+    return event
+
+
+def zoomable(figure: go.Figure, alt: str, key: str) -> None:
+    """Draw a picture that can be zoomed, with the buttons to do it and to save it."""
+    config = {
+        "displaylogo": False,
+        "displayModeBar": True,
+        "modeBarButtons": [["zoomIn2d", "zoomOut2d", "pan2d", "resetScale2d", "toImage"]],
+        "toImageButtonOptions": {"format": "png", "filename": key},
+    }
+    st.plotly_chart(style.ink(figure, text_colour()), key=key, config=config, alt=alt)
+
+
+def text_colour() -> str:
+    """Return the text colour of the theme that the browser shows."""
+    return str(st.get_option(f"theme.{st.context.theme.type or 'light'}.textColor"))
+
+
+def group_badge(diagnosis: Diagnosis) -> None:
+    """Write the clinical group of a diagnosis out, as a badge."""
+    icon, colour = GROUP_LOOKS[diagnosis.group]
+    st.badge(GROUP_TITLES[diagnosis.group], icon=icon, color=colour)  # type: ignore[arg-type]
+
+
+def class_name(code: str) -> str:
+    """Return a class as an option of a menu: its name and group."""
+    return f"{NAMES[code]} ({DIAGNOSES[INDEX[code]].group})"
+
+
+def choose_class(label: str, key: str, **options: object) -> str:
+    """Let a person choose one of the seven classes; the choice is part of the link."""
+    return st.selectbox(label, CLASSES, key=key, format_func=class_name, bind="query-params", **options)  # type: ignore
+
+
+def problems(found: Iterable[Problem], what: str) -> None:
+    """Say, one sentence each, what cannot be used; the rest of the page goes on."""
+    found = list(found)
+    if not found:
+        return
+    with st.expander(f"{len(found)} {what} cannot be used", icon=":material/warning:"):
+        for problem in found:
+            st.markdown(f"**{escape(problem.name)}**")
+            st.text(problem.sentence)
+
+
+def nothing_here(sentence: str, advice: str) -> None:
+    """Fill an empty state: what is missing and what to do about it."""
+    with st.container(border=True, horizontal_alignment="center"):
+        st.markdown(f"**{sentence}**")
+        st.markdown(advice)

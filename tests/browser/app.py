@@ -15,7 +15,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 60
+START_SECONDS = 120
+STOP_SECONDS = 10
 ARGUMENTS = (  # nothing may leave this machine, and a container has little shared memory
     "--disable-background-networking",
     "--disable-component-update",
@@ -66,8 +67,16 @@ def serve(log: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]
             _wait_until_healthy(server, port, log)
             yield f"http://localhost:{port}"
         finally:
-            server.terminate()
-            server.wait(10)
+            _stop(server)
+
+
+def _stop(server: subprocess.Popen) -> None:
+    server.terminate()
+    try:
+        server.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def _wait_until_healthy(server: subprocess.Popen, port: int, log: Path) -> None:

@@ -3,11 +3,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.browser.app import chromium, chromium_path
 
 HERE = Path(__file__).parent
+expect.set_options(timeout=30_000)  # milliseconds; a busy machine is not a failure
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,77 @@
+"""Photograph every page in both themes with one synthetic case loaded: `python -m tests.browser.screenshots`."""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from playwright.sync_api import Browser, Page
+
+from dermlens.synthetic import draw_lesion
+from tests.browser.app import ROOT, chromium, chromium_path, serve
+
+OUTPUT = ROOT / "docs" / "screenshots"
+WIDTH, HEIGHT = 1280, 800
+IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
+
+
+def settle(page: Page) -> None:
+    """Wait until the script has run and its charts and images are drawn."""
+    page.wait_for_load_state("networkidle")
+    page.get_by_role("heading", level=1).first.wait_for()
+    page.wait_for_selector(IDLE)
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    page.evaluate("document.fonts.ready")
+    page.wait_for_timeout(1000)  # Plotly fades its marks in
+
+
+def photograph(page: Page, path: Path) -> None:
+    """Save the whole page; Streamlit scrolls inside the window, so the window is made as tall as the content."""
+    content = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": WIDTH, "height": max(HEIGHT, content)})
+    settle(page)
+    page.screenshot(path=path)
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+
+
+def photograph_all(browser: Browser, address: str, theme: str) -> list[Path]:
+    """Load a case, then walk through the pages by the links in the side bar, as a person does."""
+    lesion = cv2.imencode(".png", draw_lesion(np.random.default_rng(3), 450, 600)[..., ::-1])[1].tobytes()
+    context = browser.new_context(color_scheme=theme, viewport={"width": WIDTH, "height": HEIGHT})  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(f"{address}/predict")
+    settle(page)
+    upload = page.locator("input[type=file]").first
+    if upload.count():  # without a model the page offers none
+        upload.set_input_files({"name": "synthetic-lesion.png", "mimeType": "image/png", "buffer": lesion})
+        settle(page)
+    paths = []
+    for link in page.get_by_test_id("stSidebarNavLink").all():
+        target = str(link.get_attribute("href"))
+        link.click()
+        page.wait_for_url(re.compile(re.escape(target.rstrip("/")) + r"/?(\?.*)?$"))
+        settle(page)
+        stem = target.removeprefix(address).strip("/") or "home"
+        paths.append(OUTPUT / f"{stem}-{theme}.png")
+        photograph(page, paths[-1])
+    context.close()
+    return paths
+
+
+def main() -> int:
+    """Fill docs/screenshots/ and print the paths."""
+    path = chromium_path()
+    if path is None:
+        print("No Chromium found: `make browser` installs it.", file=sys.stderr)
+        return 1
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, serve(Path(folder) / "log") as address, chromium(path) as browser:
+        for theme in ("light", "dark"):
+            print(*photograph_all(browser, address, theme), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""Figures of merit of a seven-class classifier: pure functions of arrays.
+
+Classes are indices into labels.CLASSES. A figure that the data cannot give is NaN, never 0 or 1: the recall, F1, AUC
+and average precision of a class with no true image, the precision of a class that is never predicted, the AUC and
+specificity of a class that is the only one present. Balanced accuracy, macro F1 and macro AUC are means over the
+classes for which the figure exists, as in scikit-learn's `balanced_accuracy_score`; whoever shows them says how many
+classes that is.
+
+Functions of a confusion matrix take any leading axes, so that a thousand bootstrap replicates are one call.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dermlens.errors import DataError
+from dermlens.labels import MELANOMA, N_CLASSES
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Return log probabilities (..., n_classes) float64 of logits (..., n_classes)."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def confusion_matrix(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    """Count images by true and predicted class.
+
+    Args:
+        y_true, y_pred: (n,) int, 0..6.
+
+    Returns:
+        (7, 7) int64, rows are true, columns predicted.
+
+    Raises:
+        DataError: the lengths differ or a class is out of range.
+    """
+    if len(y_true) != len(y_pred):
+        raise DataError(f"There must be as many predictions as true classes; got {len(y_pred)} and {len(y_true)}.")
+    for name, y in (("true", y_true), ("predicted", y_pred)):
+        if len(y) and not 0 <= y.min() <= y.max() < N_CLASSES:
+            raise DataError(f"A {name} class must be 0..{N_CLASSES - 1}; got values from {y.min()} to {y.max()}.")
+    cells = np.bincount(y_true * N_CLASSES + y_pred, minlength=N_CLASSES**2)
+    return cells.reshape(N_CLASSES, N_CLASSES)
+
+
+def accuracy(confusion: np.ndarray) -> np.ndarray:
+    """Share of images called right, (...,) float64 from (..., 7, 7)."""
+    return _ratio(_diagonal(confusion).sum(-1), confusion.sum((-2, -1)))
+
+
+def recall(confusion: np.ndarray) -> np.ndarray:
+    """Share of each class's images called that class (sensitivity), (..., 7); NaN for a class with no true image."""
+    return _ratio(_diagonal(confusion), confusion.sum(-1))
+
+
+def precision(confusion: np.ndarray) -> np.ndarray:
+    """Share of the calls of each class that are right, (..., 7); NaN for a class never called."""
+    return _ratio(_diagonal(confusion), confusion.sum(-2))
+
+
+def specificity(confusion: np.ndarray) -> np.ndarray:
+    """Share of the other classes' images not called this class, (..., 7); NaN if there are no other images."""
+    others = confusion.sum((-2, -1))[..., None] - confusion.sum(-1)
+    return _ratio(others - (confusion.sum(-2) - _diagonal(confusion)), others)
+
+
+def f1(confusion: np.ndarray) -> np.ndarray:
+    """Harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN), (..., 7); NaN for a class with no true image.
+
+    A class that is present but never called has F1 0, which is the value of the formula.
+    """
+    support = confusion.sum(-1)
+    score = _ratio(2 * _diagonal(confusion), support + confusion.sum(-2))
+    return np.where(support > 0, score, np.nan)
+
+
+def balanced_accuracy(confusion: np.ndarray) -> np.ndarray:
+    """Mean recall over the classes that have true images, (...,)."""
+    return mean_defined(recall(confusion))
+
+
+def macro_f1(confusion: np.ndarray) -> np.ndarray:
+    """Mean F1 over the classes that have true images, (...,)."""
+    return mean_defined(f1(confusion))
+
+
+def melanoma_recall(confusion: np.ndarray) -> np.ndarray:
+    """Share of the melanomas called melanoma, (...,); NaN without a melanoma."""
+    return recall(confusion)[..., MELANOMA]
+
+
+def cross_entropy(y_true: np.ndarray, logits: np.ndarray) -> float:
+    """Mean of -log p(true class) in nats; plain, whatever loss was trained with; NaN for no images.
+
+    Args:
+        y_true: (n,) int. logits: (n, 7) float.
+    """
+    return float(losses(y_true, logits).mean()) if len(y_true) else np.nan
+
+
+def losses(y_true: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """-log p(true class) of each image, (n,) float64 in nats."""
+    return -np.take_along_axis(log_softmax(logits), y_true[:, None], 1)[:, 0]
+
+
+def roc_auc(positive: np.ndarray, scores: np.ndarray) -> float:
+    """Probability that a positive image scores above a negative one, ties counting half; NaN if either is missing.
+
+    Hanley & McNeil, Radiology 143:29, 1982 (the Mann-Whitney statistic).
+
+    Args:
+        positive: (n,) bool. scores: (n,) float, higher means more likely positive.
+    """
+    high, low = np.sort(scores[positive]), np.sort(scores[~positive])
+    if len(high) == 0 or len(low) == 0:
+        return np.nan
+    below = np.searchsorted(low, high, "left").sum() + np.searchsorted(low, high, "right").sum()
+    return float(below / 2 / len(high) / len(low))
+
+
+def average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the precision-recall steps, sum of (R_k - R_k-1) P_k without interpolation; NaN without a positive.
+
+    Args: as `roc_auc`.
+    """
+    if not positive.any():
+        return np.nan
+    levels, counts = np.unique(scores[positive], return_counts=True)
+    true_positives = counts[::-1].cumsum()[::-1]
+    negatives = np.sort(scores[~positive])
+    false_positives = len(negatives) - np.searchsorted(negatives, levels, "left")
+    return float((counts * true_positives / (true_positives + false_positives)).sum() / positive.sum())
+
+
+def one_vs_rest(
+    figure: Callable[[np.ndarray, np.ndarray], float], y_true: np.ndarray, scores: np.ndarray
+) -> np.ndarray:
+    """Apply `roc_auc` or `average_precision` to each class against the rest: (7,) from (n,) and (n, 7)."""
+    return np.array([figure(y_true == i, scores[:, i]) for i in range(N_CLASSES)])
+
+
+def measure(y_true: np.ndarray, logits: np.ndarray) -> dict[str, float | np.ndarray]:
+    """All figures of one set of images.
+
+    Args:
+        y_true: (n,) int. logits: (n, 7) float.
+
+    Returns:
+        accuracy, balanced_accuracy, macro_f1, macro_auc, melanoma_recall, cross_entropy: float;
+        recall, precision, specificity, f1, auc, average_precision: (7,) float64.
+    """
+    logp = log_softmax(logits)
+    confusion = confusion_matrix(y_true, logits.argmax(1))
+    figures: dict[str, Any] = from_confusion(confusion)
+    figures["auc"] = one_vs_rest(roc_auc, y_true, logp)
+    figures["average_precision"] = one_vs_rest(average_precision, y_true, logp)
+    figures["macro_auc"] = mean_defined(figures["auc"])
+    figures["cross_entropy"] = cross_entropy(y_true, logits)
+    return {name: float(v) if np.ndim(v) == 0 else v for name, v in figures.items()}
+
+
+def from_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """The figures of `measure` that a confusion matrix (..., 7, 7) gives: (...,) or (..., 7) each."""
+    functions = (accuracy, balanced_accuracy, macro_f1, melanoma_recall, recall, precision, specificity, f1)
+    return {function.__name__: function(confusion) for function in functions}
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """`count` of the `support` images of one class were called class `predicted`."""
+
+    predicted: int
+    count: int
+    support: int
+
+
+def most_common_confusion(confusion: np.ndarray) -> tuple[Confusion | None, ...]:
+    """For each class the wrong class its images are called most often; None if it has no images or no errors.
+
+    Args:
+        confusion: (7, 7) int. Of equally frequent errors the first in class order is named.
+    """
+    wrong = confusion * ~np.eye(N_CLASSES, dtype=bool)
+    return tuple(
+        Confusion(int(row.argmax()), int(row.max()), int(support)) if row.any() else None
+        for row, support in zip(wrong, confusion.sum(1), strict=True)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Counts at every threshold of one class against the rest: an image is called positive if score >= threshold.
+
+    Arrays (k,), thresholds falling from +inf (nothing called): true_positives and false_positives rise from 0.
+    """
+
+    thresholds: np.ndarray
+    true_positives: np.ndarray
+    false_positives: np.ndarray
+    positives: int
+    negatives: int
+
+    @property
+    def sensitivity(self) -> np.ndarray:
+        """True positive rate, the recall (k,); NaN without positives."""
+        return _ratio(self.true_positives, np.array(self.positives))
+
+    @property
+    def false_positive_rate(self) -> np.ndarray:
+        """1 - specificity (k,); NaN without negatives."""
+        return _ratio(self.false_positives, np.array(self.negatives))
+
+    @property
+    def precision(self) -> np.ndarray:
+        """Share of the calls that are right (k,); NaN where nothing is called."""
+        return _ratio(self.true_positives, self.true_positives + self.false_positives)
+
+
+def sweep(positive: np.ndarray, scores: np.ndarray) -> Sweep:
+    """Count at every distinct score, for ROC and precision-recall curves and their operating points.
+
+    Args:
+        positive: (n,) bool. scores: (n,) float.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.array([], int)
+    tp = positive[order].cumsum()[last]
+    return Sweep(
+        thresholds=np.append(np.inf, ranked[last]),
+        true_positives=np.append(0, tp),
+        false_positives=np.append(0, last + 1 - tp),
+        positives=int(positive.sum()),
+        negatives=int((~positive).sum()),
+    )
+
+
+def mean_defined(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is not NaN; NaN if nothing is left."""
+    defined = ~np.isnan(values)
+    return _ratio(np.where(defined, values, 0).sum(-1), defined.sum(-1))
+
+
+def _diagonal(confusion: np.ndarray) -> np.ndarray:
+    return np.diagonal(confusion, axis1=-2, axis2=-1)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole as float64, NaN where whole is 0."""
+    part, whole = np.broadcast_arrays(np.asarray(part, np.float64), whole)
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)

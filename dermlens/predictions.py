@@ -1,0 +1,187 @@
+"""predictions.csv: what one model said about every image of a split, read once and checked completely."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermlens.errors import DataError
+from dermlens.labels import CLASSES, INDEX
+from dermlens.metrics import log_softmax
+
+LOGITS: tuple[str, ...] = tuple(f"logit_{code}" for code in CLASSES)
+IDS = ("image_id", "lesion_id", "split", "y_true")
+COLUMNS: tuple[str, ...] = (*IDS, *LOGITS)
+SPLITS = ("validation", "test")
+CASE_COLUMNS = ("age", "sex", "localization", "dx_type")
+_LABELS = {**INDEX, **{str(i): i for i in range(len(CLASSES))}}
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """One model's logits for n images; row i of every array is the same image. The arrays are read-only.
+
+    Attributes:
+        image_id: (n,) str, unique.
+        lesion_id: (n,) str; images of one lesion are not independent, so all intervals resample lesions.
+        split: (n,) str, each one of SPLITS.
+        y_true: (n,) int64, indices into labels.CLASSES.
+        logits: (n, 7) float64, columns in the order of labels.CLASSES; for a model that gives probabilities, their
+            logarithms.
+    """
+
+    image_id: np.ndarray
+    lesion_id: np.ndarray
+    split: np.ndarray
+    y_true: np.ndarray
+    logits: np.ndarray
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            getattr(self, field.name).setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.y_true)
+
+    @cached_property
+    def y_pred(self) -> np.ndarray:
+        """(n,) int64, the class with the largest logit."""
+        return self.logits.argmax(1)
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """(n, 7) float64, the softmax of the logits."""
+        return np.exp(log_softmax(self.logits))
+
+    @cached_property
+    def lesion(self) -> np.ndarray:
+        """(n,) int64, lesions numbered 0..n_lesions-1 by their sorted ids, so that row order changes no interval."""
+        return pd.factorize(self.lesion_id, sort=True)[0]
+
+    @property
+    def n_lesions(self) -> int:
+        """The number of different lesions."""
+        return int(self.lesion.max()) + 1 if len(self) else 0
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have rows, in the order of SPLITS."""
+        return tuple(s for s in SPLITS if (self.split == s).any())
+
+    def select(self, rows: np.ndarray) -> "Predictions":
+        """Return the rows of a boolean mask (n,) or of an index array, in that order."""
+        return Predictions(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def of_split(self, split: str) -> "Predictions":
+        """Return the rows of one split; raises DataError if there are none."""
+        if split not in self.splits:
+            have = ", ".join(self.splits) or "none"
+            raise DataError(f"There are no predictions for the split {split!r}; there are some for: {have}.")
+        return self.select(self.split == split)
+
+
+def make_predictions(
+    image_id: Iterable[str], lesion_id: Iterable[str], split: str, y_true: np.ndarray, logits: np.ndarray
+) -> Predictions:
+    """Build the predictions of one split from a model's output; shapes as in `Predictions`."""
+    ids = np.array(list(image_id), object)
+    return Predictions(
+        ids,
+        np.array(list(lesion_id), object),
+        np.full(len(ids), split, object),
+        np.array(y_true, np.int64),
+        np.array(logits, np.float64),
+    )
+
+
+def concatenate(parts: Iterable[Predictions]) -> Predictions:
+    """Join predictions of several splits, in the given order."""
+    parts = list(parts)
+    return Predictions(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Predictions)))
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write predictions.csv: the columns of COLUMNS, `y_true` as class code, logits with five decimals."""
+    table = pd.DataFrame({name: getattr(predictions, name) for name in IDS[:3]})
+    table["y_true"] = np.array(CLASSES, object)[predictions.y_true]
+    table[list(LOGITS)] = predictions.logits
+    table.to_csv(path, index=False, float_format="%.5f", lineterminator="\n")
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read and check a predictions.csv.
+
+    `y_true` holds class codes, or indices into labels.CLASSES. Further columns are ignored. A class without any row is
+    allowed.
+
+    Raises:
+        DataError: the file is missing, empty or not UTF-8 CSV; a column is missing; an id is empty or an image_id
+            appears twice; a split, class or logit is not valid. The message names file, line and column.
+    """
+    table = _read_csv(path, {**dict.fromkeys(IDS, str), **dict.fromkeys(LOGITS, float)})
+    for name in ("image_id", "lesion_id"):
+        _refuse(path, table, name, table[name].str.strip() == "", "is empty; every row needs one")
+    _refuse(path, table, "image_id", table["image_id"].duplicated(), "appears a second time; every image has one row")
+    _refuse(path, table, "split", ~table["split"].isin(SPLITS), f"must be one of {', '.join(SPLITS)}")
+    y_true = table["y_true"].map(_LABELS)
+    _refuse(path, table, "y_true", y_true.isna(), f"must be one of {', '.join(CLASSES)} or 0..{len(CLASSES) - 1}")
+    logits = table[list(LOGITS)].to_numpy(np.float64)
+    for i, name in enumerate(LOGITS):
+        bad = pd.Series(~np.isfinite(logits[:, i]))
+        _refuse(path, table, name, bad, "must be a finite number (for a probability of 0 write log(1e-12), -27.6)")
+    image_id, lesion_id, split = (table[name].to_numpy(object) for name in IDS[:3])
+    return Predictions(image_id, lesion_id, split, y_true.to_numpy(np.int64), logits)
+
+
+def cases_of(predictions: Predictions, cases: pd.DataFrame) -> pd.DataFrame:
+    """Look each predicted image up in a table of what is known beside the picture.
+
+    Args:
+        cases: as read by `ham10000.load_split`: image_id, age (years), sex, localization, dx_type and more.
+
+    Returns:
+        (n, 4) table, row i is image i: `age` (float, NaN unknown), `sex`, `localization` and `dx_type` (str), which
+        are "unknown" where empty or where the image is not in the table (an external test set, say).
+    """
+    found = cases.set_index("image_id")[list(CASE_COLUMNS)].reindex(predictions.image_id)
+    text = [name for name in CASE_COLUMNS if name != "age"]
+    found[text] = found[text].astype(object).replace("", np.nan).fillna("unknown")
+    return found
+
+
+def _read_csv(path: Path, types: dict[str, type]) -> pd.DataFrame:
+    """Read the columns of `types`; a cell that is not a number becomes NaN, an empty text stays empty."""
+    options = {"encoding": "utf-8-sig", "keep_default_na": False, "index_col": False}
+    try:
+        header = list(pd.read_csv(path, nrows=0, **options).columns)
+        missing = [name for name in types if name not in header]
+        if missing:
+            raise DataError(f"{path}: column {', '.join(missing)} is missing; the file has {', '.join(header)}.")
+        try:
+            table = pd.read_csv(path, dtype=types, **options)[list(types)]
+        except (ValueError, OverflowError):
+            table = pd.read_csv(path, dtype=str, **options)[list(types)]
+            for name in (n for n, kind in types.items() if kind is float):
+                table[name] = pd.to_numeric(table[name], errors="coerce")
+    except FileNotFoundError as e:
+        raise DataError(f"{path}: there is no such file.") from e
+    except pd.errors.EmptyDataError as e:
+        raise DataError(f"{path}: the file is empty; it needs the columns {', '.join(types)}.") from e
+    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as e:
+        raise DataError(f"{path}: the file cannot be read as UTF-8 CSV ({e}).") from e
+    if table.empty:
+        raise DataError(f"{path}: the file has a header but no rows.")
+    return table
+
+
+def _refuse(path: Path, table: pd.DataFrame, column: str, bad: pd.Series, why: str) -> None:
+    """Raise a DataError that names the first bad cell and how many there are."""
+    rows = np.flatnonzero(bad.to_numpy())
+    if len(rows) == 0:
+        return
+    first = rows[0]
+    more = f" ({len(rows)} such rows)" if len(rows) > 1 else ""
+    raise DataError(f"{path}, line {first + 2}, column {column}: {table[column].iloc[first]!r} {why}{more}.")

@@ -96,6 +96,12 @@ def toy(published: Path) -> registry.Model:
     return registry.load(registry.find(published, "toy"))
 
 
+@pytest.fixture(scope="session")
+def spot(tmp_path_factory: pytest.TempPathFactory) -> registry.Model:
+    """The bright-spot detector, published with four views and loaded."""
+    return registry.load(publish_toy(tmp_path_factory.mktemp("spot") / "spot", spot_network(), views=4))
+
+
 @pytest.fixture
 def lesion() -> np.ndarray:
     """One drawn dermoscopic image, (90, 120, 3) uint8 RGB."""

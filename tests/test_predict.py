@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from dermlens.ingest import read_image
 from dermlens.predict import forward, predict, softmax
 from dermlens.preprocess import fit
 from dermlens.registry import Model
-from tests.conftest import encode, publish_toy, toy_network
+from tests.conftest import encode
 
 
 def test_softmax_by_hand() -> None:
@@ -61,34 +62,19 @@ def test_flipping_the_image_flips_the_maps_and_keeps_the_diagnosis(toy: Model, l
     assert there.maps[..., ::-1] == pytest.approx(here.maps, abs=1e-5)
 
 
-@pytest.fixture(scope="module", params=[1, 4, 8])
-def spot_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A network of the toy's make whose feature 0 is brightness and whose class 0 adds it up."""
-    from dermlens import registry
-
-    network = toy_network(size=64, channels=2)
-    for index, name in enumerate(("conv0", "conv1")):
-        kernel = np.zeros(network.get_layer(name).kernel.shape, np.float32)
-        kernel[:, :, : 1 if index else 3, 0] = 1 / 9
-        network.get_layer(name).set_weights([kernel])
-    head = np.zeros((2, 7), np.float32)
-    head[0, 0] = 1
-    network.get_layer("logits").set_weights([head, np.zeros(7, np.float32)])
-    entry = publish_toy(tmp_path_factory.mktemp("spot") / "spot", network, views=request.param)
-    return registry.load(entry)
-
-
+@pytest.mark.parametrize("views", [1, 4, 8])
 @pytest.mark.parametrize("shape", [(300, 400), (400, 300), (300, 300), (200, 600)])
-def test_the_whole_path_puts_the_heat_on_the_spot(spot_model: Model, shape: tuple[int, int]) -> None:
+def test_the_whole_path_puts_the_heat_on_the_spot(spot: Model, shape: tuple[int, int], views: int) -> None:
+    model = dataclasses.replace(spot, views=views)
     short = min(shape)
     for down, right in ((-0.3, -0.25), (0, 0), (0.3, 0.2)):
-        spot = (int(shape[0] / 2 + down * short), int(shape[1] / 2 + right * short))
+        at = (int(shape[0] / 2 + down * short), int(shape[1] / 2 + right * short))
         image = np.zeros((*shape, 3), np.uint8)
-        cv2.circle(image, spot[::-1], short // 12, (255, 255, 255), -1)
-        found = predict(spot_model, image)
-        heat = heat_on_image(found.maps[0], *shape, spot_model.geometry)
+        cv2.circle(image, at[::-1], short // 12, (255, 255, 255), -1)
+        found = predict(model, image)
+        heat = heat_on_image(found.maps[0], *shape, model.geometry)
         peak = np.unravel_index(heat.argmax(), shape)
-        assert np.hypot(peak[0] - spot[0], peak[1] - spot[1]) <= 1.5 * max(shape) / 16
+        assert np.hypot(peak[0] - at[0], peak[1] - at[1]) <= 1.5 * max(shape) / 16
 
 
 def test_bytes_through_the_app_and_pixels_through_training_give_the_same_logits(toy: Model, lesion: np.ndarray) -> None:

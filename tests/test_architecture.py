@@ -38,7 +38,7 @@ def parse(path: Path) -> ast.Module:
 
 
 def imports(node: ast.AST, into_functions: bool = True) -> Iterator[str]:
-    """Yield the top-level name of everything imported below `node`; `into_functions` False: of what its import loads."""
+    """Yield the top-level name of everything imported below `node`, or only of what loading the module imports."""
     for child in ast.iter_child_nodes(node):
         if not into_functions and isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
             continue

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dermlens.errors import DataError
+from dermlens.ham10000 import SPLIT_TABLE, load_split
 from dermlens.labels import CLASSES, INDEX
 from dermlens.metrics import log_softmax
 
@@ -16,6 +17,7 @@ LOGITS: tuple[str, ...] = tuple(f"logit_{code}" for code in CLASSES)
 IDS = ("image_id", "lesion_id", "split", "y_true")
 COLUMNS: tuple[str, ...] = (*IDS, *LOGITS)
 SPLITS = ("validation", "test")
+CASES = SPLIT_TABLE
 CASE_COLUMNS = ("age", "sex", "localization", "dx_type")
 _LABELS = {**INDEX, **{str(i): i for i in range(len(CLASSES))}}
 
@@ -136,19 +138,29 @@ def read_predictions(path: Path) -> Predictions:
     return Predictions(image_id, lesion_id, split, y_true.to_numpy(np.int64), logits)
 
 
-def cases_of(predictions: Predictions, cases: pd.DataFrame) -> pd.DataFrame:
-    """Look each predicted image up in a table of what is known beside the picture.
-
-    Args:
-        cases: as read by `ham10000.load_split`: image_id, age (years), sex, localization, dx_type and more.
+def read_cases(path: Path = CASES) -> pd.DataFrame:
+    """Read what is known of each image beside the picture.
 
     Returns:
-        (n, 4) table, row i is image i: `age` (float, NaN unknown), `sex`, `localization` and `dx_type` (str), which
-        are "unknown" where empty or where the image is not in the table (an external test set, say).
+        A table indexed by image_id (str): `age` (float years, NaN unknown); `sex`, `localization` and `dx_type`
+        (str, "unknown" where empty).
+
+    Raises:
+        DataError: as `ham10000.load_split`.
     """
-    found = cases.set_index("image_id")[list(CASE_COLUMNS)].reindex(predictions.image_id)
+    return load_split(path).set_index("image_id")[list(CASE_COLUMNS)].replace("", "unknown")
+
+
+def cases_of(predictions: Predictions, cases: pd.DataFrame) -> pd.DataFrame:
+    """Look each predicted image up in the table of `read_cases`.
+
+    Returns:
+        (n, 4) table, row i is image i, columns as in `read_cases`; NaN and "unknown" where the image is not in the
+        table (an external test set, say).
+    """
+    found = cases.reindex(predictions.image_id)
     text = [name for name in CASE_COLUMNS if name != "age"]
-    found[text] = found[text].astype(object).replace("", np.nan).fillna("unknown")
+    found[text] = found[text].fillna("unknown")
     return found
 
 

@@ -13,6 +13,7 @@ from dermlens.predictions import (
     cases_of,
     concatenate,
     make_predictions,
+    read_cases,
     read_predictions,
     write_predictions,
 )
@@ -140,21 +141,17 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_cases_are_joined_by_image_and_unknown_where_absent(tmp_path: Path) -> None:
-    table = pd.DataFrame(
-        {
-            "image_id": ["C", "A"],
-            "age": [70.0, np.nan],
-            "sex": ["female", ""],
-            "localization": ["back", "face"],
-            "dx_type": ["histo", "follow_up"],
-            "dx": ["bcc", "nv"],
-        }
+    table = tmp_path / "split.csv"
+    table.write_text(
+        "image_id,lesion_id,dx,dx_type,age,sex,localization,split\n"
+        "C,L2,bcc,histo,70.0,female,back,test\nA,L1,nv,follow_up,,,face,validation\n"
     )
-    found = cases_of(read_predictions(write(tmp_path, ROWS)), table)
+    found = cases_of(read_predictions(write(tmp_path, ROWS)), read_cases(table))
     assert found.index.tolist() == ["A", "B", "C"]
     assert found["age"].isna().tolist() == [True, True, False]
     assert found["sex"].tolist() == ["unknown", "unknown", "female"]
     assert found["localization"].tolist() == ["face", "unknown", "back"]
+    assert found["dx_type"].tolist() == ["follow_up", "unknown", "histo"]
 
 
 def test_lesions_are_numbered_by_id_whatever_the_order_of_rows() -> None:

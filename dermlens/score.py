@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
         model = registry.load(registry.find(given.models_dir, given.model))
         failed = score(model, images, given.output, given.stored_aspect)
     except (DermlensError, OSError) as e:
-        print(f"Nothing was written: {e}", file=sys.stderr)
+        print(f"Not scored: {e}", file=sys.stderr)
         return 2
     print(f"{len(images) - failed} images scored into {given.output}; {skipped} other files skipped.", file=sys.stderr)
     if failed:

@@ -1,0 +1,20 @@
+"""ResNet50 on two CPU cores: conv5 and the head on cached conv4 features, then conv4 and conv5 on cached conv3 features.
+
+python -m training.train resnet50 --data DIR --set weights=ARCHIVE
+
+The local archive lacks nine conv5 convolutions, so conv5 starts nearly from scratch and trains in both phases.
+"""
+
+from training.config import Augment, Config, Phase
+
+CONFIG = Config(
+    architecture="resnet50",
+    phases=(
+        Phase(epochs=5, learning_rate=1e-3, unfreeze=1, size=160, cached_views=2, warmup_epochs=0.5),
+        Phase(epochs=4, learning_rate=5e-4, unfreeze=2, size=160, cached_views=2, warmup_epochs=0.3),
+    ),
+    precision="mixed_bfloat16",
+    label_smoothing=0.05,
+    sampling_power=0.5,
+    augment=Augment(),
+)

@@ -33,7 +33,7 @@ def assign(table: pd.DataFrame, seed: int = SEED) -> pd.Series:
     """
     split_of: dict[str, str] = {}
     group = table["lesion_id"].replace(SAME_LESION)
-    for _, rows in sorted(group.groupby(table["dx"]), key=lambda item: item[0]):
+    for _, rows in group.groupby(table["dx"]):
         sizes = rows.value_counts().sort_index()
         order = np.random.default_rng(seed).permutation(len(sizes))
         dealt = dict.fromkeys(SHARES, 0)
@@ -62,7 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     columns = ["image_id", "lesion_id", *[c for c in COLUMNS if c not in ("image_id", "lesion_id")], "split"]
     args.output.parent.mkdir(parents=True, exist_ok=True)
     table[columns].to_csv(args.output, index=False, lineterminator="\n")
-    print(pd.crosstab(table["dx"], table["split"], margins=True)[[*SHARES, "All"]])
+    counts = pd.crosstab(table["dx"], table["split"], margins=True, margins_name="all")
+    print(counts.reindex(columns=[*SHARES, "all"], fill_value=0))
     return 0
 
 

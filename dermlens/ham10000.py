@@ -1,13 +1,16 @@
 """Read HAM10000 in its official layout, at any resolution, and check all of it before a long run starts."""
 
 import os
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 
-from dermlens.errors import DataError
+from dermlens.errors import DataError, ImageError
+from dermlens.ingest import read_file
 from dermlens.labels import CLASSES
 
 METADATA = "HAM10000_metadata.csv"
@@ -40,12 +43,13 @@ def mask_path(root: Path, image_id: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def load_table(root: Path, decode: bool = False) -> pd.DataFrame:
-    """Read and check the metadata and the presence of every image.
+def load_table(root: Path, decode: bool = False, images: Collection[str] | None = None) -> pd.DataFrame:
+    """Read and check the metadata and the presence of the images.
 
     Args:
         root: folder with HAM10000_metadata.csv and both image folders.
-        decode: also decode every image (about a minute), so that a long run cannot stop at a damaged file.
+        decode: also decode the images (about a minute), so that a long run cannot stop at a damaged file.
+        images: ids of the images whose files are needed; all by default.
 
     Returns:
         One row an image, sorted by image_id: lesion_id, image_id, dx, dx_type, sex, localization (str, "" or
@@ -57,31 +61,49 @@ def load_table(root: Path, decode: bool = False) -> pd.DataFrame:
     file = root / METADATA
     if not file.is_file():
         raise DataError(f"No {METADATA} in {root}. Pass --data DIR or set HAM10000_DIR (see data.download).")
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise DataError(f"{file} is not a CSV table: {e}.") from e
-    missing = [c for c in COLUMNS if c not in table.columns]
-    if missing:
-        raise DataError(f"{file}: missing columns {', '.join(missing)}; received {', '.join(table.columns)}.")
+    table = _read_csv(file, COLUMNS)
     present = {p.stem for folder in IMAGE_FOLDERS for p in (root / folder).glob("*.jpg")}
     age = pd.to_numeric(table["age"], errors="coerce")
     ids = table["image_id"]
+    needed = ids if images is None else ids[ids.isin(images)]
     dx_counts = table.groupby("lesion_id")["dx"].transform("nunique")
     problems = {
         **{f"empty {c}": ids[table[c].str.strip() == ""] for c in REQUIRED},
         "duplicate image_id": ids[ids.duplicated()],
-        "unknown dx": ids[~table["dx"].isin(CLASSES)] + "=" + table["dx"],
-        "lesion with more than one dx": table["lesion_id"][dx_counts > 1],
+        "unknown dx": (ids + "=" + table["dx"])[~table["dx"].isin(["", *CLASSES])],
+        "lesion with more than one dx": table["lesion_id"][dx_counts > 1].drop_duplicates(),
         "age that is not a number": ids[age.isna() & (table["age"].str.strip() != "")],
-        "missing image": ids[~ids.isin(present)],
+        "missing image": needed[~needed.isin(present)],
     }
     if decode:
-        problems["unreadable image"] = ids[[i in present and not _readable(image_path(root, i)) for i in ids]]
-    raise_problems(str(root), {k: v.dropna().tolist() for k, v in problems.items()})
-    if table.empty:
-        raise DataError(f"{file} has no rows.")
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = needed[needed.isin(present)]
+            problems["unreadable image"] = found[[not ok for ok in pool.map(lambda i: _readable(root, i), found)]]
+    raise_problems(str(root), {k: v.tolist() for k, v in problems.items()})
     return table[list(COLUMNS)].assign(age=age).sort_values("image_id", ignore_index=True)
+
+
+def check_rows(root: Path, rows: pd.DataFrame, decode: bool = False) -> None:
+    """Check that a data set holds the images of some rows of the split table, under the same lesion and diagnosis.
+
+    Args:
+        root, decode: as for `load_table`.
+        rows: columns image_id, lesion_id and dx. The files of other images are not looked at.
+
+    Raises:
+        DataError: as `load_table`, or for what the data set has not or has otherwise.
+    """
+    known = load_table(root, decode, images=set(rows["image_id"])).set_index("image_id")
+    absent = ~rows["image_id"].isin(known.index)
+    facts = ["lesion_id", "dx"]
+    other = (known.reindex(rows["image_id"])[facts].to_numpy() != rows[facts].to_numpy()).any(1)
+    raise_problems(
+        str(root),
+        {
+            "image of the split table that the data set lacks": rows["image_id"][absent].tolist(),
+            "image with another lesion_id or dx than in the split table": rows["image_id"][other & ~absent].tolist(),
+        },
+    )
 
 
 def load_split(file: Path = SPLIT_TABLE) -> pd.DataFrame:
@@ -95,10 +117,7 @@ def load_split(file: Path = SPLIT_TABLE) -> pd.DataFrame:
     """
     if not file.is_file():
         raise DataError(f"No split table at {file}. Make it with python -m data.split.")
-    table = pd.read_csv(file, keep_default_na=False, dtype=str)
-    missing = [c for c in (*COLUMNS, "split") if c not in table.columns]
-    if missing:
-        raise DataError(f"{file}: missing columns {', '.join(missing)}; received {', '.join(table.columns)}.")
+    table = _read_csv(file, (*COLUMNS, "split"))
     spread = table.groupby("lesion_id")["split"].transform("nunique")
     raise_problems(
         str(file),
@@ -113,10 +132,18 @@ def load_split(file: Path = SPLIT_TABLE) -> pd.DataFrame:
 
 
 def read_mask(root: Path, image_id: str) -> np.ndarray | None:
-    """Return the lesion mask as (h, w) bool in the aspect it is stored in, or None without one."""
+    """Return the lesion mask as (h, w) bool in the aspect it is stored in, or None without one.
+
+    Raises:
+        DataError: the file is there but cannot be read.
+    """
     path = mask_path(root, image_id)
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path else None
-    return None if mask is None else mask > 127
+    if path is None:
+        return None
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise DataError(f"The mask {path} cannot be read. Fetch it again (see data.download).")
+    return mask > 127
 
 
 def raise_problems(where: str, problems: dict[str, list[str]]) -> None:
@@ -130,5 +157,22 @@ def raise_problems(where: str, problems: dict[str, list[str]]) -> None:
         raise DataError(f"{where} cannot be used as it is.\n  " + "\n  ".join(lines))
 
 
-def _readable(path: Path) -> bool:
-    return cv2.imread(str(path), cv2.IMREAD_REDUCED_COLOR_8) is not None
+def _read_csv(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
+        raise DataError(f"{file} is not a CSV table: {e}.") from e
+    missing = [c for c in columns if c not in table.columns]
+    if missing:
+        raise DataError(f"{file}: missing columns {', '.join(missing)}; received {', '.join(table.columns)}.")
+    if table.empty:
+        raise DataError(f"{file} has no rows.")
+    return table
+
+
+def _readable(root: Path, image_id: str) -> bool:
+    try:
+        read_file(image_path(root, image_id))
+    except ImageError:
+        return False
+    return True

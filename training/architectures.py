@@ -4,9 +4,11 @@ Every network takes float32 RGB 0..255; scaling is part of the graph.
 """
 
 import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -27,13 +29,13 @@ class Architecture:
     stages: tuple[str, ...]
 
 
-def build(name: str, size: int, weights: str = "none", dropout: float = 0.2) -> keras.Model:
+def build(name: str, size: int, weights: Literal["none", "imagenet"] = "none", dropout: float = 0.2) -> keras.Model:
     """Build a network with its head.
 
     Args:
         name: one of `ARCHITECTURES`.
         size: side of the square input in pixels.
-        weights: "none", "imagenet" (Keras downloads them), or the path of a local archive, see `load_archive`.
+        weights: "none", or "imagenet" (Keras downloads them); `load_archive` fills a network from a local file.
         dropout: share of the embedding dropped in training.
 
     Returns:
@@ -41,18 +43,20 @@ def build(name: str, size: int, weights: str = "none", dropout: float = 0.2) -> 
         the last feature map; "logits" is the only Dense layer of the head.
 
     Raises:
-        ConfigError: for an unknown name, or an archive that does not fit.
+        ConfigError: for an unknown name, or ImageNet weights that do not exist or cannot be fetched.
     """
     if name not in ARCHITECTURES:
         raise ConfigError(f"Unknown architecture {name!r}; known are {', '.join(ARCHITECTURES)}.")
-    backbone = ARCHITECTURES[name].backbone(size, "imagenet" if weights == "imagenet" else None)
+    try:
+        backbone = ARCHITECTURES[name].backbone(size, "imagenet" if weights == "imagenet" else None)
+    except Exception as e:  # Keras raises a bare Exception where a download fails
+        if weights == "none" or isinstance(e, ConfigError):
+            raise
+        raise ConfigError(f"ImageNet weights of {name}: {e}. Set weights to 'none' or to a local archive.") from e
     x = layers.GlobalAveragePooling2D(name="embedding", dtype="float32")(backbone.output)
     x = layers.Dropout(dropout, name="dropout", dtype="float32")(x)
     logits = layers.Dense(N_CLASSES, name="logits", dtype="float32")(x)
-    model = keras.Model(backbone.input, logits, name=name)
-    if weights not in ("none", "imagenet"):
-        load_archive(model, Path(weights))
-    return model
+    return keras.Model(backbone.input, logits, name=name)
 
 
 def feature_layer(model: keras.Model) -> str:
@@ -73,7 +77,7 @@ def stage_of_layers(name: str, model: keras.Model) -> list[int]:
             numbers.append(len(stages))
         elif found:
             numbers.append(found[0])
-        elif layer.weights and numbers and name != "convnext_base":
+        elif layer.weights:
             raise ConfigError(f"{name}: layer {layer.name!r} belongs to no stage.")
         else:
             numbers.append(numbers[-1] if numbers else 0)
@@ -93,31 +97,27 @@ def load_archive(model: keras.Model, file: Path) -> list[str]:
     Raises:
         ConfigError: if the file cannot be read, holds nothing for this network, or a shape does not match.
     """
+    missing, wrong = [], []
     try:
-        archive = np.load(file, allow_pickle=False)
-        keys = set(archive.files)
-    except (OSError, ValueError) as e:
-        raise ConfigError(f"Backbone weights {file} cannot be read ({e}). Pass 'imagenet', 'none' or an archive.") from e
-    missing, filled, wrong = [], 0, []
-    for layer in model.layers:
-        for variable in layer.weights:
-            key = f"{layer.name}/{variable.name}"
-            if "seed_generator" in key or layer.name == "logits":
-                continue
-            if key not in keys:
-                missing.append(key)
-                continue
-            value = archive[key].astype("float32")
-            if key == "conv1_conv/kernel" and model.name == "resnet50":
-                value = value[:, :, ::-1]  # these weights expect BGR, the network takes RGB
-            if tuple(value.shape) != tuple(variable.shape):
-                wrong.append(f"{key}: archive {tuple(value.shape)}, network {tuple(variable.shape)}")
-            else:
-                variable.assign(value)
-                filled += 1
+        with np.load(file, allow_pickle=False) as archive:
+            values = {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as e:
+        raise ConfigError(f"Backbone weights {file} cannot be read ({e}). Use 'imagenet' or 'none'.") from e
+    wanted = {f"{x.name}/{v.name}": v for x in model.layers if x.name != "logits" for v in x.weights}
+    for key, variable in wanted.items():
+        if key not in values:
+            missing.append(key)
+            continue
+        value = values[key].astype(np.float32)
+        if tuple(value.shape) != tuple(variable.shape):
+            wrong.append(f"{key}: archive {tuple(value.shape)}, network {tuple(variable.shape)}")
+            continue
+        if key == "conv1_conv/kernel" and model.name == "resnet50":
+            value = value[:, :, ::-1]  # these weights expect BGR, the network takes RGB
+        variable.assign(value)
     if wrong:
         raise ConfigError(f"{file} does not fit {model.name}: {'; '.join(wrong[:5])} ({len(wrong)} in all).")
-    if not filled:
+    if len(missing) == len(wanted):
         raise ConfigError(f"{file} holds no variable of {model.name}.")
     return missing
 
@@ -127,7 +127,28 @@ def _efficientnetv2b0(size: int, weights: str | None) -> keras.Model:
 
 
 def _convnext_base(size: int, weights: str | None) -> keras.Model:
-    return keras.applications.ConvNeXtBase(include_top=False, weights=weights, input_shape=(size, size, 3))
+    nested = keras.applications.ConvNeXtBase(include_top=False, weights=weights, input_shape=(size, size, 3))
+
+    def copy(operation):
+        if isinstance(operation, keras.Sequential) or not isinstance(operation, keras.Layer):
+            return operation
+        config = operation.get_config()
+        if "convnext" not in config["name"]:  # the last norm has no name of its own
+            config["name"] = "convnext_base_top_layernorm"
+        return operation.__class__.from_config(config)
+
+    def call(operation, *inputs, **options):
+        if isinstance(operation, keras.Sequential):  # the stem and the downsampling blocks: lay out their layers
+            for layer in operation.layers:
+                inputs = (copy(layer)(*inputs),)
+            return inputs[0]
+        if not isinstance(operation, keras.Layer):  # a bare "+", which no stage could be cut at
+            return layers.Add(name=f"{inputs[1]._keras_history.operation.name}_add")(list(inputs))
+        return operation(*inputs, **options)
+
+    flat = keras.models.clone_model(nested, clone_function=copy, call_function=call)
+    flat.set_weights(nested.get_weights())
+    return flat
 
 
 def _resnet50(size: int, weights: str | None) -> keras.Model:
@@ -201,9 +222,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         (
             "convnext_base_(prestem|stem)",
             "convnext_base_stage_0",
-            "convnext_base_(downsampling_block_0|stage_1)",
-            "convnext_base_(downsampling_block_1|stage_2)",
-            "convnext_base_(downsampling_block_2|stage_3)",
+            r"convnext_base_(downsampling_\w+_0|stage_1)",
+            r"convnext_base_(downsampling_\w+_1|stage_2)",
+            r"convnext_base_(downsampling_\w+_2|stage_3|top)",
         ),
     ),
 }

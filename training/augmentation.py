@@ -24,14 +24,13 @@ class RandomAffine(layers.Layer):
     """
 
     def __init__(self, size: int, flip: bool, rotation_degrees: float, zoom: float, translation: float, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(dtype="float32", **kwargs)
         self.size, self.flip, self.rotation, self.zoom = size, flip, math.radians(rotation_degrees), zoom
         self.translation = translation
         self.seed_generator = keras.random.SeedGenerator()
 
     def call(self, images, training=False):
         """Return (b, size, size, 3) float32."""
-        images = ops.cast(images, "float32")
         height, width = images.shape[1:3]
         if training:
             images = ops.image.affine_transform(
@@ -68,7 +67,7 @@ class RandomColour(layers.Layer):
     """
 
     def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(dtype="float32", **kwargs)
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
         self.seed_generator = keras.random.SeedGenerator()
 
@@ -84,10 +83,11 @@ class RandomColour(layers.Layer):
         cos, sin, zero, one = length * ops.cos(angle), length * ops.sin(angle), ops.zeros((n,)), ops.ones((n,))
         turn = ops.reshape(ops.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1), (n, 3, 3))
         gain = (1.0 + self._uniform(n, self.contrast))[:, None, None]
-        matrix = gain * (ops.convert_to_tensor(np.linalg.inv(RGB_TO_YIQ)) @ turn @ ops.convert_to_tensor(RGB_TO_YIQ))
-        mean = ops.mean(images, axis=(1, 2))[:, :, None]
+        colour = ops.convert_to_tensor(np.linalg.inv(RGB_TO_YIQ)) @ turn @ ops.convert_to_tensor(RGB_TO_YIQ)
+        mean = colour @ ops.mean(images, axis=(1, 2))[:, :, None]
         shift = (1 - gain) * mean + 255 * self._uniform(n, self.brightness)[:, None, None]
-        flat = ops.reshape(images, (n, -1, 3)) @ ops.transpose(matrix, (0, 2, 1)) + ops.transpose(shift, (0, 2, 1))
+        matrix = ops.transpose(gain * colour, (0, 2, 1))
+        flat = ops.reshape(images, (n, -1, 3)) @ matrix + ops.transpose(shift, (0, 2, 1))
         return ops.clip(ops.reshape(flat, ops.shape(images)), 0.0, 255.0)
 
 
@@ -101,18 +101,19 @@ def augmenter(augment: Augment, size: int) -> keras.Sequential:
     if a.brightness or a.contrast or a.saturation or a.hue:
         steps.append(RandomColour(a.brightness, a.contrast, a.saturation, a.hue, name="colour"))
     if a.erasing:
-        steps.append(layers.RandomErasing(a.erasing, fill_value=0.0, value_range=(0, 255), name="erasing"))
+        share = (a.erasing, a.erasing)  # a single number would be the upper limit of a share that is drawn, too
+        steps.append(layers.RandomErasing(share, fill_value=0.0, dtype="float32", name="erasing"))
     return keras.Sequential([keras.Input((size, round(size * 4 / 3), 3)), *steps], name="augmentation")
 
 
-def mixup(alpha: float) -> layers.Layer:
-    """Return the layer of Zhang et al., "mixup", ICLR 2018; it takes and gives {"images", "labels"}."""
-    return layers.MixUp(alpha=alpha, name="mixup")
+def mixup(alpha: float) -> layers.Layer | None:
+    """Return the layer of Zhang et al., "mixup", ICLR 2018, which takes and gives {"images", "labels"}; None for 0."""
+    return layers.MixUp(alpha=alpha, dtype="float32", name="mixup") if alpha else None
 
 
-def reseed(layer: keras.Layer, seed: int) -> None:
+def reseed(layer: keras.Layer | None, seed: int) -> None:
     """Set every random generator inside a layer or model to a state that depends on `seed` alone."""
-    for i, sub in enumerate(layer._flatten_layers()):
+    for i, sub in enumerate(layer._flatten_layers() if layer else ()):
         for name in ("seed_generator", "generator"):
             generator = getattr(sub, name, None)
             if isinstance(generator, keras.random.SeedGenerator):

@@ -3,10 +3,35 @@
 import ast
 import dataclasses
 import importlib
+import math
+import types
+import typing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from dermlens.errors import ConfigError
+from dermlens.labels import CLASSES
+
+CONFIGS = Path(__file__).parent / "configs"
+# Smallest and largest value of numbers that 0 to infinity would not do for.
+LIMITS: dict[str, tuple[float, float]] = {
+    "epochs": (1, math.inf),
+    "batch_size": (1, math.inf),
+    "size": (8, math.inf),
+    "dropout": (0, 0.99),
+    "ema_momentum": (0, 0.99999),
+    "label_smoothing": (0, 0.99),
+    "rotation_degrees": (0, 180),
+    "zoom": (0, 0.9),
+    "translation": (0, 1),
+    "hue": (0, 0.5),
+    "contrast": (0, 1),
+    "saturation": (0, 1),
+    "brightness": (0, 1),
+    "erasing": (0, 1),
+    "mixup_alpha": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -22,23 +47,34 @@ class Phase:
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     warmup_epochs: float = 0.0
     cached_views: int = 0
-    """If positive, the frozen stages run once over this many augmented views, and training reads their output."""
+    """If positive, the frozen stages run once over this many augmented views, and training reads their output; mixup
+    then has no effect."""
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes of a training image; 0 or False leaves one out. Ranges are as in the Keras layer of that name."""
+    """Random changes of a training image; 0 or False leaves one out."""
 
     flip: bool = True
+    """Mirror each axis with a probability of one half."""
     rotation_degrees: float = 180.0
+    """Turn by up to this angle either way; 180 is any angle."""
     zoom: float = 0.15
+    """Show between 1 - zoom and 1 + zoom times the extent, on both axes alike."""
     translation: float = 0.05
+    """Shift each axis by up to this share of the square's side."""
     brightness: float = 0.1
+    """Add up to this share of the full range, either way."""
     contrast: float = 0.15
+    """Scale by between 1 - contrast and 1 + contrast about the image's mean colour."""
     saturation: float = 0.1
+    """Scale the distance from grey by between 1 - saturation and 1 + saturation."""
     hue: float = 0.02
+    """Turn the hue by up to this share of the circle, either way."""
     mixup_alpha: float = 0.0
+    """Blend pairs of images and labels by weights from Beta(alpha, alpha)."""
     erasing: float = 0.0
+    """Probability of blackening a rectangle."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +84,7 @@ class Config:
     architecture: str
     phases: tuple[Phase, ...]
     weights: str = "imagenet"
+    """Of the backbone: "imagenet" (fetched by Keras), "none", or an archive (see architectures.load_archive)."""
     dropout: float = 0.3
     batch_size: int = 32
     seed: int = 1
@@ -69,6 +106,7 @@ class Config:
     patience: int = 0
     """Epochs of the last phase without a better validation balanced accuracy before stopping; 0 never stops."""
     plateau_patience: int = 2
+    """Epochs in a row without a lower validation loss that schedule "plateau" lets pass; the next one costs 70 %."""
     leave_out: str = ""
     """A diagnosis left out of training (to measure how a network meets what it does not know)."""
     deterministic: bool = False
@@ -78,15 +116,20 @@ class Config:
 
 
 def load_config(name: str) -> tuple[Config, str]:
-    """Return the config `training/configs/<name>.py` and its docstring; raises ConfigError if there is none."""
-    stem = name.removesuffix(".py").replace("/", ".").removeprefix("training.configs.")
+    """Return the config `training/configs/<name>.py` and its docstring.
+
+    Raises:
+        ConfigError: there is none of that name, or a setting in it is unknown or out of range.
+    """
+    stem = Path(name).stem
+    known = sorted(f.stem for f in CONFIGS.glob("[!_]*.py"))
+    if stem not in known:
+        raise ConfigError(f"No config {name!r} in training/configs; there are {', '.join(known)}.")
     try:
         module = importlib.import_module(f"training.configs.{stem}")
-    except ModuleNotFoundError as e:
-        if e.name != f"training.configs.{stem}":
-            raise
-        raise ConfigError(f"No config {name!r} in training/configs.") from e
-    return module.CONFIG, module.__doc__ or ""
+    except TypeError as e:  # a dataclass was given an unknown field
+        raise ConfigError(f"training/configs/{stem}.py: {e}.") from e
+    return from_dict(dataclasses.asdict(module.CONFIG)), module.__doc__ or ""
 
 
 def override(config: Config, assignments: list[str]) -> Config:
@@ -104,24 +147,31 @@ def override(config: Config, assignments: list[str]) -> Config:
         place: Any = values
         for part in path:
             place = _step(place, part, key)
+        if not isinstance(place, dict):
+            raise ConfigError(f"--set {key}: name one of its settings, such as {key}.epochs.")
         _step(place, last, key)
         try:
-            value = ast.literal_eval(text)
+            value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
         except (ValueError, SyntaxError):
             value = text
-        place[int(last) if isinstance(place, (list, tuple)) else last] = value
+        place[last] = value
     return from_dict(values)
 
 
 def from_dict(values: dict[str, Any]) -> Config:
     """Build a Config from plain values as they stand in run.json; raises ConfigError for what does not fit."""
-    values = dict(values)
-    phases = values.pop("phases", None)
-    if not phases:
-        raise ConfigError("A config needs at least one phase.")
-    built = [_checked(Phase, p, f"phases.{i}") for i, p in enumerate(phases)]
-    augment = _checked(Augment, values.pop("augment", {}), "augment")
-    return _checked(Config, {**values, "phases": tuple(built), "augment": augment}, "config")
+    phases = values.get("phases")
+    if not isinstance(phases, (list, tuple)) or not phases:
+        raise ConfigError(f"A config needs at least one phase, got {phases!r}.")
+    built = tuple(_checked(Phase, p, f"phases.{i}") for i, p in enumerate(phases))
+    for i, phase in enumerate(built):
+        if phase.cached_views and phase.unfreeze == "all":
+            raise ConfigError(f"phases.{i}: cached_views needs frozen stages, but unfreeze is 'all'.")
+    augment = _checked(Augment, values.get("augment", {}), "augment")
+    config = _checked(Config, {**values, "phases": built, "augment": augment}, "config")
+    if config.leave_out not in ("", *CLASSES):
+        raise ConfigError(f"leave_out must be one of {', '.join(CLASSES)}, got {config.leave_out!r}.")
+    return config
 
 
 def _step(place: Any, part: str, key: str) -> Any:
@@ -132,23 +182,43 @@ def _step(place: Any, part: str, key: str) -> Any:
         raise ConfigError(f"Unknown setting {key!r}: {part!r} is not one of {known}.") from e
 
 
-def _checked(kind: type, values: dict[str, Any], where: str) -> Any:
+def _checked(kind: type, values: Any, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where} must be a set of settings, got {values!r}.")
     fields = {f.name: f for f in dataclasses.fields(kind)}
     unknown = [k for k in values if k not in fields]
     if unknown:
         raise ConfigError(f"Unknown setting {', '.join(unknown)} in {where}; known are {', '.join(fields)}.")
     for name, value in values.items():
-        kind_name = str(fields[name].type)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if fields[name].type in (int, float) and not (isinstance(value, fields[name].type) or (number and fields[name].type is float)):
-            raise ConfigError(f"{where}.{name} must be a {fields[name].type.__name__}, got {value!r}.")
-        if fields[name].type is bool and value not in (True, False, 0, 1):
-            raise ConfigError(f"{where}.{name} must be true or false, got {value!r}.")
-        if kind_name.startswith("typing.Literal") and value not in fields[name].type.__args__:
-            raise ConfigError(f"{where}.{name} must be one of {fields[name].type.__args__}, got {value!r}.")
-        if number and value < 0 and name != "seed":
-            raise ConfigError(f"{where}.{name} must not be negative, got {value!r}.")
+        wanted = fields[name].type
+        if not _fits(value, wanted):
+            raise ConfigError(f"{where}.{name} must be {_say(wanted)}, got {value!r}.")
+        low, high = LIMITS.get(name, (0, math.inf))
+        if isinstance(value, (int, float)) and not (low <= value <= high and math.isfinite(value)):
+            limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+            raise ConfigError(f"{where}.{name} must be {limits}, got {value!r}.")
     try:
         return kind(**values)
     except TypeError as e:
         raise ConfigError(f"{where}: {e}.") from e
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    origin = typing.get_origin(wanted)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, one) for one in typing.get_args(wanted))
+    if origin is Literal:
+        return value in typing.get_args(wanted)
+    if wanted is bool:
+        return value in (True, False)
+    if wanted in (int, float):
+        return isinstance(value, (int, wanted)) and not isinstance(value, bool)
+    return isinstance(value, origin or wanted)
+
+
+def _say(wanted: Any) -> str:
+    if typing.get_origin(wanted) in (typing.Union, types.UnionType):
+        return " or ".join(_say(one) for one in typing.get_args(wanted))
+    if typing.get_origin(wanted) is Literal:
+        return " or ".join(repr(one) for one in typing.get_args(wanted))
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[wanted]

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from dermlens.errors import DataError, ImageError
 from dermlens.ham10000 import image_path
 from dermlens.ingest import read_file
 from dermlens.labels import INDEX, N_CLASSES
@@ -65,14 +66,17 @@ def load_images(root: Path, rows: pd.DataFrame, size: int, stored_aspect: str, f
         for_training: canvases for augmentation; otherwise the exact squares that serving sees.
 
     Raises:
-        DataError, ImageError: for a missing or unreadable image.
+        DataError: for a missing or unreadable image.
     """
     geometry = Geometry(size)
     shape = (size, round(size * CANVAS_ASPECT)) if for_training else (size, size)
     pixels = np.empty((len(rows), *shape, 3), np.uint8)
 
     def decode(i: int) -> None:
-        image = read_file(image_path(root, ids[i]), stored_aspect=stored_aspect).pixels
+        try:
+            image = read_file(image_path(root, ids[i]), stored_aspect=stored_aspect).pixels
+        except ImageError as e:
+            raise DataError(f"Image {ids[i]}: {e}") from e
         pixels[i] = canvas(image, size) if for_training else fit(image, geometry)
 
     ids = rows["image_id"].to_numpy()
@@ -111,7 +115,7 @@ def class_counts(y: np.ndarray) -> np.ndarray:
 
 
 def batches(x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (x (b, ...), one-hot labels (b, 7) float32); the last incomplete batch is dropped if it is not the only one."""
+    """Yield (x (b, ...), one-hot labels (b, 7) float32); an incomplete last batch is dropped unless it is alone."""
     one_hot = np.eye(N_CLASSES, dtype=np.float32)
     whole = max(len(order) - len(order) % size, min(len(order), size))
     for start in range(0, whole, size):

@@ -1,4 +1,4 @@
-"""A run's folder: settings, history and checkpoints, each file replaced whole, so that a kill loses no finished epoch."""
+"""A run's folder: settings, history and checkpoints, each replaced whole, so that a kill loses no finished epoch."""
 
 import csv
 import hashlib
@@ -72,17 +72,21 @@ def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
 
 def environment() -> dict[str, Any]:
     """Return versions, git commit and hardware, as run.json records them."""
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     packages = {"keras": version("keras"), "numpy": version("numpy")}
     backend = keras.backend.backend()
     packages[backend] = version(backend)
     return {
-        "git_commit": git.stdout.strip() or "unknown",
+        "git_commit": _commit(),
         "python": platform.python_version(),
         "backend": backend,
         "versions": packages,
-        "hardware": {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count()},
-        "command": " ".join(sys.argv),
+        "hardware": {
+            "machine": platform.machine(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "accelerator": _accelerator(backend),
+        },
+        "command": " ".join(["python -m training.train", *sys.argv[1:]]),
     }
 
 
@@ -91,7 +95,11 @@ def save_state(file: Path, variables: dict[str, list], state: dict[str, Any]) ->
 
     The archive ends with a checksum of its content, so that a damaged file is noticed and not trained on.
     """
-    arrays = {f"{group}/{i}": np.asarray(keras.ops.convert_to_numpy(v)) for group, vs in variables.items() for i, v in enumerate(vs)}
+    arrays = {
+        f"{group}/{i}": np.asarray(keras.ops.convert_to_numpy(variable))
+        for group, found in variables.items()
+        for i, variable in enumerate(found)
+    }
     arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
@@ -117,9 +125,36 @@ def restore(variables: list, arrays: dict[str, np.ndarray], group: str) -> None:
         variable.assign(arrays[f"{group}/{i}"])
 
 
+def _commit() -> str:
+    """Return the commit, ending in -dirty where files differ from it."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        git = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
+    except OSError:
+        return "unknown"
+    return git.stdout.strip() or "unknown"
+
+
+def _accelerator(backend: str) -> str:
+    """Return the name of the first GPU the backend uses, or "none"."""
+    if backend == "torch":
+        import torch
+
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    if backend == "jax":
+        import jax
+
+        return jax.devices()[0].device_kind if jax.default_backend() != "cpu" else "none"
+    import tensorflow as tf
+
+    found = tf.config.list_physical_devices("GPU")
+    return tf.config.experimental.get_device_details(found[0]).get("device_name", "GPU") if found else "none"
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

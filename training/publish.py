@@ -1,0 +1,193 @@
+"""Publish a run's best checkpoint: `python -m training.publish RUN ID [--test] [--views 4]` fills models/ID/.
+
+Every figure comes from the published file, reloaded and asked the way the app asks it. --test also predicts the test
+split: once, at the very end. Nothing is left half-written: models/ID/ appears whole or not at all.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from dermlens import registry
+from dermlens.errors import ConfigError, DermlensError, ModelError
+from dermlens.ham10000 import check_rows, image_path, load_split
+from dermlens.ingest import read_file
+from dermlens.labels import CLASSES, INDEX
+from dermlens.predict import predict
+from dermlens.predictions import SPLITS, write_predictions
+from dermlens.preprocess import Geometry, fingerprint
+from dermlens.views import VIEWS
+from training import card as cards
+from training import run as runs
+from training.architectures import feature_layer
+from training.artefact import save_model
+from training.evaluate import (
+    add_data_arguments,
+    best_model,
+    data_of,
+    find_run,
+    note_test,
+    predictions_of,
+    rows_of,
+)
+from training.export import build
+
+NAMES = {
+    "baseline_cnn": "Baseline CNN",
+    "resnet18": "ResNet18",
+    "resnet50": "ResNet50",
+    "efficientnetv2b0": "EfficientNetV2B0",
+    "convnext_base": "ConvNeXt-Base",
+}
+
+
+def publish(
+    run: Path,
+    models: Path,
+    model_id: str,
+    root: Path,
+    table: pd.DataFrame,
+    stored_aspect: str,
+    *,
+    views: int = 4,
+    test: bool = False,
+    name: str | None = None,
+    replace: bool = False,
+) -> Path:
+    """Fill a model folder from a run.
+
+    Args:
+        run: the run's folder. models: the folder of all models. model_id: the name of its folder in there.
+        root: HAM10000 folder. table: the split table.
+        stored_aspect: see `dermlens.preprocess.true_aspect`.
+        views: flips and turns averaged over, here and in the app.
+        test: predict the test split too; noted in the run's run.json.
+        name: what a person reads; by default the architecture's.
+        replace: put the new model in the place of one that is there.
+
+    Returns:
+        The model's folder.
+
+    Raises:
+        ConfigError: the id is not one. ModelError: there is such a model already, or the file cannot be served.
+        DataError: data and run do not belong together, or an image is missing.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", model_id):
+        raise ConfigError(f"A model's id is made of a-z, 0-9, - and _, got {model_id!r}.")
+    target = models / model_id
+    if target.exists() and not replace:
+        raise ModelError(f"{target} exists. Choose another id, or pass --replace to put this model in its place.")
+    rows = rows_of(run, table, SPLITS if test else SPLITS[:1])
+    check_rows(root, rows, decode=True)
+    models.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{model_id}-", dir=models) as scratch:
+        folder = Path(scratch, model_id)
+        folder.mkdir()
+        model = _served(run, folder, views, name)
+        if test:
+            note_test(run, "training.publish")
+        sizes = _predict(model, folder, root, rows, stored_aspect)
+        (width, height), _ = sizes.most_common(1)[0]
+        seen = {"stored_aspect": stored_aspect, "width": width, "height": height}
+        record = public(runs.read_json(run / "run.json"))
+        runs.write_json(folder / "run.json", {**record, "published_from": seen})
+        (folder / "history.csv").write_bytes((run / "history.csv").read_bytes())
+        cards.write(folder)
+        wrong = cards.problems(folder)
+        if wrong:
+            raise ModelError(f"{model_id} was not published: {'; '.join(wrong)}.")
+        if target.exists():
+            target.rename(Path(scratch, "replaced"))
+        folder.rename(target)
+    return target
+
+
+def public(value: Any) -> Any:
+    """Return a run's record with file names in the place of absolute paths, which mean nothing elsewhere."""
+    if isinstance(value, dict):
+        return {key: public(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [public(item) for item in value]
+    return re.sub(r"(?<![\w.:/])/(?:[^\s/=,]+/)*([^\s/=,]+)/?", r"\1", value) if isinstance(value, str) else value
+
+
+def _served(run: Path, folder: Path, views: int, name: str | None) -> registry.Model:
+    """Write model.keras and a first card.json, build the serving files and load them as the app does."""
+    network = best_model(run)
+    save_model(network, folder / "model.keras")
+    geometry = Geometry(network.input_shape[1])
+    record = runs.read_json(run / "run.json")
+    architecture = record["config"]["architecture"]
+    card = {
+        "id": folder.name,
+        "name": name or NAMES.get(architecture, architecture),
+        "architecture": architecture,
+        "classes": list(CLASSES),
+        "input": geometry.to_dict(),
+        "views": views,
+        "feature_layer": feature_layer(network),
+        "fingerprint": fingerprint(geometry),
+        "files": {"model.keras": registry.sha256(folder / "model.keras")},
+        "parameters": network.count_params(),
+        "created": datetime.now(UTC).date().isoformat(),
+        "run": record["id"],
+    }
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    entry = registry.inspect(folder)
+    build(entry)
+    return registry.load(entry)
+
+
+def _predict(
+    model: registry.Model, folder: Path, root: Path, rows: pd.DataFrame, stored_aspect: str
+) -> Counter[tuple[int, int]]:
+    """Write predictions.csv, one image after the other through the app's path; returns how often each size came."""
+    logits, sizes = [], Counter[tuple[int, int]]()
+    for image_id in tqdm(rows["image_id"], desc="predictions", unit="image", disable=not sys.stderr.isatty()):
+        pixels = read_file(image_path(root, image_id), stored_aspect=stored_aspect).pixels
+        logits.append(predict(model, pixels).logits)
+        sizes[pixels.shape[1], pixels.shape[0]] += 1
+    y_true = rows["dx"].map(INDEX).to_numpy(np.int64)
+    write_predictions(folder / "predictions.csv", predictions_of(rows, y_true, np.array(logits, np.float64)))
+    return sizes
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Publish one run; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m training.publish", description=__doc__.partition("\n")[0])
+    parser.add_argument("run", help="id or folder of a run")
+    parser.add_argument("id", help="name of the folder in models/")
+    parser.add_argument("--test", action="store_true", help="also predict the test split: once, at the very end")
+    parser.add_argument("--views", type=int, choices=VIEWS, default=4, help="flips and turns to average over")
+    parser.add_argument("--name", help="what a person reads; by default the architecture's name")
+    parser.add_argument("--replace", action="store_true", help="replace a model of that id")
+    parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
+    add_data_arguments(parser)
+    args = parser.parse_args(argv)
+    try:
+        run = find_run(args.run)
+        root, aspect = data_of(run, args)
+        options = {"views": args.views, "test": args.test, "name": args.name, "replace": args.replace}
+        folder = publish(run, args.models_dir, args.id, root, load_split(args.split), aspect, **options)
+    except DermlensError as e:
+        print(e, file=sys.stderr)
+        return 2
+    print(f"{folder}: {', '.join(sorted(f.name for f in folder.iterdir()))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

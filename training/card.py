@@ -111,6 +111,7 @@ def render(folder: Path) -> str:
         f"| Architecture | {card['architecture']}, {card['parameters']:,} parameters |",
         f"| Input | RGB, {side} × {side} pixels at true aspect; how an image is fitted is in `card.json` |",
         f"| Views | {card['views']}: an answer is the mean of the logits over these flips and turns |",
+        *_adjustment_line(card),
         f"| Output | logits of {', '.join(CLASSES)}; their softmax is not calibrated |",
         f"| Run | `{card['run']}`, published {card['created']} |",
         "",
@@ -226,6 +227,12 @@ def _images_line(run: dict[str, Any]) -> list[str]:
 def _left_out(run: dict[str, Any]) -> str:
     code = run["config"]["leave_out"]
     return f" **No {code} was in its training or tuning images: it never learned to name it.**" if code else ""
+
+
+def _adjustment_line(card: dict[str, Any]) -> list[str]:
+    tau = card.get("logit_adjustment")
+    text = f"| Logit adjustment | {tau}: rare diagnoses are favoured by this factor, chosen on validation "
+    return [text + "(`training.adjustment`) |"] * bool(tau)
 
 
 def _missing_line(run: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import keras
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
@@ -30,14 +31,17 @@ from dermlens.predict import predict
 from dermlens.predictions import SPLITS, write_predictions
 from dermlens.preprocess import Geometry, fingerprint
 from dermlens.views import VIEWS
+from training import adjustment
 from training import card as cards
 from training import run as runs
 from training.architectures import feature_layer
 from training.artefact import save_model
+from training.dataset import class_counts
 from training.evaluate import (
     add_data_arguments,
     best_model,
     data_of,
+    evaluate,
     find_run,
     note_test,
     predictions_of,
@@ -66,6 +70,7 @@ def publish(
     test: bool = False,
     name: str | None = None,
     replace: bool = False,
+    tau: float | None = None,
 ) -> Path:
     """Fill a model folder from a run.
 
@@ -77,6 +82,7 @@ def publish(
         test: predict the test split too; noted in the run's run.json.
         name: what a person reads; by default the architecture's.
         replace: put the new model in the place of one that is there.
+        tau: logit adjustment (`training.adjustment`), chosen on validation by default.
 
     Returns:
         The model's folder.
@@ -96,7 +102,15 @@ def publish(
     with tempfile.TemporaryDirectory(prefix=f".{model_id}-", dir=models) as scratch:
         folder = Path(scratch, model_id)
         folder.mkdir()
-        model = _served(run, folder, views, name)
+        network = best_model(run)
+        training = rows_of(run, table, ("train",))
+        counts = class_counts(training["dx"].map(INDEX).to_numpy(np.int64))
+        if tau is None:
+            seen_by = rows_of(run, table, ("validation",))
+            tuned = evaluate(network, root, seen_by, stored_aspect, views)
+            tau = adjustment.choose(tuned.logits, tuned.y_true, counts)
+        adjustment.fold(network, counts, tau)
+        model = _served(run, network, folder, views, tau, name)
         if test:
             note_test(run, "training.publish")
         sizes = _predict(model, folder, root, rows, stored_aspect)
@@ -124,9 +138,8 @@ def public(value: Any) -> Any:
     return re.sub(r"(?<![\w.:/])/(?:[^\s/=,]+/)*([^\s/=,]+)/?", r"\1", value) if isinstance(value, str) else value
 
 
-def _served(run: Path, folder: Path, views: int, name: str | None) -> registry.Model:
+def _served(run: Path, network: keras.Model, folder: Path, views: int, tau: float, name: str | None) -> registry.Model:
     """Write model.keras and a first card.json, build the serving files and load them as the app does."""
-    network = best_model(run)
     save_model(network, folder / "model.keras")
     geometry = Geometry(network.input_shape[1])
     record = runs.read_json(run / "run.json")
@@ -138,6 +151,7 @@ def _served(run: Path, folder: Path, views: int, name: str | None) -> registry.M
         "classes": list(CLASSES),
         "input": geometry.to_dict(),
         "views": views,
+        "logit_adjustment": tau,
         "feature_layer": feature_layer(network),
         "fingerprint": fingerprint(geometry),
         "files": {"model.keras": registry.sha256(folder / "model.keras")},
@@ -173,6 +187,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--test", action="store_true", help="also predict the test split: once, at the very end")
     parser.add_argument("--views", type=int, choices=VIEWS, default=4, help="flips and turns to average over")
     parser.add_argument("--name", help="what a person reads; by default the architecture's name")
+    parser.add_argument("--logit-adjustment", type=float, metavar="TAU", help="default: the best on validation")
     parser.add_argument("--replace", action="store_true", help="replace a model of that id")
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
     add_data_arguments(parser)
@@ -181,6 +196,7 @@ def main(argv: list[str] | None = None) -> int:
         run = find_run(args.run)
         root, aspect = data_of(run, args)
         options = {"views": args.views, "test": args.test, "name": args.name, "replace": args.replace}
+        options["tau"] = args.logit_adjustment
         folder = publish(run, args.models_dir, args.id, root, load_split(args.split), aspect, **options)
     except DermlensError as e:
         print(e, file=sys.stderr)

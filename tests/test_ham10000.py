@@ -108,7 +108,7 @@ def test_images_that_cannot_be_decoded_whole_are_found_before_a_long_run(
     file = image_path(root, "ISIC_0024315")
     file.write_bytes(damage(file.read_bytes()))
     load_table(root)  # presence alone does not tell
-    with pytest.raises(DataError, match="1 x unreadable image: ISIC_0024315$"):
+    with pytest.raises(DataError, match=r"1 x unreadable image: ISIC_0024315$"):
         load_table(root, decode=True)
 
 
@@ -124,14 +124,11 @@ def test_only_the_needed_images_are_looked_at(root: Path) -> None:
 def test_split_table_must_agree_with_the_metadata(root: Path) -> None:
     rows = load_split(root / "split.csv")
     check_rows(root, rows)
-    with pytest.raises(
-        DataError, match="1 x image with another lesion_id or dx than in the split table: ISIC_0024308$"
-    ):
-        check_rows(
-            root, rows.assign(dx=["bcc" if i == "ISIC_0024308" else d for i, d in rows[["image_id", "dx"]].values])
-        )
+    other = rows.assign(dx=rows["dx"].where(rows["image_id"] != "ISIC_0024308", "vasc"))
+    with pytest.raises(DataError, match=r"1 x image with another lesion_id or dx than in .*: ISIC_0024308$"):
+        check_rows(root, other)
     edit(root, lambda t: t.iloc[1:])
-    with pytest.raises(DataError, match="1 x image of the split table that the data set lacks: ISIC_0024306$"):
+    with pytest.raises(DataError, match=r"1 x image of the split table that the data set lacks: ISIC_0024306$"):
         check_rows(root, rows)
 
 

@@ -19,7 +19,7 @@ def metadata(draw: st.DrawFn) -> pd.DataFrame:
     return table.assign(image_id=[f"ISIC_{i}" for i in range(len(table))])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(metadata(), st.integers(0, 5), st.randoms(use_true_random=False))
 def test_lesions_stay_together_shares_are_kept_and_row_order_does_not_matter(table, seed, random) -> None:
     split = assign(table, seed)

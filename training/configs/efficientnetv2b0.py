@@ -1,6 +1,8 @@
 """EfficientNetV2B0 on two CPU cores: head, then the later stages on cached early features, then all of it at 192 px.
 
 python -m training.train efficientnetv2b0 --data DIR --set weights=ARCHIVE
+
+Run time and score: not run here to the end yet.
 """
 
 from training.config import Augment, Config, Phase

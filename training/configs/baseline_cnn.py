@@ -1,0 +1,17 @@
+"""A plain CNN of five blocks from scratch: what a network gives without ImageNet and without depth.
+
+python -m training.train baseline_cnn --data DIR
+
+Run time and score: not run here.
+"""
+
+from training.config import Augment, Config, Phase
+
+CONFIG = Config(
+    architecture="baseline_cnn",
+    phases=(Phase(epochs=30, learning_rate=1e-3, size=96, warmup_epochs=1),),
+    weights="none",
+    label_smoothing=0.05,
+    sampling_power=0.5,
+    augment=Augment(),
+)

@@ -10,13 +10,13 @@ VENV := .venv
 PY := $(VENV)/bin/python
 BROWSER_NAMES := chromium chromium-browser google-chrome
 
-# $(call apt,PACKAGE,why it is needed): install a Debian package as root or by sudo, or say what to do.
+# $(call apt,PACKAGES,what needs them): install Debian packages as root or by sudo, or say what to do.
 define apt
 { as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
   if command -v apt-get >/dev/null && $$as_root true 2>/dev/null; then \
     $$as_root apt-get update -qq && $$as_root env DEBIAN_FRONTEND=noninteractive \
       apt-get install -y -qq --no-install-recommends $(1) >/dev/null; \
-  else echo "$(2) needs the package '$(1)': install it with 'sudo apt-get install $(1)' and try again." >&2; exit 1; fi; }
+  else echo "$(2) needs Debian packages: run 'sudo apt-get install $(1)' and try again." >&2; exit 1; fi; }
 endef
 
 .PHONY: help
@@ -60,9 +60,10 @@ serving: env ## Build the serving files of every model in models/ (only what has
 	$(PY) -m training.export --all
 
 .PHONY: browser
-browser: ## Have Debian's Chromium, which the browser tests and screenshots need
-	@for name in "$${DERMLENS_BROWSER:-}" $(BROWSER_NAMES); do command -v "$$name" >/dev/null && exit 0; done; \
-	$(call apt,chromium,Testing in a real browser)
+browser: dev ## Have Debian's Chromium and what Playwright needs to drive it
+	@if $(PY) -m playwright --version >/dev/null 2>&1; then \
+	  for name in "$${DERMLENS_BROWSER:-}" $(BROWSER_NAMES); do command -v "$$name" >/dev/null && exit 0; done; fi; \
+	$(call apt,chromium libatomic1,Testing in a real browser)
 
 .PHONY: env dev
 env: $(VENV)/run.stamp ## Make .venv with what running needs

@@ -30,14 +30,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import requests
 from tqdm import tqdm
 
 from data.fetch import Remote, Sleep, fetch, get_json, unpack
-from dermlens.errors import DermlensError, DownloadError
+from dermlens.errors import DermlensError, DownloadError, ImageError
 from dermlens.ham10000 import COLUMNS, IMAGE_FOLDERS, MASK_FOLDER, METADATA, SPLIT_TABLE, load_split
+from dermlens.ingest import read_file
 
 DOI = "doi:10.7910/DVN/DBW86T"
 COLLECTION = 212  # HAM10000
@@ -152,9 +151,11 @@ def _fetch_images(to: Path, wanted: dict[str, str], base_url: str, sleep: Sleep)
                 if path is None:
                     continue
                 fetch(session, Remote(url), path, sleep, show=False)
-                if cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) is None:
+                try:
+                    read_file(path)
+                except ImageError as e:
                     path.unlink()
-                    raise DownloadError(f"{image_id}: {url} is not an image. Run again to go on.")
+                    raise DownloadError(f"{image_id}: {url} is no image that can be read: {e}") from e
                 bar.update()
             if not left:
                 break

@@ -38,7 +38,7 @@ def noise(kilobytes: int, seed: int = 0) -> bytes:
 
 
 def jpeg(shade: int) -> bytes:
-    return cv2.imencode(".jpg", np.full((8, 12, 3), shade, np.uint8))[1].tobytes()
+    return cv2.imencode(".jpg", np.full((36, 48, 3), shade, np.uint8))[1].tobytes()
 
 
 def zipped(files: dict[str, bytes]) -> bytes:
@@ -580,7 +580,7 @@ def test_isic_goes_on_after_a_failure_without_fetching_an_image_twice(
 
 def test_isic_refuses_what_is_no_image(isic: Server, tmp_path: Path, table: Path) -> None:
     isic.files["ISIC_0000003.jpg"] = b"<html>an error page</html>"
-    with pytest.raises(DownloadError, match=r"ISIC_0000003: .* is not an image"):
+    with pytest.raises(DownloadError, match=r"ISIC_0000003: .* is no image"):
         download_isic(tmp_path / "ham", isic.url, no_sleep, table)
     assert list((tmp_path / "ham").rglob("*.jpg")) == []
 

@@ -119,7 +119,7 @@ def test_convnext_is_what_keras_builds() -> None:
     nested = keras.applications.ConvNeXtBase(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
     leaves = [part for x in nested.layers for part in (x.layers if isinstance(x, keras.Sequential) else [x])]
     own = [layer.name for layer in model.layers if layer.weights][:-1]
-    assert own == [x.name for x in leaves if x.weights][:-1] + ["convnext_base_top_layernorm"]
+    assert own == [*[x.name for x in leaves if x.weights][:-1], "convnext_base_top_layernorm"]
     nested.set_weights(model.get_weights()[:-2])
     features = keras.Model(model.input, model.get_layer("embedding").input)
     np.testing.assert_allclose(array(features(images())), array(nested(images())), rtol=1e-5, atol=1e-5)

@@ -13,7 +13,6 @@ import keras
 import numpy as np
 import pandas as pd
 from keras import ops
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from dermlens import metrics
@@ -53,7 +52,7 @@ def begin_phase(state: dict[str, Any], number: int) -> None:
 
 
 def train_phase(
-    task: Task, model: keras.Model, state: dict[str, Any], arrays: dict[str, np.ndarray], writer: SummaryWriter
+    task: Task, model: keras.Model, state: dict[str, Any], arrays: dict[str, np.ndarray], events: runs.EventsWriter
 ) -> None:
     """Train `model` to the end of the phase that `state` stands in, and save every finished epoch.
 
@@ -62,7 +61,7 @@ def train_phase(
         model: with the weights of the last finished epoch.
         state: of the run; changed in place, in the end to the start of the next phase.
         arrays: the checkpoint, where the phase is not at its start; otherwise empty.
-        writer: of the TensorBoard events.
+        events: writer of TensorBoard events.
     """
     config, number = task.config, state["phase"]
     phase = config.phases[number]
@@ -86,7 +85,7 @@ def train_phase(
     sources, held_out, change = [training.pixels], validation.pixels, augmented(augment, blend)
     if cached:
         trunk = keras.Model(model.input, boundary.output)
-        sources = cache_views(trunk, augment, training.pixels, phase.cached_views, config.seed)
+        sources = cache_views(trunk, augment, training.pixels, phase.cached_views, config.seed + 100 * number)
         held_out, change = forward(trunk, validation.pixels).astype(np.float16), as_floats
 
     while state["phase"] == number:
@@ -114,7 +113,8 @@ def train_phase(
         if state["epoch_in_phase"] == phase.epochs or state["stopped_early"]:
             set_weights(trained, average)  # the next phase, and a finished run, go on from the averaged weights
             begin_phase(state, number + 1)
-        announce(writer, row, better)
+        runs.write_events(events, row)  # before the checkpoint, so that no epoch is left out
+        announce(row, better)
         kept = {"model": model.weights, "optimizer": optimizer.variables, "average": average}
         runs.save_state(task.folder / "checkpoints" / "last.npz", kept, state)
         runs.write_history(task.folder / "history.csv", state["history"])
@@ -332,12 +332,8 @@ def save_best(model: keras.Model, checkpoints: Path) -> None:
     partial.replace(checkpoints / "best.weights.h5")
 
 
-def announce(writer: SummaryWriter, row: dict[str, Any], better: bool) -> None:
-    """Write an epoch to TensorBoard and to the screen; comes before the checkpoint, so that no epoch is left out."""
-    for name, value in row.items():
-        if name not in ("epoch", "phase"):
-            writer.add_scalar(name, value, row["epoch"])
-    writer.flush()
+def announce(row: dict[str, Any], better: bool) -> None:
+    """Print an epoch; a star marks the best one so far."""
     print(
         f"epoch {row['epoch']}: loss {row['loss']:.3f}, validation accuracy {row['val_accuracy']:.4f}, balanced "
         f"{row['val_balanced_accuracy']:.4f}, melanoma {row['val_melanoma_recall']:.3f}, "

@@ -8,12 +8,16 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import scalar
 
 from dermlens.errors import DataError
 
@@ -68,6 +72,22 @@ def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     write_whole(file, text.getvalue().encode())
+
+
+def open_events(folder: Path) -> EventsWriter:
+    """Return a writer of TensorBoard events into a new file in `folder`.
+
+    tensorboardX' SummaryWriter writes from a thread that a kill would take along with the last epochs.
+    """
+    folder.mkdir(exist_ok=True)
+    return EventsWriter(str(folder / "events"), f".{os.getpid()}")
+
+
+def write_events(writer: EventsWriter, row: dict[str, Any]) -> None:
+    """Write the figures of an epoch; they are in the file when this returns."""
+    for name in HISTORY_COLUMNS[2:]:
+        writer.write_event(Event(wall_time=time.time(), step=row["epoch"], summary=scalar(name, row[name])))
+    writer.flush()
 
 
 def environment() -> dict[str, Any]:

@@ -5,6 +5,7 @@ as if it had never stopped.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
@@ -16,7 +17,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import pandas as pd
-from tensorboardX import SummaryWriter
 
 from dermlens.errors import ConfigError, DermlensError
 from dermlens.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
@@ -58,7 +58,7 @@ def train(task: Task) -> None:
     weights = [arrays[f"model/{i}"] for i in range(sum(key.startswith("model/") for key in arrays))]
     if state["phase"] < len(config.phases) and state["epoch_in_phase"] == config.phases[state["phase"]].epochs:
         begin_phase(state, state["phase"] + 1)
-    with SummaryWriter(str(folder / "events")) as writer:
+    with contextlib.closing(runs.open_events(folder / "events")) as events:
         while state["phase"] < len(config.phases) and not state["stopped_early"]:
             if weights:
                 model = build(config.architecture, config.phases[state["phase"]].size, dropout=config.dropout)
@@ -66,7 +66,7 @@ def train(task: Task) -> None:
             else:
                 model, missing = first_network(config)
                 runs.write_json(record_file, {**runs.read_json(record_file), "weights_missing": missing})
-            train_phase(task, model, state, arrays if state["epoch_in_phase"] else {}, writer)
+            train_phase(task, model, state, arrays if state["epoch_in_phase"] else {}, events)
             weights = model.get_weights()
 
     # Stage 3: the end.

@@ -152,6 +152,7 @@ def test_the_model_card_says_what_it_must(world: SimpleNamespace) -> None:
         *("### Validation split", "### Test split", "predicted 1 time with this run", "baseline_cnn", "sampling_power"),
     ):
         assert words in text
+    assert "| 2 | 1 of 1 | 32 | last 3 and head |" in text
     figure = read(world.folder / "metrics.json")["test"]["macro_auc"]
     assert f"| Macro AUC | {figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f}) |" in text
 

@@ -158,9 +158,12 @@ def render(folder: Path) -> str:
         f"Best epoch {best['epoch']:.0f} of {len(history)} by balanced accuracy on validation, "
         f"{run['measured_weights']} weights; {history['hours'].iloc[-1]:.1f} hours on {_hardware(run)}.",
         "",
-        "| phase | epochs | size | stages trained | learning rate | schedule |",
+        "| phase | epochs run | size | stages trained | learning rate | schedule |",
         "| --- | --- | --- | --- | --- | --- |",
-        *[_phase_line(i, phase) for i, phase in enumerate(run["config"]["phases"], start=1)],
+        *[
+            _phase_line(i, phase, int((history["phase"] == i).sum()))
+            for i, phase in enumerate(run["config"]["phases"], start=1)
+        ],
         "",
         "| setting | value |",
         "| --- | --- |",
@@ -241,9 +244,10 @@ def _missing_line(run: dict[str, Any]) -> list[str]:
     return [f"Not filled by the backbone's archive, so trained from scratch: {', '.join(layers)}.", ""] * bool(layers)
 
 
-def _phase_line(number: int, phase: dict[str, Any]) -> str:
+def _phase_line(number: int, phase: dict[str, Any], run: int) -> str:
     stages = {"all": "all", 0: "head"}.get(phase["unfreeze"], f"last {phase['unfreeze']} and head")
-    cells = (number, phase["epochs"], phase["size"], stages, f"{phase['learning_rate']:g}", phase["schedule"])
+    epochs = f"{run} of {phase['epochs']}"
+    cells = (number, epochs, phase["size"], stages, f"{phase['learning_rate']:g}", phase["schedule"])
     return f"| {' | '.join(map(str, cells))} |"
 
 

@@ -2,7 +2,8 @@
 
 Lesions of one diagnosis are dealt to the splits in an order drawn from a fixed seed, always to the split that is
 furthest below its share of that diagnosis' images. So a lesion never spans two splits, every diagnosis has its
-shares, and the same metadata gives the same table on every machine.
+shares, and the same metadata gives the same table on every machine. Some lesions were published under two ids
+(`same_lesion.csv`, found by data.audit): where the two were dealt apart, all their images go to training.
 """
 
 import argparse
@@ -12,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from data.duplicates import SAME_LESION_TABLE, join_lesions
 from dermlens.errors import DermlensError
 from dermlens.ham10000 import COLUMNS, SPLIT_TABLE, data_root, load_table
 
 SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
 SEED = 20180814
-# One photograph published under two lesion ids (found by data.audit): dealt as one lesion.
+# One photograph published under two lesion ids: dealt as one lesion.
 SAME_LESION = {"HAM_0004919": "HAM_0000140"}
 
 
@@ -42,7 +44,10 @@ def assign(table: pd.DataFrame, seed: int = SEED) -> pd.Series:
             target = min(SHARES, key=lambda name: (dealt[name] + size) / SHARES[name])
             split_of[str(lesion)] = target
             dealt[target] += int(size)
-    return group.map(split_of)
+    split = group.map(split_of)
+    lesion = join_lesions(table["lesion_id"], pd.read_csv(SAME_LESION_TABLE))
+    split[split.groupby(lesion).transform("nunique") > 1] = "train"
+    return split
 
 
 def main(argv: list[str] | None = None) -> int:

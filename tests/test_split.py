@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.duplicates import SAME_LESION_TABLE
 from data.split import SAME_LESION, SHARES, assign, main
 from dermlens.ham10000 import SPLIT_TABLE, load_split
 from dermlens.labels import CLASSES
@@ -65,7 +66,15 @@ def test_committed_table_has_seventy_fifteen_fifteen_percent_of_every_diagnosis(
     shares = pd.crosstab(table["dx"], table["split"], normalize="index")
     assert set(shares.index) == set(CLASSES)
     for name, share in SHARES.items():
-        assert shares[name].to_numpy() == pytest.approx(share, abs=0.012)
+        # Dealing alone comes within 0.012; the lesions published under two ids then move to training.
+        assert shares[name].to_numpy() == pytest.approx(share, abs=0.025)
+
+
+def test_committed_table_holds_no_lesion_in_two_splits_under_two_ids() -> None:
+    table, same = load_split(SPLIT_TABLE), pd.read_csv(SAME_LESION_TABLE)
+    split_of = table.groupby("lesion_id")["split"].first()
+    assert len(same) > 0
+    assert (split_of[same["lesion_a"]].to_numpy() == split_of[same["lesion_b"]].to_numpy()).all()
 
 
 def test_command_writes_the_table_and_writes_the_same_again(tmp_path, capsys) -> None:

@@ -9,7 +9,7 @@ from training.config import Augment, Config, Phase
 
 CONFIG = Config(
     architecture="baseline_cnn",
-    phases=(Phase(epochs=30, learning_rate=1e-3, size=96, warmup_epochs=1),),
+    phases=(Phase(epochs=12, learning_rate=2e-3, size=64, warmup_epochs=1),),
     weights="none",
     label_smoothing=0.05,
     sampling_power=0.5,

@@ -45,8 +45,8 @@ def _figures(file: Path, split: str, stored: object) -> dict[str, Figure]:
 def _figure(where: str, stored: object) -> Figure:
     try:
         values = {k: np.nan if v is None else v for k, v in stored.items()}  # type: ignore[attr-defined]
-        numbers = [float(values.pop(k)) for k in ("value", "low", "high")]
-        return Figure(*numbers, n_images=int(values.pop("n_images")), n_lesions=int(values.pop("n_lesions")))
+        value, low, high = (float(values[k]) for k in ("value", "low", "high"))
+        return Figure(value, low, high, n_images=int(values["n_images"]), n_lesions=int(values["n_lesions"]))
     except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise DataError(f"{where}: value, low, high, n_images and n_lesions expected, received {stored!r}.") from e
 

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -129,7 +129,7 @@ def _efficientnetv2b0(size: int, weights: str | None) -> keras.Model:
 def _convnext_base(size: int, weights: str | None) -> keras.Model:
     nested = keras.applications.ConvNeXtBase(include_top=False, weights=weights, input_shape=(size, size, 3))
 
-    def copy(operation):
+    def copy(operation: Any) -> Any:
         if isinstance(operation, keras.Sequential) or not isinstance(operation, keras.Layer):
             return operation
         config = operation.get_config()
@@ -137,7 +137,7 @@ def _convnext_base(size: int, weights: str | None) -> keras.Model:
             config["name"] = "convnext_base_top_layernorm"
         return operation.__class__.from_config(config)
 
-    def call(operation, *inputs, **options):
+    def call(operation: Any, *inputs: Any, **options: Any) -> Any:
         if isinstance(operation, keras.Sequential):  # the stem and the downsampling blocks: lay out their layers
             for layer in operation.layers:
                 inputs = (copy(layer)(*inputs),)
@@ -167,7 +167,7 @@ def _standardised(size: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     return inputs, layers.Rescaling([1 / s for s in IMAGENET_STD_RGB], offset=offset, name="rescaling")(inputs)
 
 
-def _convolution(x, filters: int, kernel: int, stride: int, name: str, relu: bool = True):
+def _convolution(x: Any, filters: int, kernel: int, stride: int, name: str, relu: bool = True) -> Any:
     x = layers.Conv2D(
         filters, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
     )(x)

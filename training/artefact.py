@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import h5py  # type: ignore[import-untyped]
+import h5py
 import keras
 import numpy as np
 

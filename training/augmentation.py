@@ -5,6 +5,7 @@ Geometry is one resampling and colour one matrix per image. The chain of Keras' 
 """
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,13 +24,13 @@ class RandomAffine(layers.Layer):
     is mirrored. Without `training=True` it only cuts the centre.
     """
 
-    def __init__(self, size: int, flip: bool, rotation_degrees: float, zoom: float, translation: float, **kwargs):
+    def __init__(self, size: int, flip: bool, rotation_degrees: float, zoom: float, translation: float, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
         self.size, self.flip, self.rotation, self.zoom = size, flip, math.radians(rotation_degrees), zoom
         self.translation = translation
         self.seed_generator = keras.random.SeedGenerator()
 
-    def call(self, images, training=False):
+    def call(self, images: Any, training: bool = False) -> Any:
         """Return (b, size, size, 3) float32."""
         height, width = images.shape[1:3]
         if training:
@@ -39,10 +40,10 @@ class RandomAffine(layers.Layer):
         top, left = (height - self.size) // 2, (width - self.size) // 2
         return images[:, top : top + self.size, left : left + self.size]
 
-    def _uniform(self, n, limit: float):
+    def _uniform(self, n: Any, limit: float) -> Any:
         return keras.random.uniform((n,), -limit, limit, seed=self.seed_generator)
 
-    def _transforms(self, n, height: int, width: int):
+    def _transforms(self, n: Any, height: int, width: int) -> Any:
         # Output pixel -> input pixel, about the centre: in = z R F (out - c) + c + shift.
         angle = self._uniform(n, self.rotation)
         zoom = 1.0 + self._uniform(n, self.zoom)
@@ -66,15 +67,15 @@ class RandomColour(layers.Layer):
     image's mean and its grey; `hue` turns colours by up to that share of the circle. The result is clipped to 0..255.
     """
 
-    def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, **kwargs):
+    def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
         self.seed_generator = keras.random.SeedGenerator()
 
-    def _uniform(self, n, limit: float):
+    def _uniform(self, n: Any, limit: float) -> Any:
         return keras.random.uniform((n,), -limit, limit, seed=self.seed_generator)
 
-    def call(self, images, training=False):
+    def call(self, images: Any, training: bool = False) -> Any:
         """Return (b, h, w, 3) float32."""
         if not training:
             return images

@@ -1,6 +1,7 @@
 """Losses on logits and soft labels, and the class weights they use."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,7 +29,7 @@ def make_loss(config: Config, counts: np.ndarray) -> Loss:
     prior = counts.clip(1) / counts.clip(1).sum()
     shift = ops.convert_to_tensor(config.logit_adjustment * np.log(prior), "float32")
 
-    def loss(labels, logits):
+    def loss(labels: Any, logits: Any) -> Any:
         labels, logits = ops.convert_to_tensor(labels), ops.cast(logits, "float32") + shift
         smooth = labels * (1 - config.label_smoothing) + config.label_smoothing / N_CLASSES
         log_p = ops.log_softmax(logits, axis=-1)
@@ -49,18 +50,18 @@ def class_weights(counts: np.ndarray, power: float) -> np.ndarray:
 class ClassHits(keras.metrics.Metric):
     """Right answers and images a class, from (b, 7) labels (their largest entry counts) and (b, 7) logits."""
 
-    def __init__(self, name: str = "accuracy", **kwargs) -> None:
+    def __init__(self, name: str = "accuracy", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.hits = self.add_weight(shape=(N_CLASSES,), initializer="zeros", name="hits")
         self.seen = self.add_weight(shape=(N_CLASSES,), initializer="zeros", name="seen")
 
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add one batch."""
         true = ops.one_hot(ops.argmax(y_true, -1), N_CLASSES)
         hit = ops.cast(ops.equal(ops.argmax(y_true, -1), ops.argmax(y_pred, -1)), "float32")
         self.hits.assign_add(ops.sum(true * hit[:, None], 0))
         self.seen.assign_add(ops.sum(true, 0))
 
-    def result(self):
+    def result(self) -> Any:
         """Return the accuracy, in [0, 1]."""
         return ops.sum(self.hits) / ops.maximum(ops.sum(self.seen), 1.0)

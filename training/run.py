@@ -122,7 +122,7 @@ def save_state(file: Path, variables: dict[str, list], state: dict[str, Any]) ->
     }
     arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
     data = buffer.getvalue()
     write_whole(file, data + hashlib.sha256(data).digest())
 

@@ -88,7 +88,7 @@ def first_network(config: Config) -> tuple[keras.Model, list[str]]:
     """Return the network a run starts with, and the variables that its archive of weights did not fill."""
     size = config.phases[0].size
     if config.weights in ("none", "imagenet"):
-        return build(config.architecture, size, config.weights, config.dropout), []
+        return build(config.architecture, size, config.weights, config.dropout), []  # type: ignore[arg-type]
     model = build(config.architecture, size, dropout=config.dropout)
     missing = load_archive(model, Path(config.weights))
     print(f"{config.weights} holds all but {len(missing)} variables of the backbone" + ":" * bool(missing), *missing)

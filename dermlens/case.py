@@ -78,7 +78,21 @@ def examine(
 
 def seen_part(image: CaseImage, geometry: Geometry) -> Box:
     """Return the part of the kept copy that a network with this geometry sees."""
-    return visible_box(*image.pixels.shape[:2], geometry)
+    return visible_box(image.pixels.shape[0], image.pixels.shape[1], geometry)
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the share of evidence that two heat maps place at the same spots, 0 (nowhere) to 1 (the same map).
+
+    The intersection of the maps, each scaled to a sum of 1 (Swain & Ballard, Int J Comput Vis 7:11, 1991); NaN if one
+    of them is empty.
+
+    Args:
+        first, second: (h, w) float, >= 0, over the same image.
+    """
+    if first.sum() <= 0 or second.sum() <= 0:
+        return float("nan")
+    return float(np.minimum(first / first.sum(), second / second.sum()).sum())
 
 
 def thumbnail(pixels: np.ndarray, side: int = 96) -> np.ndarray:

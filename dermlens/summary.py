@@ -50,3 +50,22 @@ def agreement(answers: Mapping[str, Answer]) -> str:
     groups = {d.group for d in calls.values()}
     what = "the diagnosis, though not on the group" if len(groups) == 1 else "the diagnosis and on its group"
     return f"The models disagree on {what}. {each}."
+
+
+def largest_gap(shares: Mapping[str, np.ndarray]) -> str:
+    """Say in one sentence for which diagnosis the scores of models lie furthest apart.
+
+    Args:
+        shares: model name -> (7,) probabilities; at least two.
+    """
+    table = np.stack(list(shares.values()))
+    i = int(np.argmax(np.ptp(table, axis=0)))
+    names = list(shares)
+    high, low = int(table[:, i].argmax()), int(table[:, i].argmin())
+    points = 100 * (table[high, i] - table[low, i])
+    if points < 0.5:
+        return "Their scores are the same within half a percentage point."
+    return (
+        f"They differ most on {DIAGNOSES[i].name}: {names[high]} gives it {100 * table[high, i]:.0f} %, "
+        f"{names[low]} {100 * table[low, i]:.0f} %."
+    )

@@ -1,5 +1,108 @@
-"""about_data."""
+"""About the data: what the networks learned from, how it was split, and what each model card says."""
 
-from ui import widgets
+import pandas as pd
+import streamlit as st
 
-widgets.head("about_data", "x")
+from dermlens.audit import Audit
+from dermlens.charts import data as charts
+from dermlens.ham10000 import SPLITS
+from dermlens.slices import group_names
+from ui import cache, slicing, widgets
+
+SOURCE = """
+**HAM10000**: Tschandl, Rosendahl, Kittler, *The HAM10000 dataset, a large collection of multi-source dermatoscopic
+images of common pigmented skin lesions*, Scientific Data 5:180161, 2018,
+[doi:10.7910/DVN/DBW86T](https://doi.org/10.7910/DVN/DBW86T). Images licensed
+[CC BY-NC 4.0](https://creativecommons.org/licenses/by-nc/4.0/): not for commercial use. They come from two clinics, in
+Vienna and in Queensland, and most of them show light skin.
+"""
+LICENCES = """
+The weights, predictions and figures in `models/` were made from these images and carry the same licence, CC BY-NC 4.0.
+The program itself is under the MIT licence. The images are not part of this project.
+"""
+
+
+def page() -> None:
+    widgets.head("About the data", "What the networks learned from, and how it was split.")
+    st.markdown(SOURCE)
+    result = cache.split_table()
+    if result.value is None:
+        widgets.nothing_here("The split table cannot be read.", widgets.escape(result.sentence, 400))
+    else:
+        split(result.value)
+        leakage(cache.audit())
+        subgroups(result.value)
+    st.header("Licences", anchor=False)
+    st.markdown(LICENCES)
+    st.header("Model cards", anchor=False)
+    cards()
+
+
+def split(table: pd.DataFrame) -> None:
+    st.header("The split", anchor=False)
+    cells = st.grid(3, min_column_width=170)
+    for name in SPLITS:
+        rows = table[table["split"] == name]
+        with cells.cell(), st.container(border=True, gap=None):
+            st.metric(name.capitalize(), f"{len(rows):,} images")
+            st.caption(f"{rows['lesion_id'].nunique():,} lesions, {len(rows) / len(table):.1%} of the images")
+    st.caption("All images of a lesion are in one split. Test is for the final figures alone, never for a choice.")
+    counts = charts.class_counts(table)
+    most, least = counts.sum(axis=1).max(), counts.sum(axis=1).min()
+    alt = f"Images of each diagnosis in each split, from {least:,} to {most:,}"
+    widgets.chart(charts.class_balance(table), alt, counts.reset_index, "class-balance")
+
+
+def leakage(result: cache.Result[Audit]) -> None:
+    st.header("Is anything of the test split in training?", anchor=False)
+    audit = result.value
+    if audit is None:
+        widgets.nothing_here("The split has not been audited on the images.", widgets.escape(result.sentence, 400))
+        return
+    if not audit.fits_table:
+        st.warning("This audit is of another split table. Run `python -m data.audit` again.", icon=":material/warning:")
+    verdict = "**Something leaks.**" if audit.leaks() else "**Nothing leaks.**"
+    st.markdown(
+        f"{verdict} Checked on the images: {audit.lesions_in_more_than_one_split} lesions are in more than one split, "
+        f"{audit.exact_across_splits} exact and {audit.near_across_splits} near duplicates lie across splits. A split "
+        f"that deals single images at random would put {audit.naive_lesions_in_more_than_one_split:,.0f} lesions into "
+        f"more than one split (mean of {audit.naive_draws} draws), and its test figures would be too good."
+    )
+    ours, naive = "this split", "images dealt at random"
+    rows = {
+        "Test images whose lesion<br>is in training": {ours: audit.test_seen, naive: audit.naive_test_seen},
+        "Test melanomas whose<br>lesion is in training": {
+            ours: audit.melanomas_seen,
+            naive: audit.naive_melanomas_seen,
+        },
+    }
+
+    def data() -> pd.DataFrame:
+        return pd.DataFrame(rows).T.rename_axis("share").reset_index().replace("<br>", " ", regex=True)
+
+    alt = f"Share of test images seen in training: {audit.test_seen:.1%} here, {audit.naive_test_seen:.1%} at random"
+    widgets.chart(charts.leakage(rows), alt, data, "leakage")
+
+
+def subgroups(table: pd.DataFrame) -> None:
+    st.header("Who is in it", anchor=False)
+    names_of = slicing.BY
+    by = st.segmented_control(
+        "Images by", list(names_of), default="age", required=True, format_func=names_of.__getitem__
+    )
+    names = group_names(table.replace({by: {"": "unknown"}}), by)
+    figure = charts.subgroups(table, names.astype(str), f"Images by {slicing.BY[by].lower()}")
+    data = pd.crosstab(names, table["split"]).rename_axis(by).reset_index
+    widgets.chart(figure, f"Share of each {by} in each split", data, f"subgroups-{by}")
+
+
+def cards() -> None:
+    found = [e for e in cache.entries() if (e.folder / "README.md").is_file()]
+    if not found:
+        st.caption("No published model has a model card.")
+    for entry in found:
+        with st.expander(entry.name, icon=":material/description:"):
+            st.markdown((entry.folder / "README.md").read_text(encoding="utf-8", errors="replace"))
+
+
+page()

@@ -1,5 +1,84 @@
-"""compare."""
+"""Compare models: side by side on the case at hand, or on a data split."""
 
-from ui import widgets
+import streamlit as st
 
-widgets.head("compare", "x")
+from dermlens.predictions import SPLITS
+from ui import cache, intake, oncase, onsplit, splits, state, widgets
+
+TABS = ("On one image", "On a data split")
+
+
+def page() -> None:
+    widgets.head("Compare models", "Two or more networks side by side, on the case at hand or on a data split.")
+    models, problems = cache.models()
+    entries, unreadable = splits.measurable()
+    widgets.problems([*problems, *unreadable], "models or predictions files")
+    image, split = st.tabs(TABS, key="compare", on_change="rerun", bind="query-params")
+    with image:
+        if image.open:
+            one_image(models)
+    with split:
+        if split.open:
+            data_split(entries)
+
+
+def one_image(models: list) -> None:
+    intake.dead_link()
+    shown = state.current()
+    if len(models) < 2:
+        widgets.nothing_here(
+            "There are not two models to ask.", "Publish a second one with `python -m training.publish`."
+        )
+        return
+    if shown is None:
+        widgets.nothing_here(
+            "There is no image to compare on.", "Upload one on the Predict page, or take a drawing there."
+        )
+        st.page_link("pages/predict.py", label="Go to Predict", icon=":material/biotech:")
+        return
+    asked = {m.id: m for m in models if m.id in shown.answers}
+    ids = st.multiselect(
+        "Models",
+        list(asked),
+        default=list(asked)[:2],
+        key="networks",
+        format_func=lambda i: asked[i].name,
+        bind="query-params",
+    )
+    if len(ids) < 2:
+        st.caption("Choose at least two models.")
+        return
+    oncase.show(shown, [asked[i] for i in ids])
+
+
+def data_split(entries: dict) -> None:
+    if len(entries) < 2:
+        widgets.nothing_here(
+            "There are not two models with predictions to compare.",
+            "Publish a second one, or put a folder with a `predictions.csv` into `models/`.",
+        )
+        return
+    with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
+        ids = st.multiselect(
+            "Models",
+            list(entries),
+            default=list(entries)[:2],
+            key="of",
+            format_func=lambda i: entries[i].name,
+            bind="query-params",
+        )
+        found = {i: cache.predictions(entries[i]).value for i in ids}
+        common = [s for s in SPLITS if all(p is not None and s in p.splits for p in found.values())]
+        if len(ids) < 2 or not common:
+            st.caption("Choose at least two models that were run on the same split.")
+            return
+        split = splits.choose_split(tuple(common))
+    splits.mark_final(split)
+    onsplit.figures([entries[i] for i in ids], split)
+    pair = [entries[i] for i in ids]
+    if len(pair) > 2:
+        pair = onsplit.choose_pair(pair)
+    onsplit.differ(pair[0], pair[1], split)
+
+
+page()

@@ -32,25 +32,25 @@ HEADLINE = {"balanced_accuracy": "Balanced accuracy", "accuracy": "Accuracy", "m
 def page() -> None:
     widgets.head("Dermlens", "What two independent networks see in a dermoscopic image.")
     st.markdown(PURPOSE)
-    cells = st.grid(5, min_column_width=200)
+    cells = st.grid(5, min_column_width=150)
     for path, title, icon, sentence in WAYS:
         with cells.cell(), st.container(border=True, gap="xsmall", height="stretch"):
             st.page_link(path, label=f"**{title}**", icon=icon)
             st.caption(sentence)
-    st.subheader("Models at hand", anchor=False)
+    st.header("Models at hand", anchor=False)
     models()
-    st.subheader("What it must not be used for", anchor=False)
+    st.header("What it must not be used for", anchor=False)
     st.markdown(LIMITS)
 
 
 def models() -> None:
-    entries = [e for e in cache.entries() if not e.problem]
+    entries = sorted((e for e in cache.entries() if not e.problem), key=lambda e: not e.has_weights)
     _, problems = cache.models()
     if not entries:
         widgets.nothing_here(
             "No model is published yet.", "Train one and publish it: `python -m training.publish RUN ID`."
         )
-    cards = st.grid(3, min_column_width=340)
+    cards = st.grid(3, min_column_width=290)
     for entry in entries:
         with cards.cell(), st.container(border=True, gap="small", height="stretch", key=f"model-{entry.id}"):
             st.markdown(f"**{widgets.escape(entry.name)}**")
@@ -65,24 +65,17 @@ def headline(result: cache.Result) -> None:
         st.caption(result.sentence)
         return
     split = "test" if "test" in result.value else next(iter(result.value), None)
-    if split is None:
+    if split is None or not set(HEADLINE) & set(result.value[split]):
         st.caption("Not measured yet.")
         return
     figures = result.value[split]
-    with st.container(horizontal=True, gap="medium"):
-        for name, label in HEADLINE.items():
-            if name in figures:
-                st.metric(
-                    label,
-                    percent(figures[name].value, 1),
-                    width="content",
-                    help=f"95 % interval {interval(figures[name])}",
-                )
-    first = next(iter(figures.values()))
-    ranges = "; ".join(f"{HEADLINE[n].lower()} {interval(figures[n])}" for n in HEADLINE if n in figures)
-    st.caption(
-        f"95 % intervals: {ranges}. {split.capitalize()} split, {first.n_images} images of {first.n_lesions} lesions."
-    )
+    first, *others = (name for name in HEADLINE if name in figures)
+    st.metric(HEADLINE[first], percent(figures[first].value, 1))
+    lines = [f"95 % interval {interval(figures[first])}"]
+    lines += [f"{HEADLINE[n]}: {percent(figures[n].value, 1)} ({interval(figures[n])})" for n in others]
+    rests_on = figures[first]
+    lines.append(f"{split.capitalize()} split: {rests_on.n_images:,} images of {rests_on.n_lesions:,} lesions")
+    st.caption("  \n".join(lines))
 
 
 page()

@@ -7,7 +7,7 @@ from dermlens.charts.style import NAMES
 from dermlens.labels import CLASSES
 from dermlens.registry import Model
 from dermlens.summary import called
-from ui import answer, cache, intake, state, widgets
+from ui import answer, cache, intake, more, state, widgets
 
 PREDICTED = "predicted"
 VIEWS = ("Side by side", "Overlay")
@@ -49,19 +49,26 @@ def show(image: CaseImage, models: list[Model]) -> None:
         with right:
             answer.probabilities(image, asked)
         where_it_looked(image, asked)
+        classes = st.expander("All seven classes", icon=":material/grid_view:", key="every", on_change="rerun")
+        if classes.open:
+            with classes:
+                more.every_class(image, asked)
+        with st.expander("Other methods", icon=":material/brush:", key="others"):
+            more.other_methods(image, asked)
+        more.downloads(image, asked)
 
 
 @st.fragment
 def where_it_looked(image: CaseImage, models: list[Model]) -> None:
     """Redraws alone: no choice made here asks a model again."""
-    st.subheader("Where the model looked", anchor=False)
+    st.header("Where the model looked", anchor=False)
     by_id = {m.id: m for m in models}
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    with st.container(horizontal=True, vertical_alignment="top", gap="small"):
         model = by_id[
             st.segmented_control(
                 "Model",
                 list(by_id),
-                key="model",
+                key="network",
                 format_func=lambda i: by_id[i].name,
                 required=True,
                 default=models[0].id,
@@ -76,9 +83,9 @@ def where_it_looked(image: CaseImage, models: list[Model]) -> None:
             key="class",
             bind="query-params",
             format_func=lambda c: f"What it called: {NAMES[own]}" if c == PREDICTED else widgets.class_name(c),
-            width=300,
+            width=270,
         )
-        opacity = st.slider("Opacity", 0, 100, 60, 5, format="%d %%", key="opacity", bind="query-params", width=180)
+        opacity = st.slider("Opacity", 0, 100, 60, 5, format="%d %%", key="opacity", bind="query-params", width=160)
     code = own if code == PREDICTED else code
     if view == "Overlay":
         with st.container(width=820):

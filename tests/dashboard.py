@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
+from dermlens.ham10000 import load_split
 from dermlens.intervals import summarise
-from dermlens.labels import CLASSES
+from dermlens.labels import CLASSES, INDEX
 from dermlens.predictions import concatenate, make_predictions, write_predictions
+from dermlens.runs import HISTORY
 
 HOME = Path(__file__).parents[1] / "Home.py"
 SHARES = (0.033, 0.051, 0.110, 0.011, 0.111, 0.670, 0.014)  # of HAM10000, in class order
@@ -33,28 +35,52 @@ def check(app: AppTest) -> AppTest:
 
 def text(app: AppTest) -> str:
     """Return everything a person can read on the page, a line an element."""
-    kinds = ("title", "subheader", "markdown", "caption", "text", "error", "warning", "info", "success")
+    kinds = ("title", "header", "markdown", "caption", "text", "error", "warning", "info", "success")
     return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
 
 
-def fill(folder: Path, seed: int = 0, n: int = 400, skill: float = 2.0, absent: str | None = None) -> None:
+def fill(folder: Path, seed: int = 0, share: float = 0.3, skill: float = 2.0, absent: str | None = None) -> None:
     """Write predictions.csv and metrics.json of a made-up model that is right more often the higher its skill.
 
-    Two models filled with one n share images and true classes; `absent` names a class without any image.
+    Images, lesions and true classes are those of the committed split table, or the first `share` of them; `absent`
+    names a class to leave out. Models filled alike share their images.
     """
-    parts = []
+    table = load_split()
     noise = np.random.default_rng(seed)
-    for number, split in enumerate(("validation", "test")):
-        facts = np.random.default_rng(number)
-        lesion = np.sort(facts.integers(0, max(1, int(n * 0.75)), n))
-        shares = np.array([0 if code == absent else share for code, share in zip(CLASSES, SHARES, strict=True)])
-        by_lesion = facts.choice(len(CLASSES), n, p=shares / shares.sum())
-        y = by_lesion[lesion]
-        logits = noise.normal(0, 1, (n, len(CLASSES))) + 1.2 * np.log(np.maximum(shares, 1e-3) / shares.max()) * 0.5
-        logits[np.arange(n), y] += skill
-        ids = [f"{split[:3].upper()}_{i:05}" for i in range(n)]
-        parts.append(make_predictions(ids, [f"L{number}_{i:05}" for i in lesion], split, y, logits))
+    parts = []
+    for split in ("validation", "test"):
+        rows = table[(table["split"] == split) & (table["dx"] != absent)]
+        rows = rows.head(int(share * len(rows)))
+        y = rows["dx"].map(INDEX).to_numpy()
+        logits = noise.normal(0, 1, (len(y), len(CLASSES))) + 0.8 * np.log(SHARES)
+        logits[np.arange(len(y)), y] += noise.normal(skill, 1, len(y))
+        parts.append(make_predictions(rows["image_id"], rows["lesion_id"], split, y, logits))
     predictions = concatenate(parts)
     write_predictions(folder / "predictions.csv", predictions)
     figures = {s: summarise(predictions.of_split(s), replicates=50).to_dict() for s in ("validation", "test")}
     (folder / "metrics.json").write_text(json.dumps(figures))
+
+
+def add_run(runs: Path, run_id: str, seed: int = 1, epochs: tuple[int, ...] = (4, 8), **record: object) -> Path:
+    """Write a run folder with a made-up history, one phase an entry of `epochs`; returns it."""
+    folder = runs / run_id
+    folder.mkdir(parents=True)
+    config = {"architecture": "toy", "loss": "cross_entropy", "seed": seed, "phases": [{"epochs": n} for n in epochs]}
+    config |= dict(record.pop("config", {}))  # type: ignore[call-overload]
+    values = {"id": run_id, "config_name": "toy", "config": config, "measured_weights": "EMA"}
+    started = {"started": f"2026-01-{seed:02}T10:00:00+00:00", "finished": "2026-01-31T10:00:00+00:00"}
+    (folder / "run.json").write_text(json.dumps({**values, **started, **record}))
+    rng = np.random.default_rng(seed)
+    lines = [",".join(HISTORY)]
+    epoch = 0
+    for phase, count in enumerate(epochs, start=1):
+        for step in range(count):
+            epoch += 1
+            rate = 1e-3 / phase * 0.5 * (1 + np.cos(np.pi * step / count))
+            gain = 1 - np.exp(-epoch / 4) + rng.normal(0, 0.015)
+            loss = 1.8 - 1.3 * gain
+            figures = (loss, loss + 0.15, 0.5 + 0.38 * gain, 0.48 + 0.36 * gain, 0.2 + 0.6 * gain, 0.2 + 0.55 * gain)
+            more = (0.1 + 0.6 * gain, loss + 0.05, rng.normal(60, 2))
+            lines.append(",".join(str(v) for v in (epoch, phase, *(f"{x:.6g}" for x in (rate, *figures, *more)))))
+    (folder / "history.csv").write_text("\n".join(lines) + "\n")
+    return folder

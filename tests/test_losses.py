@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ LABELS = np.eye(N_CLASSES, dtype=np.float32)[[0, 3, 5, 5]]
 LOGITS = np.random.default_rng(0).normal(0, 2, (4, N_CLASSES)).astype(np.float32)
 
 
-def loss(labels: np.ndarray = LABELS, logits: np.ndarray = LOGITS, **settings: object) -> np.ndarray:
-    config = Config(architecture="baseline_cnn", phases=(Phase(1, 1e-3),), **settings)  # type: ignore[arg-type]
+def loss(labels: np.ndarray = LABELS, logits: np.ndarray = LOGITS, **settings: Any) -> np.ndarray:
+    config = Config(architecture="baseline_cnn", phases=(Phase(1, 1e-3),), **settings)
     return keras.ops.convert_to_numpy(make_loss(config, COUNTS)(labels, logits))
 
 

@@ -62,7 +62,7 @@ def test_switching_class_model_or_opacity_asks_no_model(
     check(app.run())
     app.button_group(key="view").set_value("Overlay")
     check(app.run())
-    app.button_group(key="model").set_value("toy2")
+    app.button_group(key="network").set_value("toy2")
     check(app.run())
     assert "Toy toy2: Melanoma" in str(app.get("plotly_chart")[-1].proto)
 

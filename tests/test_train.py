@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import h5py
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pandas as pd
 import pytest

@@ -67,9 +67,9 @@ def train_phase(
     phase = config.phases[number]
 
     # What trains: the last stages and the head. What is frozen runs with its batch norms in inference mode.
-    boundary = freeze(config.architecture, model, phase.unfreeze)
-    cached = phase.cached_views > 0 and boundary is not None
-    trained = keras.Model(boundary.output, model.output) if cached else model
+    boundary: Any = freeze(config.architecture, model, phase.unfreeze)
+    cut = boundary.output if phase.cached_views and boundary is not None else None
+    trained = model if cut is None else keras.Model(cut, model.output)
     y = task.rows.loc[task.rows["split"] == "train", "dx"].map(INDEX).to_numpy(np.int64)
     loss, tally, optimizer = make_loss(config, class_counts(y)), ClassHits(), make_optimizer(config, phase)
     trained.compile(optimizer, loss, metrics=[tally])
@@ -83,8 +83,8 @@ def train_phase(
     training, validation = task.images("train", phase.size), task.images("validation", phase.size)
     augment, blend = augmenter(config.augment, phase.size), mixup(config.augment.mixup_alpha)
     sources, held_out, change = [training.pixels], validation.pixels, augmented(augment, blend)
-    if cached:
-        trunk = keras.Model(model.input, boundary.output)
+    if cut is not None:
+        trunk = keras.Model(model.input, cut)
         sources = cache_views(trunk, augment, training.pixels, phase.cached_views, config.seed + 100 * number)
         held_out, change = forward(trunk, validation.pixels).astype(np.float16), as_floats
 
@@ -304,7 +304,7 @@ def averaged(model: keras.Model, average: list[keras.Variable]) -> Iterator[None
 def set_weights(model: keras.Model, values: list) -> None:
     """Assign all weights of a model, in order; no values leave them as they are."""
     for variable, value in zip(model.weights, values, strict=True) if values else ():
-        variable.assign(value)
+        variable.assign(ops.convert_to_numpy(value))  # a copy: JAX gives the memory of weights away at every step
 
 
 def forward(model: keras.Model, x: np.ndarray) -> np.ndarray:

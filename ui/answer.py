@@ -25,7 +25,7 @@ def verdict(image: CaseImage, models: list[Model]) -> None:
                 continue
             probabilities = image.answers[model.id].probabilities
             diagnosis = called(probabilities)
-            st.subheader(NAMES[diagnosis.code], anchor=False)
+            st.header(NAMES[diagnosis.code], anchor=False)
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 widgets.group_badge(diagnosis)
                 st.markdown(f"**{percent(float(probabilities.max()))}** {SCORE}")
@@ -41,7 +41,7 @@ def verdict(image: CaseImage, models: list[Model]) -> None:
             if len(answers) > 1
             else ":material/person:"
         )
-        st.markdown(f"{icon} {agreement(answers)}")
+        st.markdown(f"{icon} {widgets.escape(agreement(answers), 1000)}")
     st.caption(CANNOT_NAME)
 
 
@@ -60,7 +60,9 @@ def probabilities(image: CaseImage, models: list[Model]) -> None:
 
 def heat_map(image: CaseImage, model: Model, code: str, opacity: float, key: str, height: int = 440) -> None:
     """Show the image with the Grad-CAM of one class and model over it."""
-    heat = heat_on_image(image.answers[model.id].maps[CLASSES.index(code)], *image.pixels.shape[:2], model.geometry)
+    heat = heat_on_image(
+        image.answers[model.id].maps[CLASSES.index(code)], image.pixels.shape[0], image.pixels.shape[1], model.geometry
+    )
     where = _strongest(heat)
     title = f"{model.name}: {NAMES[code]}"
     figure = charts.picture(

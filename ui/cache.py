@@ -1,16 +1,26 @@
 """Everything that is kept between runs and shared by sessions. Never an uploaded image: those stay in ui.state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
+import pandas as pd
 import streamlit as st
 
-from dermlens import registry
+from dermlens import gradients, registry
+from dermlens.audit import AUDIT, Audit, read_audit
+from dermlens.compare import Comparison, compare
 from dermlens.errors import DermlensError, ModelError
-from dermlens.intervals import Figure
+from dermlens.examples import EXAMPLES, draw
+from dermlens.ham10000 import SPLIT_TABLE, load_split
+from dermlens.intervals import Figure, Summary, summarise
+from dermlens.predictions import CASES, Predictions, cases_of, read_cases, read_predictions
 from dermlens.published import read_figures
 from dermlens.registry import Entry, Model
+from dermlens.runs import Run, find_runs, read_history, runs_dir
+from dermlens.slices import Slice, slices
+from dermlens.timing import Timing, time_model
 
 T = TypeVar("T")
 
@@ -77,6 +87,143 @@ def figures(entry: Entry) -> Result[dict[str, dict[str, Figure]]]:
 @st.cache_data(show_spinner=False, max_entries=64)
 def _figures(file: Path, stamp: float) -> Result[dict[str, dict[str, Figure]]]:
     return _attempt(lambda: read_figures(file))
+
+
+def predictions(entry: Entry) -> Result[Predictions]:
+    """Return the published predictions of a model, read and checked once."""
+    file = entry.folder / "predictions.csv"
+    return _predictions(file, modified(file))
+
+
+@st.cache_resource(show_spinner="Reading predictions", max_entries=16)
+def _predictions(file: Path, stamp: float) -> Result[Predictions]:
+    return _attempt(lambda: read_predictions(file))
+
+
+def cases() -> Result[pd.DataFrame]:
+    """Return what is known of every image beside the picture: age, sex, site, way of confirmation."""
+    return _cases(CASES, modified(CASES))
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _cases(file: Path, stamp: float) -> Result[pd.DataFrame]:
+    return _attempt(lambda: read_cases(file))
+
+
+def split_table() -> Result[pd.DataFrame]:
+    """Return the committed split table."""
+    return _split_table(SPLIT_TABLE, modified(SPLIT_TABLE))
+
+
+@st.cache_data(show_spinner=False, max_entries=2)
+def _split_table(file: Path, stamp: float) -> Result[pd.DataFrame]:
+    return _attempt(lambda: load_split(file))
+
+
+def audit() -> Result[Audit]:
+    """Return what the audit of the split table found."""
+    return _audit(AUDIT, modified(AUDIT), modified(SPLIT_TABLE))
+
+
+@st.cache_data(show_spinner=False, max_entries=2)
+def _audit(file: Path, *stamps: float) -> Result[Audit]:
+    return _attempt(lambda: read_audit(file, load_split()))
+
+
+def facts_of(image_id: str) -> dict[str, str]:
+    """Return what is known of one image beside the picture, in words; nothing if it is not in the table."""
+    known = cases().value
+    if known is None or image_id not in known.index:
+        return {}
+    row = known.loc[image_id]
+    age = {} if pd.isna(row["age"]) else {"age": f"{row['age']:.0f}"}
+    return {**age, "sex": row["sex"], "site": row["localization"], "confirmed by": row["dx_type"]}
+
+
+def row_of(entry: Entry, image_id: str) -> int | None:
+    """Return where an image stands in a model's predictions, None if it is not there."""
+    found = predictions(entry).value
+    if found is None:
+        return None
+    at = np.flatnonzero(found.image_id == image_id)
+    return int(at[0]) if len(at) else None
+
+
+@st.cache_data(show_spinner="Measuring, with intervals", max_entries=256)
+def _summary(file: Path, stamp: float, key: Hashable, _predictions: Predictions) -> Summary:
+    return summarise(_predictions)
+
+
+def summary(entry: Entry, key: Hashable, chosen: Predictions) -> Summary:
+    """Return all figures of a selection of a model's predictions with intervals; `key` names the selection."""
+    file = entry.folder / "predictions.csv"
+    return _summary(file, modified(file), key, chosen)
+
+
+@st.cache_data(show_spinner="Measuring the slices", max_entries=64)
+def _slices(
+    file: Path, stamp: float, key: Hashable, _parts: tuple[Predictions, pd.DataFrame, str]
+) -> tuple[Slice, ...]:
+    chosen, known, by = _parts
+    return slices(chosen, cases_of(chosen, known), by)
+
+
+def slices_of(entry: Entry, key: Hashable, chosen: Predictions, known: pd.DataFrame, by: str) -> tuple[Slice, ...]:
+    """Return the measured slices of a selection of a model's predictions; `key` names selection and slicing."""
+    file = entry.folder / "predictions.csv"
+    return _slices(file, modified(file), key, (chosen, known, by))
+
+
+@st.cache_data(show_spinner="Comparing, with intervals", max_entries=64)
+def _comparison(files: tuple[Path, ...], stamps: tuple[float, ...], split: str) -> Result[Comparison]:
+    both = [_predictions(file, stamp) for file, stamp in zip(files, stamps, strict=True)]
+    for result in both:
+        if result.value is None:
+            return Result(None, result.sentence)
+    return _attempt(lambda: compare(*(r.value.of_split(split) for r in both if r.value is not None)))
+
+
+def comparison(a: Entry, b: Entry, split: str) -> Result[Comparison]:
+    """Return two models compared on one split, with intervals and tests."""
+    files = (a.folder / "predictions.csv", b.folder / "predictions.csv")
+    return _comparison(files, tuple(modified(f) for f in files), split)
+
+
+@st.cache_data(show_spinner="Timing the model on this machine", max_entries=32)
+def _timing(model_id: str, model_hash: str, _model: Model) -> Timing:
+    return time_model(_model, draw(EXAMPLES[0]))
+
+
+def timing(model: Model) -> Timing:
+    """Return how long a model takes for one image on this machine, measured once."""
+    return _timing(model.id, model.card["files"]["model.keras"], model)
+
+
+@st.cache_resource(show_spinner="Loading the network for this method", max_entries=4)
+def _network(model_id: str, model_hash: str, _model: Model) -> Any:
+    return gradients.load_network(_model)
+
+
+def network(model: Model) -> Any:
+    """Return the Keras network behind a model, which the methods of dermlens.gradients need. Loads TensorFlow."""
+    return _network(model.id, model.card["files"]["model.keras"], model)
+
+
+def runs() -> tuple[list[Run], list[Problem]]:
+    """Return every training run and published model, newest first, and the folders that cannot be read."""
+    found, problems = find_runs(runs_dir(), registry.models_dir())
+    return found, [Problem(name, sentence) for name, sentence in problems.items()]
+
+
+def history(run: Run) -> Result[pd.DataFrame]:
+    """Return the history of a run, read again when an epoch is added."""
+    file = run.folder / "history.csv"
+    return _history(file, modified(file))
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def _history(file: Path, stamp: float) -> Result[pd.DataFrame]:
+    return _attempt(lambda: read_history(file))
 
 
 def _attempt(read: Callable[[], T]) -> Result[T]:

@@ -27,6 +27,8 @@ def run(page: Callable[[], None]) -> None:
             "details.",
             icon=":material/error:",
         )
+    finally:
+        st.session_state[_IN_HOME] = False
 
 
 def require_home() -> None:
@@ -35,7 +37,7 @@ def require_home() -> None:
     Streamlit serves a folder named pages/ by itself, without Home.py, until st.navigation has been called once in the
     life of the server; a link to a page may be the first thing it is asked for.
     """
-    if _IN_HOME in st.session_state:
+    if st.session_state.get(_IN_HOME):
         return
     pages = sorted(Path(__file__).parents[1].glob("pages/*.py"))
     st.navigation([st.Page("Home.py", default=True), *(st.Page(p) for p in pages)], position="hidden")

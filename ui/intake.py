@@ -1,21 +1,28 @@
 """How images come in: uploads, drawn examples, the table of a case with many images."""
 
+from pathlib import PurePath
+
 import pandas as pd
 import streamlit as st
 
-from dermlens import examples
+from dermlens import examples, isic
 from dermlens.case import thumbnail
 from dermlens.charts.style import NAMES, data_uri
+from dermlens.errors import DermlensError
 from dermlens.preprocess import STORED_ASPECTS
 from dermlens.registry import Model
+from dermlens.score import IMAGE_SUFFIXES
 from dermlens.summary import called
-from ui import state, widgets
+from ui import settings, state, widgets
+
+KINDS = ("Images", "A folder", "By ISIC id")
+SHOWN_REFUSALS = 5
 
 
 def receive(models: list[Model]) -> None:
     """Examine what was handed in since the last run, and say what could not be used."""
     if models:
-        state.examine_waiting(models, st.session_state.get("stored_aspect", "as-is"))
+        state.examine_waiting(models, st.session_state.get("stored_aspect") or settings.stored_aspect())
 
 
 def dead_link() -> None:
@@ -32,7 +39,7 @@ def welcome() -> None:
     """Fill the page of a case without images: the uploader, and drawings for who has no image at hand."""
     uploader()
     _refusals()
-    st.subheader("No image at hand?", anchor=False)
+    st.header("No image at hand?", anchor=False)
     st.caption("Four drawings made by this project. They are synthetic and show no real lesion.")
     cells = st.grid(4, min_column_width=180)
     for example in examples.EXAMPLES:
@@ -51,23 +58,50 @@ def add_more() -> None:
 
 
 def uploader() -> None:
-    """Take images, or a whole folder, by drag and drop."""
-    key = f"upload-{st.session_state.get(state.NONCE, 0)}"
+    """Take images by drag and drop, a whole folder, or an image of the ISIC Archive by its id."""
+    number = st.session_state.get(state.NONCE, 0)
+    kind = st.segmented_control("Add", KINDS, default=KINDS[0], required=True, key="kind", label_visibility="collapsed")
+    if kind == "By ISIC id":
+        _by_id(number)
+        return
+    folder = kind == "A folder"
+    key = f"upload-{number}-{'folder' if folder else 'files'}"
     st.file_uploader(
-        "Dermoscopic images",
-        accept_multiple_files=True,
+        "A folder of dermoscopic images" if folder else "Dermoscopic images",
+        accept_multiple_files="directory" if folder else True,
         key=key,
         on_change=_take_uploads,
-        args=(key,),
-        help="JPEG, PNG, WebP or BMP, up to 50 MB each. Images stay in this session's memory and are never stored.",
+        args=(key, folder),
+        help="JPEG, PNG, WebP or BMP. Images stay in this session's memory and are never stored.",
     )
     st.selectbox(
         "Aspect the files are stored in",
         list(STORED_ASPECTS),
+        index=list(STORED_ASPECTS).index(settings.stored_aspect()),
         key="stored_aspect",
         persist_state="session",
-        format_func=lambda a: "As it is" if a == "as-is" else f"Squeezed from {a} (as in some copies of HAM10000)",
+        format_func=lambda a: "As it is" if a == "as-is" else f"Squeezed from {a} to a square",
+        help="Some copies of HAM10000 are squeezed from 4:3 to a square, and nothing inside the files says so.",
     )
+
+
+def _by_id(number: int) -> None:
+    with st.form(f"isic-{number}", border=False):
+        image_id = st.text_input("ISIC id", placeholder="ISIC_0024306", max_chars=20).strip()
+        st.caption(
+            "This server then asks the ISIC Archive (api.isic-archive.com) for that public image, and nothing else."
+        )
+        asked = st.form_submit_button("Load from the ISIC Archive", icon=":material/cloud_download:")
+    if asked:
+        try:
+            with st.spinner("Asking the ISIC Archive"):
+                data = isic.fetch(image_id)
+        except DermlensError as e:
+            st.error(widgets.escape(str(e), 400), icon=":material/cloud_off:")
+            return
+        state.hand_in(data, image_id)
+        state.renew_uploader()
+        st.rerun()
 
 
 def case_table(models: list[Model]) -> None:
@@ -76,7 +110,7 @@ def case_table(models: list[Model]) -> None:
     rows = []
     for image in images:
         calls = {m.name: called(image.answers[m.id].probabilities) for m in models if m.id in image.answers}
-        row = {"image": data_uri(thumbnail(image.pixels, 64)), "file": image.name}
+        row: dict[str, object] = {"image": data_uri(thumbnail(image.pixels, 64)), "file": image.name}
         for m in models:
             if m.id in image.answers:
                 row[m.name] = NAMES[calls[m.name].code]
@@ -108,9 +142,13 @@ def case_table(models: list[Model]) -> None:
     )
 
 
-def _take_uploads(key: str) -> None:
-    for file in st.session_state[key]:
-        state.hand_in(file.getvalue(), file.name)
+def _take_uploads(key: str, folder: bool) -> None:
+    files = st.session_state[key] or []
+    for file in files:
+        if not folder or PurePath(file.name).suffix.lower() in IMAGE_SUFFIXES:
+            state.hand_in(file.getvalue(), file.name)
+        else:
+            state.skip()
     state.renew_uploader()
 
 
@@ -119,8 +157,15 @@ def _take_example(example: examples.Example) -> None:
 
 
 def _refusals() -> None:
-    for problem in state.refused():
-        st.error(
-            f"**{widgets.escape(problem.name)}**: {widgets.escape(problem.sentence, 400)}",
-            icon=":material/broken_image:",
+    if state.skipped():
+        st.caption(f"{state.skipped()} files of the folder are not images and were passed over.")
+    found = state.refused()
+    if len(found) <= SHOWN_REFUSALS:
+        for problem in found:
+            name, sentence = widgets.escape(problem.name), widgets.escape(problem.sentence, 400)
+            st.error(f"**{name}**: {sentence}", icon=":material/broken_image:")
+    else:
+        st.error(f"{len(found)} files could not be used.", icon=":material/broken_image:")
+        st.dataframe(
+            pd.DataFrame(found, columns=["file", "reason"]), hide_index=True, alt="Files that could not be used"
         )

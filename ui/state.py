@@ -1,5 +1,6 @@
 """What one session holds: the images of the case at hand. Gone with the session or with "New case"."""
 
+import numpy as np
 import streamlit as st
 
 from dermlens.case import CaseImage, examine
@@ -11,6 +12,7 @@ MAX_KEPT = 256 * 2**20
 """Most bytes of pixels one session keeps."""
 IMAGE, NONCE = "image", "nonce"
 _IMAGES, _REFUSED, _WAITING = "case_images", "case_refused", "case_waiting"
+_SKIPPED, _DRAWN = "case_skipped", "case_drawn"
 
 
 def images() -> dict[str, CaseImage]:
@@ -26,6 +28,21 @@ def refused() -> list[Problem]:
 def waiting() -> list[tuple[bytes, str, bool]]:
     """Return what was handed in and not examined yet: bytes, name, whether the project drew it."""
     return st.session_state.setdefault(_WAITING, [])
+
+
+def skip() -> None:
+    """Count a file of a folder that is no image."""
+    st.session_state[_SKIPPED] = skipped() + 1
+
+
+def skipped() -> int:
+    """Return how many files of a folder were passed over."""
+    return int(st.session_state.get(_SKIPPED, 0))
+
+
+def drawn() -> dict[tuple[str, ...], np.ndarray]:
+    """Return the heat maps drawn by slow methods, by image, model, method and class; they are the session's alone."""
+    return st.session_state.setdefault(_DRAWN, {})
 
 
 def hand_in(data: bytes, name: str, synthetic: bool = False) -> None:
@@ -77,7 +94,7 @@ def link_is_dead() -> bool:
 
 def new_case() -> None:
     """Forget every image, refusal and choice, so that two patients are never mixed up."""
-    for key in (_IMAGES, _REFUSED, _WAITING, IMAGE):
+    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, IMAGE):
         st.session_state.pop(key, None)
     st.query_params.pop(IMAGE, None)
     renew_uploader()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -59,7 +60,7 @@ def escape(text: str, longest: int = 60) -> str:
     return _MARKDOWN.sub(r"\\\1", printable)
 
 
-def chart(figure: go.Figure, alt: str, data: Callable[[], pd.DataFrame], name: str, **options: object) -> object:
+def chart(figure: go.Figure, alt: str, data: Callable[[], pd.DataFrame], name: str, **options: Any) -> Any:
     """Draw a figure with its downloads: the figure as SVG in its tool bar, its data as CSV below it.
 
     Args:
@@ -69,7 +70,7 @@ def chart(figure: go.Figure, alt: str, data: Callable[[], pd.DataFrame], name: s
         name: file name of both downloads without extension, and the key.
         options: further arguments of st.plotly_chart, such as on_select.
     """
-    config = {
+    config: dict[str, Any] = {
         "displaylogo": False,
         "displayModeBar": True,
         "modeBarButtons": [["toImage"]],
@@ -91,9 +92,25 @@ def chart(figure: go.Figure, alt: str, data: Callable[[], pd.DataFrame], name: s
     return event
 
 
+def clickable(
+    figure: go.Figure,
+    alt: str,
+    data: Callable[[], pd.DataFrame],
+    name: str,
+    take: Callable[[list[dict]], None],
+) -> None:
+    """Draw a figure with downloads whose points can be clicked; `take` gets what is chosen then."""
+    key = f"figure-{name}"
+
+    def clicked() -> None:
+        take(list(st.session_state[key].selection.points))
+
+    chart(figure, alt, data, name, on_select=clicked, selection_mode="points")
+
+
 def zoomable(figure: go.Figure, alt: str, key: str) -> None:
     """Draw a picture that can be zoomed, with the buttons to do it and to save it."""
-    config = {
+    config: dict[str, Any] = {
         "displaylogo": False,
         "displayModeBar": True,
         "modeBarButtons": [["zoomIn2d", "zoomOut2d", "pan2d", "resetScale2d", "toImage"]],

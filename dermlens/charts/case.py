@@ -119,9 +119,9 @@ def difference(name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> go.Fig
         )
     )
     limit = max(10.0, float(np.abs(points).max()) * 1.25)
-    figure.update_xaxes(range=[-limit, limit], title_text=f"percentage points; right: {name_a} higher", zeroline=True)
+    figure.update_xaxes(range=[-limit, limit], title_text=f"percentage points<br>right: {name_a} higher", zeroline=True)
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    return frame(figure, f"Difference: {name_a} minus {name_b}", 400, showlegend=False)
+    return frame(figure, "Difference", 460, f"{name_a} minus {name_b}", showlegend=False)
 
 
 def picture(

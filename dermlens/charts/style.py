@@ -5,13 +5,15 @@ dark page (WCAG 2.2, 1.4.11), and no two things are told apart by colour alone.
 """
 
 import base64
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import plotly.graph_objects as go
 
+from dermlens.explain import colour
 from dermlens.intervals import Figure
-from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, members
+from dermlens.labels import DIAGNOSES, GROUPS, members
 
 # Okabe & Ito's colour-blind-safe hues (jfly.uni-koeln.de/color), the pale ones darkened.
 COLOURS = ("#0079b8", "#d55e00", "#009467", "#b8659a", "#8c6d1f", "#6f7f87")
@@ -19,13 +21,21 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 PATTERNS = ("", "/", ".", "x", "-", "|")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
 NEUTRAL = "#7b8a91"
-COUNTS = "cividis"
+SEQUENTIAL = colour(np.linspace(0, 1, 33)[None], "cividis")[0]
+"""Cividis, (33, 3) uint8: from few to many."""
+DIVERGING = np.array([[179, 88, 6], [241, 163, 64], [247, 247, 247], [103, 169, 207], [11, 92, 158]], np.uint8)
+"""Orange through white to blue: apart with any colour vision; the sign is written too."""
 
 # Most urgent group first; inside a group the order of labels.CLASSES.
 SHOWN: tuple[int, ...] = tuple(i for group in reversed(GROUPS) for i in members(group))
 GROUP_TITLES = {group: group.capitalize() for group in GROUPS}
 NAMES: dict[str, str] = {d.code: d.name[0].upper() + d.name[1:] for d in DIAGNOSES}
-SHORT = {**NAMES, "akiec": "Actinic keratosis<br>or Bowen's disease", "mel": "Melanoma", "nv": "Nevus"}
+SHORT = {**NAMES, "akiec": "Actinic keratosis<br>or Bowen's disease", "nv": "Nevus"}
+TILTED = {**SHORT, "akiec": "Actinic k. / Bowen", "bcc": "Basal cell ca.", "vasc": "Vascular"}
+"""For the narrow places under a column."""
+
+
+SUBTITLE = 20  # pixels
 
 
 def nth(values: tuple[str, ...], i: int) -> str:
@@ -39,13 +49,9 @@ def bar_marker(i: int) -> dict:
     return {"color": nth(COLOURS, i), "pattern": {**pattern, "solidity": 0.25}}
 
 
-def short_names(codes: tuple[str, ...] = CLASSES) -> list[str]:
-    """Return axis labels of classes, wrapped by <br>."""
-    return [SHORT[c].replace(" ", "<br>", 1) if "<br>" not in SHORT[c] else SHORT[c] for c in codes]
-
-
-def frame(figure: go.Figure, title: str, height: int, **layout: object) -> go.Figure:
+def frame(figure: go.Figure, title: str, height: int, subtitle: str = "", **layout: object) -> go.Figure:
     """Give a figure its title, height and quiet frame; returns the same figure."""
+    height += SUBTITLE if subtitle else 0
     figure.update_layout(
         title={
             "text": title,
@@ -57,12 +63,13 @@ def frame(figure: go.Figure, title: str, height: int, **layout: object) -> go.Fi
             "pad": {"t": 8},
         },
         title_font_size=15,
+        title_subtitle={"text": subtitle, "font": {"size": 13}},
         height=height,
-        margin={"l": 8, "r": 12, "t": 56, "b": 8},
+        margin={"l": 8, "r": 12, "t": 56 + (SUBTITLE if subtitle else 0), "b": 8},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "title": {"text": ""}},
         hoverlabel={"align": "left"},
         dragmode=False,
-        uirevision=title,
+        uirevision=title + subtitle,
     )
     figure.update_layout(**layout)
     figure.update_xaxes(automargin=True)
@@ -70,24 +77,62 @@ def frame(figure: go.Figure, title: str, height: int, **layout: object) -> go.Fi
     return figure
 
 
-def ink(figure: go.Figure, colour: str) -> go.Figure:
+def ink(figure: go.Figure, text: str) -> go.Figure:
     """Write titles, axes and legend in the page's text colour; Streamlit's own grey is too pale to read easily."""
-    figure.update_layout(font_color=colour, title_font_color=colour, legend_font_color=colour)
-    figure.update_annotations(font_color=colour, selector=lambda a: a.font.color is None)
-    figure.update_xaxes(tickfont_color=colour, title_font_color=colour)
-    return figure.update_yaxes(tickfont_color=colour, title_font_color=colour)
+    figure.update_layout(font_color=text, title_font_color=text, title_subtitle_font_color=text, legend_font_color=text)
+    figure.update_annotations(font_color=text, selector=lambda a: a.font.color is None)
+    figure.update_xaxes(tickfont_color=text, title_font_color=text)
+    return figure.update_yaxes(tickfont_color=text, title_font_color=text)
 
 
-def message(text: str, height: int = 160) -> go.Figure:
-    """Return an empty figure that says why there is nothing to draw."""
-    figure = go.Figure()
-    figure.add_annotation(text=text, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper")
-    return frame(figure, "", height, xaxis={"visible": False}, yaxis={"visible": False})
+def readable_on(colours: np.ndarray) -> np.ndarray:
+    """Return black or white for text on (..., 3) colours of 0..255, whichever has the higher contrast (WCAG 2.2)."""
+    linear = np.where(colours <= 10, colours / 255 / 12.92, ((colours / 255 + 0.055) / 1.055) ** 2.4)
+    return np.where(linear @ np.array([0.2126, 0.7152, 0.0722]) > 0.179, "#020202", "#ffffff")
 
 
-def text_on(share: np.ndarray) -> np.ndarray:
-    """Return black or white for text on the colour that cividis has at `share` (0..1), whichever reads better."""
-    return np.where(np.asarray(share) > 0.52, "#111111", "#ffffff")
+def cells(
+    shade: np.ndarray, text: np.ndarray, x: list[str], y: list[str], scale: np.ndarray, low: float, high: float
+) -> go.Figure:
+    """Draw a table of coloured cells with their text.
+
+    Args:
+        shade: (rows, columns) float, what is coloured; NaN leaves a cell empty.
+        text: (rows, columns) str.
+        x, y: labels of columns and rows.
+        scale: (k, 3) uint8 RGB, from `low` to `high`.
+        low, high: ends of the colour scale.
+    """
+    place = np.clip((np.nan_to_num(shade, nan=low) - low) / ((high - low) or 1.0), 0, 1)
+    ramp = np.linspace(0, 1, len(scale))
+    colours = np.stack([np.interp(place, ramp, scale[:, i]) for i in range(3)], -1)
+    ink = np.where(np.isnan(shade), NEUTRAL, readable_on(colours))
+    figure = go.Figure(
+        go.Heatmap(
+            z=shade,
+            x=x,
+            y=y,
+            colorscale=[[float(p), "rgb({},{},{})".format(*c)] for p, c in zip(ramp, scale.tolist(), strict=True)],
+            zmin=low,
+            zmax=high,
+            showscale=False,
+            hoverinfo="skip",
+            xgap=1,
+            ygap=1,
+        )
+    )
+    figure.add_scatter(
+        x=[label for _ in y for label in x],
+        y=[label for label in y for _ in x],
+        text=text.ravel().tolist(),
+        textfont={"color": ink.ravel().tolist()},
+        mode="text",
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    figure.update_xaxes(range=[-0.5, len(x) - 0.5], showgrid=False, ticks="", fixedrange=True)
+    figure.update_yaxes(range=[len(y) - 0.5, -0.5], showgrid=False, ticks="", fixedrange=True)
+    return figure
 
 
 def data_uri(pixels: np.ndarray, quality: int = 90) -> str:
@@ -95,7 +140,7 @@ def data_uri(pixels: np.ndarray, quality: int = 90) -> str:
     done, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"cannot encode an image of shape {pixels.shape}")
-    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
 
 
 def percent(share: float, digits: int = 0) -> str:
@@ -116,3 +161,15 @@ def interval(figure: Figure, digits: int = 1) -> str:
     if np.isnan(figure.low) or np.isnan(figure.high):
         return "n/a"
     return f"{100 * figure.low:.{digits}f} to {100 * figure.high:.{digits}f} %"
+
+
+def error_bars(figures: Sequence[Figure]) -> dict:
+    """Return horizontal error bars in percent from the 95 % intervals of shares."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [100 * (f.high - f.value) for f in figures],
+        "arrayminus": [100 * (f.value - f.low) for f in figures],
+        "thickness": 1.5,
+        "width": 4,
+    }

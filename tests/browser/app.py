@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
@@ -27,6 +27,25 @@ ARGUMENTS = (  # nothing may leave this machine, and a container has little shar
     "--no-first-run",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 )
+
+
+IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
+
+
+def go_to(page: Page, name: str, title: str | None = None) -> None:
+    """Follow a link of the side bar, as a person does, and wait for the page's title (by default the link's name)."""
+    page.get_by_test_id("stSidebarNavLink").filter(has_text=name).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(title or name)
+
+
+def settle(page: Page) -> None:
+    """Wait until the script has run and its charts and images are drawn."""
+    page.wait_for_load_state("networkidle")
+    page.get_by_role("heading", level=1).first.wait_for()
+    page.wait_for_selector(IDLE)
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    page.evaluate("document.fonts.ready")
+    page.wait_for_timeout(1000)  # Plotly fades its marks in
 
 
 def chromium_path() -> str | None:

@@ -2,13 +2,20 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.app import chromium, chromium_path
+from dermlens.ham10000 import IMAGE_FOLDERS
+from dermlens.labels import INDEX
+from dermlens.predictions import read_predictions
+from dermlens.synthetic import draw_lesion
+from tests.browser.app import chromium, chromium_path, serve
+from tests.dashboard import add_run
 
 HERE = Path(__file__).parent
-expect.set_options(timeout=30_000)  # milliseconds; a busy machine is not a failure
+PATIENCE = 60_000  # milliseconds; generous, so that a busy machine fails no test
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,3 +35,34 @@ def browser() -> Iterator[Browser]:
         pytest.skip(sentence)
     with chromium(path) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def confused(pair: Path) -> list[str]:
+    """The ids of the melanomas that the toy model calls nevi, on validation."""
+    p = read_predictions(pair / "toy" / "predictions.csv").of_split("validation")
+    return list(p.image_id[(p.y_true == INDEX["mel"]) & (p.y_pred == INDEX["nv"])])
+
+
+@pytest.fixture(scope="session")
+def dashboard(pair: Path, confused: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A dashboard with three models, two runs and the drawn images of a few cases; returns its address."""
+    root = tmp_path_factory.mktemp("dashboard")
+    (root / "data" / IMAGE_FOLDERS[0]).mkdir(parents=True)
+    for seed, image_id in enumerate(confused):
+        drawn = draw_lesion(np.random.default_rng(seed), 90, 120)
+        cv2.imwrite(str(root / "data" / IMAGE_FOLDERS[0] / f"{image_id}.jpg"), drawn[..., ::-1])
+    for seed in (1, 2):
+        add_run(root / "runs", f"run-{seed}", seed)
+    settings = {"DERMLENS_MODELS": pair, "DERMLENS_RUNS": root / "runs", "HAM10000_DIR": root / "data"}
+    with serve(root / "log", {name: str(value) for name, value in settings.items()}) as address:
+        yield address
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": 1400, "height": 1000})
+    opened.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    yield opened
+    opened.close()

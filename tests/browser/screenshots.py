@@ -10,21 +10,10 @@ import numpy as np
 from playwright.sync_api import Browser, Page
 
 from dermlens.synthetic import draw_lesion
-from tests.browser.app import ROOT, chromium, chromium_path, serve
+from tests.browser.app import ROOT, chromium, chromium_path, serve, settle
 
 OUTPUT = ROOT / "docs" / "screenshots"
 WIDTH, HEIGHT = 1280, 800
-IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
-
-
-def settle(page: Page) -> None:
-    """Wait until the script has run and its charts and images are drawn."""
-    page.wait_for_load_state("networkidle")
-    page.get_by_role("heading", level=1).first.wait_for()
-    page.wait_for_selector(IDLE)
-    page.wait_for_function("[...document.images].every(image => image.complete)")
-    page.evaluate("document.fonts.ready")
-    page.wait_for_timeout(1000)  # Plotly fades its marks in
 
 
 def photograph(page: Page, path: Path) -> None:

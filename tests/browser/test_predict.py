@@ -1,40 +1,33 @@
 """The path a person takes on Predict, in a real browser."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from dermlens import predict, registry
 from dermlens.charts.style import NAMES
 from dermlens.summary import called
-from tests.browser.app import serve
+from tests.browser.app import go_to
 from tests.conftest import encode
 
 
-@pytest.fixture(scope="module")
-def address(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serve(tmp_path_factory.mktemp("server") / "log", {"DERMLENS_MODELS": str(pair)}) as running:
-        yield running
+def upload(page: Page, *pictures: np.ndarray) -> None:
+    files = [{"name": f"{i}.png", "mimeType": "image/png", "buffer": encode(p)} for i, p in enumerate(pictures)]
+    page.locator("input[type=file]").first.set_input_files(files)
 
 
 @pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    opened = browser.new_page()
-    opened.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)
-    opened.goto(f"{address}/predict")
-    yield opened
-    opened.close()
+def opened(page: Page, dashboard: str) -> Page:
+    page.goto(f"{dashboard}/predict")
+    return page
 
 
-def test_upload_read_the_class_switch_and_start_anew(page: Page, pair: Path, lesion: np.ndarray) -> None:
-    page.locator("input[type=file]").first.set_input_files(
-        {"name": "lesion.png", "mimeType": "image/png", "buffer": encode(lesion)}
-    )
+def test_upload_read_the_class_switch_and_start_anew(opened: Page, pair: Path, lesion: np.ndarray) -> None:
+    page = opened
+    upload(page, lesion)
     for model_id in ("toy", "toy2"):
         model = registry.load(registry.find(pair, model_id))
         diagnosis = called(predict.predict(model, lesion).probabilities)
@@ -49,13 +42,13 @@ def test_upload_read_the_class_switch_and_start_anew(page: Page, pair: Path, les
     page.get_by_role("combobox", name=re.compile("Evidence for")).click()
     page.get_by_role("option", name="Melanoma (malignant)").click()
     expect(heat).to_contain_text("Toy toy2: Melanoma")
-    expect(page).to_have_url(re.compile(r"class=mel"))
+    expect(page).to_have_url(re.compile(r"class=Melanoma"))
 
     link = page.url
-    page.get_by_test_id("stSidebarNavLink").filter(has_text="Home").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Dermlens")
-    page.get_by_test_id("stSidebarNavLink").filter(has_text="Predict").click()
+    go_to(page, "Home", "Dermlens")
+    go_to(page, "Predict")
     expect(page.locator(".st-key-verdict-toy")).to_be_visible()
+    expect(page.locator(".st-key-heat")).to_contain_text("Toy toy2: Melanoma")
 
     page.get_by_role("button", name="New case").click()
     expect(page.get_by_text("No image at hand?")).to_be_visible()
@@ -63,3 +56,51 @@ def test_upload_read_the_class_switch_and_start_anew(page: Page, pair: Path, les
 
     page.goto(link)
     expect(page.get_by_text("it is gone")).to_be_visible()
+
+
+def test_many_images_are_listed_and_a_row_opens_one(opened: Page, lesion: np.ndarray) -> None:
+    page = opened
+    upload(page, lesion, np.ascontiguousarray(lesion[:, ::-1]))
+    table = page.get_by_test_id("stDataFrame").first
+    expect(table).to_be_visible()
+    expect(page).to_have_url(re.compile("image="))
+    last = page.url
+    box = table.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 16, box["y"] + 36 + 26)  # the first row: below a heading of 36, in a row of 52 pixels
+    expect(page).not_to_have_url(last)
+
+
+def test_the_report_is_one_file_to_print(opened: Page, lesion: np.ndarray, tmp_path: Path) -> None:
+    page = opened
+    upload(page, lesion)
+    with page.expect_download() as download:
+        page.get_by_role("button", name=re.compile("Case report")).click()
+    file = tmp_path / "report.html"
+    download.value.save_as(file)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(file.as_uri())
+    expect(page.get_by_role("heading", level=1)).to_have_text("Dermlens case report")
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_an_example_can_be_tried_with_the_keyboard_alone(opened: Page) -> None:
+    page = opened
+    example = page.get_by_role("button", name="Red spot", exact=True)
+    expect(example).to_be_visible()
+    for _ in range(60):
+        if example.evaluate("element => element === document.activeElement"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".st-key-verdict-toy")).to_be_visible()
+    page.get_by_role("combobox", name=re.compile("Evidence for")).focus()
+    page.keyboard.type("Dermatofibroma")
+    page.keyboard.press("Enter")
+    expect(page.locator(".st-key-heat")).to_contain_text("Dermatofibroma")
+    slider = page.get_by_role("slider", name="Opacity")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(re.compile("opacity=65"))

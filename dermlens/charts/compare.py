@@ -1,0 +1,98 @@
+"""Figures of two or more models on the same images."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SHOWN, SYMBOLS, error_bars, frame, interval, nth
+from dermlens.compare import Comparison, Difference
+from dermlens.intervals import Figure
+from dermlens.labels import CLASSES
+
+HEADLINE = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro-F1",
+    "macro_auc": "Macro-AUC",
+    "melanoma_recall": "Melanomas found",
+}
+
+
+def headline(figures: Mapping[str, Mapping[str, Figure]], title: str) -> go.Figure:
+    """Draw the headline figures of several models with their 95 % intervals, one row a figure.
+
+    Args:
+        figures: model -> name of HEADLINE -> figure.
+        title: as shown.
+    """
+    figure = go.Figure()
+    for i, (model, found) in enumerate(figures.items()):
+        values = [found[name] for name in HEADLINE]
+        figure.add_scatter(
+            x=[100 * f.value for f in values],
+            y=[row + 0.26 * (i - (len(figures) - 1) / 2) for row in range(len(HEADLINE))],
+            mode="markers",
+            name=model,
+            marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 10},
+            error_x=error_bars(values),
+            customdata=[[label, interval(f)] for label, f in zip(HEADLINE.values(), values, strict=True)],
+            hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{x:.1f}} %<br>95 %: %{{customdata[1]}}<extra></extra>",
+        )
+    figure.update_yaxes(
+        tickvals=list(range(len(HEADLINE))), ticktext=list(HEADLINE.values()), range=[len(HEADLINE) - 0.5, -0.5]
+    )
+    figure.update_yaxes(zeroline=False)
+    figure.update_xaxes(ticksuffix=" %", zeroline=False)
+    height = 150 + len(HEADLINE) * (28 + 14 * len(figures)) + 22 * len(figures)
+    frame(figure, title, height)
+    return figure.update_layout(
+        margin_t=50 + 22 * len(figures),
+        legend={"orientation": "v", "yref": "container", "y": 1 - 34 / height, "yanchor": "top", "x": 0},
+    )
+
+
+def differences(comparison: Comparison, names: tuple[str, str]) -> go.Figure:
+    """Draw how much better A is than B, in percentage points with 95 % intervals: overall, then recall class by class.
+
+    A filled mark is a difference whose test gives p < 0.05, with Holm's correction among the classes.
+    """
+    rows: list[tuple[str, Difference]] = [(label, comparison.overall[name]) for name, label in HEADLINE.items()]
+    rows += [(f"Recall: {SHORT[CLASSES[i]]}", comparison.recall[CLASSES[i]]) for i in SHOWN]
+    known = [(i, label, d) for i, (label, d) in enumerate(rows) if not np.isnan(d.difference)]
+    figure = go.Figure(
+        go.Scatter(
+            x=[100 * d.difference for _, _, d in known],
+            y=[i for i, _, _ in known],
+            mode="markers",
+            marker={
+                "color": COLOURS[0],
+                "size": 10,
+                "line": {"width": 2},
+                "symbol": ["circle" if d.p_holm < 0.05 else "circle-open" for _, _, d in known],
+            },
+            error_x=error_bars([Figure(d.difference, d.low, d.high, d.n_images, d.n_lesions) for _, _, d in known]),
+            customdata=[
+                [label, f"{100 * d.a:.1f} %", f"{100 * d.b:.1f} %", p_value(d.p_holm), d.n_images]
+                for _, label, d in known
+            ],
+            hovertemplate="%{customdata[0]}<br>"
+            f"{names[0]} %{{customdata[1]}}, {names[1]} %{{customdata[2]}}<br>"
+            "difference %{x:+.1f} points, %{customdata[3]}<br>%{customdata[4]} images<extra></extra>",
+        )
+    )
+    figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1.5})
+    figure.add_hline(y=len(HEADLINE) - 0.5, line={"color": NEUTRAL, "dash": "dot"})
+    figure.update_yaxes(
+        tickvals=list(range(len(rows))),
+        ticktext=[label for label, _ in rows],
+        range=[len(rows) - 0.5, -0.5],
+        zeroline=False,
+    )
+    figure.update_xaxes(title_text=f"percentage points<br>right: {names[0]} better", zeroline=False)
+    return frame(figure, "Difference", 170 + 32 * len(rows), f"{names[0]} minus {names[1]}", showlegend=False)
+
+
+def p_value(p: float) -> str:
+    """Return a p value as a person reads it."""
+    return "not tested" if np.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

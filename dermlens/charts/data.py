@@ -1,0 +1,99 @@
+"""Figures of the data set: classes, splits, and what a careless split would leak."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dermlens.charts.style import COLOURS, SHORT, SHOWN, bar_marker, frame
+from dermlens.ham10000 import SPLITS
+from dermlens.labels import CLASSES
+
+
+def class_balance(table: pd.DataFrame) -> go.Figure:
+    """Draw the images of every class in every split, on a logarithmic scale.
+
+    Args:
+        table: as ham10000.load_split gives it.
+    """
+    counts = class_counts(table)
+    figure = go.Figure()
+    for i, split in enumerate(SPLITS):
+        images = counts[split].iloc[list(SHOWN)]
+        figure.add_bar(
+            y=[SHORT[CLASSES[c]] for c in SHOWN],
+            x=images,
+            orientation="h",
+            name=split,
+            marker=bar_marker(i),
+            text=images.map("{:,}".format),
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate=f"%{{y}}<br>{split}: %{{x:,}} images<extra></extra>",
+        )
+    figure.update_xaxes(type="log", title_text="images (logarithmic)", dtick=1, range=[0, 4.1])
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    frame(figure, "Images of each diagnosis in each split", 560, barmode="group", bargap=0.25)
+    return figure.update_layout(margin_t=90, legend={"yref": "container", "y": 0.93, "yanchor": "top"})
+
+
+def class_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the number of images by class (rows, in the order of labels.CLASSES) and split (columns)."""
+    return pd.crosstab(table["dx"], table["split"]).reindex(index=list(CLASSES), columns=list(SPLITS), fill_value=0)
+
+
+def leakage(rows: Mapping[str, Mapping[str, float]]) -> go.Figure:
+    """Draw how much of the test split a network has already seen in training, for this split and for a naive one.
+
+    Args:
+        rows: what is counted -> name of the split -> share, 0..1.
+    """
+    names = list(next(iter(rows.values())))
+    figure = go.Figure()
+    for i, name in enumerate(names):
+        shares = np.array([100 * found[name] for found in rows.values()])
+        figure.add_bar(
+            x=shares,
+            y=list(rows),
+            orientation="h",
+            name=name,
+            marker={**bar_marker(i), "color": COLOURS[i]},
+            text=[f"{s:.1f} %" if s else "none" for s in shares],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate=f"{name}<br>%{{y}}: %{{x:.1f}} %<extra></extra>",
+        )
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(range=[0, 108], ticksuffix=" %", zeroline=True)
+    height = 150 + 64 * len(rows)
+    frame(figure, "Seen in training already", height, barmode="group", bargap=0.35)
+    return figure.update_layout(margin_t=90, legend={"yref": "container", "y": 1 - 38 / height, "yanchor": "top"})
+
+
+def subgroups(table: pd.DataFrame, names: np.ndarray, title: str) -> go.Figure:
+    """Draw how each split is shared out among subgroups, in % of its images.
+
+    Args:
+        table: as ham10000.load_split gives it.
+        names: (n,) str, the subgroup of each row.
+        title: as shown.
+    """
+    shares = pd.crosstab(names, table["split"], normalize="columns")
+    order = table.groupby(names).size().sort_values(ascending=False).index
+    figure = go.Figure()
+    for i, split in enumerate(SPLITS):
+        values = 100 * shares[split].reindex(order)
+        figure.add_bar(
+            y=list(order),
+            x=values,
+            orientation="h",
+            name=split,
+            marker=bar_marker(i),
+            hovertemplate=f"%{{y}}<br>{split}: %{{x:.1f}} % of its images<extra></extra>",
+        )
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(ticksuffix=" %", title_text="of the split's images")
+    height = 150 + 44 * len(order)
+    frame(figure, title, height, barmode="group", bargap=0.25)
+    return figure.update_layout(margin_t=90, legend={"yref": "container", "y": 1 - 38 / height, "yanchor": "top"})

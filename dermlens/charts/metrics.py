@@ -1,0 +1,256 @@
+"""Figures of what a model gets right and wrong: confusion matrix, per-class figures, curves, slices."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dermlens.charts.style import (
+    COLOURS,
+    DASHES,
+    DIVERGING,
+    NAMES,
+    NEUTRAL,
+    SEQUENTIAL,
+    SHORT,
+    SHOWN,
+    SYMBOLS,
+    TILTED,
+    cells,
+    error_bars,
+    frame,
+    interval,
+    nth,
+    percent,
+)
+from dermlens.intervals import Figure
+from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, members
+from dermlens.metrics import Sweep
+
+MODES = {"row": "Share of the true class", "column": "Share of what was called so", "count": "Images"}
+FIGURES = {
+    "recall": "Recall (sensitivity)",
+    "precision": "Precision",
+    "specificity": "Specificity",
+    "f1": "F1",
+    "auc": "AUC",
+    "average_precision": "Average precision",
+}
+MAX_POINTS = 600
+LABELS = [SHORT[CLASSES[i]] for i in SHOWN]
+COLUMNS = [TILTED[CLASSES[i]] for i in SHOWN]
+
+
+def normalised(confusion: np.ndarray, mode: str) -> np.ndarray:
+    """Return a (7, 7) confusion matrix as counts, or as shares of its rows or columns; NaN where there is nothing."""
+    if mode == "count":
+        return confusion.astype(float)
+    whole = confusion.sum(1 if mode == "row" else 0, keepdims=True)
+    return np.divide(confusion, whole, out=np.full(confusion.shape, np.nan), where=whole > 0)
+
+
+def confusion_matrix(
+    confusion: np.ndarray,
+    name: str,
+    mode: str = "row",
+    log: bool = False,
+    off_diagonal: bool = False,
+    chosen: tuple[str, str] | None = None,
+) -> go.Figure:
+    """Draw a confusion matrix whose cells can be clicked.
+
+    A heat map reports no selection to Streamlit, so an invisible marker lies on every cell; its customdata are the
+    codes of the true and the called class.
+
+    Args:
+        confusion: (7, 7) int, rows true, in the order of labels.CLASSES.
+        name: of the model.
+        mode: a key of MODES.
+        log: colour by the logarithm, so that rare errors show beside frequent ones.
+        off_diagonal: leave out what was called right.
+        chosen: true and called class of the cell to frame.
+    """
+    values = normalised(confusion, mode)
+    if off_diagonal:
+        values = np.where(np.eye(N_CLASSES, dtype=bool), np.nan, values)
+    shade = np.log10(1 + values * (1 if mode == "count" else 1000)) if log else values
+    written = np.vectorize(lambda v: "" if np.isnan(v) else f"{v:,.0f}" if mode == "count" else percent(v))(values)
+    highest = float(np.nanmax(shade)) if np.isfinite(shade).any() else 1.0
+    order = np.ix_(SHOWN, SHOWN)
+    figure = cells(shade[order], written[order], COLUMNS, LABELS, SEQUENTIAL, 0.0, highest or 1.0)
+    rows, columns = confusion.sum(1), confusion.sum(0)
+    details = [
+        [
+            CLASSES[t],
+            CLASSES[c],
+            f"{confusion[t, c]:,} of {rows[t]:,} that are {DIAGNOSES[t].name}<br>"
+            f"{confusion[t, c]:,} of {columns[c]:,} that were called {DIAGNOSES[c].name}",
+        ]
+        for t in SHOWN
+        for c in SHOWN
+    ]
+    return _clickable(figure, details, MODES[mode], name, chosen)
+
+
+def confusion_difference(
+    first: np.ndarray, second: np.ndarray, names: tuple[str, str], chosen: tuple[str, str] | None = None
+) -> go.Figure:
+    """Draw, cell by cell, how many more of a class's images the first model calls so than the second; clickable.
+
+    Args:
+        first, second: (7, 7) int confusion matrices of the same images, rows true.
+        names: of the two models.
+        chosen: true and called class of the cell to frame.
+    """
+    more = first - second
+    rows = first.sum(1)
+    limit = max(1.0, float(np.abs(more).max()))
+    written = np.vectorize(lambda v: f"{v:+,}" if v else "0")(more)
+    order = np.ix_(SHOWN, SHOWN)
+    shade = np.sign(more) * np.sqrt(np.abs(more) / limit)
+    figure = cells(shade[order], written[order], COLUMNS, LABELS, DIVERGING, -1.0, 1.0)
+    details = [
+        [
+            CLASSES[t],
+            CLASSES[c],
+            f"{names[0]}: {first[t, c]:,} of {rows[t]:,} that are {DIAGNOSES[t].name}<br>{names[1]}: {second[t, c]:,}",
+        ]
+        for t in SHOWN
+        for c in SHOWN
+    ]
+    return _clickable(figure, details, "Images called so", f"{names[0]} minus {names[1]}", chosen)
+
+
+def _clickable(
+    figure: go.Figure, details: list[list[str]], title: str, subtitle: str, chosen: tuple[str, str] | None
+) -> go.Figure:
+    see_through = {"marker": {"opacity": 0}}
+    figure.add_scatter(
+        x=[COLUMNS[c] for _ in SHOWN for c in range(N_CLASSES)],
+        y=[LABELS[t] for t in range(N_CLASSES) for _ in SHOWN],
+        mode="markers",
+        marker={"symbol": "square", "size": 90, "opacity": 0},
+        selected=see_through,
+        unselected=see_through,
+        customdata=details,
+        hovertemplate="%{customdata[2]}<extra></extra>",
+        showlegend=False,
+    )
+    edges = np.cumsum([len(members(g)) for g in reversed(GROUPS)])[:-1] - 0.5
+    for edge in edges:
+        figure.add_hline(y=edge, line={"color": NEUTRAL, "width": 2})
+        figure.add_vline(x=edge, line={"color": NEUTRAL, "width": 2})
+    if chosen:
+        t, c = (SHOWN.index(CLASSES.index(code)) for code in chosen)
+        box = {"x0": c - 0.5, "x1": c + 0.5, "y0": t - 0.5, "y1": t + 0.5}
+        figure.add_shape(type="rect", **box, line={"color": "#ffffff", "width": 5})
+        figure.add_shape(type="rect", **box, line={"color": "#111111", "width": 2.5})
+    figure.update_yaxes(title_text="True diagnosis")
+    figure.update_xaxes(title_text="Called", tickangle=-50)
+    return frame(figure, title, 560, subtitle, clickmode="event+select", hovermode="closest")
+
+
+def per_class(figures: Mapping[str, Mapping[str, Mapping[str, Figure]]], name: str) -> go.Figure:
+    """Draw one figure of every class with its 95 % interval, one mark a model.
+
+    Args:
+        figures: model -> class code -> figure name -> Figure.
+        name: key of FIGURES.
+    """
+    figure = go.Figure()
+    for i, (model, classes) in enumerate(figures.items()):
+        found = [classes[CLASSES[c]][name] for c in SHOWN]
+        figure.add_scatter(
+            x=[100 * f.value for f in found],
+            y=[row + 0.3 * (i - (len(figures) - 1) / 2) for row in range(N_CLASSES)],
+            mode="markers",
+            name=model,
+            marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 9},
+            error_x=error_bars(found),
+            customdata=[[NAMES[CLASSES[c]], interval(f), f.n_images] for c, f in zip(SHOWN, found, strict=True)],
+            hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{x:.1f}} %<br>95 %: %{{customdata[1]}}<br>"
+            "%{customdata[2]} images<extra></extra>",
+        )
+    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
+    figure.update_yaxes(
+        tickvals=list(range(N_CLASSES)), ticktext=LABELS, range=[N_CLASSES - 0.5, -0.5], zeroline=False, showgrid=True
+    )
+    return frame(figure, FIGURES[name], 330, showlegend=len(figures) > 1)
+
+
+def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figure:
+    """Draw ROC and precision-recall curves of one class against the rest, with the operating point marked.
+
+    Args:
+        sweeps: model -> counts at every threshold.
+        threshold: an image is called `name` if its score is at least this, 0..1.
+        name: of the class.
+    """
+    figure = make_subplots(
+        cols=2, horizontal_spacing=0.14, subplot_titles=["ROC", "Precision and recall"], column_widths=[0.5, 0.5]
+    )
+    for i, (model, sweep) in enumerate(sweeps.items()):
+        keep = _thinned(len(sweep.thresholds))
+        at = operating_index(sweep, threshold)
+        both = (
+            (1, sweep.false_positive_rate, sweep.sensitivity, "of the others called so", "found"),
+            (2, sweep.sensitivity, sweep.precision, "found", "of the calls right"),
+        )
+        for column, x, y, x_name, y_name in both:
+            line = {
+                "color": nth(COLOURS, i),
+                "dash": nth(DASHES, i),
+                "width": 2,
+                "shape": "hv" if column == 1 else "vh",
+            }
+            figure.add_scatter(
+                row=1,
+                col=column,
+                x=100 * x[keep],
+                y=100 * y[keep],
+                mode="lines",
+                line=line,
+                name=model,
+                legendgroup=model,
+                showlegend=column == 1 and len(sweeps) > 1,
+                customdata=100 * sweep.thresholds[keep],
+                hovertemplate=f"{model}<br>score at least %{{customdata:.1f}} %<br>%{{y:.1f}} % {y_name}<br>"
+                f"%{{x:.1f}} % {x_name}<extra></extra>",
+            )
+            figure.add_scatter(
+                row=1,
+                col=column,
+                x=[100 * x[at]],
+                y=[100 * y[at]],
+                mode="markers",
+                marker={"symbol": nth(SYMBOLS, i), "size": 13, "color": nth(COLOURS, i), "line": {"width": 2}},
+                showlegend=False,
+                legendgroup=model,
+                hovertemplate=f"{model}, operating point<br>%{{y:.1f}} % {y_name}<br>%{{x:.1f}} % {x_name}"
+                "<extra></extra>",
+            )
+        if i == 0:
+            share = 100 * sweep.positives / max(1, sweep.positives + sweep.negatives)
+            figure.add_hline(y=share, row=1, col=2, line={"color": NEUTRAL, "dash": "dot"})
+    figure.add_scatter(
+        x=[0, 100], y=[0, 100], row=1, col=1, mode="lines", line={"color": NEUTRAL, "dash": "dot"}, hoverinfo="skip",
+        showlegend=False,
+    )  # fmt: skip
+    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
+    figure.update_yaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
+    figure.update_xaxes(title_text="False alarms (1 - specificity)", row=1, col=1)
+    figure.update_yaxes(title_text="Found (sensitivity)", row=1, col=1)
+    figure.update_xaxes(title_text="Found (recall)", row=1, col=2)
+    figure.update_yaxes(title_text="Right among the calls (precision)", row=1, col=2)
+    return frame(figure, f"{name} against the rest", 440, "dotted: by chance").update_layout(margin_t=104)
+
+
+def operating_index(sweep: Sweep, threshold: float) -> int:
+    """Return the position in a sweep of the lowest score that is still at least `threshold`."""
+    return int((sweep.thresholds >= threshold).sum()) - 1
+
+
+def _thinned(n: int) -> np.ndarray:
+    """Return at most MAX_POINTS positions of n, the first and last among them."""
+    return np.unique(np.linspace(0, n - 1, min(n, MAX_POINTS)).round().astype(int))

@@ -1,0 +1,81 @@
+"""Figures of the parts of a split: by age, sex, site and way of confirmation."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dermlens.charts.style import COLOURS, SEQUENTIAL, SHOWN, TILTED, cells, error_bars, frame, interval, percent
+from dermlens.intervals import Figure
+from dermlens.labels import CLASSES
+from dermlens.slices import Slice
+
+
+def overview(slices: Sequence[Slice], title: str) -> go.Figure:
+    """Draw balanced accuracy and melanoma recall of every slice with 95 % intervals; a hollow mark means small.
+
+    Args:
+        slices: as slices.slices gives them.
+        title: as shown.
+    """
+    labels = [f"{s.name}<br>{s.n_images:,} images" for s in slices]
+    panels: tuple[tuple[str, list[Figure | None], str, str], ...] = (
+        ("Balanced accuracy", [s.balanced_accuracy for s in slices], COLOURS[0], "circle"),
+        ("Melanomas found", [s.recall["mel"] for s in slices], COLOURS[1], "diamond"),
+    )
+    figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=[p[0] for p in panels], horizontal_spacing=0.05)
+    for column, (name, figures, colour, symbol) in enumerate(panels, start=1):
+        known = [(i, f) for i, f in enumerate(figures) if f is not None and not np.isnan(f.value)]
+        figure.add_scatter(
+            row=1,
+            col=column,
+            x=[100 * f.value for _, f in known],
+            y=[i for i, _ in known],
+            mode="markers",
+            marker={"color": colour, "size": 9, "symbol": [symbol + "-open" * slices[i].small for i, _ in known]},
+            error_x=error_bars([f for _, f in known]),
+            customdata=[[slices[i].name, interval(f), f.n_images, f.n_lesions] for i, f in known],
+            hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{x:.1f}} %<br>95 %: %{{customdata[1]}}<br>"
+            "%{customdata[2]} images of %{customdata[3]} lesions<extra></extra>",
+            showlegend=False,
+        )
+        for i in sorted(set(range(len(slices))) - {i for i, _ in known}):
+            figure.add_annotation(
+                row=1, col=column, x=50, y=i, text="one class only" if column == 1 else "no melanoma", showarrow=False
+            )
+    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", dtick=25, zeroline=False)
+    figure.update_yaxes(
+        tickvals=list(range(len(slices))), ticktext=labels, range=[len(slices) - 0.5, -0.5], zeroline=False
+    )
+    return frame(figure, title, 130 + 46 * len(slices)).update_layout(margin_t=84)
+
+
+def class_mix(slices: Sequence[Slice]) -> go.Figure:
+    """Draw which diagnoses each slice is made of, in shares of its images."""
+    shares = np.array([s.class_mix / max(1, s.n_images) for s in slices])[:, list(SHOWN)]
+    text = np.vectorize(percent)(shares)
+    details = [[f"{int(s.class_mix[i]):,} of {s.n_images:,} images" for i in SHOWN] for s in slices]
+    return _table(slices, shares, text, details, "What each slice is made of, in % of its images")
+
+
+def recall(slices: Sequence[Slice]) -> go.Figure:
+    """Draw the recall of every class in every slice; empty where a slice has no image of the class."""
+    found = [[s.recall[CLASSES[i]] for i in SHOWN] for s in slices]
+    values = np.array([[f.value for f in row] for row in found])
+    text = np.array([[f"{percent(f.value)}<br>of {f.n_images}" if f.n_images else "" for f in row] for row in found])
+    details = [
+        [f"{percent(f.value, 1)} of {f.n_images} images found<br>95 %: {interval(f)}" for f in row] for row in found
+    ]
+    return _table(slices, values, text, details, "Recall by class, in % of the class's images in the slice")
+
+
+def _table(
+    slices: Sequence[Slice], shade: np.ndarray, text: np.ndarray, details: list[list[str]], title: str
+) -> go.Figure:
+    x, y = [TILTED[CLASSES[i]] for i in SHOWN], [f"{s.name}<br>{s.n_images:,} images" for s in slices]
+    figure = cells(shade, text, x, y, SEQUENTIAL, 0.0, 1.0)
+    figure.data[1].update(hoverinfo=None, customdata=[d for row in details for d in row])
+    figure.data[1].update(hovertemplate="%{y}<br>%{x}<br>%{customdata}<extra></extra>")
+    figure.update_xaxes(tickangle=-50)
+    return frame(figure, title, 190 + 46 * len(slices))

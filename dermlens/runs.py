@@ -1,0 +1,177 @@
+"""Training runs as they stand on disk: found, read, grouped and compared. A run may be training while it is read."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermlens.errors import DataError
+
+HISTORY = (
+    *("epoch", "phase", "learning_rate", "loss", "val_loss", "accuracy", "val_accuracy", "balanced_accuracy"),
+    *("val_balanced_accuracy", "val_melanoma_recall", "val_cross_entropy", "seconds"),
+)
+LOSS_SETTINGS = (
+    *("loss", "label_smoothing", "focal_alpha", "focal_gamma", "class_weight_power", "logit_adjustment"),
+    "augment.mixup_alpha",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: a folder with run.json and history.csv."""
+
+    id: str
+    folder: Path
+    config_name: str
+    settings: Mapping[str, object]
+    """the run's config, flat: {"phases.0.epochs": 8, ...}"""
+    started: str
+    finished: bool
+    measured_weights: str
+    """"EMA" or "raw": which weights the validation figures are of"""
+    published_as: str
+    """id of the published model, "" if it is not published"""
+
+    @property
+    def loss(self) -> tuple[object, ...]:
+        """What the training loss depends on; losses of runs that differ here cannot be compared."""
+        return tuple(self.settings.get(name) for name in LOSS_SETTINGS)
+
+    @property
+    def group(self) -> tuple[tuple[str, str], ...]:
+        """What runs that differ only by their seed have in common."""
+        return tuple(sorted((k, repr(v)) for k, v in self.settings.items() if k != "seed"))
+
+
+def runs_dir() -> Path:
+    """Return $DERMLENS_RUNS, or runs/ beside the code."""
+    return Path(os.environ.get("DERMLENS_RUNS") or Path(__file__).parents[1] / "runs")
+
+
+def find_runs(runs: Path, models: Path) -> tuple[list[Run], dict[str, str]]:
+    """Find every run in `runs` and every published model that brings its run along.
+
+    Returns:
+        The runs, newest first, and {folder name: sentence} for folders whose run.json cannot be used. A run that is
+        there both as itself and as a published model appears once.
+    """
+    found: dict[str, Run] = {}
+    problems: dict[str, str] = {}
+    for root in (models, runs):
+        for file in sorted(root.glob("*/run.json")) if root.is_dir() else []:
+            try:
+                run = read_run(file, file.parent.name if root == models else "")
+            except DataError as e:
+                problems[file.parent.name] = str(e)
+                continue
+            known = found.get(run.id)
+            found[run.id] = run if known is None else _as_published(run, known.published_as)
+    return sorted(found.values(), key=lambda r: r.started, reverse=True), problems
+
+
+def read_run(file: Path, published_as: str = "") -> Run:
+    """Read one run.json.
+
+    Raises:
+        DataError: it is damaged or has no settings.
+    """
+    shown = "/".join(file.parts[-2:])
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise DataError(f"{shown} cannot be read as JSON: {e}.") from e
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise DataError(f"{shown} must be an object with the settings under 'config'.")
+    return Run(
+        id=str(record.get("id") or file.parent.name),
+        folder=file.parent,
+        config_name=str(record.get("config_name", "")),
+        settings=flat(record["config"]),
+        started=str(record.get("started", "")),
+        finished=bool(record.get("finished")) or bool(published_as),
+        measured_weights=str(record.get("measured_weights", "")),
+        published_as=published_as,
+    )
+
+
+def read_history(file: Path) -> pd.DataFrame:
+    """Read history.csv.
+
+    Returns:
+        One row an epoch, float64 columns as in HISTORY (NaN where empty), epochs numbered as written, and `hours`
+        since the start.
+
+    Raises:
+        DataError: the file is missing, has no epoch yet, lacks a column or holds something that is not a number.
+    """
+    shown = "/".join(file.parts[-2:])
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except FileNotFoundError as e:
+        raise DataError(f"{shown}: there is no such file; the run has not finished an epoch yet.") from e
+    except (OSError, ValueError) as e:
+        raise DataError(f"{shown} cannot be read as CSV: {e}.") from e
+    missing = [name for name in HISTORY if name not in table]
+    if missing:
+        raise DataError(f"{shown}: column {', '.join(missing)} is missing; the file has {', '.join(table.columns)}.")
+    numbers = pd.DataFrame(index=table.index)
+    for name in HISTORY:
+        values = pd.to_numeric(table[name], errors="coerce").astype(float)
+        bad = values.isna() & ~table[name].str.lower().isin(["", "nan"])
+        if bad.any():
+            line = int(np.flatnonzero(bad)[0])
+            raise DataError(f"{shown}, line {line + 2}, column {name}: {table[name].iloc[line]!r} is not a number.")
+        numbers[name] = values
+    if numbers.empty:
+        raise DataError(f"{shown}: no epoch is finished yet.")
+    return numbers.assign(hours=numbers["seconds"].fillna(0).cumsum() / 3600)
+
+
+def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Flatten nested settings: {"phases": [{"epochs": 8}]} becomes {"phases.0.epochs": 8}."""
+    result: dict[str, object] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{name}.")
+        elif isinstance(value, list | tuple):
+            result |= flat({str(i): v for i, v in enumerate(value)}, f"{name}.")
+        else:
+            result[name] = value
+    return result
+
+
+def differences(runs: Iterable[Run]) -> pd.DataFrame:
+    """Return the settings in which runs differ: one row a setting, one text column a run, "" where it has none."""
+    runs = list(runs)
+    names = sorted({name for run in runs for name in run.settings})
+    rows = {name: [str(run.settings.get(name, "")) for run in runs] for name in names}
+    return pd.DataFrame.from_dict(
+        {name: row for name, row in rows.items() if len(set(row)) > 1}, orient="index", columns=[r.id for r in runs]
+    ).rename_axis("setting")
+
+
+def smoothed(values: pd.Series, weight: float) -> pd.Series:
+    """Return an exponential moving average; `weight` (0 to below 1) is the share of the past, 0 changes nothing."""
+    return values.ewm(alpha=1 - weight, adjust=True, ignore_na=True).mean().where(values.notna())
+
+
+def best_epoch(history: pd.DataFrame) -> int | None:
+    """Return the row with the best validation balanced accuracy, the one that is kept; None if there is none."""
+    column = history["val_balanced_accuracy"]
+    return None if column.isna().all() else int(np.nanargmax(column.to_numpy()))
+
+
+def mean_and_range(histories: Iterable[pd.DataFrame], column: str) -> pd.DataFrame:
+    """Put several seeds of one config together: columns mean, low and high by epoch, over the runs that got so far."""
+    joined = pd.concat([h.set_index("epoch")[column] for h in histories], axis=1)
+    return pd.DataFrame({"mean": joined.mean(axis=1), "low": joined.min(axis=1), "high": joined.max(axis=1)})
+
+
+def _as_published(run: Run, model_id: str) -> Run:
+    return Run(**{**run.__dict__, "published_as": model_id})

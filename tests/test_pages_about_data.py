@@ -1,0 +1,61 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dermlens.audit import fingerprint
+from dermlens.ham10000 import SPLIT_TABLE, SPLITS, load_split
+from tests.dashboard import open_page, text
+from tests.test_audit_reader import content
+
+
+@pytest.fixture(autouse=True)
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The page reads a copy of the split table, with no audit beside it."""
+    copy = tmp_path / "ham10000.csv"
+    shutil.copy(SPLIT_TABLE, copy)
+    monkeypatch.setattr("ui.cache.SPLIT_TABLE", copy)
+    monkeypatch.setattr("ui.cache.AUDIT", tmp_path / "audit.json")
+    monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path / "models"))
+    return copy
+
+
+def test_the_split_is_counted(table: Path) -> None:
+    app = open_page("about_data")
+    rows = load_split(table)
+    counted = {m.label: m.value for m in app.metric}
+    assert counted == {s.capitalize(): f"{(rows['split'] == s).sum():,} images" for s in SPLITS}
+    assert "CC BY-NC 4.0" in text(app)
+    assert "has not been audited" in text(app)
+    assert "No published model has a model card." in text(app)
+
+
+def test_the_audit_is_shown_against_a_naive_split(table: Path) -> None:
+    audit = content(table_sha256=fingerprint(load_split(table)))
+    table.with_name("audit.json").write_text(json.dumps(audit))
+    app = open_page("about_data")
+    assert "**Nothing leaks.**" in text(app)
+    assert "would put 1,000 lesions" in text(app)
+    assert not app.warning
+    assert "Seen in training already" in str([c.proto for c in app.get("plotly_chart")])
+
+
+def test_an_audit_of_another_table_and_a_leak_are_told(table: Path) -> None:
+    table.with_name("audit.json").write_text(json.dumps(content(exact_duplicates={"across_splits": 2})))
+    app = open_page("about_data")
+    assert "another split table" in app.warning[0].value
+    assert "**Something leaks.**" in text(app)
+
+
+def test_model_cards_are_shown(table: Path) -> None:
+    folder = table.parent / "models" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("# Card of the toy\n")
+    (folder / "predictions.csv").write_text("image_id\n")
+    assert "# Card of the toy" in text(open_page("about_data"))
+
+
+def test_a_missing_split_table_is_told(table: Path) -> None:
+    table.unlink()
+    assert "cannot be read" in text(open_page("about_data"))

@@ -1,0 +1,129 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dermlens.errors import DataError
+from dermlens.runs import (
+    best_epoch,
+    differences,
+    find_runs,
+    flat,
+    mean_and_range,
+    read_history,
+    read_run,
+    runs_dir,
+    smoothed,
+)
+from tests.dashboard import add_run
+
+
+def test_runs_are_found_newest_first_and_a_published_one_appears_once(tmp_path: Path) -> None:
+    runs, models = tmp_path / "runs", tmp_path / "models"
+    add_run(runs, "first", seed=1)
+    add_run(runs, "second", seed=2, finished="")
+    add_run(models, "model", seed=1, id="first")
+    add_run(models, "alone", seed=3, id="third")
+    (runs / "damaged").mkdir()
+    (runs / "damaged" / "run.json").write_text("{")
+    found, problems = find_runs(runs, models)
+    assert [(r.id, r.published_as, r.finished) for r in found] == [
+        ("third", "alone", True),
+        ("second", "", False),
+        ("first", "model", True),
+    ]
+    assert found[2].folder == runs / "first"
+    assert list(problems) == ["damaged"]
+    assert find_runs(tmp_path / "nowhere", tmp_path / "nowhere") == ([], {})
+
+
+def test_runs_are_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DERMLENS_RUNS", "/somewhere")
+    assert runs_dir() == Path("/somewhere")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"config": 1}', "{}"])
+def test_a_damaged_run_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(DataError, match=r"run\.json"):
+        read_run(tmp_path / "run.json")
+
+
+def test_history_has_hours_and_numbers(tmp_path: Path) -> None:
+    folder = add_run(tmp_path, "run", epochs=(2, 3))
+    history = read_history(folder / "history.csv")
+    assert history["epoch"].tolist() == [1, 2, 3, 4, 5]
+    assert history["phase"].tolist() == [1, 1, 2, 2, 2]
+    assert history["hours"].iloc[-1] == pytest.approx(history["seconds"].sum() / 3600)
+
+
+def test_an_empty_cell_of_a_history_is_missing_and_a_wrong_one_is_named(tmp_path: Path) -> None:
+    file = add_run(tmp_path, "run", epochs=(2,)) / "history.csv"
+    table = pd.read_csv(file, dtype=str)
+    table.loc[1, "val_loss"] = ""
+    table.to_csv(file, index=False)
+    assert np.isnan(read_history(file)["val_loss"].iloc[1])
+    table.loc[1, "val_loss"] = "wide"
+    table.to_csv(file, index=False)
+    with pytest.raises(DataError, match=r"run/history\.csv, line 3, column val_loss: 'wide'"):
+        read_history(file)
+
+
+def test_a_history_without_columns_rows_or_file_is_refused(tmp_path: Path) -> None:
+    file = add_run(tmp_path, "run", epochs=(1,)) / "history.csv"
+    header = file.read_text().splitlines()[0]
+    for text, words in (("", "cannot be read"), (header, "no epoch"), ("epoch,loss\n1,2\n", "column phase")):
+        file.write_text(text)
+        with pytest.raises(DataError, match=words):
+            read_history(file)
+    file.unlink()
+    with pytest.raises(DataError, match="no such file"):
+        read_history(file)
+
+
+def test_settings_are_flat_and_their_differences_found(tmp_path: Path) -> None:
+    assert flat({"a": 1, "b": {"c": [2, {"d": 3}]}}) == {"a": 1, "b.c.0": 2, "b.c.1.d": 3}
+    one = read_run(add_run(tmp_path, "one", seed=1) / "run.json")
+    two = read_run(add_run(tmp_path, "two", seed=2, config={"loss": "focal"}) / "run.json")
+    table = differences([one, two])
+    assert table.loc["loss"].tolist() == ["cross_entropy", "focal"]
+    assert table.loc["seed"].tolist() == ["1", "2"]
+    assert len(table) == 2
+    assert differences([one, one]).empty
+
+
+def test_only_runs_with_the_same_loss_share_it_and_seeds_share_a_group(tmp_path: Path) -> None:
+    one, two = (read_run(add_run(tmp_path, f"r{seed}", seed=seed) / "run.json") for seed in (1, 2))
+    focal = read_run(add_run(tmp_path, "focal", config={"loss": "focal"}) / "run.json")
+    assert one.loss == two.loss != focal.loss
+    assert one.group == two.group != focal.group
+
+
+def test_smoothing_by_hand() -> None:
+    values = pd.Series([1.0, 0.0, np.nan, 3.0])
+    pd.testing.assert_series_equal(smoothed(values, 0), values)
+    half = smoothed(values, 0.5)
+    assert half[0] == 1
+    assert half[1] == pytest.approx((0.5 * 1 + 0) / 1.5)
+    assert np.isnan(half[2])
+    assert half[3] == pytest.approx((0.25 * 1 + 0.5 * 0 + 3) / 1.75)
+
+
+def test_best_epoch_and_mean_and_range() -> None:
+    one = pd.DataFrame({"epoch": [1, 2, 3], "val_balanced_accuracy": [0.5, 0.7, 0.6]})
+    two = pd.DataFrame({"epoch": [1, 2], "val_balanced_accuracy": [0.3, np.nan]})
+    assert best_epoch(one) == 1
+    assert best_epoch(two.assign(val_balanced_accuracy=np.nan)) is None
+    both = mean_and_range([one, two], "val_balanced_accuracy")
+    assert both.loc[1].tolist() == pytest.approx([0.4, 0.3, 0.5])
+    assert both.loc[2].tolist() == pytest.approx([0.7, 0.7, 0.7])
+    assert both.loc[3].tolist() == pytest.approx([0.6, 0.6, 0.6])
+
+
+def test_an_unfinished_run_of_another_format_still_shows(tmp_path: Path) -> None:
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "run.json").write_text(json.dumps({"config": {"x": None}}))
+    run = read_run(tmp_path / "odd" / "run.json")
+    assert (run.id, run.finished, run.config_name) == ("odd", False, "")

@@ -1,0 +1,51 @@
+"""The images of the data set, where HAM10000_DIR says that they are at hand. They are public, so they may be cached."""
+
+import numpy as np
+import streamlit as st
+
+from dermlens.case import thumbnail
+from dermlens.charts.style import data_uri
+from dermlens.errors import DermlensError
+from dermlens.ham10000 import data_root, image_path
+from dermlens.ingest import read_image
+from dermlens.predict import Prediction, predict
+from dermlens.registry import Model
+from ui import settings
+
+
+def at_hand() -> bool:
+    """Whether images can be shown at all."""
+    return data_root() is not None
+
+
+def file(image_id: str) -> bytes | None:
+    """Return an image's file, None if it is not at hand."""
+    root = data_root()
+    try:
+        return image_path(root, image_id).read_bytes() if root else None
+    except (DermlensError, OSError):
+        return None
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def pixels(image_id: str) -> np.ndarray | None:
+    """Return an image as (h, w, 3) uint8 RGB, None if it is not at hand or cannot be read."""
+    data = file(image_id)
+    try:
+        return read_image(data, stored_aspect=settings.stored_aspect()).pixels if data else None
+    except DermlensError:
+        return None
+
+
+@st.cache_data(show_spinner=False, max_entries=4096)
+def small(image_id: str) -> str | None:
+    """Return a thumbnail as a data URI, None if the image is not at hand."""
+    found = pixels(image_id)
+    return None if found is None else data_uri(thumbnail(found, 64))
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def answer(image_id: str, model_id: str, model_hash: str, _model: Model) -> Prediction | None:
+    """Return what a model says of an image of the data set, None if the image is not at hand."""
+    found = pixels(image_id)
+    return None if found is None else predict(_model, found)

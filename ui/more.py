@@ -1,0 +1,137 @@
+"""What a case offers to who wants more: every class at once, other methods, and the downloads."""
+
+from datetime import UTC, datetime
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from dermlens import gradients
+from dermlens.case import CaseImage, thumbnail
+from dermlens.charts.style import NAMES, SHOWN, percent
+from dermlens.errors import DermlensError
+from dermlens.explain import heat_on_image, overlay
+from dermlens.labels import CLASSES, INDEX
+from dermlens.registry import Model
+from dermlens.report import case_report
+from dermlens.score import ISIC_COLUMNS
+from dermlens.summary import called
+from ui import answer, cache, state, widgets
+
+SIDE = 300
+
+
+def every_class(image: CaseImage, models: list[Model]) -> None:
+    """Show the Grad-CAM of all seven classes and every model as small pictures on one scale a model."""
+    small = thumbnail(image.pixels, SIDE)
+    for model in models:
+        found = image.answers[model.id]
+        highest = float(found.maps.max())
+        st.markdown(f"**{widgets.escape(model.name)}**")
+        cells = st.grid(7, min_column_width=105)
+        for i in SHOWN:
+            own = float(found.maps[i].max())
+            heat = heat_on_image(found.maps[i], small.shape[0], small.shape[1], model.geometry) * (
+                own / highest if highest > 0 else 0
+            )
+            name = NAMES[CLASSES[i]]
+            with cells.cell():
+                st.image(overlay(small, heat, 0.65), width="stretch", alt=f"Grad-CAM of {name} by {model.name}")
+                st.caption(f"{name} {percent(float(found.probabilities[i]))}")
+    st.caption("One scale a model: a dark picture means little evidence compared with the brightest one.")
+
+
+@st.fragment
+def other_methods(image: CaseImage, models: list[Model]) -> None:
+    """Draw a heat map by a slower method on demand; what was drawn stays until the case is closed."""
+    by_id = {m.id: m for m in models}
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        method = st.selectbox(
+            "Method", list(gradients.METHODS), format_func=gradients.METHODS.__getitem__, key="method", width=200
+        )
+        model = by_id[
+            st.selectbox("Model", list(by_id), format_func=lambda i: by_id[i].name, key="method-model", width=240)
+        ]
+        own = called(image.answers[model.id].probabilities).code
+        code = st.selectbox(
+            "Class", CLASSES, index=INDEX[own], format_func=widgets.class_name, key="method-class", width=320
+        )
+        wanted = st.button("Draw", icon=":material/brush:")
+    st.caption("These need gradients or many passes: seconds, and the first one loads TensorFlow.")
+    key = (image.key, model.id, method, code)
+    if wanted and key not in state.drawn():
+        bar = st.progress(0.0, f"{gradients.METHODS[method]} for {NAMES[code]}")
+
+        def show(share: float) -> None:
+            bar.progress(min(1.0, share))
+
+        try:
+            network = cache.network(model)
+            state.drawn()[key] = gradients.explain_with(method, model, network, image.pixels, INDEX[code], show)
+        except DermlensError as e:
+            st.error(widgets.escape(str(e), 400), icon=":material/error:")
+        bar.empty()
+    if key not in state.drawn():
+        return
+    small = thumbnail(image.pixels, 700)
+    pictures = {
+        "Grad-CAM": image.answers[model.id].maps[INDEX[code]],
+        gradients.METHODS[method]: state.drawn()[key],
+    }
+    cells = st.columns(2, gap="medium")
+    for cell, (name, heat) in zip(cells, pictures.items(), strict=True):
+        with cell:
+            drawn = overlay(small, heat_on_image(heat, small.shape[0], small.shape[1], model.geometry), 0.6)
+            st.image(
+                drawn, width="stretch", caption=f"{name}: {NAMES[code]}", alt=f"{name} of {NAMES[code]} by {model.name}"
+            )
+
+
+def downloads(image: CaseImage, models: list[Model]) -> None:
+    """Offer the case report, and every image's probabilities in the ISIC format."""
+
+    def report() -> bytes:
+        return case_report(image, models, answer.SCORE, datetime.now(UTC)).encode()
+
+    with st.container(horizontal=True, gap="small"):
+        st.download_button(
+            "Case report (HTML, to print)",
+            report,
+            f"dermlens-{image.key}.html",
+            "text/html",
+            icon=":material/description:",
+            on_click="ignore",
+        )
+        for model in models:
+            st.download_button(
+                f"All images by {model.name} (ISIC CSV)",
+                partial(isic_csv, model),
+                f"{model.id}.csv",
+                "text/csv",
+                key=f"isic-csv-{model.id}",
+                icon=":material/table:",
+                on_click="ignore",
+            )
+    st.caption("The report holds the image, the maps, the scores and the models' hashes, but no file name.")
+
+
+def isic_table(model: Model) -> pd.DataFrame:
+    """Return the probabilities of every image of the case in the format of ISIC 2018, task 3."""
+    rows = []
+    for image in state.images().values():
+        if model.id in image.answers:
+            probabilities = image.answers[model.id].probabilities
+            shares = {column: float(probabilities[INDEX[column.lower()]]) for column in ISIC_COLUMNS}
+            rows.append({"image": _id(image.name), **shares})
+    return pd.DataFrame(rows, columns=["image", *ISIC_COLUMNS])
+
+
+def _id(name: str) -> str:
+    """Return a file name without folder and suffix; a leading sign that a spreadsheet would run is made harmless."""
+    stem = name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    return f"'{stem}" if stem[:1] in "=+-@\t\r" else stem
+
+
+def isic_csv(model: Model) -> bytes:
+    """Return `isic_table` as CSV."""
+    return isic_table(model).to_csv(index=False, float_format="%.8f").encode()

@@ -1,0 +1,52 @@
+"""The choice of a model, a split and a slice of it, with its link."""
+
+import numpy as np
+import streamlit as st
+
+from dermlens.labels import INDEX
+from dermlens.predictions import SPLITS, Predictions
+from dermlens.registry import Entry
+from ui import cache, widgets
+
+
+def choose_split(available: tuple[str, ...]) -> str:
+    """Let a person choose a split, validation first; test only ever on purpose and marked as final."""
+    return st.selectbox("Split", [s for s in SPLITS if s in available], key="split", bind="query-params", width=200)
+
+
+def mark_final(split: str) -> None:
+    """Say of the test split what it is for."""
+    if split == "test":
+        st.badge("Final: not for choosing between models", icon=":material/flag:", color="orange")
+
+
+def measurable() -> tuple[dict[str, Entry], list[cache.Problem]]:
+    """Return the models with readable predictions by id, those with weights first, and what is wrong."""
+    good, bad = {}, []
+    for entry in cache.entries():
+        if not entry.has_predictions:
+            continue
+        result = cache.predictions(entry)
+        if result.value is None:
+            bad.append(cache.Problem(entry.name, result.sentence))
+        else:
+            good[entry.id] = entry
+    return dict(sorted(good.items(), key=lambda item: not item[1].has_weights)), bad
+
+
+def rows_in(predictions: Predictions, true: str | None, called: str | None) -> np.ndarray:
+    """Return the indices of the images of one true class (None: any) that were called one class (None: any)."""
+    wanted = np.ones(len(predictions), bool)
+    if true:
+        wanted &= predictions.y_true == INDEX[true]
+    if called:
+        wanted &= predictions.y_pred == INDEX[called]
+    return np.flatnonzero(wanted)
+
+
+def nothing_measured() -> None:
+    """Fill the page where no model has predictions."""
+    widgets.nothing_here(
+        "No model has predictions to measure.",
+        "Publish one with `python -m training.publish`, or put a folder with a `predictions.csv` into `models/`.",
+    )

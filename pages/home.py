@@ -30,9 +30,9 @@ HEADLINE = {"balanced_accuracy": "Balanced accuracy", "accuracy": "Accuracy", "m
 
 
 def page() -> None:
-    widgets.head("Dermlens", "What two independent networks see in a dermoscopic image.")
+    widgets.head("Dermlens", "What independently trained networks see in a dermoscopic image.")
     st.markdown(PURPOSE)
-    cells = st.grid(5, min_column_width=150)
+    cells = st.grid(3, min_column_width=220)
     for path, title, icon, sentence in WAYS:
         with cells.cell(), st.container(border=True, gap="xsmall", height="stretch"):
             st.page_link(path, label=f"**{title}**", icon=icon)

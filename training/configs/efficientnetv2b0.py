@@ -2,7 +2,8 @@
 
 python -m training.train efficientnetv2b0 --data DIR --set weights=ARCHIVE
 
-Run time and score: not run here to the end yet.
+Run time: 29 minutes on two shared cores to epoch 12; the last phase was not run here yet. Score so far:
+validation accuracy 0.850, balanced 0.788 (models/efficientnetv2b0).
 """
 
 from training.config import Augment, Config, Phase

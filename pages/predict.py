@@ -3,7 +3,6 @@
 import streamlit as st
 
 from dermlens.case import CaseImage
-from dermlens.charts.style import NAMES
 from dermlens.labels import CLASSES
 from dermlens.registry import Model
 from dermlens.summary import called
@@ -76,17 +75,16 @@ def where_it_looked(image: CaseImage, models: list[Model]) -> None:
             )
         ]
         view = st.segmented_control("View", VIEWS, key="view", required=True, default=VIEWS[0], bind="query-params")
-        own = called(image.answers[model.id].probabilities).code
         code = st.selectbox(
             "Evidence for",
             (PREDICTED, *CLASSES),
             key="class",
             bind="query-params",
-            format_func=lambda c: f"What it called: {NAMES[own]}" if c == PREDICTED else widgets.class_name(c),
+            format_func=lambda c: "What the model called it" if c == PREDICTED else widgets.class_name(c),
             width=270,
         )
         opacity = st.slider("Opacity", 0, 100, 60, 5, format="%d %%", key="opacity", bind="query-params", width=160)
-    code = own if code == PREDICTED else code
+    code = called(image.answers[model.id].probabilities).code if code == PREDICTED else code
     if view == "Overlay":
         with st.container(width=820):
             answer.heat_map(image, model, code, opacity / 100, "heat", 660)

@@ -94,10 +94,10 @@ def test_a_difference_is_first_minus_second() -> None:
 
 def test_a_picture_dims_what_is_not_seen() -> None:
     pixels = np.zeros((60, 80, 3), np.uint8)
-    figure = case.picture(pixels, "Image", Box(0, 10, 60, 60))
+    figure = case.picture(pixels, "Image", seen=Box(0, 10, 60, 60))
     dimmed = [s for s in figure.layout.shapes if s.line.width == 0]
     assert [(s.x0, s.x1) for s in dimmed] == [(0, 10), (70, 80)]
-    assert not case.picture(pixels, "Image", Box(0, 0, 60, 80)).layout.shapes
+    assert not case.picture(pixels, "Image", seen=Box(0, 0, 60, 80)).layout.shapes
     assert figure.layout.images[0].source.startswith("data:image/jpeg;base64,")
 
 

@@ -13,6 +13,7 @@ from dermlens.summary import CANNOT_NAME, agreement, called, group_totals
 from ui import widgets
 
 SCORE = "uncalibrated score"
+FRAME = "dashed frame: what the model sees"
 
 
 def verdict(image: CaseImage, models: list[Model]) -> None:
@@ -58,7 +59,7 @@ def probabilities(image: CaseImage, models: list[Model]) -> None:
     widgets.chart(figure, f"Bar chart of the seven scores of each model. Highest: {best}.", table, "probabilities")
 
 
-def heat_map(image: CaseImage, model: Model, code: str, opacity: float, key: str, height: int = 440) -> None:
+def heat_map(image: CaseImage, model: Model, code: str, opacity: float, key: str, height: int = 430) -> None:
     """Show the image with the Grad-CAM of one class and model over it."""
     heat = heat_on_image(
         image.answers[model.id].maps[CLASSES.index(code)], image.pixels.shape[0], image.pixels.shape[1], model.geometry
@@ -66,14 +67,14 @@ def heat_map(image: CaseImage, model: Model, code: str, opacity: float, key: str
     where = _strongest(heat)
     title = f"{model.name}: {NAMES[code]}"
     figure = charts.picture(
-        overlay(image.pixels, heat, opacity), title, seen_part(image, model.geometry), heat=True, height=height
+        overlay(image.pixels, heat, opacity), title, seen=seen_part(image, model.geometry), heat=True, height=height
     )
     widgets.zoomable(figure, f"Grad-CAM of {NAMES[code]} by {model.name} over the image, {where}.", key)
 
 
-def plain(image: CaseImage, model: Model, key: str, height: int = 440) -> None:
+def plain(image: CaseImage, model: Model, key: str, height: int = 430) -> None:
     """Show the image alone, the part that the model does not see dimmed."""
-    figure = charts.picture(image.pixels, "Image", seen_part(image, model.geometry), height=height)
+    figure = charts.picture(image.pixels, "Image", FRAME, seen_part(image, model.geometry), height=height)
     widgets.zoomable(figure, "The image; what lies outside the dashed frame is not seen by the model.", key)
 
 

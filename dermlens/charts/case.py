@@ -19,9 +19,9 @@ from dermlens.explain import colour
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, members
 from dermlens.preprocess import Box
 
-ROW, LABELS = 22, 150  # pixels: a bar's height, the width of the class names
+ROW, LABELS, TOP = 22, 150, 76  # pixels: a bar's height, the class names' width, what stands above a picture
 
-EVIDENCE = {
+EVIDENCE: dict = {
     "color": [0, 1],
     "cmin": 0,
     "cmax": 1,
@@ -30,10 +30,12 @@ EVIDENCE = {
     "colorbar": {
         "orientation": "h",
         "yref": "container",
-        "y": 0,
-        "yanchor": "bottom",
+        "yanchor": "top",
+        "xanchor": "left",
+        "x": 0,
         "thickness": 8,
-        "len": 0.6,
+        "len": 0.5,
+        "ypad": 0,
         "tickvals": [0, 1],
         "ticktext": ["no evidence", "most"],
         "outlinewidth": 0,
@@ -125,21 +127,22 @@ def difference(name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> go.Fig
 
 
 def picture(
-    pixels: np.ndarray, title: str, seen: Box | None = None, heat: bool = False, height: int = 440
+    pixels: np.ndarray, title: str, subtitle: str = "", seen: Box | None = None, heat: bool = False, height: int = 430
 ) -> go.Figure:
     """Show an image that can be zoomed by dragging a box over it.
 
     Args:
         pixels: (h, w, 3) uint8 RGB.
-        title: as shown.
+        title, subtitle: as shown; with `heat` the colour scale takes the place of the subtitle.
         seen: the part the network sees; what lies outside is dimmed.
-        heat: whether a heat map lies over the image, so that its colour scale is shown.
+        heat: whether a heat map lies over the image.
         height: of the figure, in pixels.
     """
     h, w = pixels.shape[:2]
     figure = go.Figure()
     if heat:
-        figure.add_scatter(x=[None, None], y=[None, None], mode="markers", hoverinfo="skip", marker=EVIDENCE)
+        marker = {**EVIDENCE, "colorbar": {**EVIDENCE["colorbar"], "y": 1 - 34 / height}}
+        figure.add_scatter(x=[None, None], y=[None, None], mode="markers", hoverinfo="skip", marker=marker)
     figure.add_layout_image(
         source=data_uri(pixels), x=0, y=0, sizex=w, sizey=h, xref="x", yref="y", sizing="stretch", layer="below"
     )
@@ -147,8 +150,9 @@ def picture(
         _dim_unseen(figure, seen, h, w)
     figure.update_xaxes(range=[0, w], visible=False, constrain="domain")
     figure.update_yaxes(range=[h, 0], visible=False, scaleanchor="x", constrain="domain", constraintoward="top")
-    margin = {"l": 0, "r": 28, "t": 40, "b": 44 if heat else 0}
-    return frame(figure, title, height, margin=margin, dragmode="zoom", modebar_orientation="v", showlegend=False)
+    figure = frame(figure, title, height, "" if heat else subtitle, modebar_orientation="v", showlegend=False)
+    margin = {"l": 0, "r": 28, "t": TOP, "b": 0}
+    return figure.update_layout(margin=margin, height=height, dragmode="zoom", uirevision="picture")
 
 
 def _dim_unseen(figure: go.Figure, seen: Box, height: int, width: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
@@ -34,8 +34,25 @@ IDLE = "[data-testid=stApp][data-test-script-state=notRunning]"
 
 def go_to(page: Page, name: str, title: str | None = None) -> None:
     """Follow a link of the side bar, as a person does, and wait for the page's title (by default the link's name)."""
+    unfold = page.get_by_test_id("stExpandSidebarButton")
+    if unfold.is_visible():  # on a phone the side bar is folded away
+        unfold.click()
     page.get_by_test_id("stSidebarNavLink").filter(has_text=name).click()
     expect(page.get_by_role("heading", level=1)).to_have_text(title or name)
+
+
+def part(page: Page, key: str) -> Locator:
+    """Return the element with a key; while one is being replaced, the one that comes."""
+    return page.locator(f".st-key-{key}[data-stale=false]")
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Choose from a menu with the mouse. Scrolling would close its list, so that is done and over before."""
+    menu = page.get_by_role("combobox", name=label, exact=True)
+    menu.scroll_into_view_if_needed()
+    settle(page)
+    menu.click()
+    page.get_by_role("option", name=option, exact=True).click()
 
 
 def settle(page: Page) -> None:

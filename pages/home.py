@@ -44,7 +44,7 @@ def page() -> None:
 
 
 def models() -> None:
-    entries = sorted((e for e in cache.entries() if not e.problem), key=lambda e: not e.has_weights)
+    entries = [e for e in cache.entries() if not e.problem]
     _, problems = cache.models()
     if not entries:
         widgets.nothing_here(

@@ -118,5 +118,5 @@ def pair(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     publish_toy(models / "toy2", toy_network(seed=1))
     (models / "external").mkdir()
     for seed, name in enumerate(("toy", "toy2", "external")):
-        fill(models / name, seed=seed, skill=2.0 + seed / 2)
+        fill(models / name, seed=seed, skill=3.0 - seed / 2)
     return models

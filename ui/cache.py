@@ -40,8 +40,14 @@ class Result(NamedTuple, Generic[T]):
 
 
 def entries() -> list[Entry]:
-    """Return every model folder, those that cannot be used included."""
-    return registry.discover(registry.models_dir())
+    """Return every model folder, those that cannot be used included: best on validation first, without weights last."""
+    return sorted(registry.discover(registry.models_dir()), key=_rank)
+
+
+def _rank(entry: Entry) -> tuple[bool, float, str]:
+    published = (figures(entry).value or {}).get("validation", {}).get("balanced_accuracy")
+    known = published is not None and not np.isnan(published.value)
+    return not entry.has_weights, -published.value if published is not None and known else 0.0, entry.id
 
 
 def models() -> tuple[list[Model], list[Problem]]:

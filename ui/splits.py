@@ -21,7 +21,7 @@ def mark_final(split: str) -> None:
 
 
 def measurable() -> tuple[dict[str, Entry], list[cache.Problem]]:
-    """Return the models with readable predictions by id, those with weights first, and what is wrong."""
+    """Return the models with readable predictions by id, and what is wrong with the others."""
     good, bad = {}, []
     for entry in cache.entries():
         if not entry.has_predictions:
@@ -31,7 +31,7 @@ def measurable() -> tuple[dict[str, Entry], list[cache.Problem]]:
             bad.append(cache.Problem(entry.name, result.sentence))
         else:
             good[entry.id] = entry
-    return dict(sorted(good.items(), key=lambda item: not item[1].has_weights)), bad
+    return good, bad
 
 
 def rows_in(predictions: Predictions, true: str | None, called: str | None) -> np.ndarray:

@@ -9,6 +9,7 @@ from ui import frame
 UI = Path(__file__).parent / "ui"
 
 st.set_page_config(page_title="Dermlens", page_icon=str(UI / "mark.svg"), layout="wide")
+st.logo(str(UI / "logo.svg"), icon_image=str(UI / "mark.svg"))
 st.html(UI / "theme.css")
 page = st.navigation(
     [

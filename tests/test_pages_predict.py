@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from dermlens import predict, registry
 from dermlens.charts.style import NAMES, percent
+from dermlens.errors import DownloadError
 from dermlens.ingest import read_image
 from dermlens.summary import CANNOT_NAME, DISCLAIMER, called
 from tests.conftest import encode
@@ -141,3 +142,81 @@ def test_a_damaged_model_is_named_and_the_other_one_answers(
     assert "the classes must be" in shown
     assert "damaged or was changed" in shown
     assert "Only one model has answered" in shown
+
+
+def test_an_image_of_the_isic_archive_comes_through_the_same_door(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fetch(image_id: str) -> bytes:
+        asked.append(image_id)
+        if len(asked) == 1:
+            raise DownloadError("The ISIC Archive cannot be reached. This server may have no network.")
+        return encode(lesion)
+
+    monkeypatch.setattr("dermlens.isic.fetch", fetch)
+    app.button_group(key="kind").set_value("By ISIC id")
+    check(app.run())
+    assert asked == []
+    for _ in range(2):
+        app.text_input[0].set_value("ISIC_0024306")
+        next(b for b in app.button if "ISIC" in b.label).click()
+        check(app.run())
+        if len(asked) == 1:
+            assert "cannot be reached" in app.error[0].value
+    assert asked == ["ISIC_0024306"] * 2
+    assert "uncalibrated score" in text(app)
+
+
+def test_of_a_folder_only_images_are_taken(app: AppTest, lesion: np.ndarray) -> None:
+    app.button_group(key="kind").set_value("A folder")
+    app.run()
+    assert app.file_uploader[0].accept_directory
+    upload(app, ("case/a.png", encode(lesion)), ("case/notes.txt", b"text"), ("case/.DS_Store", b"x"))
+    shown = text(app)
+    assert "2 files of the folder are not images" in shown
+    assert "uncalibrated score" in shown
+    assert not app.error
+
+
+def test_many_refusals_make_a_table(app: AppTest) -> None:
+    upload(app, *((f"{i}.png", bytes([i])) for i in range(8)))
+    assert "8 files could not be used." in app.error[0].value
+    assert app.dataframe[0].value["file"].tolist() == [f"{i}.png" for i in range(8)]
+    assert app.file_uploader, "another file can be tried"
+
+
+def test_squeezed_files_are_stretched_when_the_person_says_so(app: AppTest, lesion: np.ndarray, pair: Path) -> None:
+    app.selectbox(key="stored_aspect").set_value("4:3")
+    app.run()
+    squeezed = np.ascontiguousarray(lesion[:, :90])
+    upload(app, ("a.png", encode(squeezed)))
+    model = registry.load(registry.find(pair, "toy"))
+    stretched = read_image(encode(squeezed), stored_aspect="4:3").pixels
+    assert stretched.shape == (90, 120, 3)
+    expected = float(predict.predict(model, stretched).probabilities.max())
+    assert f"**{percent(expected)}** uncalibrated score" in text(app)
+
+
+def test_another_method_is_drawn_on_demand(app: AppTest, lesion: np.ndarray) -> None:
+    upload(app, ("a.png", encode(lesion)))
+    pictures = len(app.get("imgs"))
+    next(b for b in app.button if b.label == "Draw").click().run()
+    check(app)
+    assert len(app.get("imgs")) == pictures + 2
+    drawn = app.session_state["case_drawn"]
+    assert [key[1:3] for key in drawn] == [("toy", "grad_cam_plus_plus")]
+
+
+def test_every_image_is_in_the_isic_table(app: AppTest, lesion: np.ndarray, pair: Path) -> None:
+    from ui.more import _id
+
+    assert _id("folder/ISIC_0024306.jpg") == "ISIC_0024306"
+    assert _id("..\\..\\a.b.png") == "a.b"
+    assert _id("=cmd().png") == "'=cmd()", "a spreadsheet must not run it"
+    upload(app, ("ISIC_1.png", encode(lesion)))
+    assert [b.label for b in app.get("download_button") if "ISIC CSV" in b.label] == [
+        "All images by Toy toy (ISIC CSV)",
+        "All images by Toy toy2 (ISIC CSV)",
+    ]

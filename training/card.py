@@ -90,6 +90,14 @@ def write(folder: Path) -> None:
     (folder / "README.md").write_text(render(folder), encoding="utf-8")
 
 
+def note_hash(folder: Path, name: str) -> None:
+    """Put the SHA-256 of a file of the folder into its card.json."""
+    card = _read(folder / "card.json")
+    hashes = {**card["files"], name: registry.sha256(folder / name)}
+    card["files"] = {key: hashes[key] for key in sorted(hashes)}
+    _write(folder / "card.json", card)
+
+
 def render(folder: Path) -> str:
     """Return the model card as Markdown, from card.json, run.json, history.csv and metrics.json."""
     card, run = _read(folder / "card.json"), _read(folder / "run.json")

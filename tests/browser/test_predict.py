@@ -104,3 +104,17 @@ def test_an_example_can_be_tried_with_the_keyboard_alone(opened: Page) -> None:
     slider.focus()
     page.keyboard.press("ArrowRight")
     expect(page).to_have_url(re.compile("opacity=65"))
+
+
+def test_a_whole_folder_can_be_given(opened: Page, lesion: np.ndarray, tmp_path: Path) -> None:
+    page = opened
+    folder = tmp_path / "case"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(encode(lesion))
+    (folder / "b.png").write_bytes(encode(np.ascontiguousarray(lesion[::-1])))
+    (folder / "notes.txt").write_text("text")
+    page.get_by_role("radio", name="A folder").click()
+    page.locator("input[type=file][webkitdirectory]").set_input_files(folder)
+    expect(page.get_by_text("2 images in this case")).to_be_visible()
+    page.get_by_role("button", name="Add images").click()
+    expect(page.get_by_text("1 files of the folder are not images")).to_be_visible()

@@ -1,0 +1,122 @@
+"""Fit what tells how far a published model can be trusted: `python -m training.fit ID [--only STEP] [--data DIR]`.
+
+Everything is fitted on validation and measured on test. Steps that need pictures are left out, and named, without
+--data.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dermlens import registry
+from dermlens.errors import DermlensError, ModelError
+from dermlens.ham10000 import SPLIT_TABLE, data_root, load_split
+from dermlens.predictions import Predictions, read_predictions
+from dermlens.preprocess import STORED_ASPECTS
+from training import card as cards
+from training.run import write_whole
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A published model and what it can be fitted on."""
+
+    folder: Path
+    table: pd.DataFrame
+    """the split table"""
+    data: Path | None = None
+    """HAM10000 folder"""
+    stored_aspect: str = "as-is"
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """card.json."""
+        return registry.read_card(self.folder)
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """predictions.csv."""
+        return read_predictions(self.folder / "predictions.csv")
+
+    @cached_property
+    def model(self) -> registry.Model:
+        """The model, loaded; what earlier steps fitted is part of it."""
+        return registry.load(registry.inspect(self.folder))
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return a JSON file that an earlier step wrote; raises ModelError if it is missing."""
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as e:
+            raise ModelError(f"{self.folder.name}/{name} cannot be read ({e}): fit that step first.") from e
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to fit: what makes its files, and whether it needs the pictures."""
+
+    make: Callable[[Subject], dict[str, bytes]]
+    pictures: bool
+
+
+STEPS: dict[str, Step] = {}
+"""In the order they build on each other."""
+
+
+def encode(value: Any) -> bytes:
+    """Return a JSON file."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def fit(subject: Subject, steps: list[str]) -> list[str]:
+    """Make the files of some steps, note their hashes in card.json and make the model card anew.
+
+    Returns:
+        The steps left out because they need pictures.
+
+    Raises:
+        DermlensError: a file of the model is missing or damaged.
+    """
+    left_out = []
+    for name in steps:
+        if STEPS[name].pictures and subject.data is None:
+            left_out.append(name)
+            continue
+        for file, content in STEPS[name].make(subject).items():
+            write_whole(subject.folder / file, content)
+            cards.note_hash(subject.folder, file)
+    cards.write(subject.folder)
+    return left_out
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Fit one model; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m training.fit", description=__doc__.partition("\n")[0])
+    parser.add_argument("id", help="name of the folder in models/")
+    parser.add_argument("--only", choices=list(STEPS), action="append", help="default: every step")
+    parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
+    parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, default="as-is")
+    parser.add_argument("--split", type=Path, default=SPLIT_TABLE, help="split table")
+    parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
+    args = parser.parse_args(argv)
+    try:
+        entry = registry.find(args.models_dir, args.id)
+        subject = Subject(entry.folder, load_split(args.split), args.data, args.stored_aspect)
+        left_out = fit(subject, args.only or list(STEPS))
+    except DermlensError as e:
+        print(e, file=sys.stderr)
+        return 2
+    if left_out:
+        print(f"Left out, as they need --data: {', '.join(left_out)}.", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

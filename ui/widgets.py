@@ -13,7 +13,7 @@ from dermlens.charts import style
 from dermlens.charts.style import GROUP_TITLES, NAMES
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX, Diagnosis
 from dermlens.summary import DISCLAIMER
-from ui import frame, state
+from ui import state
 from ui.cache import Problem
 
 GROUP_LOOKS = {  # icon and colour go with the written word, never instead of it; green would sound like an all-clear
@@ -26,7 +26,6 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&@])")
 
 def head(title: str, lede: str) -> None:
     """Draw a page's title, its one sentence, the one disclaimer, and the case in the side bar."""
-    frame.require_home()
     st.title(title, anchor=False)
     st.caption(f"{lede} {DISCLAIMER}")
     _case_in_side_bar()

@@ -2,8 +2,7 @@
 
 python -m training.train efficientnetv2b0 --data DIR --set weights=ARCHIVE
 
-Run time: 29 minutes on two shared cores to epoch 12; the last phase was not run here yet. Score so far:
-validation accuracy 0.850, balanced 0.788 (models/efficientnetv2b0).
+Run time and score: not run here to the end yet.
 """
 
 from training.config import Augment, Config, Phase
@@ -12,8 +11,8 @@ CONFIG = Config(
     architecture="efficientnetv2b0",
     phases=(
         Phase(epochs=4, learning_rate=3e-3, unfreeze=0, size=128, cached_views=1),
-        Phase(epochs=8, learning_rate=1e-3, unfreeze=3, size=160, cached_views=4, warmup_epochs=0.5),
-        Phase(epochs=3, learning_rate=4e-4, size=192, warmup_epochs=0.2),
+        Phase(epochs=8, learning_rate=1e-3, unfreeze=3, size=160, cached_views=8, warmup_epochs=0.5),
+        Phase(epochs=5, learning_rate=4e-4, size=192, warmup_epochs=0.2),
     ),
     ema_momentum=0.0,
     label_smoothing=0.05,

@@ -15,13 +15,14 @@ then one product of weights and per-lesion counts, and rank figures use weighted
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
 from dermlens import metrics
+from dermlens.errors import DataError
 from dermlens.labels import CLASSES, N_CLASSES
 from dermlens.predictions import Predictions
 
@@ -61,6 +62,16 @@ class Figure:
         numbers = {name: getattr(self, name) for name in ("value", "low", "high")}
         rounded = {name: None if np.isnan(x) else round(float(x), 6) for name, x in numbers.items()}
         return {**rounded, "n_images": self.n_images, "n_lesions": self.n_lesions}
+
+    @classmethod
+    def from_dict(cls, stored: Any) -> "Figure":
+        """Return the figure that `to_dict` wrote; raises DataError if it is not one."""
+        try:
+            numbers = {k: np.nan if v is None else v for k, v in stored.items()}
+            value, low, high = (float(numbers[k]) for k in ("value", "low", "high"))
+            return cls(value, low, high, int(numbers["n_images"]), int(numbers["n_lesions"]))
+        except (AttributeError, KeyError, TypeError, ValueError) as e:
+            raise DataError(f"value, low, high, n_images and n_lesions expected, received {stored!r}.") from e
 
 
 def lesion_weights(n_lesions: int, replicates: int, seed: int = SEED) -> Iterator[np.ndarray]:
@@ -239,6 +250,47 @@ def proportion(hit: np.ndarray, lesion: np.ndarray, replicates: np.ndarray | Non
     else:
         low, high = percentile_interval(replicates)
     return Figure(share, float(low), float(high), len(hit), lesions)
+
+
+def resampled_mean(values: np.ndarray, lesion: np.ndarray, replicates: int = REPLICATES) -> np.ndarray:
+    """The mean over images in every bootstrap replicate of their lesions.
+
+    Args:
+        values: (n,) or (n, k) float or bool. lesion: (n,) int.
+
+    Returns:
+        (replicates,) or (replicates, k) float64.
+    """
+    _, group = np.unique(lesion, return_inverse=True)
+    sums = np.zeros((int(group.max(initial=-1)) + 1, *values.shape[1:]))
+    np.add.at(sums, group, values)
+    sizes = np.bincount(group)
+    blocks = [w.T.astype(np.float64) for w in lesion_weights(len(sums), replicates)] if len(sums) else []
+    if not blocks:
+        return np.full((replicates, *values.shape[1:]), np.nan)
+    return np.concatenate([((w @ sums).T / (w @ sizes)).T for w in blocks])
+
+
+def share(hit: np.ndarray, lesion: np.ndarray) -> Figure:
+    """A share of images with its 95 % interval over lesions, by the rule in the head of this module.
+
+    Args:
+        hit: (n,) bool, what the share counts among these images. lesion: (n,) int.
+    """
+    few = len(np.unique(lesion)) < FEW_LESIONS
+    return proportion(hit, lesion, None if few else resampled_mean(hit, lesion))
+
+
+def mean(values: np.ndarray, lesion: np.ndarray) -> Figure:
+    """A mean over images with its 95 % interval, by bootstrap over lesions; NaN without an image.
+
+    Args:
+        values: (n,) float. lesion: (n,) int.
+    """
+    if len(values) == 0:
+        return Figure(np.nan, np.nan, np.nan, 0, 0)
+    low, high = percentile_interval(resampled_mean(values, lesion))
+    return Figure(float(values.mean()), float(low), float(high), len(values), len(np.unique(lesion)))
 
 
 @dataclass(frozen=True, eq=False)

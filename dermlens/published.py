@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
-
 from dermlens.errors import DataError
 from dermlens.intervals import OVERALL, Figure
 from dermlens.predictions import SPLITS
@@ -44,11 +42,9 @@ def _figures(file: Path, split: str, stored: object) -> dict[str, Figure]:
 
 def _figure(where: str, stored: object) -> Figure:
     try:
-        values = {k: np.nan if v is None else v for k, v in stored.items()}  # type: ignore[attr-defined]
-        value, low, high = (float(values[k]) for k in ("value", "low", "high"))
-        return Figure(value, low, high, n_images=int(values["n_images"]), n_lesions=int(values["n_lesions"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as e:
-        raise DataError(f"{where}: value, low, high, n_images and n_lesions expected, received {stored!r}.") from e
+        return Figure.from_dict(stored)
+    except DataError as e:
+        raise DataError(f"{where}: {e}") from e
 
 
 def _shown(file: Path) -> str:

@@ -5,16 +5,22 @@ import pytest
 from scipy.stats import binomtest
 
 from dermlens import metrics
+from dermlens.errors import DataError
 from dermlens.intervals import (
+    FEW_LESIONS,
     OVERALL,
     PER_CLASS,
+    Figure,
     bootstrap,
     effective_size,
     lesion_weights,
+    mean,
     percentile_interval,
     proportion,
     rank_figures,
     rank_table,
+    resampled_mean,
+    share,
     summarise,
     wilson_interval,
 )
@@ -239,3 +245,34 @@ def test_small_classes_are_covered_by_wilson_at_the_effective_size() -> None:
         by_image += low <= 0.8 <= high
     assert clustered / n >= 0.92
     assert by_image / n < 0.87  # what counting images as independent would give
+
+
+def test_a_share_and_a_mean_have_the_intervals_of_resampled_rows() -> None:
+    p = draw(n=200, lesions=120)
+    values = np.stack([p.logits[:, 0], p.logits[:, 1] > 0], 1)
+    replicates = resampled_mean(values, p.lesion, 3)
+    weights = np.concatenate(list(lesion_weights(p.n_lesions, 3)), 1).astype(int)
+    for r in range(3):
+        rows = np.repeat(np.arange(len(p)), weights[p.lesion, r])
+        np.testing.assert_allclose(replicates[r], values[rows].mean(0))
+    hit = p.y_pred == p.y_true
+    draws = resampled_mean(hit, p.lesion)
+    assert share(hit, p.lesion) == proportion(hit, p.lesion, draws)
+    few = p.lesion < FEW_LESIONS - 1
+    assert share(hit[few], p.lesion[few]) == proportion(hit[few], p.lesion[few])
+    found = mean(values[:, 0], p.lesion)
+    assert (found.value, found.n_images, found.n_lesions) == (values[:, 0].mean(), 200, p.n_lesions)
+    assert found.low == pytest.approx(np.percentile(resampled_mean(values[:, 0], p.lesion), 2.5))
+
+
+def test_a_mean_of_nothing_is_not_a_number() -> None:
+    assert mean(np.array([]), np.array([], int)).to_dict()["value"] is None
+    assert np.isnan(resampled_mean(np.zeros((0, 2)), np.array([], int), 5)).all()
+
+
+def test_a_figure_survives_being_written_and_read() -> None:
+    figure = Figure(0.25, np.nan, 0.5, 12, 9)
+    assert Figure.from_dict(figure.to_dict()).to_dict() == figure.to_dict()
+    for broken in (None, [1], {"value": 1}, {**figure.to_dict(), "low": "x"}):
+        with pytest.raises(DataError, match="value, low, high"):
+            Figure.from_dict(broken)

@@ -5,57 +5,18 @@ Everything is fitted on validation and measured on test. Steps that need picture
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from dermlens import registry
-from dermlens.errors import DermlensError, ModelError
+from dermlens.errors import DermlensError
 from dermlens.ham10000 import SPLIT_TABLE, data_root, load_split
-from dermlens.predictions import Predictions, read_predictions
 from dermlens.preprocess import STORED_ASPECTS
 from training import card as cards
 from training.run import write_whole
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """A published model and what it can be fitted on."""
-
-    folder: Path
-    table: pd.DataFrame
-    """the split table"""
-    data: Path | None = None
-    """HAM10000 folder"""
-    stored_aspect: str = "as-is"
-
-    @cached_property
-    def card(self) -> dict[str, Any]:
-        """card.json."""
-        return registry.read_card(self.folder)
-
-    @cached_property
-    def predictions(self) -> Predictions:
-        """predictions.csv."""
-        return read_predictions(self.folder / "predictions.csv")
-
-    @cached_property
-    def model(self) -> registry.Model:
-        """The model, loaded; what earlier steps fitted is part of it."""
-        return registry.load(registry.inspect(self.folder))
-
-    def read(self, name: str) -> dict[str, Any]:
-        """Return a JSON file that an earlier step wrote; raises ModelError if it is missing."""
-        try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as e:
-            raise ModelError(f"{self.folder.name}/{name} cannot be read ({e}): fit that step first.") from e
+from training.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -68,11 +29,6 @@ class Step:
 
 STEPS: dict[str, Step] = {}
 """In the order they build on each other."""
-
-
-def encode(value: Any) -> bytes:
-    """Return a JSON file."""
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def fit(subject: Subject, steps: list[str]) -> list[str]:

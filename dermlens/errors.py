@@ -23,3 +23,7 @@ class ConfigError(DermlensError):
 
 class DownloadError(DermlensError):
     """A file could not be fetched whole and verified."""
+
+
+class BusyError(DermlensError):
+    """Too many others are being served; what was handed in is good, and later it will be taken."""

@@ -1,0 +1,92 @@
+"""Rules for referral (`dermlens.referral`): how strict they are is chosen on validation under a cap."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from dermlens import conformal, intervals, operating
+from dermlens.errors import DataError
+from dermlens.labels import CLASSES
+from dermlens.predictions import Predictions, read_predictions
+from dermlens.referral import SUSPECT, Referral, any_of, to_dict
+from training.fits.calibrated import calibrated, fitted_on
+from training.subject import Subject, encode
+
+CAP = 0.4
+"""Largest share of validation images that may be referred: with one in five malignant or pre-malignant, at most about
+one needless referral for each that is needed."""
+
+Fired = Callable[[Referral], dict[str, np.ndarray]]
+
+
+def make(subject: Subject) -> dict[str, bytes]:
+    """Return referral.json."""
+    thresholds = operating.read(subject.folder / "thresholds.json")
+    splits = {split: _rules(subject, split) for split in subject.predictions.splits}
+    referral = choose(thresholds, splits["validation"][1])
+    measured = {split: measure(p, fired(referral)) for split, (p, fired) in splits.items()}
+    content = {"fitted_on": fitted_on(subject), **to_dict(referral), "measured": measured}
+    return {"referral.json": encode(content)}
+
+
+def choose(thresholds: operating.Thresholds, fired: Fired, cap: float = CAP) -> Referral:
+    """Return the rules with the highest wanted sensitivity that keep the cap on validation; the lowest if none does.
+
+    Args:
+        thresholds: of the model. fired: which rules fire on the validation images. cap: 0..1.
+    """
+    for wanted in sorted(operating.SENSITIVITIES, reverse=True):
+        points = [thresholds.point(target, wanted).threshold for target in ("melanoma", "malignant")]
+        referral = Referral(wanted, *points, cap, {})
+        if any_of(fired(referral)).mean() <= cap:
+            break
+    return referral
+
+
+def measure(p: Predictions, fired: dict[str, np.ndarray]) -> dict[str, object]:
+    """Return the figures of one split.
+
+    Args:
+        p: predictions of n images. fired: rule -> (n,) bool.
+    """
+    referred, benign = any_of(fired), ~np.isin(p.y_true, SUSPECT)
+
+    def share(hit: np.ndarray, among: np.ndarray | slice = slice(None)) -> dict:
+        return intervals.share(hit[among], p.lesion[among]).to_dict()
+
+    def alone(key: str) -> np.ndarray:
+        return fired[key] & ~any_of({k: v for k, v in fired.items() if k != key} or {key: ~fired[key]})
+
+    return {
+        "referred": share(referred),
+        "benign_referred": share(referred, benign),
+        "missed": {CLASSES[i]: share(~referred, p.y_true == i) for i in SUSPECT},
+        "rules": {key: {"fired": share(fired[key]), "alone": share(alone(key))} for key in fired},
+    }
+
+
+def _rules(subject: Subject, split: str) -> tuple[Predictions, Fired]:
+    """Return the predictions of a split and a function that says which rules fire on them."""
+    p, probabilities = calibrated(subject, split)
+    sets = conformal.read(subject.folder / "conformal.json").sets(probabilities, conformal.CASE_LEVEL)
+    calls = _calls_of_members(subject, p)
+    unfamiliar = _unfamiliar(subject, p)
+    return p, lambda referral: referral.fired(probabilities, sets, calls, unfamiliar)
+
+
+def _calls_of_members(subject: Subject, p: Predictions) -> np.ndarray | None:
+    """Return (n, m) the classes that the members of an ensemble call, None for a model that is none."""
+    calls = []
+    for member in subject.card.get("members", {}):
+        own = read_predictions(subject.folder.parent / member / "predictions.csv")
+        found = pd.Series(own.y_pred, own.image_id).reindex(p.image_id)
+        if found.isna().any():
+            raise DataError(f"{member}/predictions.csv lacks images that {subject.folder.name} has predictions of.")
+        calls.append(found.to_numpy(np.int64))
+    return np.stack(calls, 1) if calls else None
+
+
+def _unfamiliar(subject: Subject, p: Predictions) -> np.ndarray | None:
+    """Return (n,) bool, which images the model, or any member of an ensemble, does not accept as dermoscopic."""
+    return None

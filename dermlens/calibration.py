@@ -14,14 +14,16 @@ Everything is fitted on validation by the mean negative log likelihood, a convex
 keeps a class with hardly any images finite.
 """
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
 
-from dermlens.errors import DataError
-from dermlens.labels import N_CLASSES
+from dermlens.errors import DataError, ModelError
+from dermlens.labels import CLASSES, N_CLASSES, SUSPECT
 from dermlens.metrics import log_softmax
 from dermlens.predictions import Predictions
 
@@ -124,9 +126,9 @@ def out_of_fold(predictions: Predictions, method: str | None = None) -> np.ndarr
         DataError: there are fewer lesions than folds.
     """
     p = predictions
-    fit, fold = METHODS[method or choose(p)], folds(p)
     if p.n_lesions < FOLDS:
         raise DataError(f"Calibration needs images of at least {FOLDS} lesions, got {p.n_lesions}.")
+    fit, fold = METHODS[method or choose(p)], folds(p)
     found = np.empty((len(p), N_CLASSES))
     for i in range(FOLDS):
         here = fold == i
@@ -149,6 +151,58 @@ def choose(predictions: Predictions) -> str:
         if gain.sum() > 1.96 * np.sqrt(len(gain)) * gain.std():
             chosen, best = method, found
     return chosen
+
+
+def calibrate(predictions: Predictions, calibration: Calibration) -> Predictions:
+    """Return predictions with calibrated logits and probabilities, and the calls as they were."""
+    return replace(predictions, logits=calibration.adjust(predictions.logits), y_pred=predictions.y_pred)
+
+
+def mix_at(mix: np.ndarray, prevalence: float) -> np.ndarray:
+    """Return a class mix (7,) in which malignant and pre-malignant diagnoses have the share `prevalence` in all.
+
+    Args:
+        mix: (7,) shares or counts; inside the suspect and inside the benign diagnoses their proportions are kept.
+        prevalence: 0..1.
+    """
+    suspect = np.isin(np.arange(N_CLASSES), SUSPECT)
+    mix = np.asarray(mix, np.float64)
+    return np.where(suspect, prevalence * mix / mix[suspect].sum(), (1 - prevalence) * mix / mix[~suspect].sum())
+
+
+def reweight(probabilities: np.ndarray, mix_from: np.ndarray, mix_to: np.ndarray) -> np.ndarray:
+    """Return what calibrated probabilities become where diagnoses are more or less frequent, by Bayes' theorem.
+
+    Right if a diagnosis looks the same there, only its frequency differs (Saerens, Latinne & Decaestecker, Neural
+    Computation 14:21, 2002).
+
+    Args:
+        probabilities: (..., 7), calibrated for the class mix `mix_from`.
+        mix_from, mix_to: (7,) shares or counts, > 0 and >= 0.
+
+    Returns:
+        (..., 7) float64, summing to 1.
+    """
+    mix_from, mix_to = (np.asarray(m, np.float64) / np.sum(m) for m in (mix_from, mix_to))
+    weighted = probabilities * (mix_to / mix_from)
+    return weighted / weighted.sum(-1, keepdims=True)
+
+
+def read(file: Path) -> Calibration:
+    """Read calibration.json; raises ModelError if it is not what training.fit writes for these seven classes."""
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        method, classes = stored["method"], stored["classes"]
+        scale, bias = (tuple(float(v) for v in stored[name]) for name in ("scale", "bias"))
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise ModelError(f"{file.name} is not a calibration ({type(e).__name__}: {e}).") from e
+    if classes != list(CLASSES) or method not in METHODS:
+        raise ModelError(
+            f"{file.name}: one of {', '.join(METHODS)} for {list(CLASSES)} expected, got {method!r} for {classes}."
+        )
+    if len(scale) != N_CLASSES or len(bias) != N_CLASSES or not np.isfinite([*scale, *bias]).all() or min(scale) <= 0:
+        raise ModelError(f"{file.name}: seven finite scales > 0 and biases expected, got {scale} and {bias}.")
+    return Calibration(method, scale, bias)
 
 
 def _log_of_true(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:

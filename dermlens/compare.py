@@ -102,7 +102,7 @@ def compare(a: Predictions, b: Predictions, *, replicates: int | None = None, se
         DataError: as `align`.
     """
     a, b, left_out = align(a, b)
-    value_a, value_b = metrics.measure(a.y_true, a.logits), metrics.measure(b.y_true, b.logits)
+    value_a, value_b = (metrics.measure(x.y_true, x.logits, x.y_pred) for x in (a, b))
     draws_a, draws_b = (bootstrap(x, replicates=replicates, seed=seed, ranks="auc") for x in (a, b))
     p_values = permutation_tests(a, b, seed=seed)
     p_holm = holm(p_values["recall"])

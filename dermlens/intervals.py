@@ -321,7 +321,7 @@ def summarise(predictions: Predictions, *, replicates: int | None = None, seed: 
         own images, of precision the images called that class, of specificity the other classes' images.
     """
     p = predictions
-    value = metrics.measure(p.y_true, p.logits)
+    value = metrics.measure(p.y_true, p.logits, p.y_pred)
     draws = bootstrap(p, replicates=replicates, seed=seed)
 
     def percentile(name: str, rests_on: np.ndarray, i: int | None = None) -> Figure:

@@ -29,6 +29,8 @@ N_CLASSES = len(CLASSES)
 INDEX: dict[str, int] = {code: i for i, code in enumerate(CLASSES)}
 GROUPS: tuple[Group, ...] = ("benign", "pre-malignant", "malignant")
 MELANOMA = INDEX["mel"]
+SUSPECT: tuple[int, ...] = tuple(i for i, d in enumerate(DIAGNOSES) if d.group != "benign")
+"""Class indices of what is malignant or pre-malignant."""
 
 
 def members(group: Group) -> tuple[int, ...]:

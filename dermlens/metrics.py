@@ -142,18 +142,19 @@ def one_vs_rest(
     return np.array([figure(y_true == i, scores[:, i]) for i in range(N_CLASSES)])
 
 
-def measure(y_true: np.ndarray, logits: np.ndarray) -> dict[str, float | np.ndarray]:
+def measure(y_true: np.ndarray, logits: np.ndarray, y_pred: np.ndarray | None = None) -> dict[str, float | np.ndarray]:
     """All figures of one set of images.
 
     Args:
         y_true: (n,) int. logits: (n, 7) float.
+        y_pred: (n,) int, the classes called; by default those with the largest logit.
 
     Returns:
         accuracy, balanced_accuracy, macro_f1, macro_auc, melanoma_recall, cross_entropy: float;
         recall, precision, specificity, f1, auc, average_precision: (7,) float64.
     """
     logp = log_softmax(logits)
-    confusion = confusion_matrix(y_true, logits.argmax(1))
+    confusion = confusion_matrix(y_true, logits.argmax(1) if y_pred is None else y_pred)
     figures: dict[str, Any] = from_confusion(confusion)
     figures["auc"] = one_vs_rest(roc_auc, y_true, logp)
     figures["average_precision"] = one_vs_rest(average_precision, y_true, logp)

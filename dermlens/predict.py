@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dermlens.calibration import Calibration
 from dermlens.explain import grad_cam
 from dermlens.preprocess import fit
 from dermlens.registry import Model
@@ -19,7 +20,7 @@ class Prediction:
     logits: np.ndarray
     """(7,), averaged over the model's views"""
     probabilities: np.ndarray
-    """(7,), softmax of the logits, not calibrated"""
+    """(7,), summing to 1: calibrated if `calibrated`, else the softmax of the logits"""
     maps: np.ndarray
     """(7, h, w), >= 0: Grad-CAM of the averaged logits over the network's square, not normalised"""
     embedding: np.ndarray
@@ -30,6 +31,8 @@ class Prediction:
     """of the image, in pixels"""
     milliseconds: float
     """from pixels to this answer"""
+    calibrated: bool = False
+    """whether the probabilities mean what they say, in the class mix of HAM10000"""
 
 
 def predict(model: Model, pixels: np.ndarray) -> Prediction:
@@ -47,12 +50,13 @@ def predict(model: Model, pixels: np.ndarray) -> Prediction:
     return Prediction(
         model_id=model.id,
         logits=logits,
-        probabilities=softmax(logits),
+        probabilities=probabilities(logits, model.fitted.calibration),
         maps=grad_cam(features, model.head_kernel),
         embedding=embedding,
         height=pixels.shape[0],
         width=pixels.shape[1],
         milliseconds=1000 * (time.perf_counter() - start),
+        calibrated=model.fitted.calibration is not None,
     )
 
 
@@ -72,6 +76,11 @@ def forward(model: Model, square: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
     outputs = model.engine.run(expand(square, model.views))
     features = restore(outputs.features, model.views).mean(0)
     return outputs.logits.mean(0), features, outputs.embedding.mean(0)
+
+
+def probabilities(logits: np.ndarray, calibration: Calibration | None) -> np.ndarray:
+    """Return (..., 7) float32 probabilities of a network's logits, calibrated if there is a calibration."""
+    return softmax(logits) if calibration is None else calibration.apply(logits).astype(np.float32)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -33,6 +33,8 @@ class Predictions:
         y_true: (n,) int64, indices into labels.CLASSES.
         logits: (n, 7) float64, columns in the order of labels.CLASSES; for a model that gives probabilities, their
             logarithms.
+        y_pred: (n,) int64, the class called: the one with the largest logit as the network gave it. Calibration changes
+            the logits and keeps the calls (dermlens.calibration).
     """
 
     image_id: np.ndarray
@@ -40,18 +42,16 @@ class Predictions:
     split: np.ndarray
     y_true: np.ndarray
     logits: np.ndarray
+    y_pred: np.ndarray = None  # type: ignore[assignment]  # made from the logits if it is not given
 
     def __post_init__(self) -> None:
+        if self.y_pred is None:
+            object.__setattr__(self, "y_pred", self.logits.argmax(1))
         for field in fields(self):
             getattr(self, field.name).setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.y_true)
-
-    @cached_property
-    def y_pred(self) -> np.ndarray:
-        """(n,) int64, the class with the largest logit."""
-        return self.logits.argmax(1)
 
     @cached_property
     def probabilities(self) -> np.ndarray:

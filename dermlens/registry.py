@@ -10,6 +10,7 @@ import numpy as np
 
 from dermlens.engine import Engine
 from dermlens.errors import ConfigError, ModelError
+from dermlens.fitted import NOTHING_FITTED, Fitted, read_fitted
 from dermlens.labels import CLASSES
 from dermlens.preprocess import Geometry, matches
 from dermlens.views import VIEWS
@@ -64,6 +65,8 @@ class Model:
     """(C, 7) float32"""
     head_bias: np.ndarray
     """(7,) float32"""
+    fitted: Fitted = NOTHING_FITTED
+    """what was fitted to it; a part is None where there is none"""
 
 
 def models_dir() -> Path:
@@ -173,6 +176,7 @@ def load(entry: Entry, threads: int | None = None) -> Model:
         engine=engine,
         head_kernel=kernel,
         head_bias=bias,
+        fitted=read_fitted(entry.folder, card),
     )
 
 

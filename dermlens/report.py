@@ -13,7 +13,7 @@ from dermlens.explain import heat_on_image, overlay
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, INDEX
 from dermlens.preprocess import visible_box
 from dermlens.registry import Model
-from dermlens.summary import CANNOT_NAME, DISCLAIMER, agreement, called, group_totals
+from dermlens.summary import CANNOT_NAME, DISCLAIMER, agreement, called, group_totals, quantity, share_called
 
 SIDE = 640
 _STYLE = """
@@ -36,26 +36,30 @@ figcaption { font-size: 9.5pt; margin-top: .25rem; }
 """
 
 
-def case_report(image: CaseImage, models: Sequence[Model], score: str, now: datetime, opacity: float = 0.6) -> str:
+def case_report(
+    image: CaseImage, models: Sequence[Model], now: datetime, opacity: float = 0.6, class_mix: str = ""
+) -> str:
     """Write the report of one case.
 
     Args:
         image: with the answers of the models.
         models: those to report on; one without an answer is named with its reason.
-        score: what the numbers are called, e.g. "uncalibrated score".
         now: date and time to print.
         opacity: of the heat maps, 0..1.
+        class_mix: one sentence on the class mix that the probabilities hold for.
 
     Returns:
         An HTML document. It holds no file name: a name may name a person.
     """
     answered = [m for m in models if m.id in image.answers]
+    score = quantity({m.name: image.answers[m.id].calibrated for m in answered}) if answered else ""
     body = [
         "<h1>Dermlens case report</h1>",
         f"<p>{escape(now.strftime('%d %B %Y, %H:%M %Z').strip())}</p>",
         f'<p class="note"><strong>{escape(DISCLAIMER)}</strong> {escape(CANNOT_NAME)}</p>',
         "<p><strong>The image is a synthetic drawing; it shows no real lesion.</strong></p>" if image.synthetic else "",
         _answers(image, answered, score),
+        f"<p>{escape(class_mix)}</p>" if class_mix else "",
         _pictures(image, answered, opacity),
         _scores(image, answered, score),
         _origin(image, models),
@@ -73,12 +77,12 @@ def _answers(image: CaseImage, models: Sequence[Model], score: str) -> str:
         return "<h2>Answer</h2><p>No model has answered.</p>"
     rows = []
     for model in models:
-        probabilities = image.answers[model.id].probabilities
-        diagnosis = called(probabilities)
-        highest = escape(percent(float(probabilities.max()), 1))
+        answer = image.answers[model.id]
+        diagnosis = called(answer)
+        share = escape(percent(share_called(answer), 1))
         rows.append(
             f"<tr><td>{escape(model.name)}</td><td><strong>{escape(NAMES[diagnosis.code])}</strong></td>"
-            f'<td>{GROUP_TITLES[diagnosis.group]}</td><td class="n">{highest}</td></tr>'
+            f'<td>{GROUP_TITLES[diagnosis.group]}</td><td class="n">{share}</td></tr>'
         )
     sentence = agreement({m.name: image.answers[m.id] for m in models})
     return (
@@ -92,7 +96,7 @@ def _pictures(image: CaseImage, models: Sequence[Model], opacity: float) -> str:
     figures = [_figure(small, "The image as uploaded")]
     for model in models:
         answer = image.answers[model.id]
-        diagnosis = called(answer.probabilities)
+        diagnosis = called(answer)
         heat = heat_on_image(answer.maps[INDEX[diagnosis.code]], small.shape[0], small.shape[1], model.geometry)
         drawn = _framed(overlay(small, heat, opacity), model)
         figures.append(_figure(drawn, f"{model.name}, for {diagnosis.name}; inside the frame: what it saw"))

@@ -8,6 +8,7 @@ import numpy as np
 from dermlens.labels import DIAGNOSES, GROUPS, Diagnosis, Group, members
 
 DISCLAIMER = "Decision support for research; not a diagnosis and not a medical device."
+CALIBRATED, UNCALIBRATED = "calibrated probability", "uncalibrated score"
 CANNOT_NAME = (
     "These models know seven diagnoses and always choose one of them. They cannot name squamous cell carcinoma, "
     "Spitz nevus or any other diagnosis, and they were not tested on nails, mucous membranes, or skin types that are "
@@ -16,16 +17,56 @@ CANNOT_NAME = (
 
 
 class Answer(Protocol):
-    """Anything that carries the seven probabilities of one model for one image."""
+    """Anything that carries what one model said of one image; arrays in the order of labels.CLASSES."""
+
+    @property
+    def logits(self) -> np.ndarray:
+        """(7,), as the network gave them."""
 
     @property
     def probabilities(self) -> np.ndarray:
-        """(7,), in the order of labels.CLASSES."""
+        """(7,), calibrated if `calibrated`."""
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the probabilities may be read as such."""
 
 
-def called(probabilities: np.ndarray) -> Diagnosis:
-    """Return the most probable diagnosis of (7,) probabilities; of equal ones the first in class order."""
-    return DIAGNOSES[int(np.argmax(probabilities))]
+def called(answer: Answer) -> Diagnosis:
+    """Return the diagnosis a model calls: the one with the largest logit, of equal ones the first in class order.
+
+    It need not be the most probable one: see dermlens.calibration.
+    """
+    return DIAGNOSES[int(np.argmax(answer.logits))]
+
+
+def share_called(answer: Answer) -> float:
+    """Return the probability that the model gives the diagnosis it calls."""
+    return float(answer.probabilities[int(np.argmax(answer.logits))])
+
+
+def quantity(calibrated: Mapping[str, bool]) -> str:
+    """Return what the numbers of some models are: calibrated probabilities, uncalibrated scores, or some of each.
+
+    Args:
+        calibrated: model name -> whether its probabilities are calibrated.
+    """
+    raw = [name for name, is_calibrated in calibrated.items() if not is_calibrated]
+    if len(raw) == len(calibrated):
+        return UNCALIBRATED
+    return f"{CALIBRATED} ({', '.join(raw)}: {UNCALIBRATED})" if raw else CALIBRATED
+
+
+def more_probable(answer: Answer) -> str:
+    """Say in one sentence that another diagnosis is more probable than the one called; empty if none is."""
+    most, share = int(np.argmax(answer.probabilities)), float(answer.probabilities.max())
+    if share <= share_called(answer):
+        return ""
+    name = DIAGNOSES[most].name
+    return (
+        f"{name[0].upper()}{name[1:]} is more probable ({100 * share:.0f} %), but the network scored "
+        f"{called(answer).name} highest: its scores lean towards rare diagnoses, so that fewer of them are missed."
+    )
 
 
 def group_totals(probabilities: np.ndarray) -> dict[Group, float]:
@@ -39,7 +80,7 @@ def agreement(answers: Mapping[str, Answer]) -> str:
     Args:
         answers: model name -> its answer; at least one.
     """
-    calls = {name: called(a.probabilities) for name, a in answers.items()}
+    calls = {name: called(a) for name, a in answers.items()}
     if len(calls) == 1:
         return "Only one model has answered, so there is no second opinion."
     quantity = "Both" if len(calls) == 2 else f"All {len(calls)}"

@@ -84,7 +84,7 @@ def where_it_looked(image: CaseImage, models: list[Model]) -> None:
             width=270,
         )
         opacity = st.slider("Opacity", 0, 100, 60, 5, format="%d %%", key="opacity", bind="query-params", width=160)
-    code = called(image.answers[model.id].probabilities).code if code == PREDICTED else code
+    code = called(image.answers[model.id]).code if code == PREDICTED else code
     if view == "Overlay":
         with st.container(width=820):
             answer.heat_map(image, model, code, opacity / 100, "heat", 660)

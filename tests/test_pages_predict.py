@@ -32,8 +32,8 @@ def test_an_upload_is_answered_by_every_model(app: AppTest, pair: Path, lesion: 
     shown = text(app)
     for model_id in ("toy", "toy2"):
         model = registry.load(registry.find(pair, model_id))
-        probabilities = predict.predict(model, read_image(data).pixels).probabilities
-        diagnosis = called(probabilities)
+        answer = predict.predict(model, read_image(data).pixels)
+        probabilities, diagnosis = answer.probabilities, called(answer)
         assert model.name in shown
         assert NAMES[diagnosis.code] in shown
         assert f"**{percent(float(probabilities.max()))}** uncalibrated score" in shown

@@ -22,10 +22,11 @@ def image(toy: Model, lesion: np.ndarray) -> CaseImage:
 
 
 def test_the_report_says_what_was_found_by_what_and_when(image: CaseImage, toy: Model) -> None:
-    report = case_report(image, [toy], "uncalibrated score", NOW)
-    probabilities = image.answers["toy"].probabilities
-    assert f"<strong>{escape(NAMES[called(probabilities).code])}</strong>" in report
-    for code, share in zip(CLASSES, probabilities, strict=True):
+    report = case_report(image, [toy], NOW)
+    answer = image.answers["toy"]
+    assert f"<strong>{escape(NAMES[called(answer).code])}</strong>" in report
+    assert "uncalibrated score" in report
+    for code, share in zip(CLASSES, answer.probabilities, strict=True):
         assert f'<td>{escape(NAMES[code])}</td><td class="n">{escape(percent(float(share), 1))}</td>' in report
     for needed in (toy.name, toy.card["files"]["model.keras"], image.sha256, "04 March 2026, 05:06 UTC", DISCLAIMER):
         assert needed in report
@@ -35,7 +36,7 @@ def test_the_report_says_what_was_found_by_what_and_when(image: CaseImage, toy: 
 
 
 def test_the_report_is_self_contained_and_names_no_file(image: CaseImage, toy: Model) -> None:
-    report = case_report(image, [toy], "uncalibrated score", NOW)
+    report = case_report(image, [toy], NOW)
     assert "Jane Doe" not in report
     assert "<script" not in report
     assert not re.findall(r"(?:src|href)=\"(?!data:)", report)
@@ -47,7 +48,7 @@ def test_the_report_is_self_contained_and_names_no_file(image: CaseImage, toy: M
 def test_a_drawing_is_marked_and_a_failure_told(lesion: np.ndarray, toy: Model) -> None:
     image = examine(encode(lesion), "a.png", [], synthetic=True)
     image.failures["toy"] = "<b>broken</b>"
-    report = case_report(image, [toy], "uncalibrated score", NOW)
+    report = case_report(image, [toy], NOW)
     assert "synthetic drawing" in report
     assert "No model has answered." in report
     assert "&lt;b&gt;broken&lt;/b&gt;" in report

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dermlens.labels import CLASSES, INDEX
-from dermlens.summary import agreement, called, group_totals, largest_gap
+from dermlens.summary import agreement, called, group_totals, largest_gap, more_probable, quantity, share_called
 
 
 def probabilities(**shares: float) -> np.ndarray:
@@ -14,12 +14,29 @@ def probabilities(**shares: float) -> np.ndarray:
 
 
 def answer(**shares: float) -> SimpleNamespace:
-    return SimpleNamespace(probabilities=probabilities(**shares))
+    values = probabilities(**shares)
+    return SimpleNamespace(logits=np.log(values), probabilities=values)
 
 
-def test_the_most_probable_class_is_called_and_the_first_of_equals() -> None:
-    assert called(probabilities(mel=0.5)).code == "mel"
-    assert called(np.full(7, 1 / 7)).code == CLASSES[0]
+def test_the_class_with_the_largest_logit_is_called_and_the_first_of_equals() -> None:
+    assert called(answer(mel=0.5)).code == "mel"
+    assert called(SimpleNamespace(logits=np.zeros(7))).code == CLASSES[0]
+
+
+def test_the_call_keeps_to_the_logits_where_another_class_is_more_probable() -> None:
+    leaning = SimpleNamespace(logits=np.log(probabilities(mel=0.5)), probabilities=probabilities(mel=0.3, nv=0.6))
+    assert called(leaning).code == "mel"
+    assert share_called(leaning) == pytest.approx(0.3)
+    assert more_probable(leaning).startswith(
+        "Melanocytic nevus is more probable (60 %), but the network scored melanoma"
+    )
+    assert more_probable(answer(mel=0.5)) == ""
+
+
+def test_numbers_are_named_for_what_they_are() -> None:
+    assert quantity({"A": True, "B": True}) == "calibrated probability"
+    assert quantity({"A": False}) == "uncalibrated score"
+    assert quantity({"A": True, "B": False}) == "calibrated probability (B: uncalibrated score)"
 
 
 def test_groups_are_added_up_apart() -> None:

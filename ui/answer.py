@@ -9,10 +9,9 @@ from dermlens.charts.style import GROUP_TITLES, NAMES, percent
 from dermlens.explain import heat_on_image, overlay
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS
 from dermlens.registry import Model
-from dermlens.summary import CANNOT_NAME, agreement, called, group_totals
+from dermlens.summary import CANNOT_NAME, agreement, called, group_totals, more_probable, quantity, share_called
 from ui import widgets
 
-SCORE = "uncalibrated score"
 FRAME = "dashed frame: what the model sees"
 
 
@@ -24,17 +23,19 @@ def verdict(image: CaseImage, models: list[Model]) -> None:
             if model.id not in image.answers:
                 st.text(image.failures.get(model.id, "Not asked: the model was added after the image."))
                 continue
-            probabilities = image.answers[model.id].probabilities
-            diagnosis = called(probabilities)
+            answer = image.answers[model.id]
+            diagnosis = called(answer)
             st.header(NAMES[diagnosis.code], anchor=False)
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 widgets.group_badge(diagnosis)
-                st.markdown(f"**{percent(float(probabilities.max()))}** {SCORE}")
-            totals = group_totals(probabilities)
+                st.markdown(f"**{percent(share_called(answer))}** {quantity({model.name: answer.calibrated})}")
+            totals = group_totals(answer.probabilities)
             st.caption(" · ".join(f"{GROUP_TITLES[g]} {percent(totals[g])}" for g in reversed(GROUPS)))
+            if more_probable(answer):
+                st.caption(more_probable(answer))
     answers = {m.name: image.answers[m.id] for m in models if m.id in image.answers}
     if answers:
-        agree = len({called(a.probabilities).code for a in answers.values()}) == 1
+        agree = len({called(a).code for a in answers.values()}) == 1
         icon = (
             ":material/call_split:"
             if not agree
@@ -48,15 +49,29 @@ def verdict(image: CaseImage, models: list[Model]) -> None:
 
 def probabilities(image: CaseImage, models: list[Model]) -> None:
     """Draw the seven scores of every model, by clinical group."""
-    shares = {m.name: image.answers[m.id].probabilities for m in models if m.id in image.answers}
+    answers = {m.name: image.answers[m.id] for m in models if m.id in image.answers}
+    shares = {name: a.probabilities for name, a in answers.items()}
 
     def table() -> pd.DataFrame:
         frame = pd.DataFrame({"class": CLASSES, "name": NAMES.values(), "group": [d.group for d in DIAGNOSES]})
         return frame.assign(**shares)
 
-    best = "; ".join(f"{name}: {called(p).name} {percent(float(p.max()))}" for name, p in shares.items())
-    figure = charts.probabilities(shares, "Seven diagnoses, by clinical group", SCORE)
-    widgets.chart(figure, f"Bar chart of the seven scores of each model. Highest: {best}.", table, "probabilities")
+    calls = "; ".join(f"{name}: {called(a).name} {percent(share_called(a))}" for name, a in answers.items())
+    figure = charts.probabilities(
+        shares, "Seven diagnoses, by clinical group", quantity({name: a.calibrated for name, a in answers.items()})
+    )
+    widgets.chart(figure, f"Bar chart of the seven numbers of each model. Called: {calls}.", table, "probabilities")
+
+
+def missing(models: list[Model]) -> None:
+    """Say, model by model, what was not fitted and what the page therefore cannot promise."""
+    lacking = [m for m in models if m.fitted.missing]
+    if not lacking:
+        return
+    with st.expander("What these models cannot promise", icon=":material/info:"):
+        for model in lacking:
+            st.markdown(f"**{widgets.escape(model.name)}**")
+            st.text("\n".join(model.fitted.missing))
 
 
 def heat_map(image: CaseImage, model: Model, code: str, opacity: float, key: str, height: int = 430) -> None:

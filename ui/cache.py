@@ -1,6 +1,7 @@
 """Everything that is kept between runs and shared by sessions. Never an uploaded image: those stay in ui.state."""
 
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -12,7 +13,10 @@ from dermlens import gradients, registry
 from dermlens.audit import AUDIT, Audit, read_audit
 from dermlens.compare import Comparison, compare
 from dermlens.errors import DermlensError, ModelError
+from dermlens.evidence import FILE as ATTENTION
+from dermlens.evidence import Evidence, read_evidence
 from dermlens.examples import EXAMPLES, draw
+from dermlens.fitted import PARTS, Fitted, read_calibrated, read_fitted
 from dermlens.ham10000 import SPLIT_TABLE, load_split
 from dermlens.intervals import Figure, Summary, summarise
 from dermlens.predictions import CASES, Predictions, cases_of, read_cases, read_predictions
@@ -72,7 +76,7 @@ def _model(folder: Path, stamp: tuple[float, ...]) -> Model:
 
 def _stamp(entry: Entry) -> tuple[float, ...]:
     """What changes when a model is published or built anew: the times of the files that describe it."""
-    files = (entry.folder / "card.json", entry.folder / "model.keras", registry.build_dir(entry) / "manifest.json")
+    files = (entry.folder / "model.keras", registry.build_dir(entry) / "manifest.json", *_fitted_files(entry))
     return tuple(modified(file) for file in files)
 
 
@@ -96,14 +100,44 @@ def _figures(file: Path, stamp: float) -> Result[dict[str, dict[str, Figure]]]:
 
 
 def predictions(entry: Entry) -> Result[Predictions]:
-    """Return the published predictions of a model, read and checked once."""
-    file = entry.folder / "predictions.csv"
-    return _predictions(file, modified(file))
+    """Return the published predictions of a model as users get them, calibrated if it can be; read and checked once."""
+    return _predictions(entry.folder, _stamp_of_answers(entry))
 
 
 @st.cache_resource(show_spinner="Reading predictions", max_entries=16)
-def _predictions(file: Path, stamp: float) -> Result[Predictions]:
+def _predictions(folder: Path, stamp: tuple[float, ...]) -> Result[Predictions]:
+    return _attempt(lambda: read_calibrated(folder, registry.inspect(folder).card))
+
+
+def raw_predictions(entry: Entry) -> Result[Predictions]:
+    """Return the published predictions of a model with the logits as its network gave them."""
+    file = entry.folder / "predictions.csv"
+    return _raw_predictions(file, modified(file))
+
+
+@st.cache_resource(show_spinner="Reading predictions", max_entries=16)
+def _raw_predictions(file: Path, stamp: float) -> Result[Predictions]:
     return _attempt(lambda: read_predictions(file))
+
+
+def fitted(entry: Entry) -> Fitted:
+    """Return what was fitted to a model, which need not have weights."""
+    return _fitted(entry.folder, tuple(modified(file) for file in _fitted_files(entry)))
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _fitted(folder: Path, stamp: tuple[float, ...]) -> Fitted:
+    return read_fitted(folder, registry.inspect(folder).card)
+
+
+def _fitted_files(entry: Entry) -> list[Path]:
+    names = ["card.json", *(name for part in PARTS for name in part.files)]
+    return [entry.folder / name for name in names]
+
+
+def _stamp_of_answers(entry: Entry) -> tuple[float, ...]:
+    """What changes when the predictions of a model change, or what they are calibrated with."""
+    return tuple(modified(entry.folder / name) for name in ("predictions.csv", "calibration.json", "card.json"))
 
 
 def cases() -> Result[pd.DataFrame]:
@@ -156,19 +190,18 @@ def row_of(entry: Entry, image_id: str) -> int | None:
 
 
 @st.cache_data(show_spinner="Measuring, with intervals", max_entries=256)
-def _summary(file: Path, stamp: float, key: Hashable, _predictions: Predictions) -> Summary:
+def _summary(folder: Path, stamp: tuple[float, ...], key: Hashable, _predictions: Predictions) -> Summary:
     return summarise(_predictions)
 
 
 def summary(entry: Entry, key: Hashable, chosen: Predictions) -> Summary:
     """Return all figures of a selection of a model's predictions with intervals; `key` names the selection."""
-    file = entry.folder / "predictions.csv"
-    return _summary(file, modified(file), key, chosen)
+    return _summary(entry.folder, _stamp_of_answers(entry), key, chosen)
 
 
 @st.cache_data(show_spinner="Measuring the slices", max_entries=64)
 def _slices(
-    file: Path, stamp: float, key: Hashable, _parts: tuple[Predictions, pd.DataFrame, str]
+    folder: Path, stamp: tuple[float, ...], key: Hashable, _parts: tuple[Predictions, pd.DataFrame, str]
 ) -> tuple[Slice, ...]:
     chosen, known, by = _parts
     return slices(chosen, cases_of(chosen, known), by)
@@ -176,13 +209,12 @@ def _slices(
 
 def slices_of(entry: Entry, key: Hashable, chosen: Predictions, known: pd.DataFrame, by: str) -> tuple[Slice, ...]:
     """Return the measured slices of a selection of a model's predictions; `key` names selection and slicing."""
-    file = entry.folder / "predictions.csv"
-    return _slices(file, modified(file), key, (chosen, known, by))
+    return _slices(entry.folder, _stamp_of_answers(entry), key, (chosen, known, by))
 
 
 @st.cache_data(show_spinner="Comparing, with intervals", max_entries=64)
-def _comparison(files: tuple[Path, ...], stamps: tuple[float, ...], split: str) -> Result[Comparison]:
-    both = [_predictions(file, stamp) for file, stamp in zip(files, stamps, strict=True)]
+def _comparison(folders: tuple[Path, ...], stamps: tuple[tuple[float, ...], ...], split: str) -> Result[Comparison]:
+    both = [_predictions(folder, stamp) for folder, stamp in zip(folders, stamps, strict=True)]
     for result in both:
         if result.value is None:
             return Result(None, result.sentence)
@@ -191,8 +223,23 @@ def _comparison(files: tuple[Path, ...], stamps: tuple[float, ...], split: str) 
 
 def comparison(a: Entry, b: Entry, split: str) -> Result[Comparison]:
     """Return two models compared on one split, with intervals and tests."""
-    files = (a.folder / "predictions.csv", b.folder / "predictions.csv")
-    return _comparison(files, tuple(modified(f) for f in files), split)
+    return _comparison((a.folder, b.folder), (_stamp_of_answers(a), _stamp_of_answers(b)), split)
+
+
+@st.cache_data(show_spinner="Measuring where it looked, with intervals", max_entries=16)
+def _evidence(folder: Path, stamp: tuple[float, ...]) -> Result[Evidence]:
+    return _attempt(lambda: read_evidence(folder, registry.inspect(folder).card))
+
+
+def evidence(entry: Entry) -> Result[Evidence]:
+    """Return the figures of where a model looked in the test images."""
+    return _evidence(entry.folder, tuple(modified(entry.folder / name) for name in (ATTENTION, "card.json")))
+
+
+@st.cache_resource(show_spinner=False)
+def prober() -> ThreadPoolExecutor:
+    """Return the one thread that probes how steady answers are, for all sessions in turn."""
+    return ThreadPoolExecutor(1, thread_name_prefix="probe")
 
 
 @st.cache_data(show_spinner="Timing the model on this machine", max_entries=32)

@@ -16,7 +16,7 @@ from dermlens.registry import Model
 from dermlens.report import case_report
 from dermlens.score import ISIC_COLUMNS
 from dermlens.summary import called
-from ui import answer, cache, state, widgets
+from ui import cache, state, widgets
 
 SIDE = 300
 
@@ -52,7 +52,7 @@ def other_methods(image: CaseImage, models: list[Model]) -> None:
         model = by_id[
             st.selectbox("Model", list(by_id), format_func=lambda i: by_id[i].name, key="method-model", width=240)
         ]
-        own = called(image.answers[model.id].probabilities).code
+        own = called(image.answers[model.id]).code
         code = st.selectbox(
             "Class", CLASSES, index=INDEX[own], format_func=widgets.class_name, key="method-class", width=320
         )
@@ -87,11 +87,16 @@ def other_methods(image: CaseImage, models: list[Model]) -> None:
             )
 
 
-def downloads(image: CaseImage, models: list[Model]) -> None:
-    """Offer the case report, and every image's probabilities in the ISIC format."""
+def downloads(image: CaseImage, models: list[Model], class_mix: str = "") -> None:
+    """Offer the case report, and every image's probabilities in the ISIC format.
+
+    Args:
+        image: as shown on the page. models: those that have answered it.
+        class_mix: one sentence on the class mix that the shown probabilities hold for.
+    """
 
     def report() -> bytes:
-        return case_report(image, models, answer.SCORE, datetime.now(UTC)).encode()
+        return case_report(image, models, datetime.now(UTC), class_mix=class_mix).encode()
 
     with st.container(horizontal=True, gap="small"):
         st.download_button(

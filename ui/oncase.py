@@ -41,7 +41,7 @@ def show(image: CaseImage, models: list[Model]) -> None:
 def maps(image: CaseImage, models: list[Model]) -> None:
     """Show the heat maps of one class next to each other; redraws alone."""
     st.header("Where they looked", anchor=False)
-    first = int(np.argmax(image.answers[models[0].id].probabilities))
+    first = int(np.argmax(image.answers[models[0].id].logits))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         code = widgets.choose_class("Evidence for", "evidence", index=first, width=340)
         opacity = st.slider("Opacity", 0, 100, 60, 5, format="%d %%", key="cover", bind="query-params", width=200)

@@ -12,6 +12,7 @@ from dermlens.charts.style import NAMES, percent
 from dermlens.explain import heat_on_image, overlay
 from dermlens.labels import CLASSES, INDEX
 from dermlens.predictions import Predictions, cases_of
+from dermlens.summary import quantity
 from ui import cache, dataset, state, widgets
 
 PAGE = 25
@@ -70,7 +71,7 @@ def _frame(answers: Mapping[str, Predictions]) -> pd.DataFrame:
     for name, p in answers.items():
         column = "called" if len(answers) == 1 else name
         frame[column] = [NAMES[CLASSES[i]] for i in p.y_pred]
-        frame[f"{column}, score"] = p.probabilities.max(1)
+        frame[f"{column}, score"] = p.probabilities[np.arange(len(p)), p.y_pred]
     if known is not None:
         facts = cases_of(predictions, known)
         names = {"age": "age", "sex": "sex", "localization": "site", "dx_type": "confirmed by"}
@@ -92,12 +93,15 @@ def open_chosen(entries: list[cache.Entry]) -> None:
 @st.dialog("Case of the data set", width="large")
 def _record(image_id: str, entries: list[cache.Entry]) -> None:
     answers: dict[str, np.ndarray] = {}
+    lines = []
     truth = None
     for entry in entries:
         found = cache.predictions(entry).value
         at = cache.row_of(entry, image_id)
         if found is not None and at is not None:
             answers[entry.name] = found.probabilities[at]
+            call = found.y_pred[at]
+            lines.append(f"{entry.name}: {NAMES[CLASSES[call]]} {percent(float(found.probabilities[at, call]))}")
             truth = CLASSES[found.y_true[at]]
     facts = cache.facts_of(image_id)
     st.markdown(f"**{widgets.escape(image_id)}** · true diagnosis: **{NAMES[truth] if truth else 'unknown'}**")
@@ -105,10 +109,10 @@ def _record(image_id: str, entries: list[cache.Entry]) -> None:
         st.caption(" · ".join(f"{name} {widgets.escape(value)}" for name, value in facts.items()))
     _pictures(image_id, entries, truth)
     if answers:
-        figure = charts.probabilities(answers, "Published scores", "uncalibrated score")
-        lines = [f"{name}: {NAMES[CLASSES[int(p.argmax())]]} {percent(float(p.max()))}" for name, p in answers.items()]
+        calibrated = {e.name: cache.fitted(e).calibration is not None for e in entries if e.name in answers}
+        figure = charts.probabilities(answers, "Published answers", quantity(calibrated))
         data = pd.DataFrame({"class": CLASSES, **answers})
-        widgets.chart(figure, "Scores of each model. " + "; ".join(lines), lambda: data, "case-scores")
+        widgets.chart(figure, "Answers of each model. Called: " + "; ".join(lines), lambda: data, "case-scores")
     data_file = dataset.file(image_id)
     if data_file and st.button("Open in Predict", icon=":material/biotech:"):
         state.hand_in(data_file, image_id)

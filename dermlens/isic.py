@@ -5,7 +5,7 @@ import re
 import requests
 
 from dermlens.errors import DownloadError, ImageError
-from dermlens.ingest import MAX_BYTES
+from dermlens.formats import LIMITS
 
 HOST = "https://api.isic-archive.com"
 FILES = ("https://content.isic-archive.com/", "https://isic-archive.s3.amazonaws.com/")
@@ -51,6 +51,6 @@ def _download(address: str, image_id: str) -> bytes:
             raise DownloadError("The ISIC Archive pointed elsewhere for the file; it was not followed.")
         for chunk in answer.iter_content(_CHUNK):
             data += chunk
-            if len(data) > MAX_BYTES:
-                raise DownloadError(f"{image_id} is over {MAX_BYTES >> 20} MB; it was not read.")
+            if len(data) > LIMITS.bytes:
+                raise DownloadError(f"{image_id} is over {LIMITS.bytes >> 20} MB; it was not read.")
     return bytes(data)

@@ -20,15 +20,13 @@ from tqdm import tqdm
 
 from dermlens import registry
 from dermlens.errors import DataError, DermlensError, ImageError
+from dermlens.formats import IMAGE_SUFFIXES
 from dermlens.ingest import read_file
 from dermlens.labels import INDEX
 from dermlens.predict import predict
 from dermlens.preprocess import STORED_ASPECTS
 
 ISIC_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
-# Formats that cannot be read are listed too: such a file is an image that failed, not one to be passed over.
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif"}
-IMAGE_SUFFIXES |= {".avif", ".jp2", ".dcm", ".dicom"}
 
 
 def find_images(folder: Path) -> tuple[list[Path], int]:

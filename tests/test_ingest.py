@@ -1,32 +1,15 @@
-import io
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from dermlens import ingest
+from dermlens.decode import BACKGROUND
 from dermlens.errors import ImageError
+from dermlens.formats import Limits
 from dermlens.ingest import read_file, read_image
 from tests.conftest import encode
-
-
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def png_header(width: int, height: int) -> bytes:
-    """Return a PNG that claims a size and holds no pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+from tests.files import png_of_size, saved
 
 
 def test_png_is_read_exactly(lesion: np.ndarray) -> None:
@@ -36,9 +19,10 @@ def test_png_is_read_exactly(lesion: np.ndarray) -> None:
     assert (found.format, found.notices) == ("PNG", ())
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "WebP", "BMP", "TIFF", "HEIC"])
 def test_other_formats_are_read_closely(kind: str, lesion: np.ndarray) -> None:
-    found = read_image(saved(Image.fromarray(lesion), kind, quality=95))
+    plugin = "HEIF" if kind == "HEIC" else kind.upper()
+    found = read_image(saved(lesion, plugin, quality=95))
     assert found.format == kind
     assert np.abs(found.pixels.astype(int) - lesion).mean() < 4
 
@@ -104,7 +88,7 @@ def test_transparency_shows_white_and_is_told(lesion: np.ndarray) -> None:
     alpha = np.full(lesion.shape[:2], 255, np.uint8)
     alpha[:20] = 0
     found = read_image(saved(Image.fromarray(np.dstack([lesion, alpha])), "PNG"))
-    assert (found.pixels[:20] == ingest.BACKGROUND).all()
+    assert (found.pixels[:20] == BACKGROUND).all()
     assert np.array_equal(found.pixels[20:], lesion[20:])
     assert "transparent" in found.notices[0]
     opaque = read_image(saved(Image.fromarray(lesion).convert("RGBA"), "PNG"))
@@ -149,19 +133,20 @@ def test_a_squeezed_copy_is_stretched(lesion: np.ndarray) -> None:
     ("data", "told"),
     [
         (b"", "empty"),
-        (b"hello", "no image that is known"),
+        (b"hello", "begins like no image that is known"),
         (b"%PDF-1.7\n", "PDF"),
         (b"PK\x03\x04rest", "ZIP"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b"  <!doctype HTML><p>", "web page"),
         (b"GIF89a" + bytes(20), "GIF"),
-        (b"\0\0\0\x18ftypheic" + bytes(20), "HEIC"),
-        (bytes(128) + b"DICM" + bytes(20), "DICOM"),
+        (b"\0\0\0\x18ftypavif" + bytes(20), "AVIF"),
+        (b"\0\0\0\x18ftypheic" + bytes(20), "HEIC image is damaged"),
+        (bytes(128) + b"DICM" + bytes(20), "no picture"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
-        (png_header(100, 100), "damaged or cut off"),
-        (png_header(20000, 20000), "pixels"),
-        (png_header(2**31 - 1, 2**31 - 1), "pixels"),
-        (png_header(10000, 1), "10000 x 1 pixels"),
+        (png_of_size(100, 100), "damaged or cut off"),
+        (png_of_size(20000, 20000), "pixels"),
+        (png_of_size(2**31 - 1, 2**31 - 1), "pixels"),
+        (png_of_size(10000, 1), "10000 x 1 pixels"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -181,13 +166,13 @@ def test_a_truncated_file_is_refused_at_every_length(lesion: np.ndarray) -> None
 def test_limits_are_checked_before_decoding(lesion: np.ndarray) -> None:
     data = encode(lesion)
     with pytest.raises(ImageError, match="larger than"):
-        read_image(data, max_bytes=len(data) - 1)
+        read_image(data, limits=Limits(bytes=len(data) - 1))
     with pytest.raises(ImageError, match="120 x 90 pixels; at most"):
-        read_image(data, max_pixels=120 * 90 - 1)
-    assert read_image(data, max_bytes=len(data), max_pixels=120 * 90).pixels.shape == lesion.shape
+        read_image(data, limits=Limits(pixels=120 * 90 - 1))
+    assert read_image(data, limits=Limits(bytes=len(data), pixels=120 * 90)).pixels.shape == lesion.shape
     tall = encode(np.zeros((600, 40, 3), np.uint8))  # 4:3 makes it 800 wide
     with pytest.raises(ImageError, match="pixels"):
-        read_image(tall, stored_aspect="4:3", max_pixels=600 * 799)
+        read_image(tall, stored_aspect="4:3", limits=Limits(pixels=600 * 799))
 
 
 def test_read_file_takes_the_content_whatever_the_name(tmp_path: Path, lesion: np.ndarray) -> None:

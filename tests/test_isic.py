@@ -7,6 +7,7 @@ import pytest
 
 from dermlens import isic
 from dermlens.errors import DownloadError, ImageError
+from dermlens.formats import Limits
 
 IMAGE = "ISIC_0024306"
 
@@ -87,7 +88,7 @@ def test_a_redirect_is_not_followed(archive: Callable[..., str]) -> None:
 
 
 def test_a_file_over_the_limit_is_not_read(archive: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isic, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(isic, "LIMITS", Limits(bytes=1 << 20))
     pages = {f"/api/v2/images/{IMAGE}/": (200, names("/file.jpg")), "/file.jpg": (200, bytes((1 << 20) + 1))}
     host = archive(pages)
     with pytest.raises(DownloadError, match="over 1 MB"):

@@ -9,10 +9,10 @@ from dermlens import examples, isic
 from dermlens.case import thumbnail
 from dermlens.charts.style import NAMES, data_uri
 from dermlens.errors import DermlensError
+from dermlens.formats import IMAGE_SUFFIXES, LISTED
 from dermlens.preprocess import STORED_ASPECTS
 from dermlens.registry import Model
-from dermlens.score import IMAGE_SUFFIXES
-from dermlens.summary import called
+from dermlens.summary import called, share_called
 from ui import settings, state, widgets
 
 KINDS = ("Images", "A folder", "By ISIC id")
@@ -72,7 +72,7 @@ def uploader() -> None:
         key=key,
         on_change=_take_uploads,
         args=(key, folder),
-        help="JPEG, PNG, WebP or BMP. Images stay in this session's memory and are never stored.",
+        help=f"{LISTED}. Images stay in this session's memory and are never stored.",
     )
     st.selectbox(
         "Aspect the files are stored in",
@@ -109,12 +109,12 @@ def case_table(models: list[Model]) -> None:
     images = list(state.images().values())
     rows = []
     for image in images:
-        calls = {m.name: called(image.answers[m.id].probabilities) for m in models if m.id in image.answers}
+        calls = {m.name: called(image.answers[m.id]) for m in models if m.id in image.answers}
         row: dict[str, object] = {"image": data_uri(thumbnail(image.pixels, 64)), "file": image.name}
         for m in models:
             if m.id in image.answers:
                 row[m.name] = NAMES[calls[m.name].code]
-                row[f"{m.name} score"] = float(image.answers[m.id].probabilities.max())
+                row[f"{m.name} score"] = share_called(image.answers[m.id])
         row["agree"] = "yes" if len({d.code for d in calls.values()}) == 1 else "no"
         rows.append(row)
 

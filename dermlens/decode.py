@@ -1,0 +1,235 @@
+"""From the bytes of one file to RGB pixels. Runs inside the decoding process of dermlens.decoder, on hostile bytes.
+
+No text of the file (names, EXIF, tags) and no text of a decoder's error leaves this module, since it may hold either.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from dermlens.errors import ImageError
+from dermlens.formats import Limits
+
+BACKGROUND = (255, 255, 255)
+"""What shows through transparent pixels: white."""
+_PLUGINS = {"JPEG": "Jpeg", "PNG": "Png", "WebP": "WebP", "TIFF": "Tiff", "BMP": "Bmp"}
+_ORIENTATION, _BITS, _PHOTOMETRIC, _SUBFILE, _DNG = 0x0112, 258, 262, 254, 50706
+_STRIP = 1 << 20
+"""Pixels converted at a time: no second copy of a large image is ever needed."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An upright picture, and one sentence for everything a person should know of how it was read."""
+
+    pixels: np.ndarray
+    """(height, width, 3) uint8 RGB"""
+    notices: tuple[str, ...]
+
+
+def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
+    """Decode a file of a known format.
+
+    Args:
+        data: the whole file.
+        kind: one of formats.ACCEPTED.
+        limits: on its size, checked before decoding; time and memory are the process' business.
+
+    Raises:
+        ImageError: the file is damaged, holds nothing that can be shown, or is over a limit.
+        MemoryError: decoding needs more memory than this process has.
+    """
+    if kind == "DICOM":
+        from dermlens import dicom
+
+        return guarded(lambda: dicom.decode(data, limits), kind)
+    return guarded(lambda: _decode(data, kind, limits), kind)
+
+
+def guarded(read: Callable[[], Decoded], kind: str) -> Decoded:
+    """Run a decoder; whatever it raises on damaged bytes becomes one sentence that repeats nothing of them."""
+    try:
+        return read()
+    except (ImageError, MemoryError):
+        raise
+    except Image.DecompressionBombError as e:
+        raise ImageError("The image has too many pixels to be read safely. Save it smaller.") from e
+    except Exception as e:  # decoders raise almost anything on damaged bytes
+        raise ImageError(f"The {kind} image is damaged or cut off. Save or export it again.") from e
+
+
+def load_plugin(kind: str) -> None:
+    """Import what decoding a format needs beyond Pillow itself."""
+    if kind == "HEIC":
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+    elif kind == "DICOM":
+        from dermlens import dicom  # noqa: F401
+    else:
+        import_module(f"PIL.{_PLUGINS[kind]}ImagePlugin")
+
+
+def check_size(width: int, height: int, limits: Limits) -> None:
+    """Raise ImageError if a picture of this size is not to be read."""
+    if min(width, height) < limits.shortest_side:
+        raise ImageError(
+            f"The image has {width} x {height} pixels; "
+            f"a lesion cannot be judged with fewer than {limits.shortest_side} on a side."
+        )
+    if width * height > limits.pixels:
+        raise ImageError(
+            f"The image has {width} x {height} pixels; at most {limits.pixels / 1e6:.0f} million are read. "
+            "Save it smaller."
+        )
+
+
+def check_pictures(count: int, limits: Limits) -> tuple[str, ...]:
+    """Return the notice that a file of several pictures deserves; raises ImageError if it holds too many."""
+    if count > limits.pictures:
+        raise ImageError(
+            f"The file holds more than {limits.pictures} pictures. Save the one that matters as a file of its own."
+        )
+    return (f"The file holds {count} pictures; the first one is used.",) if count > 1 else ()
+
+
+def _decode(data: bytes, kind: str, limits: Limits) -> Decoded:
+    load_plugin(kind)
+    # WebP's plugin makes its canvas when it opens a file: Pillow raises DecompressionBombError over twice this number.
+    Image.MAX_IMAGE_PIXELS = limits.pixels // 2 if kind == "WebP" else None
+    image = Image.open(io.BytesIO(data), formats=["HEIF" if kind == "HEIC" else kind.upper()])
+    if kind == "TIFF":
+        _refuse_raw(image)
+    check_size(*image.size, limits)
+    notices = list(check_pictures(_count(image, kind, limits), limits))
+    if image.mode in ("F", "I"):
+        raise ImageError(
+            "The image holds floating-point or 32-bit values, for which no brightness is defined. "
+            "Save it with 8 or 16 bits a channel."
+        )
+    image.load()
+    # Asking PNG's plugin for EXIF decodes the picture, so that comes last. TIFF's has turned the picture already.
+    orientation = 1 if kind == "TIFF" else _orientation(image, notices)
+    return Decoded(_to_rgb(image, orientation, notices), tuple(notices))
+
+
+def _refuse_raw(image: Image.Image) -> None:
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    if _DNG in tags or int(tags.get(_SUBFILE, 0)) & 1:
+        raise ImageError("The file is a camera's raw file; what it shows first is a thumbnail. Save it as JPEG or PNG.")
+
+
+def _orientation(image: Image.Image, notices: list[str]) -> int:
+    """Return the EXIF orientation, 1 where there is none."""
+    try:
+        value = image.getexif().get(_ORIENTATION)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - damaged EXIF raises almost anything and must not cost the picture
+        notices.append("The EXIF data are damaged and were ignored; the picture may be turned.")
+        return 1
+    return value if value in range(2, 9) else 1
+
+
+def _count(image: Image.Image, kind: str, limits: Limits) -> int:
+    """Return how many pictures a file holds, counted no further than needed."""
+    if kind != "TIFF":
+        return int(getattr(image, "n_frames", 1))
+    count = 1
+    try:
+        while count <= limits.pictures:
+            image.seek(count)
+            count += 1
+    except EOFError:
+        pass
+    image.seek(0)
+    return count
+
+
+def _to_rgb(image: Image.Image, orientation: int, notices: list[str]) -> np.ndarray:
+    """Return (height, width, 3) uint8 sRGB, upright, converted strip by strip."""
+    convert = _converter(image, notices)
+    width, height = image.size
+    upright = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
+    stored = _as_stored(upright, orientation)
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        stored[top : top + rows] = convert(image.crop((0, top, width, min(height, top + rows))))
+    return upright
+
+
+def _as_stored(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """Return a view of an upright picture in the order in which a camera stores it (EXIF 2.32, 4.6.4 A)."""
+    return {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: np.rot90(a, -1),
+    }[orientation](upright)
+
+
+def _converter(image: Image.Image, notices: list[str]) -> Callable[[Image.Image], np.ndarray]:
+    """Return what makes RGB of a strip of this image."""
+    if image.mode.startswith("I;16"):  # convert("RGB") would clip it to white
+        notices.append("The 16-bit grey values were scaled to 8 bits.")
+        return _grey_scaler(image)
+    to_srgb = colour_transform(image, notices)
+    if not image.has_transparency_data:
+        return lambda strip: np.asarray(to_srgb(strip))
+    _tell_of_transparency(image, notices)
+
+    def blend(strip: Image.Image) -> np.ndarray:
+        layers = strip.convert("RGBA")
+        alpha = np.asarray(layers.getchannel("A"))[..., None].astype(np.uint16)
+        colour = np.asarray(to_srgb(layers.convert("RGB"))) * alpha
+        return ((colour + np.uint16(BACKGROUND) * (255 - alpha) + np.uint16(127)) // 255).astype(np.uint8)
+
+    return blend
+
+
+def _tell_of_transparency(image: Image.Image, notices: list[str]) -> None:
+    alpha = image.getchannel("A") if "A" in image.getbands() else image.convert("RGBA").getchannel("A")
+    if alpha.getextrema() != (255, 255):
+        notices.append("The image has transparent pixels; they are shown on white.")
+
+
+def _grey_scaler(image: Image.Image) -> Callable[[Image.Image], np.ndarray]:
+    tags = getattr(image, "tag_v2", {})
+    shift = max(0, int(tags.get(_BITS, (16,))[0]) - 8)
+    flip = 255 if tags.get(_PHOTOMETRIC, 1) == 0 else 0  # "white is zero", which Pillow minds for 8 bits only
+
+    def scale(strip: Image.Image) -> np.ndarray:
+        grey = (np.asarray(strip) >> shift).clip(0, 255).astype(np.uint8) ^ np.uint8(flip)
+        return np.repeat(grey[..., None], 3, -1)
+
+    return scale
+
+
+def colour_transform(image: Image.Image, notices: list[str]) -> Callable[[Image.Image], Image.Image]:
+    """Return what converts a strip to sRGB by the profile embedded in the image; one that does not fit is ignored."""
+    mode = "RGB" if image.has_transparency_data or image.mode in ("P", "YCbCr") else image.mode
+    profile = ImageCms.createProfile("LAB") if mode == "LAB" else image.info.get("icc_profile")
+    if not profile or mode not in ("RGB", "CMYK", "L", "LAB"):
+        return lambda strip: strip.convert("RGB")
+    try:
+        if isinstance(profile, bytes):
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(profile).lower():
+                return lambda strip: strip.convert("RGB")
+        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        notices.append("The colour profile is damaged and was ignored; colours may be slightly off.")
+        return lambda strip: strip.convert("RGB")
+
+    def convert(strip: Image.Image) -> Image.Image:
+        return ImageCms.applyTransform(strip.convert(mode), transform) or strip
+
+    return convert

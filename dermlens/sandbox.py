@@ -1,0 +1,255 @@
+"""Hands untrusted files to decoding processes and takes pixels back, whatever becomes of the processes.
+
+The processes are few, started when first needed and shared by all sessions; who finds none free waits in line. See
+dermlens.decoder for what runs in them.
+"""
+
+import atexit
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dermlens.decoder import LENGTH
+from dermlens.errors import ImageError
+from dermlens.formats import Limits
+
+PROCESSES = min(4, os.cpu_count() or 1)
+START_SECONDS = 60.0
+_MAX_HEADER = 1 << 16
+_ROOT = Path(__file__).parents[1]
+# The environment of a server may hold secrets; a decoder gets none of it but this.
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+_SET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+
+CRASHED = (
+    "The decoder broke down on this {kind} file, which is damaged or made to do harm. "
+    "If it is a proper image, save it again as JPEG or PNG."
+)
+TOO_SLOW = "Decoding this {kind} file takes too long; it was given up. Save it smaller, or as JPEG or PNG."
+TOO_LARGE = "Decoding this {kind} file needs more than {memory:.0f} MiB of memory. Save it smaller, or as JPEG or PNG."
+BUSY = "The server is busy reading other images. Try again in a moment."
+NOT_STARTED = "The decoder did not start, so no image can be read. The server's operator should check its installation."
+
+
+@dataclass
+class Usage:
+    """What decoding has cost in this process so far."""
+
+    files: int = 0
+    crashed: int = 0
+    """files on which the decoder broke down"""
+    seconds: float = 0.0
+    """most computing time that one file took"""
+    memory: int = 0
+    """most memory that one file took, in bytes, all of the decoding process included"""
+
+
+class _Broken(Exception):
+    """The decoding process died or hung up."""
+
+
+class _Template:
+    """One decoding process with the socket to it."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dermlens.decoder", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),),
+                cwd=_ROOT,
+                env={name: os.environ[name] for name in _KEPT if name in os.environ} | _SET,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # a group of its own, which is ended as one
+            )
+        self.control = ours
+        try:
+            _receive_header(ours, time.monotonic() + START_SECONDS)
+        except (_Broken, TimeoutError):
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the process and its child at once."""
+        self.control.close()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+_slots: queue.Queue[_Template | None] = queue.Queue()
+_usage = Usage()
+_lock = threading.Lock()
+
+
+def _reset() -> None:
+    """Forget processes that belong to someone else; they end when their owner does."""
+    global _slots, _lock
+    _slots, _lock = queue.Queue(), threading.Lock()
+    for _ in range(PROCESSES):
+        _slots.put(None)
+
+
+_reset()
+os.register_at_fork(after_in_child=_reset)
+
+
+def usage() -> Usage:
+    """Return a copy of what decoding has cost so far."""
+    with _lock:
+        return Usage(**asdict(_usage))
+
+
+def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Decode a file in a process of its own.
+
+    Args:
+        data: the whole file.
+        kind: one of formats.ACCEPTED.
+        limits: on its size, and on the process.
+
+    Returns:
+        (height, width, 3) uint8 RGB, upright, and the notices.
+
+    Raises:
+        ImageError: the file cannot be decoded within the limits, or no process is free.
+    """
+    try:
+        template = _slots.get(timeout=limits.seconds)
+    except queue.Empty as e:
+        raise ImageError(BUSY) from e
+    try:
+        for last in (False, True):
+            try:
+                template = template or _Template()
+                return _ask(template, data, kind, limits)
+            except _Broken as e:  # killed from outside, or broken by a file: the next process is a fresh one
+                template = _ended(template)
+                if last:
+                    raise ImageError(NOT_STARTED) from e
+            except (OSError, TimeoutError) as e:
+                started, template = template, _ended(template)
+                raise ImageError(TOO_SLOW.format(kind=kind) if started else NOT_STARTED) from e
+        raise AssertionError("the loop returns or raises")
+    except ImageError:
+        raise
+    except BaseException:  # whatever stops this thread half way leaves a process that is not to be trusted
+        template = _ended(template)
+        raise
+    finally:
+        _slots.put(template)
+
+
+def close() -> None:
+    """End every idle process; they start again when needed."""
+    for _ in range(_slots.qsize()):
+        try:
+            template = _slots.get_nowait()
+        except queue.Empty:
+            return
+        _slots.put(_ended(template))
+
+
+atexit.register(close)
+
+
+def _ended(template: _Template | None) -> None:
+    if template is not None:
+        template.close()
+
+
+def _ask(template: _Template, data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[str, ...]]:
+    deadline = time.monotonic() + limits.seconds
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            job = {"kind": kind, "bytes": len(data), "limits": asdict(limits)}
+            _hand_over(template.control, json.dumps(job).encode(), theirs.fileno(), deadline)
+        try:
+            ours.settimeout(_left(deadline))
+            ours.sendall(data)
+            answer = _receive_header(ours, deadline)
+            pixels = _receive_pixels(ours, answer, deadline, limits) if "height" in answer else None
+        except (_Broken, ConnectionError):
+            answer, pixels = {}, None
+    end = _receive_header(template.control, deadline)
+    _note(end, crashed=not answer)
+    if pixels is not None:
+        return pixels, tuple(str(notice) for notice in answer["notices"])
+    if "error" in answer:
+        raise ImageError(str(answer["error"]))
+    if "memory" in answer:
+        raise ImageError(TOO_LARGE.format(kind=kind, memory=limits.memory / 2**20))
+    if end.get("exit") in (-signal.SIGXCPU, -signal.SIGKILL) and end.get("seconds", 0) >= limits.cpu_seconds:
+        raise ImageError(TOO_SLOW.format(kind=kind))
+    if end.get("exit") in (-signal.SIGKILL, -signal.SIGTERM):
+        raise _Broken("killed from outside")
+    raise ImageError(CRASHED.format(kind=kind))
+
+
+def _hand_over(control: socket.socket, job: bytes, descriptor: int, deadline: float) -> None:
+    try:
+        control.settimeout(_left(deadline))
+        socket.send_fds(control, [job], [descriptor])
+    except ConnectionError as e:
+        raise _Broken("the process is gone") from e
+
+
+def _receive_header(source: socket.socket, deadline: float) -> dict:
+    length = int.from_bytes(_receive(source, bytearray(LENGTH), deadline), "big")
+    if length > _MAX_HEADER:
+        raise _Broken("an answer out of all proportion")
+    header = json.loads(_receive(source, bytearray(length), deadline))
+    if not isinstance(header, dict):
+        raise _Broken("no answer")
+    return header
+
+
+def _receive_pixels(source: socket.socket, answer: dict, deadline: float, limits: Limits) -> np.ndarray:
+    height, width = int(answer["height"]), int(answer["width"])
+    if height < 1 or width < 1 or height * width > limits.pixels:
+        raise _Broken("pixels out of all proportion")
+    pixels = np.empty((height, width, 3), np.uint8)
+    _receive(source, memoryview(pixels).cast("B"), deadline)
+    return pixels
+
+
+def _receive(source: socket.socket, into: bytearray | memoryview, deadline: float) -> bytearray | memoryview:
+    view = memoryview(into)
+    while view:
+        source.settimeout(_left(deadline))
+        try:
+            got = source.recv_into(view)
+        except ConnectionError as e:
+            raise _Broken("the process is gone") from e
+        if not got:
+            raise _Broken("the process hung up")
+        view = view[got:]
+    return into
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _note(end: dict, crashed: bool) -> None:
+    with _lock:
+        _usage.files += 1
+        _usage.crashed += crashed
+        _usage.seconds = max(_usage.seconds, float(end.get("seconds", 0)))
+        _usage.memory = max(_usage.memory, int(end.get("memory", 0)))

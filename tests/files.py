@@ -1,0 +1,241 @@
+"""Image files of every format that the door reads, made from pixels."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import (
+    JPEG2000,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from dermlens.synthetic import draw_lesion
+
+PLAIN = {"PatientName": "Doe^Jane", "PatientID": "secret-7", "PatientBirthDate": "19700101"}
+"""What must never come out of a DICOM file."""
+
+
+def picture(height: int = 90, width: int = 120, seed: int = 7) -> np.ndarray:
+    """Return a drawn lesion, (height, width, 3) uint8 RGB."""
+    return draw_lesion(np.random.default_rng(seed), height, width)
+
+
+def saved(image: Image.Image | np.ndarray, kind: str, **options: object) -> bytes:
+    """Return an image as Pillow saves it."""
+    if kind == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    file = io.BytesIO()
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(file, kind, **options)  # type: ignore
+    return file.getvalue()
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of_size(width: int, height: int, rows: bytes = b"\0" * 99) -> bytes:
+    """Return an 8-bit RGB PNG that claims a size, with these bytes for pixels."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = png_chunk(b"IHDR", head) + png_chunk(b"IDAT", zlib.compress(rows, 9)) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def jpeg_of_size(width: int, height: int) -> bytes:
+    """Return a JPEG whose header claims a size that its data do not have."""
+    data = saved(picture(), "JPEG")
+    at = data.index(b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
+def jpeg_with_many_scans(side: int, scans: int) -> bytes:
+    """Return a progressive JPEG that repeats one tiny scan over and over: minutes of work in few bytes."""
+    data = saved(Image.new("L", (side, side), 90), "JPEG", progressive=True)
+    starts = [i for i in range(len(data) - 1) if data[i : i + 2] == b"\xff\xda"]
+    last = data[starts[-1] : -2]
+    return data[:-2] + last * scans + data[-2:]
+
+
+def tiff(width: int, height: int, tags: dict[int, tuple[int, int, int]], pixels: bytes, following: int = 0) -> bytes:
+    """Return a little-endian grey TIFF of one strip, with more tags {tag: (type, count, value)} and a next IFD."""
+    base = {
+        256: (4, 1, width),
+        257: (4, 1, height),
+        258: (3, 1, 8),
+        259: (3, 1, 1),
+        262: (3, 1, 1),
+        277: (3, 1, 1),
+        278: (4, 1, height),
+        279: (4, 1, len(pixels)),
+    }
+    entries = {**base, **tags}
+    entries[273] = (4, 1, 8 + 2 + 12 * (len(entries) + 1) + 4)
+    packed = b"".join(  # a value of two bytes stands at the lower end of its four
+        struct.pack("<HHII", tag, kind, count, value) for tag, (kind, count, value) in sorted(entries.items())
+    )
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + struct.pack("<I", following) + pixels
+
+
+def dicom(
+    pixels: np.ndarray | bytes,
+    interpretation: str = "RGB",
+    syntax: str = ExplicitVRLittleEndian,
+    shape: tuple[int, int] | None = None,
+    big_endian: bool = False,
+    **tags: object,
+) -> bytes:
+    """Return a DICOM file with patient tags.
+
+    Args:
+        pixels: (rows, columns[, 3]) as stored; or the bytes of PixelData, with `shape`.
+        interpretation: photometric interpretation.
+        syntax: transfer syntax UID.
+        shape: rows and columns that the header gives.
+        big_endian: how the file is written.
+        tags: further or other tags, None to leave one out.
+    """
+    file = Dataset()
+    file.file_meta = FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = syntax
+    file.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
+    file.SOPInstanceUID = "1.2.3.4"
+    array = pixels if isinstance(pixels, np.ndarray) else None
+    file.Rows, file.Columns = shape or (array.shape[:2] if array is not None else (90, 120))
+    bits = 8 * array.dtype.itemsize if array is not None else 8
+    values = {
+        **PLAIN,
+        "SamplesPerPixel": 3 if interpretation.startswith(("RGB", "YBR")) else 1,
+        "PhotometricInterpretation": interpretation,
+        "BitsAllocated": bits,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "PixelRepresentation": int(array is not None and array.dtype.kind == "i"),
+        "PixelData": array.astype(array.dtype.newbyteorder(">" if big_endian else "<")).tobytes()
+        if array is not None
+        else pixels,
+        **tags,
+    }
+    if values["SamplesPerPixel"] == 3:
+        values.setdefault("PlanarConfiguration", 0)
+    for name, value in values.items():
+        if value is not None:
+            setattr(file, name, value)
+    if "PixelData" in file:
+        in_bytes = file.file_meta.TransferSyntaxUID.is_compressed or file.BitsAllocated == 8
+        file["PixelData"].VR = "OB" if in_bytes else "OW"
+    out = io.BytesIO()
+    dcmwrite(out, file, enforce_file_format=True)
+    return out.getvalue()
+
+
+def dicom_jpeg(pixels: np.ndarray, **tags: object) -> bytes:
+    """Return a DICOM file that holds a baseline JPEG."""
+    frame = saved(pixels, "JPEG", quality=95, subsampling=0)
+    return dicom(encapsulate([frame]), "YBR_FULL_422", JPEGBaseline8Bit, pixels.shape[:2], **tags)
+
+
+def dicom_jpeg2000(pixels: np.ndarray) -> bytes:
+    """Return a DICOM file that holds a lossless JPEG 2000 codestream."""
+    frame = saved(pixels, "JPEG2000", no_jp2=True, irreversible=False, mct=1)
+    return dicom(encapsulate([frame]), "YBR_RCT", JPEG2000, pixels.shape[:2])
+
+
+def dicom_rle(pixels: np.ndarray) -> bytes:
+    """Return a DICOM file compressed by run lengths."""
+    from pydicom.pixels import get_encoder
+
+    frame = get_encoder(RLELossless).encode(
+        pixels,
+        rows=pixels.shape[0],
+        columns=pixels.shape[1],
+        number_of_frames=1,
+        samples_per_pixel=3,
+        bits_allocated=8,
+        bits_stored=8,
+        photometric_interpretation="RGB",
+        pixel_representation=0,
+        planar_configuration=0,
+        encoding_plugin="pydicom",
+    )
+    return dicom(encapsulate([frame]), "RGB", RLELossless, pixels.shape[:2])
+
+
+def dicom_by_gdcm(pixels: np.ndarray, syntax: str) -> bytes:
+    """Return a DICOM file compressed by GDCM, which writes files only: to JPEGLosslessSV1 or JPEGLSLossless."""
+    import gdcm
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "file.dcm")
+        path.write_bytes(dicom(pixels))
+        reader = gdcm.ImageReader()
+        reader.SetFileName(str(path))
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFileName(str(path))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+        return path.read_bytes()
+
+
+def samples(pixels: np.ndarray) -> dict[str, list[bytes]]:
+    """Return files of every accepted format that show these pixels, a few kinds of each."""
+    image = Image.fromarray(pixels)
+    grey, palette = image.convert("L"), image.quantize(32)
+    clear = np.dstack([pixels, np.full(pixels.shape[:2], 200, np.uint8)])
+    deep = (np.asarray(grey).astype(np.uint16) << 8) | 0x7F
+
+    def two(kind: str) -> bytes:
+        return saved(image, kind, save_all=True, append_images=[grey.convert("RGB")])
+
+    return {
+        "JPEG": [
+            saved(image, "JPEG"),
+            saved(image, "JPEG", progressive=True),
+            saved(grey, "JPEG"),
+            saved(image.convert("CMYK"), "JPEG"),
+            two("MPO"),
+        ],
+        "PNG": [
+            saved(image, "PNG"),
+            saved(deep, "PNG"),
+            saved(palette, "PNG", transparency=3),
+            saved(clear, "PNG"),
+            two("PNG"),
+        ],
+        "WebP": [saved(image, "WEBP"), saved(clear, "WEBP", lossless=True), two("WEBP")],
+        "TIFF": [
+            saved(image, "TIFF"),
+            saved(image, "TIFF", compression="tiff_lzw"),
+            saved(image, "TIFF", compression="jpeg"),
+            saved(deep, "TIFF", compression="tiff_deflate"),
+            two("TIFF"),
+        ],
+        "BMP": [saved(image, "BMP"), saved(palette, "BMP"), saved(grey, "BMP")],
+        "HEIC": [saved(image, "HEIF"), saved(clear, "HEIF", quality=90)],
+        "DICOM": [
+            dicom(pixels),
+            dicom(deep, "MONOCHROME2"),
+            dicom_jpeg(pixels),
+            dicom_jpeg2000(pixels),
+            dicom_rle(pixels),
+            dicom_by_gdcm(pixels, JPEGLSLossless),
+            dicom_by_gdcm(pixels, JPEGLosslessSV1),
+        ],
+    }

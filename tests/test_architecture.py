@@ -74,7 +74,7 @@ def requirements(file: str) -> dict[str, str]:
 
 def distributions(import_names: set[str]) -> set[str]:
     known = packages_distributions()
-    return {distribution.lower() for name in import_names for distribution in known.get(name, [name])}
+    return {distribution.lower().replace("_", "-") for name in import_names for distribution in known.get(name, [name])}
 
 
 def test_import_finder_sees_what_it_should() -> None:

@@ -1,13 +1,13 @@
 """data/splits/audit.json: what was found when the committed split was checked on the images themselves."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from dermlens.errors import DataError
+from dermlens.files import read_object
 from dermlens.ham10000 import SPLIT_TABLE
 
 AUDIT = SPLIT_TABLE.with_name("audit.json")
@@ -48,8 +48,10 @@ def read_audit(file: Path, table: pd.DataFrame) -> Audit:
     Raises:
         DataError: the file is missing, damaged or of another form.
     """
+    if not file.exists():
+        raise DataError(f"There is no {file.name} yet. Make it with python -m data.audit --data DIR.")
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_object(file)
         leaks, naive, near = found["leaks"], found["naive_split"], found["near_duplicates"]
         images, melanomas = "test_images_with_lesion_in_train", "test_melanomas_with_lesion_in_train"
         return Audit(
@@ -66,9 +68,9 @@ def read_audit(file: Path, table: pd.DataFrame) -> Audit:
             naive_draws=int(naive["draws"]),
             fits_table=found["table_sha256"] == fingerprint(table),
         )
-    except FileNotFoundError as e:
-        raise DataError(f"There is no {file.name} yet. Make it with python -m data.audit --data DIR.") from e
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except DataError as e:
+        raise DataError(f"{e} Run it again: python -m data.audit --data DIR.") from e
+    except (ValueError, OverflowError, KeyError, TypeError) as e:
         raise DataError(f"{file.name} is not what python -m data.audit writes ({e!r}). Run it again.") from e
 
 

@@ -1,11 +1,16 @@
 """The figures that were published with a model: metrics.json, read and checked."""
 
-import json
 from pathlib import Path
 
+import numpy as np
+
 from dermlens.errors import DataError
+from dermlens.files import read_object, shortened, shown
 from dermlens.intervals import OVERALL, Figure
 from dermlens.predictions import SPLITS
+
+_KEYS = ("value", "low", "high", "n_images", "n_lesions")
+_MANY = 10**9
 
 
 def read_figures(file: Path) -> dict[str, dict[str, Figure]]:
@@ -20,32 +25,26 @@ def read_figures(file: Path) -> dict[str, dict[str, Figure]]:
     Raises:
         DataError: the file is missing or not what training.publish writes.
     """
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as e:
-        raise DataError(
-            f"{_shown(file)}: there is no such file. Measure the model with python -m training.publish."
-        ) from e
-    except (OSError, ValueError) as e:
-        raise DataError(f"{_shown(file)} cannot be read as JSON: {e}.") from e
-    if not isinstance(stored, dict):
-        raise DataError(f"{_shown(file)} must be an object with a split a key, it is a {type(stored).__name__}.")
+    if not file.exists():
+        raise DataError(f"{shown(file)}: there is no such file. Measure the model with python -m training.publish.")
+    stored = read_object(file)
     return {split: _figures(file, split, stored[split]) for split in SPLITS if split in stored}
 
 
 def _figures(file: Path, split: str, stored: object) -> dict[str, Figure]:
-    where = f"{_shown(file)}, {split}"
+    where = f"{shown(file)}, {split}"
     if not isinstance(stored, dict):
         raise DataError(f"{where}: an object of figures expected, it is a {type(stored).__name__}.")
-    return {name: _figure(f"{where}, {name}", stored[name]) for name in OVERALL if name in stored}
+    return {name: _figure(f"{where}, {name}", name, stored[name]) for name in OVERALL if name in stored}
 
 
-def _figure(where: str, stored: object) -> Figure:
-    try:
-        return Figure.from_dict(stored)
-    except DataError as e:
-        raise DataError(f"{where}: {e}") from e
-
-
-def _shown(file: Path) -> str:
-    return "/".join(file.parts[-3:])
+def _figure(where: str, name: str, stored: object) -> Figure:
+    most = _MANY if name == "cross_entropy" else 1
+    received = f"received {shortened(repr(stored))}"
+    numbers = [stored.get(key, "missing") for key in _KEYS] if isinstance(stored, dict) else ["missing"]
+    if not all(n is None or (type(n) in (int, float) and 0 <= n <= most) for n in numbers[:3]):
+        raise DataError(f"{where}: value, low and high must be null or numbers from 0 to {most}, {received}.")
+    if not all(type(n) is int and 0 <= n <= _MANY for n in numbers[3:]):
+        raise DataError(f"{where}: n_images and n_lesions must be whole numbers, {received}.")
+    value, low, high = (np.nan if n is None else float(n) for n in numbers[:3])
+    return Figure(value, low, high, n_images=numbers[3], n_lesions=numbers[4])

@@ -1,6 +1,5 @@
 """Training runs as they stand on disk: found, read, grouped and compared. A run may be training while it is read."""
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dermlens.csvfile import numbers, read_csv, refuse
 from dermlens.errors import DataError
+from dermlens.files import read_object, shortened, shown
 
 HISTORY = (
     *("epoch", "phase", "learning_rate", "loss", "val_loss", "accuracy", "val_accuracy", "balanced_accuracy"),
     *("val_balanced_accuracy", "val_melanoma_recall", "val_cross_entropy", "seconds"),
 )
+MAX_EPOCHS = 1_000_000
 LOSS_SETTINGS = (
     *("loss", "label_smoothing", "focal_alpha", "focal_gamma", "class_weight_power", "logit_adjustment"),
     "augment.mixup_alpha",
@@ -80,21 +82,19 @@ def read_run(file: Path, published_as: str = "") -> Run:
     Raises:
         DataError: it is damaged or has no settings.
     """
-    shown = "/".join(file.parts[-2:])
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise DataError(f"{shown} cannot be read as JSON: {e}.") from e
-    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
-        raise DataError(f"{shown} must be an object with the settings under 'config'.")
+    record = read_object(file)
+    text = ((name, str, "text") for name in ("id", "config_name", "started", "measured_weights"))
+    for name, kind, what in (("config", dict, "an object with the settings"), *text):
+        if not isinstance(record.get(name, "" if kind is str else None), kind):
+            raise DataError(f"{shown(file)}: {name!r} must be {what}, received {shortened(repr(record.get(name)))}.")
     return Run(
-        id=str(record.get("id") or file.parent.name),
+        id=record.get("id") or file.parent.name,
         folder=file.parent,
-        config_name=str(record.get("config_name", "")),
+        config_name=record.get("config_name", ""),
         settings=flat(record["config"]),
-        started=str(record.get("started", "")),
+        started=record.get("started", ""),
         finished=bool(record.get("finished")) or bool(published_as),
-        measured_weights=str(record.get("measured_weights", "")),
+        measured_weights=record.get("measured_weights", ""),
         published_as=published_as,
     )
 
@@ -107,29 +107,22 @@ def read_history(file: Path) -> pd.DataFrame:
         since the start.
 
     Raises:
-        DataError: the file is missing, has no epoch yet, lacks a column or holds something that is not a number.
+        DataError: the file is missing, has no epoch yet, lacks a column, holds something that is not a number, or its
+            epochs and phases do not count up. The message names the line and column.
     """
-    shown = "/".join(file.parts[-2:])
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except FileNotFoundError as e:
-        raise DataError(f"{shown}: there is no such file; the run has not finished an epoch yet.") from e
-    except (OSError, ValueError) as e:
-        raise DataError(f"{shown} cannot be read as CSV: {e}.") from e
-    missing = [name for name in HISTORY if name not in table]
-    if missing:
-        raise DataError(f"{shown}: column {', '.join(missing)} is missing; the file has {', '.join(table.columns)}.")
-    numbers = pd.DataFrame(index=table.index)
+    if not file.exists():
+        raise DataError(f"{shown(file)}: there is no such file; the run has not finished an epoch yet.")
+    table = read_csv(file, dict.fromkeys(HISTORY, str), empty="no epoch is finished yet")
+    found = pd.DataFrame({name: numbers(table[name]) for name in HISTORY})
     for name in HISTORY:
-        values = pd.to_numeric(table[name], errors="coerce").astype(float)
-        bad = values.isna() & ~table[name].str.lower().isin(["", "nan"])
-        if bad.any():
-            line = int(np.flatnonzero(bad)[0])
-            raise DataError(f"{shown}, line {line + 2}, column {name}: {table[name].iloc[line]!r} is not a number.")
-        numbers[name] = values
-    if numbers.empty:
-        raise DataError(f"{shown}: no epoch is finished yet.")
-    return numbers.assign(hours=numbers["seconds"].fillna(0).cumsum() / 3600)
+        wrong = np.isnan(found[name]) & ~table[name].str.strip().str.lower().isin(["", "nan"]).to_numpy()
+        refuse(file, table, name, wrong, "is not a number")
+    for name, least in (("epoch", 1), ("phase", 0)):
+        counted = found[name].to_numpy()
+        whole = (counted >= 1) & (counted <= MAX_EPOCHS) & (counted % 1 == 0)
+        refuse(file, table, name, ~whole, f"must be a whole number from 1 to {MAX_EPOCHS}")
+        refuse(file, table, name, np.diff(counted, prepend=0) < least, "does not follow the row before")
+    return found.assign(hours=found["seconds"].fillna(0).cumsum() / 3600)
 
 
 def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:

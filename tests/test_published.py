@@ -33,7 +33,7 @@ def test_figures_are_read_by_split(tmp_path: Path) -> None:
         ("{", "JSON"),
         ([], "object"),
         ({"test": 1}, "test: an object"),
-        ({"test": {"accuracy": {"value": 1}}}, "test, accuracy: value, low, high"),
+        ({"test": {"accuracy": {"value": 1}}}, "test, accuracy: value, low and high"),
         ({"test": {"accuracy": {**FIGURE, "low": "x"}}}, "test, accuracy"),
         ({"test": {"accuracy": 0.8}}, "test, accuracy"),
     ],

@@ -74,7 +74,7 @@ def test_an_empty_cell_of_a_history_is_missing_and_a_wrong_one_is_named(tmp_path
 def test_a_history_without_columns_rows_or_file_is_refused(tmp_path: Path) -> None:
     file = add_run(tmp_path, "run", epochs=(1,)) / "history.csv"
     header = file.read_text().splitlines()[0]
-    for text, words in (("", "cannot be read"), (header, "no epoch"), ("epoch,loss\n1,2\n", "column phase")):
+    for text, words in (("", "the file is empty"), (header, "no epoch"), ("epoch,loss\n1,2\n", "column phase")):
         file.write_text(text)
         with pytest.raises(DataError, match=words):
             read_history(file)

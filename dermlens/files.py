@@ -1,0 +1,122 @@
+"""How this project opens its own files, which may be anything by now, and how it replaces them: whole or not at all."""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from dermlens.errors import DataError, DermlensError
+
+MAX_DOCUMENT = 8 * 2**20
+"""Most bytes of a JSON file that are read."""
+MAX_DEPTH = 40
+"""Most levels that objects and lists in a JSON file may be nested."""
+
+
+def shown(file: Path) -> str:
+    """Return how a file is named to a person: its last three parts, without the way to them on this machine."""
+    return "/".join(file.parts[-3:])
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Return what was received, cut to what a sentence can hold."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def read_bytes(file: Path, most: int, error: type[DermlensError] = DataError) -> bytes:
+    """Read a whole file.
+
+    Args:
+        file: a regular file; a link may not lead out of its folder.
+        most: bytes it may have.
+        error: the class to raise.
+
+    Raises:
+        DermlensError: of the class `error`: it is missing, no regular file, a link to elsewhere, too large, unreadable.
+    """
+    where = shown(file)
+    try:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise error(f"{where} is no regular file. Put the file itself there.")
+        if file.is_symlink() and not file.resolve().is_relative_to(file.parent.resolve()):
+            raise error(f"{where} is a link that leads out of its folder. Put the file itself there.")
+        with file.open("rb") as opened:
+            data = opened.read(most + 1)
+    except FileNotFoundError as e:
+        raise error(f"{where}: there is no such file.") from e
+    except OSError as e:
+        raise error(f"{where} cannot be read: {e.strerror}.") from e
+    if len(data) > most:
+        raise error(f"{where} is larger than {most / 2**20:.0f} MiB, the most that is read of such a file.")
+    return data
+
+
+def decode(data: bytes, where: str, error: type[DermlensError] = DataError) -> str:
+    """Return UTF-8 text without its byte order mark; raises `error` naming the line and column of what is none."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        before = data[: e.start]
+        line, column = before.count(b"\n") + 1, e.start - before.rfind(b"\n")
+        raise error(f"{where}, line {line}, byte {column}: this is no UTF-8 text ({e.reason}).") from e
+
+
+def read_object(file: Path, error: type[DermlensError] = DataError, most: int = MAX_DOCUMENT) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        file, error, most: as for `read_bytes`.
+
+    Raises:
+        DermlensError: as `read_bytes`; or it is no JSON object in UTF-8, is nested deeper than MAX_DEPTH, or holds text
+            that is no valid Unicode. The message names the line and column where there is one.
+    """
+    where = shown(file)
+    text = decode(read_bytes(file, most, error), where, error)
+    try:
+        value = json.loads(text)
+        if "\\ud" in text.lower():  # an escaped half of a surrogate pair, which no browser could be sent
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as e:
+        raise error(f"{where} holds text that is no valid Unicode ({e.reason}).") from e
+    except ValueError as e:
+        raise error(f"{where} cannot be read as JSON: {e}.") from e
+    except RecursionError as e:
+        raise error(f"{where} is nested deeper than {MAX_DEPTH} levels.") from e
+    if not isinstance(value, dict):
+        raise error(f"{where} must be an object, it is a {type(value).__name__}.")
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
+        level = [child for child in level if isinstance(child, dict | list)]
+        if not level:
+            return value
+    raise error(f"{where} is nested deeper than {MAX_DEPTH} levels.")
+
+
+def write_whole(file: Path, data: bytes) -> None:
+    """Replace a file in one step: a reader, or a kill at any moment, sees the old content or the new.
+
+    Raises:
+        DataError: it cannot be written, for want of space say. What was there before is as it was.
+    """
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        partial.replace(file)
+    except OSError as e:
+        partial.unlink(missing_ok=True)
+        raise DataError(unwritable(file, e)) from e
+
+
+def unwritable(file: Path, reason: OSError) -> str:
+    """Return the sentence for a file that cannot be written."""
+    return (
+        f"{file} cannot be written: {reason.strerror or reason}. What was there before is unchanged; make room or "
+        "choose another place, and run the same command again."
+    )

@@ -18,6 +18,7 @@ def prepare() -> tuple[Callable[[], object], Callable[[], object]]:
     from training.architectures import build
     from training.augmentation import augmenter
     from training.config import Augment, Config, Phase
+    from training.dataset import one_hot
     from training.losses import ClassHits, make_loss
     from training.phase import augmented, fit_epoch, make_optimizer, prepared
 
@@ -26,8 +27,8 @@ def prepare() -> tuple[Callable[[], object], Callable[[], object]]:
     model.compile(make_optimizer(config, config.phases[0]), make_loss(config, np.ones(7, int)), metrics=[tally])
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (BATCH * STEPS, SIZE, round(SIZE * 4 / 3), 3)).astype(np.uint8)
-    y = np.arange(len(pixels)) % 7
-    change = augmented(augmenter(Augment(), SIZE), None)
+    y = one_hot(np.arange(len(pixels)) % 7)
+    change = augmented(augmenter(Augment(), SIZE))
     ready = [
         (keras.ops.convert_to_numpy(x), labels) for x, labels in prepared(pixels, y, np.arange(len(y)), BATCH, change)
     ]

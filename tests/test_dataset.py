@@ -17,7 +17,7 @@ from dermlens.synthetic import draw_lesion
 from dermlens.views import expand
 from tests import fake_ham10000
 from training.artefact import load_model
-from training.dataset import batches, canvas, class_counts, data_hash, epoch_order, load_images
+from training.dataset import batches, canvas, class_counts, data_hash, epoch_order, load_images, one_hot
 
 
 def rows_of(colours: list[tuple[int, int, int]], root: Path) -> pd.DataFrame:
@@ -128,12 +128,12 @@ def test_full_power_balances_the_classes_over_many_epochs() -> None:
 def test_batches_follow_the_order_and_drop_an_incomplete_end() -> None:
     x, y = np.arange(10)[:, None], np.arange(10) % 7
     order = np.array([9, 3, 5, 1, 8, 0, 2, 4, 6, 7])
-    found = list(batches(x, y, order, 4))
+    found = list(batches(x, one_hot(y), order, 4))
     assert [pair[0].ravel().tolist() for pair in found] == [[9, 3, 5, 1], [8, 0, 2, 4]]
     assert [pair[1].argmax(1).tolist() for pair in found] == [[2, 3, 5, 1], [1, 0, 2, 4]]
     assert found[0][1].dtype == np.float32
     assert (found[0][1].sum(1) == 1).all()
-    assert [len(pair[0]) for pair in batches(x, y, order[:3], 4)] == [3]
+    assert [len(pair[0]) for pair in batches(x, one_hot(y), order[:3], 4)] == [3]
 
 
 def test_data_hash_tells_another_row_class_or_split() -> None:

@@ -31,6 +31,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "brightness": (0, 1),
     "erasing": (0, 1),
     "mixup_alpha": (0, 1),
+    "teacher_share": (0, 0.5),
 }
 
 
@@ -103,6 +104,11 @@ class Config:
     """Images are drawn by class size to the power of minus this; 1 is balanced, 0 visits each image once an epoch."""
     logit_adjustment: float = 0.0
     """The factor tau of Menon et al., "Long-tail learning via logit adjustment", ICLR 2021."""
+    teacher: str = ""
+    """A published model whose answers to the same augmented images are mixed into the labels (distillation; Beyer et
+    al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022)."""
+    teacher_share: float = 0.5
+    """Share of the teacher in the labels; at most one half, so that the true class stays the likeliest."""
     patience: int = 0
     """Epochs of the last phase without a better validation balanced accuracy before stopping; 0 never stops."""
     plateau_patience: int = 2

@@ -114,10 +114,14 @@ def class_counts(y: np.ndarray) -> np.ndarray:
     return np.bincount(y, minlength=N_CLASSES)
 
 
-def batches(x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (x (b, ...), one-hot labels (b, 7) float32); an incomplete last batch is dropped unless it is alone."""
-    one_hot = np.eye(N_CLASSES, dtype=np.float32)
+def one_hot(y: np.ndarray) -> np.ndarray:
+    """Return labels (n, 7) float32 of classes (n,)."""
+    return np.eye(N_CLASSES, dtype=np.float32)[y]
+
+
+def batches(x: np.ndarray, labels: np.ndarray, order: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (x (b, ...), labels (b, 7)) in an order; an incomplete last batch is dropped unless it is alone."""
     whole = max(len(order) - len(order) % size, min(len(order), size))
     for start in range(0, whole, size):
         index = order[start : start + size]
-        yield x[index], one_hot[y[index]]
+        yield x[index], labels[index]

@@ -15,14 +15,15 @@ import pandas as pd
 from keras import ops
 from tqdm import tqdm
 
-from dermlens import metrics
+from dermlens import metrics, registry
 from dermlens.errors import ConfigError, DermlensError
 from dermlens.labels import INDEX, N_CLASSES
 from training import run as runs
 from training.architectures import stage_of_layers
+from training.artefact import load_model
 from training.augmentation import augmenter, mixup, reseed
 from training.config import Config, Phase
-from training.dataset import Images, batches, class_counts, epoch_order, load_images
+from training.dataset import Images, batches, class_counts, epoch_order, load_images, one_hot
 from training.losses import ClassHits, Loss, make_loss
 
 EVAL_BATCH = 64
@@ -82,10 +83,13 @@ def train_phase(
     # What it sees: images changed at random as it goes, or what the frozen stages make of a few changed copies.
     training, validation = task.images("train", phase.size), task.images("validation", phase.size)
     augment, blend = augmenter(config.augment, phase.size), mixup(config.augment.mixup_alpha)
-    sources, held_out, change = [training.pixels], validation.pixels, augmented(augment, blend)
+    teach = teaching(config, phase.size)
+    sources, held_out = [(training.pixels, one_hot(y))], validation.pixels
+    change = augmented(augment, teach, blend)
     if cut is not None:
         trunk = keras.Model(model.input, cut)
-        sources = cache_views(trunk, augment, training.pixels, phase.cached_views, config.seed + 100 * number)
+        prepare, seed = augmented(augment, teach), config.seed + 100 * number
+        sources = [cache_view(trunk, prepare, *sources[0]) for _ in views_of(augment, phase.cached_views, seed)]
         held_out, change = forward(trunk, validation.pixels).astype(np.float16), as_floats
 
     while state["phase"] == number:
@@ -100,7 +104,7 @@ def train_phase(
         steps = max(1, len(order) // config.batch_size)
         factor = state["plateau"]["factor"]
         rates = [learning_rate(phase, done + step / steps, factor) for step in range(steps)]
-        data = prepared(sources[done % len(sources)], y, order, config.batch_size, change)
+        data = prepared(*sources[done % len(sources)], order, config.batch_size, change)
         title = f"epoch {epoch} (phase {number + 1})"
         fitted = fit_epoch(trained, tally, data, rates, average, config.ema_momentum, title)
         with averaged(trained, average):
@@ -177,10 +181,12 @@ def note_epoch(state: dict[str, Any], row: dict[str, Any], better: bool, config:
     state["stopped_early"] = bool(last and config.patience and state["waited"] >= config.patience)
 
 
-def prepared(x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int, change: Change) -> Iterator[tuple[Any, Any]]:
+def prepared(
+    x: np.ndarray, labels: np.ndarray, order: np.ndarray, size: int, change: Change
+) -> Iterator[tuple[Any, Any]]:
     """Yield the batches of an epoch as the network takes them."""
-    for images, labels in batches(x, y, order, size):
-        yield change(images, labels)
+    for batch in batches(x, labels, order, size):
+        yield change(*batch)
 
 
 def as_floats(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -188,12 +194,35 @@ def as_floats(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.
     return features.astype(np.float32), labels
 
 
-def augmented(augment: keras.Model, blend: keras.Layer | None) -> Change:
-    """Return a function (canvases uint8, labels) -> (squares float32, labels), both blended where mixup is on."""
+def teaching(config: Config, size: int) -> Change | None:
+    """Return a function that mixes the teacher's answers to squares (b, size, size, 3) into their labels (b, 7).
+
+    Raises:
+        ModelError: there is no such published model, or it is damaged.
+    """
+    if not config.teacher:
+        return None
+    entry = registry.find(registry.models_dir(), config.teacher)
+    network = load_model(entry.folder / "model.keras")
+    fit = keras.layers.Resizing(*network.input_shape[1:3], dtype="float32")
+    share = config.teacher_share
+
+    def teach(squares: Any, labels: np.ndarray) -> tuple[Any, np.ndarray]:
+        shown = squares if size == network.input_shape[1] else fit(squares)
+        answers = ops.convert_to_numpy(ops.softmax(network.predict_on_batch(shown)))
+        return squares, ((1 - share) * labels + share * answers).astype(np.float32)
+
+    return teach
+
+
+def augmented(augment: keras.Model, teach: Change | None = None, blend: keras.Layer | None = None) -> Change:
+    """Return a function (canvases uint8, labels) -> (squares float32, labels): augmented, then taught, then blended."""
     prepare = compiled(augment)
 
     def change(images: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
         squares = prepare(images)
+        if teach is not None:
+            squares, labels = teach(squares, labels)
         if blend is None:
             return squares, labels
         mixed = blend({"images": squares, "labels": labels}, training=True)
@@ -211,19 +240,28 @@ def compiled(augment: keras.Model) -> Callable[[np.ndarray], Any]:
     return tf.function(lambda x: augment(tf.cast(x, tf.float32), training=True), reduce_retracing=True)
 
 
-def cache_views(
-    trunk: keras.Model, augment: keras.Model, pixels: np.ndarray, count: int, seed: int
-) -> list[np.ndarray]:
-    """Run the frozen stages once over `count` augmented copies of all images; float16 saves half the memory."""
-    prepare, views = compiled(augment), []
+def views_of(augment: keras.Model, count: int, seed: int) -> Iterator[int]:
+    """Yield 0..count-1, with augmentation seeded for that view of all images."""
     for view in range(count):
         reseed(augment, 7_000_000 + 1000 * seed + view)
-        starts = tqdm(
-            range(0, len(pixels), EVAL_BATCH), desc=f"frozen stages, view {view + 1}", disable=not sys.stderr.isatty()
-        )
-        parts = [trunk.predict_on_batch(prepare(pixels[i : i + EVAL_BATCH])).astype(np.float16) for i in starts]
-        views.append(np.concatenate(parts))
-    return views
+        yield view
+
+
+def cache_view(
+    trunk: keras.Model, prepare: Change, pixels: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run the frozen stages once over an augmented copy of all images; float16 saves half the memory.
+
+    Returns:
+        Features (n, ...) float16 and labels (n, 7) float32, as `prepare` gives them.
+    """
+    starts = tqdm(range(0, len(pixels), EVAL_BATCH), desc="frozen stages, a view", disable=not sys.stderr.isatty())
+    features, taught = [], []
+    for i in starts:
+        squares, after = prepare(pixels[i : i + EVAL_BATCH], labels[i : i + EVAL_BATCH])
+        features.append(trunk.predict_on_batch(squares).astype(np.float16))
+        taught.append(after)
+    return np.concatenate(features), np.concatenate(taught)
 
 
 def fit_epoch(

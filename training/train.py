@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import pandas as pd
 
+from dermlens import registry
 from dermlens.errors import ConfigError, DermlensError
 from dermlens.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.labels import N_CLASSES
@@ -173,6 +174,7 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             "data": {**data, "images": {k: int(v) for k, v in rows["split"].value_counts().items()}},
             "seed": config.seed,
             "started": _now(),
+            **_teacher(config),
             "test_evaluations": [],
             **runs.environment(),
         }
@@ -180,6 +182,13 @@ def start(config: Config, args: argparse.Namespace) -> Task:
     runs.write_json(record_file, record)
     print(f"run {run_id} in {folder}", flush=True)
     return Task(config, folder, args.data, rows, args.stored_aspect)
+
+
+def _teacher(config: Config) -> dict[str, str]:
+    """Return which file taught, if one does; raises ModelError if there is none of that name."""
+    if not config.teacher:
+        return {}
+    return {"teacher_sha256": registry.source_hash(registry.find(registry.models_dir(), config.teacher))}
 
 
 def _now() -> str:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dermlens import calibration
+from dermlens import calibration, referral
 from dermlens.calibration import Calibration, calibrate
 from dermlens.errors import ModelError
 from dermlens.predictions import Predictions, read_predictions
+from dermlens.referral import Referral
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +19,7 @@ class Fitted:
     """What is known beyond the network itself. A part that is missing or cannot be used is None."""
 
     calibration: Calibration | None = None
+    referral: Referral | None = None
     missing: tuple[str, ...] = ()
     """one sentence for every part that is None: why, and what it means"""
 
@@ -33,6 +35,7 @@ class Part(NamedTuple):
 
 PARTS: tuple[Part, ...] = (
     Part("calibration", ("calibration.json",), calibration.read, "its numbers are uncalibrated scores"),
+    Part("referral", ("referral.json",), referral.read, "it has no rules for when to refer"),
 )
 """In the order of training.fit."""
 

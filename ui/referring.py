@@ -1,0 +1,117 @@
+"""Refer or not: the sentence at the top of a case, and what the rules did on the data, on page Metrics."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dermlens import referral as rules
+from dermlens.case import CaseImage
+from dermlens.charts import referral as charts
+from dermlens.charts.style import NAMES, interval, percent
+from dermlens.intervals import Figure
+from dermlens.labels import CLASSES
+from dermlens.predictions import Predictions
+from dermlens.referral import RULES, Referral
+from dermlens.registry import Entry, Model
+from ui import cache, trusting, widgets
+
+
+def sentence(image: CaseImage, models: list[Model]) -> None:
+    """Say whether to refer, by the rules of the best model that has some; say so if none has."""
+    model = next((m for m in models if m.fitted.referral is not None and m.id in image.answers), None)
+    if model is None or model.fitted.referral is None:
+        st.caption("No model here has rules for referral: decide without this page.")
+        return
+    probabilities = image.answers[model.id].probabilities
+    fired = _fired(image, model, model.fitted.referral)
+    said = rules.sentence(model.fitted.referral, probabilities, fired)
+    show, icon = (st.warning, ":material/forward:") if rules.any_of(fired)[0] else (st.info, ":material/info:")
+    show(f"{widgets.escape(said, 2000)} *(by {widgets.escape(model.name)})*", icon=icon)
+    with st.expander("The rules", icon=":material/rule:"):
+        _list_rules(model.fitted.referral, {key: bool(here[0]) for key, here in fired.items()})
+
+
+def _fired(image: CaseImage, model: Model, referral: Referral) -> dict[str, np.ndarray]:
+    probabilities = image.answers[model.id].probabilities[None]
+    sets = model.fitted.prediction_sets
+    members = [image.answers[m] for m in model.card.get("members", {}) if m in image.answers]
+    return referral.fired(
+        probabilities,
+        sets.sets(probabilities) if sets else None,
+        np.array([[int(a.logits.argmax()) for a in members]]) if len(members) > 1 else None,
+        np.array([trusting.is_unfamiliar(image, [model])]),
+    )
+
+
+def _list_rules(referral: Referral, fired: dict[str, bool]) -> None:
+    marks = {True: "**fires**", False: "does not fire"}
+    lines = [f"- {RULES[key]}{_limit(referral, key)} *On this image:* {marks[here]}." for key, here in fired.items()]
+    st.markdown("An image is referred if at least one of these holds:\n\n" + "\n".join(lines))
+    st.caption(
+        f"Both thresholds were chosen on validation to find {100 * referral.sensitivity:g} % there, the most that "
+        f"keeps the share of referred images at or below {percent(referral.cap)}. {_measured(referral)}"
+    )
+
+
+def _limit(referral: Referral, key: str) -> str:
+    limit = {"melanoma": referral.melanoma, "malignant": referral.malignant}.get(key)
+    return "" if limit is None else f" Threshold: {percent(limit, 1)}."
+
+
+def _measured(referral: Referral) -> str:
+    split = "test" if "test" in referral.measured else "validation"
+    found: Figure = referral.measured[split]["referred"]
+    missed = rules.what_is_missed(referral)
+    share = f"They refer {percent(found.value)} of the {split} split (95 % interval {interval(found, 0)});"
+    return f"{share} {missed}"
+
+
+def measured(entry: Entry, split: str, chosen: Predictions) -> None:
+    """Show, for a split, how much the rules refer, what they miss, and accuracy against coverage."""
+    referral = cache.fitted(entry).referral
+    if referral is None or split not in referral.measured:
+        widgets.nothing_here(
+            "This model has no rules for referral that were measured on this split.",
+            f"Make them with `python -m training.fit {entry.id}`.",
+        )
+    else:
+        _tables(referral, split)
+    curve = rules.coverage_curve(chosen.probabilities.max(1), chosen.y_pred == chosen.y_true)
+    kept = 1 - referral.measured[split]["referred"].value if referral and split in referral.measured else None
+
+    def data() -> pd.DataFrame:
+        return pd.DataFrame({"coverage": curve[0], "accuracy": curve[1]})
+
+    widgets.chart(
+        charts.coverage({entry.name: curve}, kept),
+        "Accuracy of the calls against the share of images kept, surest first",
+        data,
+        "coverage",
+    )
+
+
+def _tables(referral: Referral, split: str) -> None:
+    found = referral.measured[split]
+    st.markdown(
+        f"Thresholds for {100 * referral.sensitivity:g} % sensitivity: melanoma {percent(referral.melanoma, 1)}, "
+        f"malignant or pre-malignant {percent(referral.malignant, 1)}. Cap on validation: {percent(referral.cap)}."
+    )
+    totals = {"Referred": found["referred"], "Benign images referred": found["benign_referred"]}
+    missed = {f"Not referred: {NAMES[CLASSES[i]]}": found["missed"][CLASSES[i]] for i in rules.SUSPECT}
+    rows = [{"What": name, **_cells(f)} for name, f in {**totals, **missed}.items()]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Share referred, and cancers not referred, with intervals")
+    of_rules = [
+        {
+            "Rule": RULES[key],
+            "Fires": percent(values["fired"].value, 1),
+            "95 % interval": interval(values["fired"]),
+            "Fires alone": percent(values["alone"].value, 1),
+        }
+        for key, values in found["rules"].items()
+    ]
+    st.dataframe(pd.DataFrame(of_rules), hide_index=True, alt="How often each rule fires, and fires alone")
+
+
+def _cells(figure: Figure) -> dict[str, str]:
+    count = "n/a" if np.isnan(figure.value) else f"{round(figure.value * figure.n_images)} of {figure.n_images}"
+    return {"Share": percent(figure.value, 1), "95 % interval": interval(figure), "Images": count}

@@ -9,6 +9,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from dermlens.errors import ModelError
+from dermlens.files import shortened
 
 OUTPUTS = ("logits", "features", "embedding")
 
@@ -27,31 +28,35 @@ class Outputs(NamedTuple):
 class Engine:
     """One interpreter behind a lock: safe to share between threads, which then take turns."""
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        """Load a serving file.
+    def __init__(self, path: Path, threads: int | None = None, content: bytes | None = None) -> None:
+        """Load a serving file. What is loaded stays in memory: the file may be changed or removed afterwards.
 
         Args:
             path: a .tflite file with one signature: one image input, and the outputs of OUTPUTS.
             threads: CPU threads a run may use; all that this process may use by default.
+            content: of the file, if it was read already.
 
         Raises:
             ModelError: the file cannot be loaded or has other inputs or outputs.
         """
+        again = "Build it again with python -m training.export."
         try:
-            interpreter = Interpreter(model_path=str(path), num_threads=threads or available_cores())
+            data = path.read_bytes() if content is None else content
+            interpreter = Interpreter(model_content=data, num_threads=threads or available_cores())
             self._run = interpreter.get_signature_runner()
-        except (ValueError, RuntimeError, OSError) as e:
-            raise ModelError(
-                f"{path.name} cannot be loaded ({e}). Build it again with python -m training.export."
-            ) from e
-        inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
+            inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
+            shapes = [[int(n) for n in detail["shape"]] for detail in inputs.values()]
+        except Exception as e:  # the interpreter raises almost anything on a damaged file
+            raise ModelError(f"{path.name} cannot be loaded ({_first_line(e)}). {again}") from e
         if len(inputs) != 1 or set(outputs) != set(OUTPUTS):
             raise ModelError(
                 f"{path.name} must have one input and the outputs {', '.join(OUTPUTS)}, it has the inputs "
-                f"{sorted(inputs)} and the outputs {sorted(outputs)}. Build it again with python -m training.export."
+                f"{sorted(inputs)} and the outputs {sorted(outputs)}. {again}"
             )
-        ((self._input, detail),) = inputs.items()
-        self.size = int(detail["shape"][1])
+        if len(shapes[0]) != 4 or shapes[0][1] != shapes[0][2] or shapes[0][3] != 3:
+            raise ModelError(f"{path.name} must take (1, size, size, 3) images, it takes {shapes[0]}. {again}")
+        (self._input,) = inputs
+        self.size = shapes[0][1]
         self._lock = threading.Lock()
 
     def run(self, batch: np.ndarray) -> Outputs:
@@ -64,16 +69,27 @@ class Engine:
             The outputs by name, whatever their order in the file.
 
         Raises:
-            ModelError: the batch has another shape.
+            ModelError: the batch has another shape, or the network cannot be run.
         """
         if batch.ndim != 4 or len(batch) == 0 or batch.shape[1:] != (self.size, self.size, 3):
             raise ModelError(f"The network takes (N, {self.size}, {self.size}, 3) images, got {batch.shape}.")
         values = np.ascontiguousarray(batch, np.float32)
         with self._lock:
-            found = self._run(**{self._input: values})
-        return Outputs(*(found[name] for name in OUTPUTS))
+            try:
+                found = self._run(**{self._input: values})
+            except Exception as e:  # as above, where only running shows the damage
+                raise ModelError(f"The network cannot be run ({_first_line(e)}).") from e
+        outputs = Outputs(*(found[name] for name in OUTPUTS))
+        if [(a.ndim, len(a), a.dtype) for a in outputs] != [(n, len(values), np.float32) for n in (2, 4, 2)]:
+            shapes = ", ".join(f"{name} {a.shape}" for name, a in outputs._asdict().items())
+            raise ModelError(f"The network's outputs have the wrong form for {len(values)} images: {shapes}.")
+        return outputs
 
 
 def available_cores() -> int:
     """Return how many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _first_line(error: Exception) -> str:
+    return shortened(str(error).partition("\n")[0] or type(error).__name__, 120)

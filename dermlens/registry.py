@@ -1,8 +1,7 @@
 """Find the published models, check every file against its hash, and load them."""
 
-import hashlib
-import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +9,12 @@ import numpy as np
 
 from dermlens.engine import Engine
 from dermlens.errors import ConfigError, ModelError
+from dermlens.files import read_object, shortened
 from dermlens.fitted import NOTHING_FITTED, Fitted, read_fitted
 from dermlens.labels import CLASSES
 from dermlens.preprocess import Geometry, matches
+from dermlens.verify import MAX_HEAD, MAX_SERVING, check, read, read_head
+from dermlens.verify import sha256 as sha256  # for who publishes
 from dermlens.views import VIEWS
 
 SERVING_FILE, HEAD_FILE = "serving.tflite", "head.npz"
@@ -27,6 +29,10 @@ _CARD_FIELDS = {
     "fingerprint": str,
     "files": dict,
 }
+MAX_CARD = 2**20
+_ID = re.compile(r"[a-zA-Z0-9][\w-]*", re.ASCII)
+_NAME = re.compile(r"[\w .,+()/&'’×-]{1,80}")  # nothing that Markdown or a browser would take for more than text
+_FILE, _SHA256 = re.compile(r"\w[\w.-]*", re.ASCII), re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,9 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The name a person reads; the folder's name if the card gives none."""
-        return str((self.card or {}).get("name") or self.id)
+        """The name a person reads; the folder's name if the card gives none that can be shown."""
+        name = (self.card or {}).get("name")
+        return name if isinstance(name, str) and _NAME.fullmatch(name) else self.id
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +83,12 @@ def models_dir() -> Path:
 
 def discover(models_dir: Path) -> list[Entry]:
     """Look at every folder in `models_dir`, in order of its name; a bad one is an entry with a problem."""
-    if not models_dir.is_dir():
-        return []
-    folders = [f for f in sorted(models_dir.iterdir()) if f.is_dir() and not f.name.startswith((".", "_"))]
+    try:
+        if not models_dir.is_dir():
+            return []
+        folders = [f for f in sorted(models_dir.iterdir()) if f.is_dir() and not f.name.startswith((".", "_"))]
+    except OSError as e:
+        raise ModelError(f"The folder of models cannot be listed: {e.strerror}.") from e
     return [inspect(folder) for folder in folders]
 
 
@@ -94,10 +104,11 @@ def find(models_dir: Path, model_id: str) -> Entry:
 
 def inspect(folder: Path) -> Entry:
     """Look at one model folder without hashing or loading anything; never raises."""
-    weights, predictions = (folder / "model.keras").is_file(), (folder / "predictions.csv").is_file()
+    weights = predictions = False
     card, problem = None, None
     try:
-        if (folder / "card.json").is_file():
+        weights, predictions = (folder / "model.keras").is_file(), (folder / "predictions.csv").is_file()
+        if (folder / "card.json").exists():
             card = read_card(folder)
         if weights:
             _check_card(folder, card)
@@ -105,18 +116,14 @@ def inspect(folder: Path) -> Entry:
             problem = f"models/{folder.name} holds neither model.keras nor predictions.csv."
     except ModelError as e:
         problem = str(e)
+    except OSError as e:
+        problem = f"models/{folder.name} cannot be read: {e.strerror}."
     return Entry(folder.name, folder, card, problem, weights, predictions)
 
 
 def read_card(folder: Path) -> dict:
     """Read card.json; raises ModelError if it is not a JSON object."""
-    try:
-        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise ModelError(f"models/{folder.name}/card.json cannot be read: {e}.") from e
-    if not isinstance(card, dict):
-        raise ModelError(f"models/{folder.name}/card.json must be an object, it is a {type(card).__name__}.")
-    return card
+    return read_object(folder / "card.json", ModelError, MAX_CARD)
 
 
 def build_dir(entry: Entry) -> Path:
@@ -139,8 +146,8 @@ def source_hash(entry: Entry) -> str:
 def built_from(build: Path) -> str | None:
     """Return the SHA-256 of the model.keras that a build folder was made from, None if there is no manifest."""
     try:
-        return str(json.loads((build / "manifest.json").read_text(encoding="utf-8"))["source_sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_object(build / "manifest.json", ModelError).get("source_sha256"))
+    except ModelError:
         return None
 
 
@@ -156,14 +163,14 @@ def load(entry: Entry, threads: int | None = None) -> Model:
     """
     card = _check_card(entry.folder, entry.card)
     geometry = _check_input(entry.id, card)
-    _verify(entry.folder / "model.keras", source_hash(entry), f"models/{entry.id}/model.keras")
+    check(entry.folder / "model.keras", source_hash(entry), f"models/{entry.id}/model.keras")
     build = build_dir(entry)
-    _verify_build(entry, build)
-    kernel, bias = _read_head(build / HEAD_FILE)
-    engine = Engine(build / SERVING_FILE, threads)
+    hashes = _built_files(entry, build)
+    kernel, bias = read_head(_built(entry, build, hashes, HEAD_FILE, MAX_HEAD), f"{entry.id}/build/{HEAD_FILE}")
+    engine = Engine(build / SERVING_FILE, threads, _built(entry, build, hashes, SERVING_FILE, MAX_SERVING))
     if engine.size != geometry.size:
         raise ModelError(f"Model {entry.id} takes {engine.size} pixels, its card.json says {geometry.size}.")
-    _check_head(entry.id, engine, kernel, bias)
+    _check_head(entry.id, engine, kernel, bias, card["views"])
     return Model(
         id=entry.id,
         name=card["name"],
@@ -180,26 +187,29 @@ def load(entry: Entry, threads: int | None = None) -> Model:
     )
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _check_card(folder: Path, card: dict | None) -> dict:
     where = f"models/{folder.name}/card.json"
     if card is None:
         raise ModelError(f"{where} is missing or damaged; publish the model again.")
     for field, kind in _CARD_FIELDS.items():
-        if not isinstance(card.get(field), kind):
-            raise ModelError(f"{where}: {field!r} must be a {kind.__name__}, got {card.get(field)!r}.")
+        if type(card.get(field)) is not kind:
+            raise ModelError(f"{where}: {field!r} must be a {kind.__name__}, got {shortened(repr(card.get(field)))}.")
     if card["id"] != folder.name:
-        raise ModelError(f"{where}: the id is {card['id']!r}, but the folder is called {folder.name!r}.")
+        raise ModelError(f"{where}: the id is {shortened(card['id'])!r}, but the folder is called {folder.name!r}.")
+    if not _ID.fullmatch(folder.name):
+        raise ModelError(f"{where}: an id is made of letters, digits, - and _, got {folder.name!r}.")
+    if not _NAME.fullmatch(card["name"]):
+        raise ModelError(f"{where}: a name has 1 to 80 plain characters, got {shortened(repr(card['name']))}.")
     if card["classes"] != list(CLASSES):
-        raise ModelError(f"{where}: the classes must be {list(CLASSES)} in this order, got {card['classes']}.")
+        received = shortened(repr(card["classes"]))
+        raise ModelError(f"{where}: the classes must be {list(CLASSES)} in this order, got {received}.")
     if card["views"] not in VIEWS:
         raise ModelError(f"{where}: 'views' must be one of {VIEWS}, got {card['views']}.")
-    if not isinstance(card["files"].get("model.keras"), str):
+    for name, value in card["files"].items():
+        if not (_FILE.fullmatch(name) and isinstance(value, str) and _SHA256.fullmatch(value)):
+            received = shortened(f"{name!r}: {value!r}")
+            raise ModelError(f"{where}: 'files' gives names of files and their SHA-256, got {received}.")
+    if "model.keras" not in card["files"]:
         raise ModelError(f"{where}: 'files' gives no SHA-256 of model.keras.")
     return card
 
@@ -217,47 +227,35 @@ def _check_input(model_id: str, card: dict) -> Geometry:
     return geometry
 
 
-def _verify(path: Path, expected: object, shown: str) -> None:
-    if not path.is_file():
-        raise ModelError(f"{shown} is missing. Restore it, or build it again with python -m training.export.")
-    found = sha256(path)
-    if found != expected:
-        raise ModelError(
-            f"{shown} is damaged or was changed: its SHA-256 is {found[:12]}..., {str(expected)[:12]}... was recorded. "
-            "Restore it, or build it again with python -m training.export."
-        )
-
-
-def _verify_build(entry: Entry, build: Path) -> None:
+def _built_files(entry: Entry, build: Path) -> dict:
+    """Return the hashes of the built files from their manifest, which must be of this model.keras."""
     command = f"Run python -m training.export {entry.id}."
+    if not (build / "manifest.json").exists():
+        raise ModelError(f"The serving files of model {entry.id} are not built yet. {command}")
     try:
-        manifest = json.loads((build / "manifest.json").read_text(encoding="utf-8"))
-        source, hashes = manifest["source_sha256"], dict(manifest["files"])
-    except FileNotFoundError as e:
-        raise ModelError(f"The serving files of model {entry.id} are not built yet. {command}") from e
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise ModelError(f"The build manifest of model {entry.id} cannot be read ({e}). {command}") from e
-    if source != source_hash(entry):
+        manifest = read_object(build / "manifest.json", ModelError)
+    except ModelError as e:
+        raise ModelError(f"The build manifest of model {entry.id} cannot be used: {e} {command}") from e
+    if manifest.get("source_sha256") != source_hash(entry):
         raise ModelError(f"The serving files of model {entry.id} were built from another model.keras. {command}")
-    for name in (SERVING_FILE, HEAD_FILE):
-        _verify(build / name, hashes.get(name), f"{entry.id}/build/{name}")
+    hashes = manifest.get("files")
+    if not isinstance(hashes, dict):
+        raise ModelError(f"The build manifest of model {entry.id} lists no files. {command}")
+    return hashes
 
 
-def _read_head(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            kernel, bias = stored["kernel"].astype(np.float32), stored["bias"].astype(np.float32)
-    except (OSError, ValueError, KeyError) as e:
-        raise ModelError(f"{path.name} cannot be read ({e}). Build it again with python -m training.export.") from e
-    if kernel.ndim != 2 or kernel.shape[1] != len(CLASSES) or bias.shape != (len(CLASSES),):
-        raise ModelError(f"{path.name}: kernel (C, 7) and bias (7,) expected, got {kernel.shape} and {bias.shape}.")
-    return kernel, bias
+def _built(entry: Entry, build: Path, hashes: dict, name: str, most: int) -> bytes:
+    return read(build / name, hashes.get(name), f"{entry.id}/build/{name}", most)
 
 
-def _check_head(model_id: str, engine: Engine, kernel: np.ndarray, bias: np.ndarray) -> None:
+def _check_head(model_id: str, engine: Engine, kernel: np.ndarray, bias: np.ndarray, views: int) -> None:
     """Run once on grey: the head must explain the logits, or every heat map would be wrong."""
-    outputs = engine.run(np.full((1, engine.size, engine.size, 3), 128, np.float32))
-    if outputs.logits.shape[1] != len(CLASSES) or outputs.embedding.shape[1] != len(kernel):
+    outputs = engine.run(np.full((views, engine.size, engine.size, 3), 128, np.float32))
+    logits, features, embedding = outputs
+    shapes = (logits.shape, features.shape[3:], embedding.shape)
+    if shapes != ((views, len(CLASSES)), (len(kernel),), (views, len(kernel))):
         raise ModelError(f"Model {model_id}: its head and its network have different shapes.")
-    if not np.allclose(outputs.embedding @ kernel + bias, outputs.logits, rtol=1e-3, atol=1e-3):
+    if not np.allclose(embedding @ kernel + bias, logits, rtol=1e-3, atol=1e-3):
         raise ModelError(f"Model {model_id}: its logits are not what its head gives for its embedding.")
+    if not np.allclose(features.mean((1, 2)), embedding, rtol=1e-2, atol=1e-3):
+        raise ModelError(f"Model {model_id}: its embedding is not the mean of its feature map.")

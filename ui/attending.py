@@ -1,0 +1,166 @@
+"""Whether a model looks at the lesion: what is measured of it on test, and a word on a single map."""
+
+import pandas as pd
+import streamlit as st
+
+from dermlens.attention import map_seen, where_it_sits
+from dermlens.case import CaseImage
+from dermlens.charts import attention as charts
+from dermlens.charts.style import interval, percent
+from dermlens.evidence import METHODS, Evidence, Where
+from dermlens.intervals import Figure
+from dermlens.labels import DIAGNOSES, INDEX
+from dermlens.registry import Entry, Model
+from ui import cache, widgets
+
+READING = (
+    "A heat map can look right by accident: lesions lie in the middle of the picture, and a large one takes most of "
+    "it. So each figure stands beside what would come out without looking: the lesion's share of the area, the mean "
+    "map of all images, the centre of the picture. Only what goes beyond them says that the model looked at this "
+    "lesion. The map is the one of the diagnosis it called; lesions are as outlined in HAM10000."
+)
+REMOVING = (
+    "Does the answer rest on what the map marks? Pixels are taken away, hottest first, until only the mean colour is "
+    "left; and they are put back, hottest first, onto a blurred picture. If the map is right, the probability of the "
+    "called diagnosis falls early and comes back early: a smaller area under the first curve, and a larger one under "
+    "the second, than in an order by chance. Petsiuk et al., RISE, BMVC 2018."
+)
+
+
+def section(entry: Entry) -> None:
+    """Show where a model looked in the test images, in numbers with intervals; part of the Metrics page."""
+    result = cache.evidence(entry)
+    if result.value is None:
+        widgets.nothing_here(
+            "Where this model looks has not been measured, so a heat map shows only one case.",
+            widgets.escape(result.sentence, 400),
+        )
+        return
+    found = result.value
+    everything = found.where["all"]
+    st.caption(
+        "Measured on the test split, whatever split and filter are chosen above: "
+        f"{everything.energy.n_images:,} images of {everything.energy.n_lesions:,} lesions; 95 % intervals over "
+        "lesions. Final: not for choosing between models."
+    )
+    _headline(everything)
+    st.markdown(READING)
+    widgets.chart(charts.inside(found.where), _inside_alt(everything), lambda: _where_table(found), "heat-inside")
+    widgets.chart(charts.pointing(found.where), _pointing_alt(everything), lambda: _where_table(found), "pointing")
+    if found.removal:
+        st.markdown(REMOVING)
+        some = found.removal["all"].deletion
+        st.caption(
+            f"On {some.n_images} images of {some.n_lesions} lesions, of every diagnosis as many as there are up to a "
+            "limit: here a rare diagnosis weighs as much as a common one."
+        )
+        alt = "Areas under the deletion and insertion curves by diagnosis, beside those of an order by chance"
+        widgets.chart(charts.removal(found.removal), alt, lambda: _removal_table(found), "deletion-insertion")
+    if found.methods:
+        _methods(found)
+    _warnings(found)
+
+
+def map_warning(image: CaseImage, model: Model, code: str) -> str | None:
+    """Return a sentence if the heat map of a class lies where a lesion seldom is, else None.
+
+    Args:
+        image: with an answer of the model. code: of the class.
+    """
+    heat = image.answers[model.id].maps[INDEX[code]]
+    finding = where_it_sits(map_seen(heat, *image.pixels.shape[:2], model.geometry))
+    if finding is None:
+        return None
+    where = f"in the {finding.place} corner" if finding.kind == "corner" else "along the border"
+    side = f", mostly at the {finding.place}" if finding.kind == "border" and finding.place != "all sides" else ""
+    return (
+        f"{percent(finding.share)} of the evidence for {DIAGNOSES[INDEX[code]].name} lies {where} of what {model.name} "
+        f"saw{side}. Check that the lesion is whole and in the middle, and that no ruler, ink, hair or dark edge lies "
+        "there."
+    )
+
+
+def _headline(found: Where) -> None:
+    cells = st.grid(4, min_column_width=190)
+    figures = {
+        "Heat inside the lesion": found.energy,
+        "More than its share of the area, points": found.gain,
+        "Hottest point in the lesion": found.hits,
+        "Centre of the picture in the lesion": found.centre,
+    }
+    for label, figure in figures.items():
+        with cells.cell(), st.container(border=True, gap=None, height="stretch"):
+            st.metric(label, percent(figure.value, 1) if "points" not in label else f"{100 * figure.value:+.1f}")
+            st.caption(f"95 %: {interval(figure)}")
+
+
+def _methods(found: Evidence) -> None:
+    count = next(iter(found.methods.values()))[0].energy.n_images
+    st.markdown(
+        f"**Methods on the same {count} images.** The others take seconds an image, so there are few, and the "
+        "intervals are wide; they look in one view, Grad-CAM in all of the model's."
+    )
+    rows = [
+        {
+            "Method": METHODS[name],
+            "Heat inside the lesion": _text(where.energy),
+            "Hottest point in the lesion": _text(where.hits),
+            "Deletion (lower is better)": _text(removal.deletion),
+            "Insertion (higher is better)": _text(removal.insertion),
+        }
+        for name, (where, removal) in found.methods.items()
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Figures of every heat map method on the same images")
+
+
+def _warnings(found: Evidence) -> None:
+    warned = found.warned
+    text = (
+        f"A map is reported as lying on the border or in a corner for **{percent(warned.share.value, 1)}** of the test "
+        f"images ({interval(warned.share)})."
+    )
+    if warned.right_if_warned.n_images:
+        text += (
+            f" There the model is right on {percent(warned.right_if_warned.value)} "
+            f"({interval(warned.right_if_warned)}, {warned.right_if_warned.n_images} images), elsewhere on "
+            f"{percent(warned.right_if_not.value)} "
+            f"({interval(warned.right_if_not)})."
+        )
+    st.markdown(text)
+    if found.where["all"].without:
+        st.caption(f"{found.where['all'].without} maps were empty: no evidence for the called diagnosis anywhere.")
+
+
+def _text(figure: Figure) -> str:
+    return f"{percent(figure.value, 1)} ({interval(figure)})"
+
+
+def _inside_alt(found: Where) -> str:
+    return (
+        f"Share of the heat inside the lesion by diagnosis; over all images {percent(found.energy.value)}, where "
+        f"lesions take {percent(found.area.value)} of the area"
+    )
+
+
+def _pointing_alt(found: Where) -> str:
+    return (
+        f"How often the hottest point is in the lesion, by diagnosis; over all images {percent(found.hits.value)}, the "
+        f"centre of the picture {percent(found.centre.value)}"
+    )
+
+
+def _where_table(found: Evidence) -> pd.DataFrame:
+    names = ("energy", "area", "gain", "usual", "hits", "centre")
+    return pd.DataFrame([_row(group, {n: getattr(w, n) for n in names}) for group, w in found.where.items()])
+
+
+def _removal_table(found: Evidence) -> pd.DataFrame:
+    return pd.DataFrame([_row(group, vars(removal)) for group, removal in found.removal.items()])
+
+
+def _row(group: str, figures: dict[str, Figure]) -> dict[str, object]:
+    row: dict[str, object] = {"group": group}
+    for name, figure in figures.items():
+        row |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+        row |= {f"{name}_images": figure.n_images, f"{name}_lesions": figure.n_lesions}
+    return row

@@ -1,18 +1,30 @@
 """What one session holds: the images of the case at hand. Gone with the session or with "New case"."""
 
+from concurrent.futures import Future
+from weakref import WeakSet
+
 import numpy as np
 import streamlit as st
 
-from dermlens.case import CaseImage, examine
-from dermlens.errors import ImageError
+from dermlens.case import CaseImage, examine, shown_name
+from dermlens.errors import BusyError, ImageError
+from dermlens.line import IMAGES
 from dermlens.registry import Model
+from dermlens.stability import Stability
+from ui import waiting as place
 from ui.cache import Problem
 
 MAX_KEPT = 256 * 2**20
 """Most bytes of pixels one session keeps."""
+MAX_WAITING = 256 * 2**20
+"""Most bytes of files that wait in one session to be examined."""
+MAX_KEPT_BY_ALL = 2 * 2**30
+"""Most bytes of pixels that all sessions keep together."""
 IMAGE, NONCE = "image", "nonce"
 _IMAGES, _REFUSED, _WAITING = "case_images", "case_refused", "case_waiting"
-_SKIPPED, _DRAWN = "case_skipped", "case_drawn"
+_SKIPPED, _DRAWN, _PROBES = "case_skipped", "case_drawn", "case_probes"
+_alive: WeakSet[CaseImage] = WeakSet()
+"""The images of all sessions, for as long as a session holds them."""
 
 
 def images() -> dict[str, CaseImage]:
@@ -45,32 +57,61 @@ def drawn() -> dict[tuple[str, ...], np.ndarray]:
     return st.session_state.setdefault(_DRAWN, {})
 
 
+def probes() -> dict[tuple[str, str], Future[Stability] | None]:
+    """Return the probes of dermlens.stability by image and model; None is one that was asked for and not begun."""
+    return st.session_state.setdefault(_PROBES, {})
+
+
 def hand_in(data: bytes, name: str, synthetic: bool = False) -> None:
-    """Put a file in line for `examine_waiting`."""
-    waiting().append((data, name, synthetic))
+    """Put a file in line for `examine_waiting`; one that would make the session hold too much is refused."""
+    name = shown_name(name)
+    if sum(len(item[0]) for item in waiting()) + len(data) > MAX_WAITING:
+        most = f"More than {MAX_WAITING / 2**20:.0f} MiB were handed in at once."
+        refused().append(Problem(name, f"{most} Hand this file in again once the others are examined."))
+    else:
+        waiting().append((data, name, synthetic))
 
 
 def examine_waiting(models: list[Model], stored_aspect: str) -> None:
-    """Examine what is in line, with progress; a bad file is noted and does not stop the rest."""
-    line = waiting()
-    if not line:
+    """Examine what is in line, with progress; a bad file is noted and does not stop the rest.
+
+    Every image takes its own turn among those of all sessions, so that a large case does not hold the others up. Where
+    the server is too busy, what is in line stays there for another attempt.
+    """
+    if not waiting():
         return
     bar = st.progress(0.0, "Reading the image")
-    total = len(line)
-    while line:
-        data, name, synthetic = line.pop(0)
-        bar.progress((total - len(line) - 1) / total, f"Examining image {total - len(line)} of {total}")
-        kept = sum(image.pixels.nbytes for image in images().values())
+    total = len(waiting())
+    while waiting():
+        item = waiting()[0]
+        number = total - len(waiting()) + 1
         try:
-            if kept > MAX_KEPT:
-                raise ImageError("The case is full. Start a new case, or score a folder with python -m dermlens.score.")
-            image = examine(data, name, models, synthetic=synthetic, stored_aspect=stored_aspect)
+            with place.turn(IMAGES, bar, (number - 1) / total):
+                bar.progress((number - 1) / total, f"Examining image {number} of {total}")
+                _examine(item, models, stored_aspect)
+        except BusyError as e:
+            bar.empty()
+            st.warning(str(e), icon=":material/hourglass_top:")
+            st.button("Try again", key="try-again", icon=":material/refresh:")
+            return
         except ImageError as e:
-            refused().append(Problem(name, str(e)))
-            continue
-        images()[image.key] = image
-        select(image.key)
+            refused().append(Problem(item[1], str(e)))
+        # Only now, and only this very one: a run that Streamlit stops half way leaves it to the next run, which may
+        # have begun already.
+        waiting()[:] = [other for other in waiting() if other is not item]
     bar.empty()
+
+
+def _examine(item: tuple[bytes, str, bool], models: list[Model], stored_aspect: str) -> None:
+    data, name, synthetic = item
+    if sum(image.pixels.nbytes for image in images().values()) > MAX_KEPT:
+        raise ImageError("The case is full. Start a new case, or score a folder with python -m dermlens.score.")
+    if sum(image.pixels.nbytes for image in set(_alive)) > MAX_KEPT_BY_ALL:
+        raise BusyError("The server holds as many images as it can. What you handed in is kept. Try again later.")
+    image = examine(data, name, models, synthetic=synthetic, stored_aspect=stored_aspect)
+    images()[image.key] = image
+    _alive.add(image)
+    select(image.key)
 
 
 def select(key: str) -> None:
@@ -94,7 +135,10 @@ def link_is_dead() -> bool:
 
 def new_case() -> None:
     """Forget every image, refusal and choice, so that two patients are never mixed up."""
-    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, IMAGE):
+    for probe in probes().values():
+        if probe:
+            probe.cancel()
+    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, IMAGE):
         st.session_state.pop(key, None)
     st.query_params.pop(IMAGE, None)
     renew_uploader()

@@ -1,0 +1,177 @@
+"""A person at the dashboard without a browser: speaks with the websocket and the upload endpoint as the page does."""
+
+import re
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+
+import requests
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.Element_pb2 import Element
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.sync.client import connect
+
+PATIENCE = 120.0
+COOKIE = "_streamlit_xsrf"
+_MEDIA = re.compile(rb"/media/([0-9a-f]{32,64})\.")
+
+
+class Visitor:
+    """One session. Elements are those that the page shows after its last run, by their place."""
+
+    def __init__(self, address: str, page: str = "", watch: Callable[[bytes], None] = lambda frame: None) -> None:
+        """Open a page.
+
+        Args:
+            address: of the dashboard, "http://localhost:8501".
+            page: its name in the URL, "" for Home.
+            watch: called with every frame that arrives, as it arrived.
+        """
+        self._address, self._page, self._watch = address, page, watch
+        self._http = requests.Session()
+        self._http.get(f"{address}/_stcore/health", timeout=PATIENCE).raise_for_status()
+        token = self._http.cookies[COOKIE]
+        self._socket = connect(
+            f"{address.replace('http', 'ws', 1)}/_stcore/stream",
+            subprotocols=["streamlit", token],  # type: ignore[list-item]
+            origin=address,  # type: ignore[arg-type]
+            additional_headers={"Cookie": f"{COOKIE}={token}"},
+            max_size=None,
+            open_timeout=PATIENCE,
+        )
+        self._token = token
+        self.session, self.query, self._run_hash = "", "", ""
+        self.elements: dict[tuple[int, ...], Element] = {}
+        self.told: list[str] = []
+        self.media: set[str] = set()
+        self.redirect = ""
+        self.run()
+
+    def __enter__(self) -> "Visitor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave, as by closing the browser's tab."""
+        self._socket.close()
+        self._http.close()
+
+    def run(self, **widget: Any) -> None:
+        """Have the page run and wait until it has: with the state of one widget, if its `id` and value are given."""
+        self.begin(**widget)
+        self.finish()
+
+    def begin(self, **widget: Any) -> None:
+        """Ask for a run of the page without waiting for it."""
+        state = ClientState(query_string=self.query, page_script_hash=self._run_hash)
+        if not self._run_hash:
+            state.page_name = self._page
+        if widget:
+            state.widget_states.widgets.add(**widget)
+        self._send(BackMsg(rerun_script=state))
+
+    def finish(self) -> None:
+        """Take what arrives until the run has ended."""
+        while True:
+            message = self._receive()
+            kind = message.WhichOneof("type")
+            if kind == "script_finished" and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+                return
+
+    def hand_over(self, files: dict[str, bytes]) -> dict[str, Any]:
+        """Upload files for the page's uploader; returns its state, for `run` or `begin`."""
+        uploader = self.find("file_uploader")
+        request = BackMsg()
+        request.file_urls_request.request_id = "1"
+        request.file_urls_request.session_id = self.session
+        request.file_urls_request.file_names.extend(files)
+        self._send(request)
+        while (message := self._receive()).WhichOneof("type") != "file_urls_response":
+            pass
+        state: dict[str, Any] = {"uploaded_file_info": []}
+        for (name, data), urls in zip(files.items(), message.file_urls_response.file_urls, strict=True):
+            self._http.put(
+                self._address + urls.upload_url,
+                files={urls.file_id: (name, data)},
+                headers={"X-Xsrftoken": self._token, "Origin": self._address},
+                timeout=PATIENCE,
+            ).raise_for_status()
+            state["uploaded_file_info"].append(
+                {"name": name, "size": len(data), "file_id": urls.file_id, "file_urls": urls}
+            )
+        return {"id": uploader.id, "file_uploader_state_value": state}
+
+    def upload(self, files: dict[str, bytes]) -> None:
+        """Upload files and wait for the answer."""
+        self.run(**self.hand_over(files))
+
+    def press(self, label: str) -> None:
+        """Press a button and wait for the answer."""
+        self.run(id=self.find("button", label=label).id, trigger_value=True)
+
+    def find(self, kind: str, **wanted: object) -> Any:
+        """Return the first element of a kind whose fields are as wanted; LookupError if there is none."""
+        for element in self._of(kind):
+            if all(getattr(element, name) == value for name, value in wanted.items()):
+                return element
+        raise LookupError(f"The page shows no {kind} with {wanted}; it says:\n{self.text()}")
+
+    def text(self) -> str:
+        """Return what can be read on the page, a line an element."""
+        kinds = ("heading", "markdown", "text", "alert")
+        return "\n".join(str(element.body) for kind in kinds for element in self._of(kind))
+
+    def answer(self) -> list[tuple[str, str]]:
+        """Return all that the page shows of a case: words, charts with their pictures, names of picture files."""
+        shown = []
+        for _, element in sorted(self.elements.items()):
+            kind = str(element.WhichOneof("type"))
+            if kind in ("heading", "markdown", "text", "alert"):
+                shown.append((kind, str(getattr(element, kind).body)))
+            elif kind == "plotly_chart":
+                shown.append((kind, element.plotly_chart.spec))
+            elif kind == "imgs":
+                shown.extend((kind, PurePosixPath(image.url).name) for image in element.imgs.imgs)
+            elif kind == "exception":
+                shown.append((kind, element.exception.message))
+        return shown
+
+    def _of(self, kind: str) -> list[Any]:
+        return [getattr(e, kind) for _, e in sorted(self.elements.items()) if e.WhichOneof("type") == kind]
+
+    def _send(self, message: BackMsg) -> None:
+        self._socket.send(message.SerializeToString())
+
+    def _receive(self) -> ForwardMsg:
+        frame = self._socket.recv(PATIENCE)
+        assert isinstance(frame, bytes)
+        self._watch(frame)
+        self.media.update(found.decode() for found in _MEDIA.findall(frame))
+        message = ForwardMsg.FromString(frame)
+        kind = message.WhichOneof("type")
+        if kind == "new_session":
+            self.session = message.new_session.initialize.session_id or self.session
+            self._run_hash = message.new_session.page_script_hash
+            self._fresh: set[tuple[int, ...]] = set()
+        elif kind == "delta":
+            place = tuple(message.metadata.delta_path)
+            if message.delta.WhichOneof("type") == "new_element":
+                self.elements[place] = message.delta.new_element
+                if message.delta.new_element.WhichOneof("type") == "progress":
+                    self.told.append(message.delta.new_element.progress.text)
+            else:
+                self.elements.pop(place, None)
+            self._fresh.add(place)
+        elif kind == "script_finished":
+            if message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY:  # what was not drawn again is gone
+                self.elements = {place: e for place, e in self.elements.items() if place in self._fresh}
+        elif kind == "page_info_changed":
+            self.query = message.page_info_changed.query_string
+        elif kind == "navigation":
+            self._run_hash = message.navigation.page_script_hash
+        elif kind == "auth_redirect":
+            self.redirect = message.auth_redirect.url
+        return message

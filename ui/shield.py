@@ -1,0 +1,126 @@
+"""What the server says with every answer, and what it does not answer at all: around Streamlit's own checks."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from streamlit import runtime
+
+MAX_UPLOADED = 2**30
+"""Most bytes of uploads that the server holds for all sessions before their scripts take them."""
+CLOSED = ("/_stcore/metrics", "/_stcore/agent", "/_stcore/script-health-check")
+"""Streamlit's endpoints for machines, which the dashboard does not need."""
+_UPLOAD, _MEDIA = "/_stcore/upload_file/", "/media/"
+
+Message = MutableMapping[str, Any]
+Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+
+def middleware() -> list[Middleware]:
+    """Return the layers around Streamlit's server, outermost first."""
+    hosts = st.get_option("server.allowedHosts") or ["*"]
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False), Middleware(Shield)]
+
+
+def headers() -> dict[str, str]:
+    """Return the headers of every answer: nothing is loaded from, sent to or framed by another host."""
+    scripts = " ".join(f"'sha256-{_digest(script)}'" for script in _inline_scripts())
+    policy = {
+        "default-src": "'none'",
+        "script-src": f"'self' {scripts}",
+        "style-src": "'self' 'unsafe-inline'",  # Streamlit and Plotly style their elements from scripts
+        "img-src": "'self' data: blob:",
+        "font-src": "'self' data:",
+        "connect-src": "'self'",
+        "worker-src": "'self' blob:",
+        "manifest-src": "'self'",
+        "form-action": "'self'",
+        "base-uri": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    return {
+        "content-security-policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "x-content-type-options": "nosniff",
+        "x-frame-options": "DENY",
+        "referrer-policy": "same-origin",
+        "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
+    }
+
+
+def _inline_scripts() -> list[str]:
+    """Return the scripts that stand in Streamlit's one HTML page itself."""
+    page = Path(st.__file__).parent / "static" / "index.html"
+    return re.findall(r"<script>(.*?)</script>", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+class Shield:
+    """An ASGI layer that adds the headers and refuses what is closed."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._headers = {name.encode(): value.encode() for name, value in headers().items()}
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request or connection."""
+        if scope["type"] == "websocket" and not _same_origin(scope):
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = str(scope["path"])
+        ours = dict(self._headers)
+        if _MEDIA in path:  # pictures of a case must not outlive it in the browser's cache on the disk
+            ours[b"cache-control"] = b"private, no-store"
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                theirs = [(name, value) for name, value in message.get("headers", []) if name.lower() not in ours]
+                message["headers"] = [*theirs, *ours.items()]
+            await send(message)
+
+        if any(closed in path for closed in CLOSED):
+            await _say(guarded, 404, "Not found")
+        elif scope["method"] == "PUT" and _UPLOAD in path and _uploaded() > MAX_UPLOADED:
+            await _say(guarded, 503, "The server holds as many files as it can. Try again in a minute.")
+        else:
+            await self._app(scope, receive, guarded)
+
+
+def _same_origin(scope: MutableMapping[str, Any]) -> bool:
+    """Whether a connection comes from a page of this server, of a named other one, or from no page at all."""
+    found = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    origin = found.get(b"origin")
+    if origin is None or origin in st.get_option("server.corsAllowedOrigins"):
+        return True
+    return urlsplit(origin).netloc == found.get(b"host")
+
+
+def _uploaded() -> int:
+    """Return how many bytes of uploads Streamlit holds."""
+    if not runtime.exists():
+        return 0
+    stats = runtime.get_instance().uploaded_file_mgr.get_stats()  # type: ignore[attr-defined]
+    return sum(stat.byte_length for family in stats.values() for stat in family)
+
+
+async def _say(send: Send, status: int, sentence: str) -> None:
+    body = sentence.encode()
+    head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,23 @@
+"""What a person sees while others are served first."""
+
+from contextlib import AbstractContextManager
+
+from streamlit.delta_generator import DeltaGenerator
+
+from dermlens.line import Line
+
+
+def turn(line: Line, bar: DeltaGenerator, share: float = 0.0) -> AbstractContextManager[None]:
+    """Return a turn in a line, as a context; while it is waited for, the bar says how many are before.
+
+    Streamlit ends a script whose session was closed or rerun when it next draws: the bar is that too.
+
+    Raises:
+        BusyError: on entering, if the line is full.
+    """
+    return line.turn(lambda before: bar.progress(share, sentence(before)) and None)
+
+
+def sentence(before: int) -> str:
+    """Say how many are served before this one."""
+    return "Waiting: one other is before you" if before == 1 else f"Waiting: {before} others are before you"

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -144,17 +145,14 @@ def alterations(views: int, geometry: Geometry) -> dict[str, Alteration]:
     """
     found: dict[str, Alteration] = {}
     if views == 1:
-        found |= {name: lambda image, r=r, c=c: image[::r, ::c] for name, (r, c) in FLIPS.items()}
-    found |= {
-        f"turned by {angle} degrees": lambda image, angle=angle: _turned(image, angle, 1.0)
-        for angle in TURNS
-        if views < 8 or angle != 90
-    }
-    found |= {name: lambda image, z=z: _turned(image, 0, z) for name, z in ZOOMS.items()}
-    found |= {name: lambda image, f=f: _scaled(image, f, 0.0) for name, f in LIGHTS.items()}
-    found |= {name: lambda image, f=f: _scaled(image, f, image.mean((0, 1))) for name, f in CONTRASTS.items()}
-    found |= {name: lambda image, s=s: _blurred(image, s, geometry) for name, s in BLURS.items()}
-    return found | {name: lambda image, n=n: with_hairs(image, n, geometry) for name, n in HAIRS.items()}
+        found |= {name: partial(_mirrored, rows=rows, columns=columns) for name, (rows, columns) in FLIPS.items()}
+    turns = [angle for angle in TURNS if views < 8 or angle != 90]
+    found |= {f"turned by {angle} degrees": partial(_turned, degrees=angle) for angle in turns}
+    found |= {name: partial(_turned, zoom=zoom) for name, zoom in ZOOMS.items()}
+    found |= {name: partial(_lit, factor=factor) for name, factor in LIGHTS.items()}
+    found |= {name: partial(_contrasted, factor=factor) for name, factor in CONTRASTS.items()}
+    found |= {name: partial(_blurred, share=share, geometry=geometry) for name, share in BLURS.items()}
+    return found | {name: partial(with_hairs, count=count, geometry=geometry) for name, count in HAIRS.items()}
 
 
 def with_hairs(image: np.ndarray, count: int, geometry: Geometry) -> np.ndarray:
@@ -165,8 +163,7 @@ def with_hairs(image: np.ndarray, count: int, geometry: Geometry) -> np.ndarray:
         count: of hairs; the first is always the same one.
         geometry: of the network.
     """
-    rng = np.random.default_rng(0)
-    seen = visible_box(*image.shape[:2], geometry)
+    rng, seen = np.random.default_rng(0), _seen(image, geometry)
     cover = np.zeros(image.shape[:2], np.uint8)
     width = max(1, round(HAIR_WIDTH * min(seen.height, seen.width)))
     for _ in range(count):
@@ -184,25 +181,39 @@ def _hair(rng: np.random.Generator, seen: Box) -> np.ndarray:
     return np.round(16 * points).astype(np.int32)[:, None]
 
 
-def _turned(image: np.ndarray, degrees: float, zoom: float) -> np.ndarray:
+def _mirrored(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    return image[::rows, ::columns]
+
+
+def _turned(image: np.ndarray, degrees: float = 0.0, zoom: float = 1.0) -> np.ndarray:
     height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, zoom)
     return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def _scaled(image: np.ndarray, factor: float, about: np.ndarray | float) -> np.ndarray:
-    return np.clip(np.round((image - about) * factor + about), 0, 255).astype(np.uint8)
+def _lit(image: np.ndarray, factor: float) -> np.ndarray:
+    return np.clip(np.round(image * factor), 0, 255).astype(np.uint8)
+
+
+def _contrasted(image: np.ndarray, factor: float) -> np.ndarray:
+    mean = image.mean((0, 1))
+    return np.clip(np.round((image - mean) * factor + mean), 0, 255).astype(np.uint8)
 
 
 def _blurred(image: np.ndarray, share: float, geometry: Geometry) -> np.ndarray:
-    seen = visible_box(*image.shape[:2], geometry)
+    seen = _seen(image, geometry)
     return cv2.GaussianBlur(image, (0, 0), share * min(seen.height, seen.width))
+
+
+def _seen(image: np.ndarray, geometry: Geometry) -> Box:
+    return visible_box(image.shape[0], image.shape[1], geometry)
 
 
 def _working_copy(pixels: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Twice as fine as the network sees: what is drawn or turned then is still averaged, and costs little."""
-    seen = visible_box(*pixels.shape[:2], geometry)
+    seen = _seen(pixels, geometry)
     scale = 2 * geometry.size / max(seen.height, seen.width)
     if scale >= 1:
         return pixels
-    return resize(pixels, *(max(1, round(scale * side)) for side in pixels.shape[:2]))
+    height, width = (max(1, round(scale * side)) for side in pixels.shape[:2])
+    return resize(pixels, height, width)

@@ -67,8 +67,8 @@ def map_warning(image: CaseImage, model: Model, code: str) -> str | None:
     Args:
         image: with an answer of the model. code: of the class.
     """
-    heat = image.answers[model.id].maps[INDEX[code]]
-    finding = where_it_sits(map_seen(heat, *image.pixels.shape[:2], model.geometry))
+    heat, (height, width) = image.answers[model.id].maps[INDEX[code]], image.pixels.shape[:2]
+    finding = where_it_sits(map_seen(heat, height, width, model.geometry))
     if finding is None:
         return None
     where = f"in the {finding.place} corner" if finding.kind == "corner" else "along the border"

@@ -65,19 +65,22 @@ def measure(subject: Subject, rows: pd.DataFrame) -> pd.DataFrame:
         if row.image_id in slow:
             one_view = dataclasses.replace(model, views=1)
             drawn |= {m: gradients.explain_with(m, one_view, network, pixels, index) for m in gradients.METHODS}
-        seen = {method: map_seen(heat, *pixels.shape[:2], model.geometry) for method, heat in drawn.items()}
-        chance = map_seen(_noise(str(row.image_id), answer.maps.shape[1:]), *pixels.shape[:2], model.geometry)
+        height, width = pixels.shape[:2]
+        seen = {method: map_seen(heat, height, width, model.geometry) for method, heat in drawn.items()}
+        chance = map_seen(_noise(str(row.image_id), answer.maps.shape[1:]), height, width, model.geometry)
         areas = removal_areas(model, pixels, seen, chance, index) if row.image_id in removed else {}
         ids = {"image_id": row.image_id, "lesion_id": row.lesion_id, "y_true": row.dx, "called": CLASSES[index]}
         found += [
             {**ids, "method": method, **shares(heat, lesion), **areas.get(method, {})} for method, heat in seen.items()
         ]
         maps.append(drawn["grad_cam"] / (drawn["grad_cam"].sum() or 1))
-        lesions.append((np.packbits(lesion), lesion.shape, pixels.shape[:2]))
+        lesions.append((np.packbits(lesion), lesion.shape, (height, width)))
     usual = np.mean(maps, 0)
-    for row, (bits, shape, size) in zip((r for r in found if r["method"] == "grad_cam"), lesions, strict=True):
+    for row, (bits, shape, (height, width)) in zip(
+        (r for r in found if r["method"] == "grad_cam"), lesions, strict=True
+    ):
         lesion = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
-        row["usual_share"] = energy_share(map_seen(usual, *size, model.geometry), lesion)
+        row["usual_share"] = energy_share(map_seen(usual, height, width, model.geometry), lesion)
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 
@@ -114,7 +117,7 @@ def removal_areas(
         chance: (h, w) float.
         index: class whose probability is watched.
     """
-    place = placement(*pixels.shape[:2], model.geometry)
+    place = placement(pixels.shape[0], pixels.shape[1], model.geometry)
     seen = slice(place.top, place.top + place.height), slice(place.left, place.left + place.width)
     drawn = {method: heat for method, heat in maps.items() if heat.max() > 0}
 
@@ -134,7 +137,7 @@ def _read(subject: Subject, image_id: str) -> tuple[np.ndarray, np.ndarray]:
     if subject.data is None or (mask := read_mask(subject.data, image_id)) is None:
         raise DataError(f"Image {image_id} has no lesion mask (see data.download).")
     pixels = read_file(image_path(subject.data, image_id), stored_aspect=subject.stored_aspect).pixels
-    return pixels, mask_seen(mask, *pixels.shape[:2], subject.model.geometry)
+    return pixels, mask_seen(mask, pixels.shape[0], pixels.shape[1], subject.model.geometry)
 
 
 def _noise(image_id: str, shape: tuple[int, ...]) -> np.ndarray:

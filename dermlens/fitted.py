@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dermlens import calibration, referral
+from dermlens import calibration, conformal, operating, referral
 from dermlens.calibration import Calibration, calibrate
+from dermlens.conformal import PredictionSets
 from dermlens.errors import ModelError
+from dermlens.operating import Thresholds
 from dermlens.predictions import Predictions, read_predictions
 from dermlens.referral import Referral
 
@@ -19,6 +21,8 @@ class Fitted:
     """What is known beyond the network itself. A part that is missing or cannot be used is None."""
 
     calibration: Calibration | None = None
+    prediction_sets: PredictionSets | None = None
+    thresholds: Thresholds | None = None
     referral: Referral | None = None
     missing: tuple[str, ...] = ()
     """one sentence for every part that is None: why, and what it means"""
@@ -35,6 +39,8 @@ class Part(NamedTuple):
 
 PARTS: tuple[Part, ...] = (
     Part("calibration", ("calibration.json",), calibration.read, "its numbers are uncalibrated scores"),
+    Part("prediction_sets", ("conformal.json",), conformal.read, "it cannot say which diagnoses are ruled out"),
+    Part("thresholds", ("thresholds.json",), operating.read, "it has no thresholds for a wanted sensitivity"),
     Part("referral", ("referral.json",), referral.read, "it has no rules for when to refer"),
 )
 """In the order of training.fit."""

@@ -281,15 +281,15 @@ def share(hit: np.ndarray, lesion: np.ndarray) -> Figure:
     return proportion(hit, lesion, None if few else resampled_mean(hit, lesion))
 
 
-def mean(values: np.ndarray, lesion: np.ndarray) -> Figure:
+def mean(values: np.ndarray, lesion: np.ndarray, replicates: np.ndarray | None = None) -> Figure:
     """A mean over images with its 95 % interval, by bootstrap over lesions; NaN without an image.
 
     Args:
-        values: (n,) float. lesion: (n,) int.
+        values: (n,) float. lesion: (n,) int. replicates: as `resampled_mean` gives them, if they are known already.
     """
     if len(values) == 0:
         return Figure(np.nan, np.nan, np.nan, 0, 0)
-    low, high = percentile_interval(resampled_mean(values, lesion))
+    low, high = percentile_interval(resampled_mean(values, lesion) if replicates is None else replicates)
     return Figure(float(values.mean()), float(low), float(high), len(values), len(np.unique(lesion)))
 
 

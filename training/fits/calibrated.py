@@ -1,0 +1,33 @@
+"""The probabilities that thresholds are fitted on and measured with, and the record of where they come from."""
+
+from typing import Any
+
+import numpy as np
+
+from dermlens import calibration, registry
+from dermlens.predictions import Predictions
+from training.subject import Subject
+
+
+def calibrated(subject: Subject, split: str) -> tuple[Predictions, np.ndarray]:
+    """Return the predictions of a split and their calibrated probabilities (n, 7).
+
+    Those of validation images are cross-fitted: calibrated on other lesions than their own, by the method that the
+    model's calibration has. Those of other images are the model's own.
+
+    Raises:
+        ModelError: the model is not calibrated yet. DataError: there are no predictions of the split.
+    """
+    fitted = calibration.read(subject.folder / "calibration.json")
+    p = subject.predictions.of_split(split)
+    return p, calibration.out_of_fold(p, fitted.method) if split == "validation" else fitted.apply(p.logits)
+
+
+def fitted_on(subject: Subject) -> dict[str, Any]:
+    """Return what is fitted on, for the head of a JSON file."""
+    p = subject.predictions.of_split("validation")
+    hashes = {
+        f"{name.partition('.')[0]}_sha256": registry.sha256(subject.folder / name)
+        for name in ("predictions.csv", "calibration.json")
+    }
+    return {"split": "validation", "n_images": len(p), "n_lesions": p.n_lesions, **hashes}

@@ -7,7 +7,7 @@ second phase made it worse: validation accuracy 0.854 / balanced 0.707 (one view
 epoch 8, where the run was stopped; the published weights are those of epoch 4. At 5e-4, with Keras' batch-norm momentum
 of 0.99, it had fallen to 0.269 in one epoch.
 
-Run time: 17 minutes to epoch 4, 42 to epoch 8, on two shared cores.
+Run time: 16 minutes to epoch 4, 41 to epoch 8, on two shared cores.
 """
 
 from training.config import Augment, Config, Phase

@@ -158,6 +158,19 @@ def calibrate(predictions: Predictions, calibration: Calibration) -> Predictions
     return replace(predictions, logits=calibration.adjust(predictions.logits), y_pred=predictions.y_pred)
 
 
+def unseen(predictions: Predictions, calibration: Calibration) -> np.ndarray:
+    """Return the probabilities of images as if the calibration had not been fitted on them, (n, 7) float64.
+
+    Args:
+        predictions: of one split, from the network, not calibrated. Those of validation are cross-fitted by the
+            calibration's method; others get the calibration itself.
+        calibration: the model's.
+    """
+    if "validation" in predictions.splits:
+        return out_of_fold(predictions, calibration.method)
+    return calibration.apply(predictions.logits)
+
+
 def mix_at(mix: np.ndarray, prevalence: float) -> np.ndarray:
     """Return a class mix (7,) in which malignant and pre-malignant diagnoses have the share `prevalence` in all.
 

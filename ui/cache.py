@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dermlens import gradients, registry
+from dermlens import calibration, gradients, registry
 from dermlens.audit import AUDIT, Audit, read_audit
 from dermlens.compare import Comparison, compare
 from dermlens.errors import DermlensError, ModelError
@@ -118,6 +118,23 @@ def raw_predictions(entry: Entry) -> Result[Predictions]:
 @st.cache_resource(show_spinner="Reading predictions", max_entries=16)
 def _raw_predictions(file: Path, stamp: float) -> Result[Predictions]:
     return _attempt(lambda: read_predictions(file))
+
+
+def unseen(entry: Entry, split: str) -> Result[tuple[Predictions, np.ndarray]]:
+    """Return a split's predictions and the calibrated probabilities (n, 7) of images that calibration has not seen."""
+    return _unseen(entry.folder, _stamp_of_answers(entry), split)
+
+
+@st.cache_resource(show_spinner="Calibrating on other lesions", max_entries=32)
+def _unseen(folder: Path, stamp: tuple[float, ...], split: str) -> Result[tuple[Predictions, np.ndarray]]:
+    def read() -> tuple[Predictions, np.ndarray]:
+        raw = read_predictions(folder / "predictions.csv").of_split(split)
+        found = read_fitted(folder, registry.inspect(folder).card)
+        if found.calibration is None:
+            raise ModelError(f"The model is not calibrated. {' '.join(found.missing)}")
+        return raw, calibration.unseen(raw, found.calibration)
+
+    return _attempt(read)
 
 
 def fitted(entry: Entry) -> Fitted:

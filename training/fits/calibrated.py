@@ -20,7 +20,7 @@ def calibrated(subject: Subject, split: str) -> tuple[Predictions, np.ndarray]:
     """
     fitted = calibration.read(subject.folder / "calibration.json")
     p = subject.predictions.of_split(split)
-    return p, calibration.out_of_fold(p, fitted.method) if split == "validation" else fitted.apply(p.logits)
+    return p, calibration.unseen(p, fitted)
 
 
 def fitted_on(subject: Subject) -> dict[str, Any]:

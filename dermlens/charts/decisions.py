@@ -1,0 +1,174 @@
+"""Figures of prediction sets and operating points: what they promise, and what was measured."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SHOWN, SYMBOLS, error_bars, frame, interval
+from dermlens.intervals import Figure
+from dermlens.labels import CLASSES, N_CLASSES
+from dermlens.operating import DecisionCurve, Point
+
+BAND = 0.18
+"""Opacity of an interval around a line."""
+
+
+def by_class(found: Mapping[str, Any], level: float, own: Sequence[bool], subtitle: str) -> go.Figure:
+    """Draw coverage and mean size of the prediction sets, overall and by true diagnosis, with 95 % intervals.
+
+    Args:
+        found: figures of one split and level, as PredictionSets.measured has them.
+        level: the wanted coverage, marked by a line.
+        own: (7,) whether a class has a guarantee of its own; a hollow mark says that it has none.
+        subtitle: which model and split.
+    """
+    rows = [("All diagnoses", found, True)]
+    rows += [(SHORT[CLASSES[i]], found["per_class"][CLASSES[i]], bool(own[i])) for i in SHOWN]
+    labels = [f"{name}<br>{figures['coverage'].n_images:,} images" for name, figures, _ in rows]
+    titles = ["True diagnosis in the set", "Diagnoses in the set"]
+    figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.05)
+    for column, (name, scale, unit) in enumerate((("coverage", 100, " %"), ("size", 1, "")), start=1):
+        known = [(i, figures[name]) for i, (_, figures, _) in enumerate(rows) if not np.isnan(figures[name].value)]
+        shape = SYMBOLS[column - 1]
+        figure.add_scatter(
+            row=1,
+            col=column,
+            x=[scale * f.value for _, f in known],
+            y=[i for i, _ in known],
+            mode="markers",
+            marker={
+                "color": COLOURS[column - 1],
+                "size": 10,
+                "line": {"width": 2},
+                "symbol": [shape if rows[i][2] else f"{shape}-open" for i, _ in known],
+            },
+            error_x=error_bars([Figure(*(v / 100 * scale for v in (f.value, f.low, f.high)), 0, 0) for _, f in known]),
+            customdata=[
+                [labels[i], interval(f) if scale == 100 else f"{f.low:.2f} to {f.high:.2f}", f.n_lesions]
+                for i, f in known
+            ],
+            hovertemplate=f"%{{customdata[0]}} of %{{customdata[2]:,}} lesions<br>{titles[column - 1]}: "
+            f"%{{x:.{1 if scale == 100 else 2}f}}{unit}<br>95 %: %{{customdata[1]}}<extra></extra>",
+            showlegend=False,
+        )
+    figure.add_vline(x=100 * level, row=1, col=1, line={"color": NEUTRAL, "dash": "dash", "width": 1.5})
+    figure.add_hline(y=0.5, line={"color": NEUTRAL, "dash": "dot", "width": 1})
+    figure.update_xaxes(ticksuffix=" %", range=[-2, 102], dtick=25, row=1, col=1)
+    figure.update_xaxes(range=[-0.15, N_CLASSES + 0.15], dtick=1, row=1, col=2)
+    figure.update_xaxes(zeroline=False)
+    figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=labels, range=[len(rows) - 0.5, -0.5], zeroline=False)
+    return frame(figure, f"{100 * level:g} % prediction sets", 500, subtitle).update_layout(margin_t=104)
+
+
+def by_level(levels: Sequence[float], rows: Sequence[Mapping[str, Any]], level: float, subtitle: str) -> go.Figure:
+    """Draw coverage and mean size of the prediction sets at every level, with 95 % bands.
+
+    Args:
+        levels: wanted coverage, rising. rows: figures of one split, level by level. level: the one to mark.
+        subtitle: which model and split.
+    """
+    titles = ["True diagnosis in the set", "Diagnoses in the set"]
+    figure = make_subplots(cols=2, subplot_titles=titles, horizontal_spacing=0.1)
+    x = [100 * v for v in levels]
+    figure.add_scatter(
+        x=x, y=x, row=1, col=1, mode="lines", line={"color": NEUTRAL, "dash": "dash", "width": 1.5}, hoverinfo="skip"
+    )
+    for column, (name, scale, unit) in enumerate((("coverage", 100, " %"), ("size", 1, "")), start=1):
+        value, low, high = (scale * np.array([getattr(row[name], k) for row in rows]) for k in ("value", "low", "high"))
+        _band(figure, x, low, high, COLOURS[column - 1], row=1, col=column)
+        figure.add_scatter(
+            row=1,
+            col=column,
+            x=x,
+            y=value,
+            mode="lines+markers",
+            line={"color": COLOURS[column - 1], "width": 2},
+            marker={"symbol": SYMBOLS[column - 1], "size": [13 if abs(v - level) < 1e-9 else 6 for v in levels]},
+            customdata=np.column_stack([low, high]),
+            hovertemplate=f"{titles[column - 1]}: %{{y:.{1 if scale == 100 else 2}f}}{unit}<br>wanted: %{{x:g}} %<br>"
+            "95 %: %{customdata[0]:.2f} to %{customdata[1]:.2f}<extra></extra>",
+        )
+    figure.update_xaxes(title_text="Wanted coverage", ticksuffix=" %", zeroline=False)
+    figure.update_yaxes(ticksuffix=" %", zeroline=False, row=1, col=1)
+    figure.update_yaxes(rangemode="tozero", row=1, col=2)
+    frame(figure, "Every level", 360, f"{subtitle}; dashed: as wanted", showlegend=False)
+    return figure.update_layout(margin_t=104)
+
+
+def operating_points(points: Sequence[Point], split: str, wanted: float, title: str, subtitle: str) -> go.Figure:
+    """Draw sensitivity and specificity of every threshold of one target with 95 % intervals; the wanted one filled.
+
+    Args:
+        points: of one target. split: one they were measured on. wanted: the sensitivity that a person chose.
+        title: the target. subtitle: which model and split.
+    """
+    figure = go.Figure()
+    for i, name in enumerate(("sensitivity", "specificity")):
+        found: list[Figure] = [getattr(p.measured[split], name) for p in points]
+        shape = SYMBOLS[i]
+        figure.add_scatter(
+            x=[100 * f.value for f in found],
+            y=[row + 0.24 * (i - 0.5) for row in range(len(points))],
+            mode="markers",
+            name=name.capitalize(),
+            marker={
+                "color": COLOURS[i],
+                "size": 11,
+                "line": {"width": 2},
+                "symbol": [shape if abs(p.wanted - wanted) < 1e-9 else f"{shape}-open" for p in points],
+            },
+            error_x=error_bars(found),
+            customdata=[[f"{100 * p.wanted:g} %", interval(f), f.n_images] for p, f in zip(points, found, strict=True)],
+            hovertemplate=f"wanted sensitivity %{{customdata[0]}}<br>{name}: %{{x:.1f}} %<br>95 %: %{{customdata[1]}}"
+            "<br>%{customdata[2]:,} images<extra></extra>",
+        )
+    ticks = [f"{100 * p.wanted:g} % wanted<br>from {100 * p.threshold:.1f} %" for p in points]
+    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
+    figure.update_yaxes(
+        tickvals=list(range(len(points))), ticktext=ticks, range=[len(points) - 0.5, -0.5], zeroline=False
+    )
+    return frame(figure, title, 150 + 52 * len(points), subtitle).update_layout(margin_t=100)
+
+
+def decision_curve(curve: DecisionCurve, policy: np.ndarray, wanted: float, title: str, subtitle: str) -> go.Figure:
+    """Draw the net benefit of the model, of one threshold, of referring all and of referring none.
+
+    Args:
+        curve: with a 95 % interval of the model.
+        policy: (k,) net benefit of referring from the threshold for the wanted sensitivity on, at every risk.
+        wanted: that sensitivity.
+        title: the target. subtitle: which model, split and prevalence.
+    """
+    x = 100 * curve.risk
+    figure = go.Figure()
+    _band(figure, x, 1000 * curve.low, 1000 * curve.high, COLOURS[0])
+    lines = (
+        ("Refer from that risk on", curve.model, {"color": COLOURS[0], "width": 2.5}),
+        (f"Refer from the {100 * wanted:g} % threshold on", policy, {"color": COLOURS[2], "dash": "dashdot"}),
+        ("Refer all", curve.refer_all, {"color": COLOURS[1], "dash": "dash"}),
+        ("Refer none", np.zeros(len(x)), {"color": NEUTRAL, "dash": "dot"}),
+    )
+    for name, y, line in lines:
+        figure.add_scatter(
+            x=x,
+            y=1000 * y,
+            name=name,
+            mode="lines",
+            line={"width": 2, **line},
+            hovertemplate=f"{name}<br>risk %{{x:.0f}} %<br>net benefit %{{y:.0f}} per 1,000<extra></extra>",
+        )
+    highest = 1000 * curve.prevalence
+    figure.update_xaxes(title_text="Risk from which you would refer", ticksuffix=" %", zeroline=False)
+    figure.update_yaxes(title_text="Net benefit per 1,000 lesions", range=[-0.25 * highest, 1.06 * highest])
+    return frame(figure, title, 440, subtitle).update_layout(margin_t=122)
+
+
+def _band(figure: go.Figure, x: Any, low: np.ndarray, high: np.ndarray, colour: str, **place: int) -> None:
+    """Fill between two lines in a pale tone of a colour."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    figure.add_scatter(x=x, y=high, **edge, **place)
+    figure.add_scatter(x=x, y=low, fill="tonexty", fillcolor=f"rgba({red},{green},{blue},{BAND})", **edge, **place)

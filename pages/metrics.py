@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from ui import cache, measured, slicing, splits, widgets
+from ui import attending, cache, measured, slicing, splits, widgets
 
-TABS = ("Confusion matrix", "Per class", "Curves", "Slices")
+TABS = ("Confusion matrix", "Per class", "Curves", "Slices", "Where it looked")
 
 
 def page() -> None:
@@ -29,7 +29,7 @@ def page() -> None:
         return
     entry = entries[model_id]
     measured.headline(cache.summary(entry, (split, *key), chosen), split)
-    matrix, classes, curve, slices = st.tabs(TABS, key="show", on_change="rerun", bind="query-params")
+    matrix, classes, curve, slices, looked = st.tabs(TABS, key="show", on_change="rerun", bind="query-params")
     with matrix:
         if matrix.open:
             measured.confusion(chosen, entry)
@@ -42,6 +42,9 @@ def page() -> None:
     with slices:
         if slices.open:
             slicing.show(entry, split, everything.of_split(split))
+    with looked:
+        if looked.open:
+            attending.section(entry)
 
 
 page()

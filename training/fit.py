@@ -15,6 +15,7 @@ from dermlens.errors import DermlensError
 from dermlens.ham10000 import SPLIT_TABLE, data_root, load_split
 from dermlens.preprocess import STORED_ASPECTS
 from training import card as cards
+from training.fits import calibration, conformal, thresholds
 from training.run import write_whole
 from training.subject import Subject
 
@@ -27,7 +28,11 @@ class Step:
     pictures: bool
 
 
-STEPS: dict[str, Step] = {}
+STEPS: dict[str, Step] = {
+    "calibration": Step(calibration.make, pictures=False),
+    "conformal": Step(conformal.make, pictures=False),
+    "thresholds": Step(thresholds.make, pictures=False),
+}
 """In the order they build on each other."""
 
 

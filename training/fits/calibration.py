@@ -1,0 +1,61 @@
+"""calibration.json: the map from a model's logits to probabilities, fitted on validation."""
+
+from typing import Any
+
+import numpy as np
+
+from dermlens import registry
+from dermlens.calibration import METHODS, Calibration, choose, out_of_fold
+from dermlens.labels import CLASSES, N_CLASSES
+from dermlens.metrics import log_softmax
+from dermlens.predictions import Predictions
+from dermlens.reliability import by_chance, log_loss, measure
+from training.subject import Subject, encode
+
+
+def make(subject: Subject) -> dict[str, bytes]:
+    """Choose the method by its cross-fitted likelihood, fit it on validation, and measure before and after."""
+    p = subject.predictions.of_split("validation")
+    crossed = {method: out_of_fold(p, method) for method in METHODS}
+    method = choose(p)
+    calibration = METHODS[method](p.logits, p.y_true)
+    content = {
+        "method": method,
+        "classes": list(CLASSES),
+        "scale": list(calibration.scale),
+        "bias": list(calibration.bias),
+        "cross_fitted_nll": {name: round(float(log_loss(q, p.y_true).mean()), 6) for name, q in crossed.items()},
+        "class_mix": np.bincount(p.y_true, minlength=N_CLASSES).tolist(),
+        "fitted_on": {
+            "split": "validation",
+            "n_images": len(p),
+            "n_lesions": p.n_lesions,
+            "predictions_sha256": registry.sha256(subject.folder / "predictions.csv"),
+        },
+        "measured": measured(subject.predictions, calibration, crossed[method]),
+    }
+    return {"calibration.json": encode(content)}
+
+
+def measured(predictions: Predictions, calibration: Calibration, crossed: np.ndarray) -> dict[str, Any]:
+    """Measure before and after calibration on every split there is.
+
+    Args:
+        predictions: all of them, as the network gave them. calibration: fitted on validation.
+        crossed: (n_validation, 7) cross-fitted probabilities; validation is measured with these.
+
+    Returns:
+        split -> "before", "after" and "by_chance" (the errors that a perfect model with the calibrated probabilities
+        would show) -> figure of reliability.NAMES -> Figure.to_dict.
+    """
+    found = {}
+    for split in predictions.splits:
+        p = predictions.of_split(split)
+        after = crossed if split == "validation" else calibration.apply(p.logits)
+        parts = {
+            "before": measure(np.exp(log_softmax(p.logits)), p.y_true, p.y_pred, p.lesion),
+            "after": measure(after, p.y_true, p.y_pred, p.lesion),
+            "by_chance": by_chance(after, p.y_pred, p.lesion),
+        }
+        found[split] = {part: {name: f.to_dict() for name, f in figures.items()} for part, figures in parts.items()}
+    return found

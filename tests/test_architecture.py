@@ -65,11 +65,11 @@ def tracked() -> list[PurePosixPath]:
 
 
 def requirements(file: str) -> dict[str, str]:
-    """Return {distribution name in lower case: exact version}."""
+    """Return {distribution name in lower case, without extras: exact version}."""
     lines = [line.split("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
     pins = [line.partition("==") for line in lines if line and not line.startswith("-")]
     assert all(sign == "==" and version for _, sign, version in pins), f"{file}: every line is name==version"
-    return {name.lower(): version for name, _, version in pins}
+    return {name.partition("[")[0].lower(): version for name, _, version in pins}
 
 
 def distributions(import_names: set[str]) -> set[str]:

@@ -11,6 +11,7 @@ from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.Element_pb2 import Element
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
 
 PATIENCE = 120.0
 COOKIE = "_streamlit_xsrf"
@@ -31,16 +32,17 @@ class Visitor:
         self._address, self._page, self._watch = address, page, watch
         self._http = requests.Session()
         self._http.get(f"{address}/_stcore/health", timeout=PATIENCE).raise_for_status()
-        token = self._http.cookies[COOKIE]
+        token = str(self._http.cookies[COOKIE])
         self._socket = connect(
             f"{address.replace('http', 'ws', 1)}/_stcore/stream",
-            subprotocols=["streamlit", token],  # type: ignore[list-item]
-            origin=address,  # type: ignore[arg-type]
+            subprotocols=[Subprotocol("streamlit"), Subprotocol(token)],
+            origin=Origin(address),
             additional_headers={"Cookie": f"{COOKIE}={token}"},
             max_size=None,
             open_timeout=PATIENCE,
+            legacy=True,  # gives the connection itself, not a context that opens it
         )
-        self._token = token
+        self._token, self._fresh = token, set[tuple[int, ...]]()
         self.session, self.query, self._run_hash = "", "", ""
         self.elements: dict[tuple[int, ...], Element] = {}
         self.told: list[str] = []
@@ -135,6 +137,8 @@ class Visitor:
                 shown.append((kind, element.plotly_chart.spec))
             elif kind == "imgs":
                 shown.extend((kind, PurePosixPath(image.url).name) for image in element.imgs.imgs)
+            elif kind == "dataframe":
+                shown.append((kind, element.dataframe.arrow_data.data.hex()))
             elif kind == "exception":
                 shown.append((kind, element.exception.message))
         return shown
@@ -155,7 +159,7 @@ class Visitor:
         if kind == "new_session":
             self.session = message.new_session.initialize.session_id or self.session
             self._run_hash = message.new_session.page_script_hash
-            self._fresh: set[tuple[int, ...]] = set()
+            self._fresh = set()
         elif kind == "delta":
             place = tuple(message.metadata.delta_path)
             if message.delta.WhichOneof("type") == "new_element":

@@ -47,8 +47,10 @@ def admitted() -> bool:
             return True
     except ConfigError:
         return False
-    hours = (time.time() - float(st.user.get("iat") or 0)) / 3600
-    return st.user.get("is_logged_in") is True and hours < SIGNED_IN_HOURS
+    since = st.user.get("iat")
+    return (
+        st.user.get("is_logged_in") is True and isinstance(since, int) and time.time() - since < 3600 * SIGNED_IN_HOURS
+    )
 
 
 def _sign_in_is_set_up() -> bool:

@@ -3,25 +3,21 @@
 import base64
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import runtime
+from streamlit.runtime.stats import CacheStat
 
 MAX_UPLOADED = 2**30
 """Most bytes of uploads that the server holds for all sessions before their scripts take them."""
 CLOSED = ("/_stcore/metrics", "/_stcore/agent", "/_stcore/script-health-check")
 """Streamlit's endpoints for machines, which the dashboard does not need."""
 _UPLOAD, _MEDIA = "/_stcore/upload_file/", "/media/"
-
-Message = MutableMapping[str, Any]
-Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
 def middleware() -> list[Middleware]:
@@ -70,11 +66,11 @@ def _digest(script: str) -> str:
 class Shield:
     """An ASGI layer that adds the headers and refuses what is closed."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._headers = {name.encode(): value.encode() for name, value in headers().items()}
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request or connection."""
         if scope["type"] == "websocket" and not _same_origin(scope):
             await receive()
@@ -102,7 +98,7 @@ class Shield:
             await self._app(scope, receive, guarded)
 
 
-def _same_origin(scope: MutableMapping[str, Any]) -> bool:
+def _same_origin(scope: Scope) -> bool:
     """Whether a connection comes from a page of this server, of a named other one, or from no page at all."""
     found = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
     origin = found.get(b"origin")
@@ -115,8 +111,8 @@ def _uploaded() -> int:
     """Return how many bytes of uploads Streamlit holds."""
     if not runtime.exists():
         return 0
-    stats = runtime.get_instance().uploaded_file_mgr.get_stats()  # type: ignore[attr-defined]
-    return sum(stat.byte_length for family in stats.values() for stat in family)
+    stats = runtime.get_instance().uploaded_file_mgr.get_stats()
+    return sum(stat.byte_length for family in stats.values() for stat in family if isinstance(stat, CacheStat))
 
 
 async def _say(send: Send, status: int, sentence: str) -> None:

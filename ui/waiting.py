@@ -15,7 +15,11 @@ def turn(line: Line, bar: DeltaGenerator, share: float = 0.0) -> AbstractContext
     Raises:
         BusyError: on entering, if the line is full.
     """
-    return line.turn(lambda before: bar.progress(share, sentence(before)) and None)
+
+    def tell(before: int) -> None:
+        bar.progress(share, sentence(before))
+
+    return line.turn(tell)
 
 
 def sentence(before: int) -> str:

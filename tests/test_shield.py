@@ -1,0 +1,116 @@
+import asyncio
+import re
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dermlens.formats import LIMITS
+from ui import shield
+
+ROOT = Path(__file__).parents[1]
+
+
+async def app(scope: dict, receive: object, send) -> None:
+    """Stands for Streamlit's server: answers everything, and says to keep it."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+        return
+    head = [(b"cache-control", b"public"), (b"X-Frame-Options", b"ALLOW")]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+def ask(path: str = "/", kind: str = "http", method: str = "GET", **headers: str) -> list[dict]:
+    """Return what is sent for one request through the shield."""
+    sent: list[dict] = []
+
+    async def receive() -> dict:
+        return {"type": "websocket.connect" if kind == "websocket" else "http.request"}
+
+    async def send(message: dict) -> None:
+        sent.append(dict(message))
+
+    named = [(name.encode(), value.encode()) for name, value in headers.items()]
+    asyncio.run(shield.Shield(app)({"type": kind, "method": method, "path": path, "headers": named}, receive, send))
+    return sent
+
+
+def test_every_answer_carries_the_headers_once() -> None:
+    head = [(name.decode().lower(), value.decode()) for name, value in ask()[0]["headers"]]
+    assert len(head) == len(dict(head))
+    for name, value in shield.headers().items():
+        assert dict(head)[name] == value
+    assert dict(head)["cache-control"] == "public"
+
+
+def test_nothing_may_come_from_elsewhere() -> None:
+    policy = shield.headers()["content-security-policy"]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == rules["frame-ancestors"] == "'none'"
+    allowed = {word for rule in rules.values() for word in rule.split()}
+    assert {w for w in allowed if not w.startswith("'")} == {"data:", "blob:"}
+    assert "'unsafe-eval'" not in allowed
+    assert "'unsafe-inline'" not in rules["script-src"]
+
+
+def test_every_script_that_stands_in_the_page_itself_is_known_by_its_hash() -> None:
+    page = (Path(shield.st.__file__).parent / "static" / "index.html").read_text()
+    inline = re.findall(r"<script(?![^>]*src=)[^>]*>", page)
+    assert len(inline) == len(shield._inline_scripts()) == shield.headers()["content-security-policy"].count("sha256-")
+
+
+def test_pictures_of_a_case_are_not_kept_by_the_browser() -> None:
+    assert dict(ask("/media/0123.png")[0]["headers"])[b"cache-control"] == b"private, no-store"
+
+
+@pytest.mark.parametrize("path", ["/_stcore/metrics", "/_stcore/agent/interact", "/base/_stcore/agent/mcp"])
+def test_what_the_dashboard_does_not_need_is_closed(path: str) -> None:
+    assert ask(path, method="POST")[0]["status"] == 404
+
+
+@pytest.mark.parametrize(
+    ("origin", "accepted"),
+    [
+        ({}, True),
+        ({"origin": "http://localhost:8501"}, True),
+        ({"origin": "https://localhost:8501"}, True),
+        ({"origin": "http://localhost:3000"}, False),
+        ({"origin": "https://evil.example"}, False),
+        ({"origin": "null"}, False),
+    ],
+)
+def test_only_a_page_of_this_server_may_connect(origin: dict, accepted: bool) -> None:
+    first = ask("/_stcore/stream", "websocket", host="localhost:8501", **origin)[0]
+    assert first["type"] == ("websocket.accept" if accepted else "websocket.close")
+
+
+def test_uploads_are_refused_while_the_server_holds_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+    from streamlit.runtime.uploaded_file_manager import UploadedFileRec
+
+    held = MemoryUploadedFileManager("/upload")
+    monkeypatch.setattr(shield.runtime, "exists", lambda: True)
+    monkeypatch.setattr(shield.runtime, "get_instance", lambda: SimpleNamespace(uploaded_file_mgr=held))
+    monkeypatch.setattr(shield, "MAX_UPLOADED", 1000)
+    path = "/_stcore/upload_file/session/file"
+    assert ask(path, method="PUT")[0]["status"] == 200
+    held.add_file("session", UploadedFileRec("1", "a.png", "image/png", bytes(1001)))
+    assert ask(path, method="PUT")[0]["status"] == 503
+    assert ask(path, method="DELETE")[0]["status"] == 200
+    held.remove_session_files("session")
+    assert ask(path, method="PUT")[0]["status"] == 200
+
+
+def test_the_settings_are_closed_by_default() -> None:
+    settings = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
+    server, client = settings["server"], settings["client"]
+    assert server["address"] == "localhost"
+    assert server["allowedHosts"] == ["localhost", "127.0.0.1"]
+    assert server["enableCORS"] is server["enableXsrfProtection"] is True
+    assert server["enableAgentApi"] is server["enableStaticServing"] is False
+    assert settings["browser"]["gatherUsageStats"] is False
+    assert client["showErrorDetails"] == "none"
+    assert client["allowedOrigins"] == []
+    assert server["maxUploadSize"] * 2**20 == LIMITS.bytes, "what the server takes is what can be read"

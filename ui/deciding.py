@@ -106,10 +106,8 @@ def _known(figures: dict, code: str) -> bool:
 def _sets_table(figures: dict, own: np.ndarray) -> pd.DataFrame:
     rows = [{"Diagnosis": "All", "Guarantee": "of the average", **_set_cells(figures)}]
     for i in SHOWN:
-        guarantee = "of its own" if own[i] else NO_GUARANTEE
-        rows.append(
-            {"Diagnosis": NAMES[CLASSES[i]], "Guarantee": guarantee, **_set_cells(figures["per_class"][CLASSES[i]])}
-        )
+        row = {"Diagnosis": NAMES[CLASSES[i]], "Guarantee": "of its own" if own[i] else NO_GUARANTEE}
+        rows.append({**row, **_set_cells(figures["per_class"][CLASSES[i]])})
     return pd.DataFrame(rows)
 
 
@@ -125,16 +123,8 @@ def _sets_data(found: PredictionSets, split: str) -> pd.DataFrame:
     for level, figures, own in zip(found.levels, found.measured[split], found.own, strict=True):
         everything = [("all", figures, None), *((c, figures["per_class"][c], own[i]) for i, c in enumerate(CLASSES))]
         for code, of_class, guaranteed in everything:
-            for name in ("coverage", "size"):
-                rows.append(
-                    {
-                        "level": level,
-                        "class": code,
-                        "class_guarantee": guaranteed,
-                        "figure": name,
-                        **vars(of_class[name]),
-                    }
-                )
+            row = {"level": level, "class": code, "class_guarantee": guaranteed}
+            rows += [{**row, "figure": name, **vars(of_class[name])} for name in ("coverage", "size")]
     return pd.DataFrame(rows)
 
 
@@ -171,7 +161,7 @@ def _points(entry: Entry, split: str, found: Thresholds) -> None:
             key=f"prevalence_{name}",
             bind="query-params",
             width=230,
-            help=f"Share of lesions that are {target.title.lower()}. On this split it is {percent(positive.mean(), 1)}.",
+            help=f"Share of {target.plural} among all lesions. On this split it is {percent(positive.mean(), 1)}.",
         )
     share = float(prevalence or 100 * positive.mean()) / 100
     point = found.point(name, wanted)
@@ -372,6 +362,6 @@ def _whole(split: str, figure: Figure) -> str:
 
 def _fitted_on(record: dict) -> str:
     return (
-        f"Thresholds come from validation ({record['n_images']:,} images of {record['n_lesions']:,} lesions); there each "
-        "image is measured with thresholds from other lesions."
+        f"Thresholds come from validation ({record['n_images']:,} images of {record['n_lesions']:,} lesions); there "
+        "each image is measured with thresholds from other lesions."
     )

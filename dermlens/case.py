@@ -10,6 +10,7 @@ from dermlens.errors import DermlensError
 from dermlens.ingest import read_image
 from dermlens.predict import Prediction, predict
 from dermlens.preprocess import Box, Geometry, resize, visible_box
+from dermlens.quality import Quality, check
 from dermlens.registry import Model
 
 KEPT_SIDE = 1600
@@ -24,7 +25,7 @@ class CaseImage:
     """first 12 digits of the SHA-256 of the file"""
     sha256: str
     name: str
-    """file name as a person gave it: only ever shown, escaped, and never used as a path"""
+    """file name as made by `shown_name`: only ever shown, escaped, and never used as a path"""
     pixels: np.ndarray
     """(h, w, 3) uint8 RGB, at most KEPT_SIDE on its longest side"""
     height: int
@@ -32,6 +33,7 @@ class CaseImage:
     width: int
     notices: tuple[str, ...]
     synthetic: bool
+    quality: Quality
     answers: dict[str, Prediction] = field(default_factory=dict)
     """model id -> its answer, in the order of the models"""
     failures: dict[str, str] = field(default_factory=dict)
@@ -65,15 +67,26 @@ def examine(
     return CaseImage(
         key=digest[:12],
         sha256=digest,
-        name=name,
+        name=shown_name(name),
         pixels=_kept(image.pixels),
         height=height,
         width=width,
         notices=image.notices,
         synthetic=synthetic,
+        quality=check(image.pixels),
         answers=answers,
         failures=failures,
     )
+
+
+def shown_name(name: str, longest: int = 255) -> str:
+    """Return a name from outside as one line of at most `longest` printable characters, shortened in its middle.
+
+    Control characters, marks that turn the direction of writing, and halves of surrogate pairs become "?".
+    """
+    if len(name) > longest:
+        name = f"{name[: longest * 2 // 3]}…{name[-(longest - longest * 2 // 3 - 1) :]}"
+    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def seen_part(image: CaseImage, geometry: Geometry) -> Box:

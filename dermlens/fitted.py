@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dermlens import calibration, conformal, operating, referral
+from dermlens import calibration, conformal, familiarity, operating, referral
 from dermlens.calibration import Calibration, calibrate
 from dermlens.conformal import PredictionSets
 from dermlens.errors import ModelError
+from dermlens.familiarity import Familiarity, Joint
 from dermlens.operating import Thresholds
 from dermlens.predictions import Predictions, read_predictions
 from dermlens.referral import Referral
@@ -23,6 +24,7 @@ class Fitted:
     calibration: Calibration | None = None
     prediction_sets: PredictionSets | None = None
     thresholds: Thresholds | None = None
+    familiarity: Familiarity | Joint | None = None
     referral: Referral | None = None
     missing: tuple[str, ...] = ()
     """one sentence for every part that is None: why, and what it means"""
@@ -41,6 +43,12 @@ PARTS: tuple[Part, ...] = (
     Part("calibration", ("calibration.json",), calibration.read, "its numbers are uncalibrated scores"),
     Part("prediction_sets", ("conformal.json",), conformal.read, "it cannot say which diagnoses are ruled out"),
     Part("thresholds", ("thresholds.json",), operating.read, "it has no thresholds for a wanted sensitivity"),
+    Part(
+        "familiarity",
+        ("familiarity.json",),
+        familiarity.read,
+        "it cannot say whether an image is like those it was trained on, nor show similar cases",
+    ),
     Part("referral", ("referral.json",), referral.read, "it has no rules for when to refer"),
 )
 """In the order of training.fit."""

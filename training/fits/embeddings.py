@@ -1,0 +1,249 @@
+"""embeddings.npz, familiarity.json and familiarity.csv: the training images as a model sees them, and what is unlike.
+
+The score (`dermlens.familiarity.METHODS`) is chosen by how well it tells validation images from the first half of the
+pictures of `training.negatives`, the threshold is the score that ACCEPT of the validation images keep to, and both are
+measured on test images and the second half. familiarity.csv has every score, so that all figures can be made anew.
+
+An interrupted run goes on where it stopped (`training.embed`).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dermlens import metrics, registry
+from dermlens.errors import DataError
+from dermlens.familiarity import (
+    EMBEDDINGS_FILE,
+    FAMILIARITY_FILE,
+    MEMBERS,
+    METHODS,
+    REAL,
+    SCORES_FILE,
+    Bank,
+    encode_bank,
+    make_bank,
+    read_scores,
+)
+from dermlens.ham10000 import image_path
+from dermlens.ingest import read_file
+from dermlens.intervals import (
+    REPLICATES,
+    Figure,
+    effective_size,
+    lesion_weights,
+    percentile_interval,
+    rank_figures,
+    rank_table,
+    share,
+    wilson_interval,
+)
+from dermlens.labels import INDEX
+from training.embed import embed
+from training.negatives import Negative, broken, first_half, pictures
+from training.subject import Subject, encode
+
+AXES = 128
+"""Principal axes kept: 64, 128 and 192 told photographs apart alike, and found neighbours alike."""
+BANK_VIEWS = 1
+"""Views of the training images: four told nothing more apart and cost four times as much."""
+ACCEPT = 0.97
+BROKEN = 60
+"""Validation lesions whose image is broken in every way."""
+NOT_CHOSEN_BY = "drawing of a lesion"
+"""Measured, but no ground to choose a score by: whether a drawing is unlike is a matter of taste."""
+LEFT_OUT = "diagnosis left out of training"
+"""Measured on all its images; the score is not chosen by them."""
+
+
+def make(subject: Subject) -> dict[str, bytes]:
+    """Return the three files, or for an ensemble the last two, from those of its members.
+
+    Raises:
+        DataError: the images are not at hand. ModelError: a member is not fitted yet.
+    """
+    files: dict[str, bytes] = {}
+    if subject.card.get("members"):
+        table, threshold = of_members(subject), 0.0
+        chosen: dict[str, Any] = {"method": MEMBERS, "members": list(subject.card["members"])}
+    else:
+        bank = bank_of(subject)
+        table, embeddings = seen(subject)
+        method, auroc = choose(bank, table, embeddings)
+        chosen = {"method": method, "chosen_by_mean_auroc": auroc, "n_train": len(bank.points), "axes": AXES}
+        table["score"] = [float(f"{score:.7g}") for score in METHODS[method](bank, embeddings)]
+        threshold = float(np.quantile(table.loc[of_split(table, "validation"), "score"], ACCEPT, method="higher"))
+        files[EMBEDDINGS_FILE] = encode_bank(bank)
+        chosen["embeddings_sha256"] = hashlib.sha256(files[EMBEDDINGS_FILE]).hexdigest()
+    validation = table[of_split(table, "validation")]
+    content = {
+        **chosen,
+        "threshold": threshold,
+        "fitted_on": {
+            "split": "validation",
+            "n_images": len(validation),
+            "n_lesions": int(validation["group"].nunique()),
+            "predictions_sha256": registry.sha256(subject.folder / "predictions.csv"),
+        },
+        "measured": measure(table, threshold),
+    }
+    scores = table[["name", "group", "kind", "part", "score"]].to_csv(index=False, lineterminator="\n").encode()
+    return {**files, FAMILIARITY_FILE: encode(content), SCORES_FILE: scores}
+
+
+def of_split(table: pd.DataFrame, split: str) -> np.ndarray:
+    """Return which rows of a table of scores are the data set's images of a split, (n,) bool."""
+    return ((table["kind"] == REAL) & (table["part"] == split)).to_numpy()
+
+
+def bank_of(subject: Subject) -> Bank:
+    """Embed the images the model was trained on and fit the bank to them."""
+    rows = subject.table[subject.table["split"] == "train"].sort_values("image_id", ignore_index=True)
+    rows = rows[rows["dx"] != _diagnosis_left_out(subject)].reset_index(drop=True)
+    model = replace(subject.model, views=BANK_VIEWS)
+    found = embed(model, *_real(subject, rows), "training images")
+    y = rows["dx"].map(INDEX).to_numpy(np.int64)
+    return make_bank(rows["image_id"].to_numpy(str), found, y, AXES, (model.head_kernel, model.head_bias))
+
+
+def seen(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
+    """Embed the predicted images of validation and test, and the pictures that are none, with the model's own views.
+
+    Returns:
+        A table with the columns name, group (lesion or source), kind and part (validation, test, first half or second
+        half), and the embeddings (n, C) of its rows.
+    """
+    p = subject.predictions
+    rows = subject.table.set_index("image_id", drop=False).reindex(p.image_id).reset_index(drop=True)
+    if rows["image_id"].isna().any():
+        raise DataError(f"{subject.folder.name}/predictions.csv has images that are not in the split table.")
+    real = embed(subject.model, *_real(subject, rows), "predicted images")
+    table = pd.DataFrame({"name": p.image_id, "group": p.lesion_id, "kind": REAL, "part": p.split})
+    others = [*pictures(), *_broken(subject, rows[p.split == "validation"]), *_left_out(subject)]
+    kinds, sources = np.array([n.kind for n in others]), np.array([n.source for n in others])
+    half = np.where(first_half(kinds, sources) & (kinds != LEFT_OUT), "first half", "second half")
+    hashes = [hashlib.sha256(n.pixels.tobytes()).hexdigest() for n in others]
+    found = embed(subject.model, hashes, lambda i: others[i].pixels, "other pictures")
+    names = [f"{n.kind}, {n.source}, {digest[:12]}" for n, digest in zip(others, hashes, strict=True)]
+    other = pd.DataFrame({"name": names, "group": sources, "kind": kinds, "part": half})
+    return pd.concat([table, other], ignore_index=True), np.concatenate([real, found])
+
+
+def choose(bank: Bank, table: pd.DataFrame, embeddings: np.ndarray) -> tuple[str, dict[str, float]]:
+    """Return the method with the highest mean AUROC over the kinds of the first half, and that mean of every method."""
+    real = of_split(table, "validation")
+    first = (table["part"] == "first half").to_numpy() & (table["kind"] != NOT_CHOSEN_BY).to_numpy()
+    means = {}
+    for name, score in METHODS.items():
+        found = score(bank, embeddings)
+        kinds = [first & (table["kind"] == kind).to_numpy() for kind in table.loc[first, "kind"].unique()]
+        each = [
+            metrics.roc_auc(np.r_[np.zeros(real.sum()), np.ones(k.sum())] > 0, np.r_[found[real], found[k]])
+            for k in kinds
+        ]
+        means[name] = round(float(np.mean(each)), 6)
+    return max(means, key=means.__getitem__), means
+
+
+def measure(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
+    """Measure a threshold: split -> the share of its images accepted; for test (validation where there is no test) also
+    the AUROC and the share refused of every kind of picture of the second half.
+
+    Args:
+        table: columns group, kind, part, score.
+
+    Returns:
+        Figures as dictionaries. n_images and n_lesions of a kind count its pictures and their sources.
+    """
+    measured: dict[str, Any] = {}
+    for split in ("validation", "test"):
+        real = table[of_split(table, split)]
+        if real.empty:
+            continue
+        accepted = share((real["score"] <= threshold).to_numpy(), pd.factorize(real["group"], sort=True)[0])
+        measured[split] = {"accepted": accepted.to_dict()}
+    second = table[table["part"] == "second half"]
+    split = "test" if "test" in measured else "validation"
+    real = table[of_split(table, split)]
+    told, refused = {}, {}
+    for kind, others in second.groupby("kind"):
+        told[str(kind)] = auroc(real, others).to_dict()
+        refused[str(kind)] = share((others["score"] > threshold).to_numpy(), pd.factorize(others["group"])[0]).to_dict()
+    measured[split] |= {"auroc": told, "refused": refused}
+    return measured
+
+
+def auroc(real: pd.DataFrame, others: pd.DataFrame) -> Figure:
+    """Return how often one of `others` scores above a real image, with its interval over lesions and sources."""
+    positive = np.r_[np.zeros(len(real)), np.ones(len(others))] > 0
+    scores = np.r_[real["score"], others["score"]]
+    groups = pd.factorize(pd.concat([real["group"], "source " + others["group"].astype(str)]))[0]
+    value = float(metrics.roc_auc(positive, scores))
+    sources = groups[positive]
+    if value in (0, 1):
+        low, high = wilson_interval(value, effective_size(np.ones(len(sources), bool), sources))
+    else:
+        ranks = rank_table(positive, scores, groups)
+        draws = [
+            rank_figures(ranks, w, average_precision=False)[0] for w in lesion_weights(groups.max() + 1, REPLICATES)
+        ]
+        low, high = percentile_interval(np.concatenate(draws))
+    return Figure(value, float(low), float(high), len(others), len(np.unique(sources)))
+
+
+def of_members(subject: Subject) -> pd.DataFrame:
+    """Join the scores of an ensemble's members: all must accept an image, so the least accepting one decides.
+
+    Returns:
+        A table as `seen` gives it with "score": the largest excess over a member's threshold, in standard deviations
+        of that member's scores on validation; up to 0 is accepted.
+    """
+    joined, excess = None, []
+    for member in subject.card["members"]:
+        folder = subject.folder.parent / member
+        table, threshold = read_scores(folder)
+        if joined is None:
+            joined = table.drop(columns="score")
+        elif not joined.equals(table.drop(columns="score")):
+            raise DataError(f"{member}/{SCORES_FILE} is of other pictures than that of another member: fit both again.")
+        spread = table.loc[of_split(table, "validation"), "score"].std()
+        excess.append((table["score"] - threshold) / spread)
+    if joined is None:
+        raise DataError(f"{subject.folder.name} has no members.")
+    return joined.assign(score=np.max(excess, axis=0))
+
+
+def _real(subject: Subject, rows: pd.DataFrame) -> tuple[list[str], Callable[[int], np.ndarray]]:
+    """Return names of the images of some rows of the split table and what reads the i-th, for `embed`."""
+    ids = rows["image_id"].tolist()
+    return [f"{subject.stored_aspect} {image_id}" for image_id in ids], lambda i: _read(subject, ids[i])
+
+
+def _read(subject: Subject, image_id: str) -> np.ndarray:
+    if subject.data is None:
+        raise DataError("The images are embedded anew: pass --data DIR.")
+    return read_file(image_path(subject.data, image_id), stored_aspect=subject.stored_aspect).pixels
+
+
+def _broken(subject: Subject, rows: pd.DataFrame) -> Iterator[Negative]:
+    """Break one image each of BROKEN validation lesions, drawn by a hash of their ids."""
+    first = rows.sort_values("image_id").drop_duplicates("lesion_id")
+    order = first["lesion_id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
+    for row in first.loc[order.sort_values().index[:BROKEN]].itertuples():
+        yield from broken(_read(subject, row.image_id), row.lesion_id)
+
+
+def _left_out(subject: Subject) -> Iterator[Negative]:
+    """Yield the validation and test images of the diagnosis that training left out, if it left one out."""
+    code = _diagnosis_left_out(subject)
+    rows = subject.table[(subject.table["dx"] == code) & (subject.table["split"] != "train")]
+    for row in rows.itertuples():
+        yield Negative(LEFT_OUT, row.lesion_id, _read(subject, row.image_id))
+
+
+def _diagnosis_left_out(subject: Subject) -> str | None:
+    return (subject.read("run.json").get("config") or {}).get("leave_out")

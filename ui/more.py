@@ -12,11 +12,12 @@ from dermlens.charts.style import NAMES, SHOWN, percent
 from dermlens.errors import DermlensError
 from dermlens.explain import heat_on_image, overlay
 from dermlens.labels import CLASSES, INDEX
+from dermlens.line import SLOW
 from dermlens.registry import Model
 from dermlens.report import case_report
 from dermlens.score import ISIC_COLUMNS
 from dermlens.summary import called
-from ui import cache, state, widgets
+from ui import cache, state, waiting, widgets
 
 SIDE = 300
 
@@ -66,8 +67,9 @@ def other_methods(image: CaseImage, models: list[Model]) -> None:
             bar.progress(min(1.0, share))
 
         try:
-            network = cache.network(model)
-            state.drawn()[key] = gradients.explain_with(method, model, network, image.pixels, INDEX[code], show)
+            with waiting.turn(SLOW, bar):
+                network = cache.network(model)
+                state.drawn()[key] = gradients.explain_with(method, model, network, image.pixels, INDEX[code], show)
         except DermlensError as e:
             st.error(widgets.escape(str(e), 400), icon=":material/error:")
         bar.empty()

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from dermlens.csvfile import numbers, read_csv, refuse
 from dermlens.errors import DataError
 from dermlens.gradients import METHODS as SLOW_METHODS
 from dermlens.intervals import FEW_LESIONS, Figure, percentile_interval, resampled_mean, share
 from dermlens.labels import CLASSES, INDEX
 from dermlens.registry import sha256
+from dermlens.tables import numbers, read_csv, refuse
 
 FILE = "attention.csv"
 METHODS = {"grad_cam": "Grad-CAM", **SLOW_METHODS}
@@ -215,6 +215,7 @@ def _means(columns: Mapping[str, pd.Series], lesion: np.ndarray) -> dict[str, Fi
         half = (
             stdtrit(m - 1, 0.975) * replicates.std(0) * np.sqrt(m / (m - 1)) if m > 1 else np.full(len(means), np.nan)
         )
-        low, high = np.maximum(means - half, -1.0), np.minimum(means + half, 1.0)
+        least = [-1.0 if "gain" in name else 0.0 for name in columns]
+        low, high = np.maximum(means - half, least), np.minimum(means + half, 1.0)
     figures = zip(columns, means.tolist(), low.tolist(), high.tolist(), strict=True)
-    return {name: Figure(mean, lo if "gain" in name else max(0.0, lo), hi, n, m) for name, mean, lo, hi in figures}
+    return {name: Figure(mean, lo, hi, n, m) for name, mean, lo, hi in figures}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dermlens import registry
+from dermlens import keras_file
 from dermlens.engine import Engine
 from dermlens.errors import ConfigError, ModelError
 from dermlens.preprocess import fit
@@ -38,12 +38,7 @@ def load_network(model: Model) -> "keras.Model":
         raise ModelError(
             f"tf-keras-vis needs Keras on TensorFlow, it runs on {keras.backend.backend()}. Unset KERAS_BACKEND."
         )
-    try:
-        if registry.sha256(path) != model.card["files"]["model.keras"]:
-            raise ModelError(f"models/{model.id}/model.keras was changed since the model was loaded. Restore it.")
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as e:
-        raise ModelError(f"models/{model.id}/model.keras cannot be loaded: {e}.") from e
+    return keras_file.load_network(path, model.card["files"]["model.keras"])
 
 
 def explain_with(

@@ -1,6 +1,7 @@
 """Read HAM10000 in its official layout, at any resolution, and check all of it before a long run starts."""
 
 import os
+import re
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from dermlens.errors import DataError, ImageError
+from dermlens.files import shortened
 from dermlens.ingest import read_file
 from dermlens.labels import CLASSES
+from dermlens.tables import read_csv
 
 METADATA = "HAM10000_metadata.csv"
 IMAGE_FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2")
@@ -19,6 +22,7 @@ MASK_FOLDER = "HAM10000_segmentations_lesion_tschandl"
 COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 REQUIRED = ("lesion_id", "image_id", "dx", "dx_type")
 SPLITS = ("train", "validation", "test")
+_ID = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 SPLIT_TABLE = Path(__file__).parent.parent / "data" / "splits" / "ham10000.csv"
 
 
@@ -29,7 +33,9 @@ def data_root() -> Path | None:
 
 
 def image_path(root: Path, image_id: str) -> Path:
-    """Return the path of an image; raises DataError if neither image folder holds it."""
+    """Return the path of an image; raises DataError if neither image folder holds it, or the id is none."""
+    if not _ID.fullmatch(image_id):  # it may come from a table of someone else
+        raise DataError(f"{shortened(repr(image_id))} is no id of an image.")
     for folder in IMAGE_FOLDERS:
         path = root / folder / f"{image_id}.jpg"
         if path.is_file():
@@ -39,6 +45,8 @@ def image_path(root: Path, image_id: str) -> Path:
 
 def mask_path(root: Path, image_id: str) -> Path | None:
     """Return the path of the lesion mask (0 or 255, any resolution, stored aspect), or None without one."""
+    if not _ID.fullmatch(image_id):
+        return None
     path = root / MASK_FOLDER / f"{image_id}_segmentation.png"
     return path if path.is_file() else None
 
@@ -61,7 +69,7 @@ def load_table(root: Path, decode: bool = False, images: Collection[str] | None 
     file = root / METADATA
     if not file.is_file():
         raise DataError(f"No {METADATA} in {root}. Pass --data DIR or set HAM10000_DIR (see data.download).")
-    table = _read_csv(file, COLUMNS)
+    table = read_csv(file, dict.fromkeys(COLUMNS, str)).reset_index(drop=True)
     present = {p.stem for folder in IMAGE_FOLDERS for p in (root / folder).glob("*.jpg")}
     age = pd.to_numeric(table["age"], errors="coerce")
     ids = table["image_id"]
@@ -117,7 +125,7 @@ def load_split(file: Path = SPLIT_TABLE) -> pd.DataFrame:
     """
     if not file.is_file():
         raise DataError(f"No split table at {file}. Make it with python -m data.split.")
-    table = _read_csv(file, (*COLUMNS, "split"))
+    table = read_csv(file, dict.fromkeys((*COLUMNS, "split"), str)).reset_index(drop=True)
     spread = table.groupby("lesion_id")["split"].transform("nunique")
     raise_problems(
         str(file),
@@ -155,19 +163,6 @@ def raise_problems(where: str, problems: dict[str, list[str]]) -> None:
     ]
     if lines:
         raise DataError(f"{where} cannot be used as it is.\n  " + "\n  ".join(lines))
-
-
-def _read_csv(file: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as e:
-        raise DataError(f"{file} is not a CSV table: {e}.") from e
-    missing = [c for c in columns if c not in table.columns]
-    if missing:
-        raise DataError(f"{file}: missing columns {', '.join(missing)}; received {', '.join(table.columns)}.")
-    if table.empty:
-        raise DataError(f"{file} has no rows.")
-    return table
 
 
 def _readable(root: Path, image_id: str) -> bool:

@@ -12,11 +12,14 @@ from dermlens.errors import DataError
 from dermlens.ham10000 import SPLIT_TABLE, load_split
 from dermlens.labels import CLASSES, INDEX
 from dermlens.metrics import log_softmax
+from dermlens.tables import read_csv, refuse
 
 LOGITS: tuple[str, ...] = tuple(f"logit_{code}" for code in CLASSES)
 IDS = ("image_id", "lesion_id", "split", "y_true")
 COLUMNS: tuple[str, ...] = (*IDS, *LOGITS)
 SPLITS = ("validation", "test")
+MOST = 1e6
+"""Largest logit that is believed, either way."""
 CASES = SPLIT_TABLE
 CASE_COLUMNS = ("age", "sex", "localization", "dx_type")
 _LABELS = {**INDEX, **{str(i): i for i in range(len(CLASSES))}}
@@ -123,17 +126,17 @@ def read_predictions(path: Path) -> Predictions:
         DataError: the file is missing, empty or not UTF-8 CSV; a column is missing; an id is empty or an image_id
             appears twice; a split, class or logit is not valid. The message names file, line and column.
     """
-    table = _read_csv(path, {**dict.fromkeys(IDS, str), **dict.fromkeys(LOGITS, float)})
+    table = read_csv(path, {**dict.fromkeys(IDS, str), **dict.fromkeys(LOGITS, float)})
     for name in ("image_id", "lesion_id"):
-        _refuse(path, table, name, table[name].str.strip() == "", "is empty; every row needs one")
-    _refuse(path, table, "image_id", table["image_id"].duplicated(), "appears a second time; every image has one row")
-    _refuse(path, table, "split", ~table["split"].isin(SPLITS), f"must be one of {', '.join(SPLITS)}")
+        refuse(path, table, name, table[name].str.strip() == "", "is empty; every row needs one")
+    refuse(path, table, "image_id", table["image_id"].duplicated(), "appears a second time; every image has one row")
+    refuse(path, table, "split", ~table["split"].isin(SPLITS), f"must be one of {', '.join(SPLITS)}")
     y_true = table["y_true"].map(_LABELS)
-    _refuse(path, table, "y_true", y_true.isna(), f"must be one of {', '.join(CLASSES)} or 0..{len(CLASSES) - 1}")
+    refuse(path, table, "y_true", y_true.isna(), f"must be one of {', '.join(CLASSES)} or 0..{len(CLASSES) - 1}")
     logits = table[list(LOGITS)].to_numpy(np.float64)
     for i, name in enumerate(LOGITS):
-        bad = pd.Series(~np.isfinite(logits[:, i]))
-        _refuse(path, table, name, bad, "must be a finite number (for a probability of 0 write log(1e-12), -27.6)")
+        bad = ~(np.abs(logits[:, i]) <= MOST)
+        refuse(path, table, name, bad, "must be a finite number (for a probability of 0 write log(1e-12), -27.6)")
     image_id, lesion_id, split = (table[name].to_numpy(object) for name in IDS[:3])
     return Predictions(image_id, lesion_id, split, y_true.to_numpy(np.int64), logits)
 
@@ -162,38 +165,3 @@ def cases_of(predictions: Predictions, cases: pd.DataFrame) -> pd.DataFrame:
     text = [name for name in CASE_COLUMNS if name != "age"]
     found[text] = found[text].fillna("unknown")
     return found
-
-
-def _read_csv(path: Path, types: dict[str, type]) -> pd.DataFrame:
-    """Read the columns of `types`; a cell that is not a number becomes NaN, an empty text stays empty."""
-    options = {"encoding": "utf-8-sig", "keep_default_na": False, "index_col": False}
-    try:
-        header = list(pd.read_csv(path, nrows=0, **options).columns)
-        missing = [name for name in types if name not in header]
-        if missing:
-            raise DataError(f"{path}: column {', '.join(missing)} is missing; the file has {', '.join(header)}.")
-        try:
-            table = pd.read_csv(path, dtype=types, **options)[list(types)]
-        except (ValueError, OverflowError):
-            table = pd.read_csv(path, dtype=str, **options)[list(types)]
-            for name in (n for n, kind in types.items() if kind is float):
-                table[name] = pd.to_numeric(table[name], errors="coerce")
-    except FileNotFoundError as e:
-        raise DataError(f"{path}: there is no such file.") from e
-    except pd.errors.EmptyDataError as e:
-        raise DataError(f"{path}: the file is empty; it needs the columns {', '.join(types)}.") from e
-    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as e:
-        raise DataError(f"{path}: the file cannot be read as UTF-8 CSV ({e}).") from e
-    if table.empty:
-        raise DataError(f"{path}: the file has a header but no rows.")
-    return table
-
-
-def _refuse(path: Path, table: pd.DataFrame, column: str, bad: pd.Series, why: str) -> None:
-    """Raise a DataError that names the first bad cell and how many there are."""
-    rows = np.flatnonzero(bad.to_numpy())
-    if len(rows) == 0:
-        return
-    first = rows[0]
-    more = f" ({len(rows)} such rows)" if len(rows) > 1 else ""
-    raise DataError(f"{path}, line {first + 2}, column {column}: {table[column].iloc[first]!r} {why}{more}.")

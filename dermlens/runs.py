@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dermlens.csvfile import numbers, read_csv, refuse
 from dermlens.errors import DataError
 from dermlens.files import read_object, shortened, shown
+from dermlens.tables import numbers, read_csv, refuse
 
 HISTORY = (
     *("epoch", "phase", "learning_rate", "loss", "val_loss", "accuracy", "val_accuracy", "balanced_accuracy"),

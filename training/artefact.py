@@ -11,6 +11,7 @@ import h5py
 import keras
 import numpy as np
 
+from dermlens import keras_file
 from dermlens.errors import ModelError
 
 _WEIGHTS, _CONFIG, _METADATA = "model.weights.h5", "config.json", "metadata.json"
@@ -50,10 +51,7 @@ def load_model(path: Path) -> keras.Model:
     Raises:
         ModelError: the file is missing, damaged or would run code of its own.
     """
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as e:
-        raise ModelError(f"{path} cannot be loaded: {e}") from e
+    return keras_file.load_network(path)
 
 
 def _halve_kernels(data: bytes, model: keras.Model) -> bytes:
@@ -63,7 +61,8 @@ def _halve_kernels(data: bytes, model: keras.Model) -> bytes:
         for layer in model.layers
     }
     found = io.BytesIO()
-    with h5py.File(io.BytesIO(data)) as source, h5py.File(found, "w", libver="latest") as target:
+    # The newer format writes the time of day into every group, so that no two files would be the same.
+    with h5py.File(io.BytesIO(data)) as source, h5py.File(found, "w", libver="earliest") as target:
 
         def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
             if isinstance(item, h5py.Group):

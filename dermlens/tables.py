@@ -54,10 +54,10 @@ def read_csv(
         raise DataError(f"{where}, line {line}: this is no CSV ({e}).") from e
     if not rows:
         raise DataError(f"{where}: {empty}.")
-    table = pd.DataFrame(rows, index=pd.Index(lines, name="line"), columns=list(types), dtype=object)
-    for name in (n for n, kind in types.items() if kind is float):
-        table[name] = numbers(table[name])
-    return table
+    texts = pd.DataFrame(rows, index=pd.Index(lines, name="line"), columns=list(types), dtype=object)
+    return texts.assign(
+        **{n: numbers(texts[n]) if kind is float else texts[n].astype(str) for n, kind in types.items()}
+    )
 
 
 def numbers(cells: pd.Series) -> np.ndarray:

@@ -34,9 +34,7 @@ def embed(model: Model, names: Iterable[str], load: Callable[[int], np.ndarray],
         (n, C) float32.
     """
     names = list(names)
-    identity = "\n".join([model.card["files"]["model.keras"], str(model.views), *names])
-    folder = model.folder / FOLDER / hashlib.sha256(identity.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder(model, names)
     parts = []
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -57,6 +55,19 @@ def embed(model: Model, names: Iterable[str], load: Callable[[int], np.ndarray],
                 bar.update(len(rows))
             parts.append(chunk)
     return np.concatenate(parts)
+
+
+def keep(model: Model, names: list[str], embeddings: np.ndarray) -> None:
+    """Store embeddings (n, C) float32 that were made elsewhere, for `embed` to find; arguments as there."""
+    for start in range(0, len(names), CHUNK):
+        _store(_folder(model, names) / f"{start:05}.npy", embeddings[start : start + CHUNK])
+
+
+def _folder(model: Model, names: list[str]) -> Path:
+    identity = "\n".join([model.card["files"]["model.keras"], str(model.views), *names])
+    folder = model.folder / FOLDER / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _stored(file: Path, shape: tuple[int, int]) -> np.ndarray | None:

@@ -20,14 +20,13 @@ from tqdm import tqdm
 
 from dermlens.errors import DataError, DermlensError, ModelError
 from dermlens.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
-from dermlens.intervals import OVERALL
+from dermlens.intervals import OVERALL, summarise
 from dermlens.predictions import SPLITS, Predictions, concatenate, make_predictions, write_predictions
 from dermlens.preprocess import STORED_ASPECTS
 from dermlens.runs import read_history
 from dermlens.views import VIEWS, expand
 from training import run as runs
 from training.architectures import build
-from training.card import figures
 from training.config import from_dict
 from training.dataset import data_hash, load_images
 from training.train import select_rows
@@ -140,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
         print(e, file=sys.stderr)
         return 2
     write_predictions(folder / "predictions.csv", predictions)
-    measured = figures(predictions)
+    measured = {split: summarise(predictions.of_split(split)).to_dict() for split in predictions.splits}
     runs.write_json(folder / "metrics.json", {"views": args.views, **measured})
     for split, summary in measured.items():
         print(f"{split}, {summary['accuracy']['n_images']} images of {summary['accuracy']['n_lesions']} lesions:")

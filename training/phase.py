@@ -104,7 +104,8 @@ def train_phase(
         steps = max(1, len(order) // config.batch_size)
         factor = state["plateau"]["factor"]
         rates = [learning_rate(phase, done + step / steps, factor) for step in range(steps)]
-        data = prepared(*sources[done % len(sources)], order, config.batch_size, change)
+        x, labels = sources[done % len(sources)]
+        data = prepared(x, labels, order, config.batch_size, change)
         title = f"epoch {epoch} (phase {number + 1})"
         fitted = fit_epoch(trained, tally, data, rates, average, config.ema_momentum, title)
         with averaged(trained, average):

@@ -5,6 +5,7 @@ split: once, at the very end. Nothing is left half-written: models/ID/ appears w
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import re
@@ -37,11 +38,11 @@ from training import run as runs
 from training.architectures import feature_layer
 from training.artefact import save_model
 from training.dataset import class_counts
+from training.embed import keep
 from training.evaluate import (
     add_data_arguments,
     best_model,
     data_of,
-    evaluate,
     find_run,
     note_test,
     predictions_of,
@@ -49,6 +50,8 @@ from training.evaluate import (
 )
 from training.export import build
 
+CHECKED = 16
+"""Validation images that the final file is asked about once more."""
 NAMES = {
     "baseline_cnn": "Baseline CNN",
     "resnet18": "ResNet18",
@@ -105,16 +108,20 @@ def publish(
         network = best_model(run)
         training = rows_of(run, table, ("train",))
         counts = class_counts(training["dx"].map(INDEX).to_numpy(np.int64))
+        validation, rest = (rows[rows["split"] == split] for split in SPLITS)
+        plain = _served(run, network, folder, views, 0.0, name)
+        first = _ask(plain, root, validation, stored_aspect)
         if tau is None:
-            seen_by = rows_of(run, table, ("validation",))
-            tuned = evaluate(network, root, seen_by, stored_aspect, views)
-            tau = adjustment.choose(tuned.logits, tuned.y_true, counts)
+            tau = adjustment.choose(first.logits, validation["dx"].map(INDEX).to_numpy(np.int64), counts)
         adjustment.fold(network, counts, tau)
         model = _served(run, network, folder, views, tau, name)
+        tuned = dataclasses.replace(first, logits=first.logits + adjustment.shift(counts, tau))
+        _check_shift(model, root, validation, stored_aspect, tuned)
         if test:
             note_test(run, "training.publish")
-        sizes = _predict(model, folder, root, rows, stored_aspect)
-        (width, height), _ = sizes.most_common(1)[0]
+        answers = _join(tuned, _ask(model, root, rest, stored_aspect))
+        _write_predictions(model, folder, pd.concat([validation, rest]), answers, stored_aspect)
+        (width, height), _ = answers.sizes.most_common(1)[0]
         seen = {"stored_aspect": stored_aspect, "width": width, "height": height}
         record = public(runs.read_json(run / "run.json"))
         runs.write_json(folder / "run.json", {**record, "published_from": seen})
@@ -165,18 +172,55 @@ def _served(run: Path, network: keras.Model, folder: Path, views: int, tau: floa
     return registry.load(entry)
 
 
-def _predict(
-    model: registry.Model, folder: Path, root: Path, rows: pd.DataFrame, stored_aspect: str
-) -> Counter[tuple[int, int]]:
-    """Write predictions.csv, one image after the other through the app's path; returns how often each size came."""
-    logits, sizes = [], Counter[tuple[int, int]]()
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answers:
+    """A model's answers to n images through the app's path."""
+
+    logits: np.ndarray
+    """(n, 7) float64"""
+    embeddings: np.ndarray
+    """(n, C) float32"""
+    sizes: Counter[tuple[int, int]]
+    """how often each width and height came"""
+
+
+def _ask(model: registry.Model, root: Path, rows: pd.DataFrame, stored_aspect: str) -> Answers:
+    """Ask a model about one image after the other, as the app does."""
+    logits, embeddings = [np.empty((0, len(CLASSES)))], [np.empty((0, len(model.head_kernel)))]
+    sizes: Counter[tuple[int, int]] = Counter()
     for image_id in tqdm(rows["image_id"], desc="predictions", unit="image", disable=not sys.stderr.isatty()):
         pixels = read_file(image_path(root, image_id), stored_aspect=stored_aspect).pixels
-        logits.append(predict(model, pixels).logits)
+        answer = predict(model, pixels)
+        logits.append(answer.logits[None])
+        embeddings.append(answer.embedding[None])
         sizes[pixels.shape[1], pixels.shape[0]] += 1
+    return Answers(np.concatenate(logits).astype(np.float64), np.concatenate(embeddings).astype(np.float32), sizes)
+
+
+def _join(a: Answers, b: Answers) -> Answers:
+    logits, embeddings = (np.concatenate([getattr(x, n) for x in (a, b)]) for n in ("logits", "embeddings"))
+    return Answers(logits, embeddings, a.sizes + b.sizes)
+
+
+def _check_shift(model: registry.Model, root: Path, rows: pd.DataFrame, stored_aspect: str, tuned: Answers) -> None:
+    """Ask the final file about a few images: logit adjustment adds the same to every answer, and nothing else.
+
+    Raises:
+        ModelError: it does not.
+    """
+    some = np.unique(np.linspace(0, len(rows) - 1, CHECKED).astype(int))
+    off = np.abs(_ask(model, root, rows.iloc[some], stored_aspect).logits - tuned.logits[some]).max()
+    if not off < 1e-3:
+        raise ModelError(f"The adjusted file's logits are off by {off:.2g}. The serving path is broken.")
+
+
+def _write_predictions(
+    model: registry.Model, folder: Path, rows: pd.DataFrame, answers: Answers, stored_aspect: str
+) -> None:
+    """Write predictions.csv, and keep the embeddings for training.fit."""
     y_true = rows["dx"].map(INDEX).to_numpy(np.int64)
-    write_predictions(folder / "predictions.csv", predictions_of(rows, y_true, np.array(logits, np.float64)))
-    return sizes
+    write_predictions(folder / "predictions.csv", predictions_of(rows, y_true, answers.logits))
+    keep(model, [f"{stored_aspect} {image_id}" for image_id in rows["image_id"]], answers.embeddings)
 
 
 def main(argv: list[str] | None = None) -> int:

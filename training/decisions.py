@@ -1,0 +1,78 @@
+"""The model card's sections on prediction sets and operating points, made from their files."""
+
+from pathlib import Path
+
+from dermlens import conformal, operating
+from dermlens.charts.style import interval, percent
+from dermlens.conformal import CASE_LEVEL, NO_GUARANTEE
+from dermlens.intervals import Figure
+from dermlens.labels import CLASSES
+from dermlens.operating import TARGETS
+
+
+def prediction_sets(folder: Path) -> list[str]:
+    """Return the section on prediction sets; empty if the model has none."""
+    if not (folder / "conformal.json").is_file():
+        return []
+    found = conformal.read(folder / "conformal.json")
+    row = found.row(CASE_LEVEL)
+    lines = [
+        "## Prediction sets",
+        "",
+        f"Class-conditional conformal sets at {percent(CASE_LEVEL)}, the level used on a case: of new lesions of a "
+        "diagnosis, at least that share has it in the set, as long as they are like those of HAM10000. Fitted on "
+        f"{sum(found.lesions):,} validation lesions, one image each; validation is measured with thresholds from other "
+        f"lesions. {found.caveat()}".rstrip(),
+        "",
+    ]
+    for split, rows in found.measured.items():
+        figures = rows[row]
+        lines += [
+            f"| {split} | guarantee | images | true diagnosis in the set | diagnoses in the set |",
+            "| --- | --- | --- | --- | --- |",
+            _line("all", "of the average", figures["coverage"], figures["size"]),
+            *[
+                _line(code, "of its own" if found.own[row, i] else NO_GUARANTEE, *figures["per_class"][code].values())
+                for i, code in enumerate(CLASSES)
+            ],
+            "",
+            f"Sets of one diagnosis: {_share(figures['single'])}; empty sets: {_share(figures['empty'])}.",
+            "",
+        ]
+    return lines
+
+
+def operating_points(folder: Path) -> list[str]:
+    """Return the section on operating points; empty if the model has none."""
+    if not (folder / "thresholds.json").is_file():
+        return []
+    found = operating.read(folder / "thresholds.json")
+    lines = [
+        "## Operating points",
+        "",
+        "Thresholds on calibrated probabilities, chosen on validation for a wanted sensitivity. There each image is "
+        "measured with a threshold chosen on other lesions.",
+        "",
+    ]
+    for split in found.splits:
+        lines += [
+            f"| {split} | wanted | from | sensitivity | specificity |",
+            "| --- | --- | --- | --- | --- |",
+            *[
+                f"| {TARGETS[target].title.lower()} | {percent(p.wanted, 1)} | {percent(p.threshold, 1)} | "
+                f"{_share(p.measured[split].sensitivity)} | {_share(p.measured[split].specificity)} |"
+                for target, points in found.points.items()
+                for p in points
+            ],
+            "",
+        ]
+    return lines
+
+
+def _line(name: str, guarantee: str, coverage: Figure, size: Figure) -> str:
+    sets = f"{size.value:.2f} ({size.low:.2f} to {size.high:.2f})" if size.n_images else "not defined"
+    return f"| {name} | {guarantee} | {coverage.n_images} | {_share(coverage)} | {sets} |"
+
+
+def _share(figure: Figure) -> str:
+    return f"{percent(figure.value, 1)} ({interval(figure)})" if figure.n_images else "not defined"

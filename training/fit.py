@@ -15,7 +15,7 @@ from dermlens.errors import DermlensError
 from dermlens.ham10000 import SPLIT_TABLE, data_root, load_split
 from dermlens.preprocess import STORED_ASPECTS
 from training import card as cards
-from training.fits import calibration, conformal, embeddings, thresholds
+from training.fits import attention, calibration, conformal, embeddings, referral, thresholds
 from training.run import write_whole
 from training.subject import Subject
 
@@ -33,6 +33,8 @@ STEPS: dict[str, Step] = {
     "conformal": Step(conformal.make, pictures=False),
     "thresholds": Step(thresholds.make, pictures=False),
     "embeddings": Step(embeddings.make, pictures=True),
+    "attention": Step(attention.make, pictures=True),
+    "referral": Step(referral.make, pictures=False),
 }
 """In the order they build on each other."""
 

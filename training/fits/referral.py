@@ -7,6 +7,7 @@ import pandas as pd
 
 from dermlens import conformal, intervals, operating
 from dermlens.errors import DataError
+from dermlens.familiarity import SCORES_FILE, refused
 from dermlens.labels import CLASSES
 from dermlens.predictions import Predictions, read_predictions
 from dermlens.referral import SUSPECT, Referral, any_of, to_dict
@@ -88,5 +89,7 @@ def _calls_of_members(subject: Subject, p: Predictions) -> np.ndarray | None:
 
 
 def _unfamiliar(subject: Subject, p: Predictions) -> np.ndarray | None:
-    """Return (n,) bool, which images the model, or any member of an ensemble, does not accept as dermoscopic."""
-    return None
+    """Return (n,) bool, which images the model, or any member of an ensemble, refuses; None if that is not fitted."""
+    if not (subject.folder / SCORES_FILE).exists():
+        return None
+    return refused(subject.folder, p.image_id)

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dermlens import evidence
 from dermlens.errors import DataError
 from dermlens.intervals import FEW_LESIONS, OVERALL, PER_CLASS
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
 from dermlens.reliability import NAMES as RELIABILITY
 from dermlens.runs import flat, read_history
+from training.decisions import operating_points, prediction_sets
 
 METHODS = {
     "temperature": "temperature scaling",
@@ -134,7 +136,46 @@ def calibration(folder: Path) -> list[str]:
     return lines
 
 
-SECTIONS: tuple[Callable[[Path], list[str]], ...] = (calibration,)
+def attention(folder: Path) -> list[str]:
+    """Return the section on where the model looked; empty if that is not measured."""
+    if not (folder / evidence.FILE).is_file():
+        return []
+    found = evidence.summarise(evidence.read_attention(folder / evidence.FILE))
+    names = {"all": "all", **dict.fromkeys(CLASSES), "right": "called right", "wrong": "called wrong"}
+    columns = ("energy", "area", "usual", "hits", "centre")
+    everything = found.where["all"]
+    lines = [
+        "## Where it looked",
+        "",
+        f"Grad-CAM of the called diagnosis on {everything.energy.n_images:,} test images and their lesion masks: the "
+        "share of the heat inside the lesion, beside the lesion's share of the area and what the mean map of all "
+        "images has inside; how often the hottest point is in the lesion, beside the centre of the picture. "
+        f"{everything.without} maps were empty.",
+        "",
+        "| images | heat inside | area | mean map inside | hottest point inside | centre inside |",
+        "| --- " * (1 + len(columns)) + "|",
+        *[
+            f"| {name or group} | "
+            + " | ".join(_text(getattr(found.where[group], c).to_dict()) for c in columns)
+            + " |"
+            for group, name in names.items()
+            if group in found.where
+        ],
+        "",
+    ]
+    removal = found.removal.get("all")
+    if removal:
+        lines += [
+            f"Deletion and insertion (RISE) on {removal.deletion.n_images} of these images, spread over the diagnoses: "
+            f"area under the curve {_text(removal.deletion.to_dict())} and {_text(removal.insertion.to_dict())}, in an "
+            f"order by chance {_text(removal.random_deletion.to_dict())} and "
+            f"{_text(removal.random_insertion.to_dict())}.",
+            "",
+        ]
+    return lines
+
+
+SECTIONS: tuple[Callable[[Path], list[str]], ...] = (calibration, prediction_sets, operating_points, attention)
 """What was fitted, in the order of training.fit: each returns its lines, none if the model lacks the file."""
 
 

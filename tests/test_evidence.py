@@ -116,6 +116,16 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     assert lesions(found).tolist() == [0, 0, 1, 1]
 
 
+def test_one_lesion_has_no_interval_and_none_no_figure(tmp_path: Path) -> None:
+    found = read_attention(write(tmp_path, rows(2, measured=2)))
+    one = where(found)
+    assert not np.isnan(one.energy.value)
+    assert np.isnan([one.energy.low, one.energy.high, one.gain.low]).all()
+    none = where(found[:0])
+    assert np.isnan(none.energy.value)
+    assert (none.energy.n_images, none.without) == (0, 0)
+
+
 def test_groups_methods_and_warnings(tmp_path: Path) -> None:
     table = read_attention(write(tmp_path, rows(methods=("grad_cam", "smooth_grad"), measured=42)))
     found = summarise(table)

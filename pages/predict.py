@@ -1,12 +1,27 @@
 """Predict: one or many images in, what every model says of them out."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from dermlens.case import CaseImage
 from dermlens.labels import CLASSES
-from dermlens.registry import Model
+from dermlens.registry import AnyModel
 from dermlens.summary import called
-from ui import answer, cache, intake, more, state, widgets
+from ui import (
+    answer,
+    attending,
+    cache,
+    deciding,
+    intake,
+    more,
+    prevalence,
+    referring,
+    state,
+    steadiness,
+    trusting,
+    widgets,
+)
 
 PREDICTED = "predicted"
 VIEWS = ("Side by side", "Overlay")
@@ -39,26 +54,50 @@ def page() -> None:
     show(image, [m for m in models if m.id in image.answers] or models)
 
 
-def show(image: CaseImage, models: list[Model]) -> None:
+def show(image: CaseImage, models: Sequence[AnyModel]) -> None:
+    trusting.warnings(image, models)
+    referring.sentence(image, models)
+    refused = {m.id for m in models if trusting.is_unfamiliar(image, [m])}
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        answer.verdict(image, models)
+        place = st.container()
+        weighted, class_mix = prevalence.choose(image)
+        with place:
+            answer.verdict(weighted, models, refused)
+        if class_mix:
+            st.caption(class_mix)
+        answer.missing(models)
     asked = [m for m in models if m.id in image.answers]
     if asked:
-        with right:
-            answer.probabilities(image, asked)
+        with right, st.container(key="greyed" if refused else "scores"):
+            answer.probabilities(weighted, asked)
+        if not refused:
+            what_it_means(image, asked)
         where_it_looked(image, asked)
+        trusting.similar_cases(image, asked)
+        steadiness.section(image, asked)
         classes = st.expander("All seven classes", icon=":material/grid_view:", key="every", on_change="rerun")
         if classes.open:
             with classes:
-                more.every_class(image, asked)
+                more.every_class(weighted, asked)
         with st.expander("Other methods", icon=":material/brush:", key="others"):
             more.other_methods(image, asked)
-        more.downloads(image, asked)
+        more.downloads(weighted, asked, class_mix)
+
+
+def what_it_means(image: CaseImage, models: Sequence[AnyModel]) -> None:
+    """Say what the probabilities do not rule out, and which thresholds they reach."""
+    one, two = st.columns(2, gap="medium")
+    with one:
+        st.header("Not ruled out", anchor=False)
+        deciding.prediction_sets(image, models)
+    with two:
+        st.header("Against the thresholds", anchor=False)
+        deciding.operating(image, models)
 
 
 @st.fragment
-def where_it_looked(image: CaseImage, models: list[Model]) -> None:
+def where_it_looked(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Redraws alone: no choice made here asks a model again."""
     st.header("Where the model looked", anchor=False)
     by_id = {m.id: m for m in models}
@@ -94,6 +133,9 @@ def where_it_looked(image: CaseImage, models: list[Model]) -> None:
             answer.plain(image, model, "image")
         with two:
             answer.heat_map(image, model, code, opacity / 100, "heat")
+    warning = attending.map_warning(image, model, code)
+    if warning:
+        st.warning(widgets.escape(warning, 1000), icon=":material/crop_free:")
     st.caption(READING)
 
 

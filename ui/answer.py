@@ -1,5 +1,7 @@
 """The answer to one image, as Predict and Compare show it."""
 
+from collections.abc import Collection, Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -8,15 +10,20 @@ from dermlens.charts import case as charts
 from dermlens.charts.style import GROUP_TITLES, NAMES, percent
 from dermlens.explain import heat_on_image, overlay
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS
-from dermlens.registry import Model
+from dermlens.registry import AnyModel, networks
 from dermlens.summary import CANNOT_NAME, agreement, called, group_totals, more_probable, quantity, share_called
 from ui import widgets
 
 FRAME = "dashed frame: what the model sees"
 
 
-def verdict(image: CaseImage, models: list[Model]) -> None:
-    """Show the call of every model with its group and score, and whether they agree."""
+def verdict(image: CaseImage, models: Sequence[AnyModel], refused: Collection[str] = ()) -> None:
+    """Show the call of every model with its group and score, and whether they agree.
+
+    Args:
+        image: with the answers. models: in the order they are shown.
+        refused: ids of the models that do not take the image for a dermoscopic one: they call nothing.
+    """
     for model in models:
         with st.container(border=True, gap="xsmall", key=f"verdict-{model.id}"):
             st.caption(model.name)
@@ -25,6 +32,13 @@ def verdict(image: CaseImage, models: list[Model]) -> None:
                 continue
             answer = image.answers[model.id]
             diagnosis = called(answer)
+            if model.id in refused:
+                st.header("No diagnosis", anchor=False)
+                st.caption(
+                    f"The image is unlike what it was trained on. It would have said {diagnosis.name}, "
+                    f"{percent(share_called(answer))}; that means nothing here."
+                )
+                continue
             st.header(NAMES[diagnosis.code], anchor=False)
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 widgets.group_badge(diagnosis)
@@ -33,7 +47,9 @@ def verdict(image: CaseImage, models: list[Model]) -> None:
             st.caption(" · ".join(f"{GROUP_TITLES[g]} {percent(totals[g])}" for g in reversed(GROUPS)))
             if more_probable(answer):
                 st.caption(more_probable(answer))
-    answers = {m.name: image.answers[m.id] for m in models if m.id in image.answers}
+    # An ensemble is no further opinion beside those of its members.
+    able = [m for m in models if m.id in image.answers and m.id not in refused]
+    answers = {m.name: image.answers[m.id] for m in networks(able) or able}
     if answers:
         agree = len({called(a).code for a in answers.values()}) == 1
         icon = (
@@ -47,7 +63,7 @@ def verdict(image: CaseImage, models: list[Model]) -> None:
     st.caption(CANNOT_NAME)
 
 
-def probabilities(image: CaseImage, models: list[Model]) -> None:
+def probabilities(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Draw the seven scores of every model, by clinical group."""
     answers = {m.name: image.answers[m.id] for m in models if m.id in image.answers}
     shares = {name: a.probabilities for name, a in answers.items()}
@@ -63,7 +79,7 @@ def probabilities(image: CaseImage, models: list[Model]) -> None:
     widgets.chart(figure, f"Bar chart of the seven numbers of each model. Called: {calls}.", table, "probabilities")
 
 
-def missing(models: list[Model]) -> None:
+def missing(models: Sequence[AnyModel]) -> None:
     """Say, model by model, what was not fitted and what the page therefore cannot promise."""
     lacking = [m for m in models if m.fitted.missing]
     if not lacking:
@@ -74,7 +90,7 @@ def missing(models: list[Model]) -> None:
             st.text("\n".join(model.fitted.missing))
 
 
-def heat_map(image: CaseImage, model: Model, code: str, opacity: float, key: str, height: int = 430) -> None:
+def heat_map(image: CaseImage, model: AnyModel, code: str, opacity: float, key: str, height: int = 430) -> None:
     """Show the image with the Grad-CAM of one class and model over it."""
     heat = heat_on_image(
         image.answers[model.id].maps[CLASSES.index(code)], image.pixels.shape[0], image.pixels.shape[1], model.geometry
@@ -87,7 +103,7 @@ def heat_map(image: CaseImage, model: Model, code: str, opacity: float, key: str
     widgets.zoomable(figure, f"Grad-CAM of {NAMES[code]} by {model.name} over the image, {where}.", key)
 
 
-def plain(image: CaseImage, model: Model, key: str, height: int = 430) -> None:
+def plain(image: CaseImage, model: AnyModel, key: str, height: int = 430) -> None:
     """Show the image alone, the part that the model does not see dimmed."""
     figure = charts.picture(image.pixels, "Image", FRAME, seen_part(image, model.geometry), height=height)
     widgets.zoomable(figure, "The image; what lies outside the dashed frame is not seen by the model.", key)

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -105,7 +106,8 @@ def _decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     if kind == "TIFF":
         _refuse_raw(image)
     check_size(*image.size, limits)
-    notices = list(check_pictures(_count(image, kind, limits), limits))
+    pictures = _count_pages(data, limits.pictures) if kind == "TIFF" else int(getattr(image, "n_frames", 1))
+    notices = list(check_pictures(pictures, limits))
     if image.mode in ("F", "I"):
         raise ImageError(
             "The image holds floating-point or 32-bit values, for which no brightness is defined. "
@@ -135,19 +137,18 @@ def _orientation(image: Image.Image, notices: list[str]) -> int:
     return value if value in range(2, 9) else 1
 
 
-def _count(image: Image.Image, kind: str, limits: Limits) -> int:
-    """Return how many pictures a file holds, counted no further than needed."""
-    if kind != "TIFF":
-        return int(getattr(image, "n_frames", 1))
-    count = 1
-    try:
-        while count <= limits.pictures:
-            image.seek(count)
-            count += 1
-    except EOFError:
-        pass
-    image.seek(0)
-    return count
+def _count_pages(data: bytes, most: int) -> int:
+    """Return how many pages a TIFF has, up to `most` + 1, without reading any; a link that leads nowhere ends it."""
+    order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
+    big = 43 in data[2:4]
+    size, entry, width = (8, 20, 8) if big else (2, 12, 4)  # bytes of a directory's length, an entry, a link
+    seen: set[int] = set()
+    at = int.from_bytes(data[8:16] if big else data[4:8], order)
+    while at and at not in seen and at + size <= len(data) and len(seen) <= most:
+        seen.add(at)
+        link = at + size + entry * int.from_bytes(data[at : at + size], order)
+        at = int.from_bytes(data[link : link + width], order)
+    return len(seen)
 
 
 def _to_rgb(image: Image.Image, orientation: int, notices: list[str]) -> np.ndarray:

@@ -86,16 +86,16 @@ def _receive(answer: socket.socket, count: int) -> bytes:
 
 def _limit(limits: Limits) -> None:
     """Bound memory and computing time; allow no file to be written and no core (which would hold the image) dumped."""
-    for which, most in (
-        (resource.RLIMIT_AS, limits.memory),
-        (resource.RLIMIT_CPU, limits.cpu_seconds),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
+    for which, most, beyond in (
+        (resource.RLIMIT_AS, limits.memory, 0),
+        (resource.RLIMIT_CPU, limits.cpu_seconds, 1),  # SIGXCPU comes first and tells what it was
+        (resource.RLIMIT_FSIZE, 0, 0),
+        (resource.RLIMIT_CORE, 0, 0),
     ):
         hard = resource.getrlimit(which)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         try:
-            resource.setrlimit(which, (most, most))
+            resource.setrlimit(which, (most, most + beyond if hard == resource.RLIM_INFINITY else hard))
         except ValueError:  # macOS does not know a limit on address space
             if sys.platform == "linux":
                 raise

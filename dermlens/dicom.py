@@ -126,7 +126,8 @@ def _domain(file: pydicom.Dataset) -> tuple[np.ndarray, int, int]:
 
 def _look_up(frame: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Return table[value] for every pixel; negative values stand in the upper half of the table."""
-    return table[frame.view(f"u{frame.dtype.itemsize}")]
+    native = frame.astype(frame.dtype.newbyteorder("="), copy=False)
+    return table[native.view(f"u{frame.dtype.itemsize}")]
 
 
 def _grey_table(file: pydicom.Dataset) -> np.ndarray:

@@ -37,6 +37,7 @@ def read_image(data: bytes, *, stored_aspect: str = "as-is", limits: Limits = LI
 
     Raises:
         ImageError: the bytes are no such image, damaged, or over a limit.
+        BusyError: too many others are having files read.
     """
     if not data:
         raise ImageError("The file is empty (0 bytes). Save or export the image again.")

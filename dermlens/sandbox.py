@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from dermlens.decoder import LENGTH
-from dermlens.errors import ImageError
+from dermlens.errors import BusyError, ImageError
 from dermlens.formats import Limits
 
 PROCESSES = min(4, os.cpu_count() or 1)
@@ -38,6 +38,7 @@ CRASHED = (
 TOO_SLOW = "Decoding this {kind} file takes too long; it was given up. Save it smaller, or as JPEG or PNG."
 TOO_LARGE = "Decoding this {kind} file needs more than {memory:.0f} MiB of memory. Save it smaller, or as JPEG or PNG."
 BUSY = "The server is busy reading other images. Try again in a moment."
+STOPPED = "The decoder was stopped from outside while it read this file. Try again."
 NOT_STARTED = "The decoder did not start, so no image can be read. The server's operator should check its installation."
 
 
@@ -52,6 +53,10 @@ class Usage:
     """most computing time that one file took"""
     memory: int = 0
     """most memory that one file took, in bytes, all of the decoding process included"""
+
+
+class _Refused(Exception):
+    """The file cannot be read; the decoding process is as good as before."""
 
 
 class _Broken(Exception):
@@ -106,10 +111,14 @@ _reset()
 os.register_at_fork(after_in_child=_reset)
 
 
-def usage() -> Usage:
-    """Return a copy of what decoding has cost so far."""
+def usage(anew: bool = False) -> Usage:
+    """Return what decoding has cost so far; `anew` begins another count."""
+    global _usage
     with _lock:
-        return Usage(**asdict(_usage))
+        counted = Usage(**asdict(_usage))
+        if anew:
+            _usage = Usage()
+        return counted
 
 
 def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -124,27 +133,27 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
         (height, width, 3) uint8 RGB, upright, and the notices.
 
     Raises:
-        ImageError: the file cannot be decoded within the limits, or no process is free.
+        ImageError: the file cannot be decoded within the limits.
+        BusyError: no process has become free in the time that one file may take.
     """
     try:
         template = _slots.get(timeout=limits.seconds)
     except queue.Empty as e:
-        raise ImageError(BUSY) from e
+        raise BusyError(BUSY) from e
     try:
         for last in (False, True):
             try:
                 template = template or _Template()
                 return _ask(template, data, kind, limits)
             except _Broken as e:  # killed from outside, or broken by a file: the next process is a fresh one
-                template = _ended(template)
+                started, template = template is not None, _ended(template)
                 if last:
-                    raise ImageError(NOT_STARTED) from e
+                    raise ImageError(STOPPED if started else NOT_STARTED) from e
             except (OSError, TimeoutError) as e:
-                started, template = template, _ended(template)
-                raise ImageError(TOO_SLOW.format(kind=kind) if started else NOT_STARTED) from e
+                raise ImageError(TOO_SLOW.format(kind=kind) if template else NOT_STARTED) from e
         raise AssertionError("the loop returns or raises")
-    except ImageError:
-        raise
+    except _Refused as e:
+        raise ImageError(str(e)) from e
     except BaseException:  # whatever stops this thread half way leaves a process that is not to be trusted
         template = _ended(template)
         raise
@@ -178,25 +187,35 @@ def _ask(template: _Template, data: bytes, kind: str, limits: Limits) -> tuple[n
             job = {"kind": kind, "bytes": len(data), "limits": asdict(limits)}
             _hand_over(template.control, json.dumps(job).encode(), theirs.fileno(), deadline)
         try:
-            ours.settimeout(_left(deadline))
-            ours.sendall(data)
-            answer = _receive_header(ours, deadline)
-            pixels = _receive_pixels(ours, answer, deadline, limits) if "height" in answer else None
-        except (_Broken, ConnectionError):
-            answer, pixels = {}, None
+            answer, decoded = _converse(ours, data, deadline, limits)
+        except (_Broken, ConnectionError, ValueError, TypeError, KeyError, RecursionError):  # broken off, or nonsense
+            answer, decoded = {}, None
     end = _receive_header(template.control, deadline)
     _note(end, crashed=not answer)
-    if pixels is not None:
-        return pixels, tuple(str(notice) for notice in answer["notices"])
+    if decoded is not None:
+        return decoded
     if "error" in answer:
-        raise ImageError(str(answer["error"]))
+        raise _Refused(answer["error"])
     if "memory" in answer:
-        raise ImageError(TOO_LARGE.format(kind=kind, memory=limits.memory / 2**20))
-    if end.get("exit") in (-signal.SIGXCPU, -signal.SIGKILL) and end.get("seconds", 0) >= limits.cpu_seconds:
-        raise ImageError(TOO_SLOW.format(kind=kind))
+        raise _Refused(TOO_LARGE.format(kind=kind, memory=limits.memory / 2**20))
+    if end.get("exit") == -signal.SIGXCPU:
+        raise _Refused(TOO_SLOW.format(kind=kind))
     if end.get("exit") in (-signal.SIGKILL, -signal.SIGTERM):
         raise _Broken("killed from outside")
-    raise ImageError(CRASHED.format(kind=kind))
+    raise _Refused(CRASHED.format(kind=kind))
+
+
+def _converse(
+    job: socket.socket, data: bytes, deadline: float, limits: Limits
+) -> tuple[dict, tuple[np.ndarray, tuple[str, ...]] | None]:
+    """Send a file and receive the header of the answer and, if there are any, the pixels and notices."""
+    job.settimeout(_left(deadline))
+    job.sendall(data)
+    answer = _receive_header(job, deadline)
+    if "height" not in answer:
+        return answer, None
+    notices = tuple(str(notice) for notice in answer["notices"])
+    return answer, (_receive_pixels(job, answer, deadline, limits), notices)
 
 
 def _hand_over(control: socket.socket, job: bytes, descriptor: int, deadline: float) -> None:

@@ -9,7 +9,7 @@ from dermlens.errors import ImageError
 from dermlens.formats import Limits
 from dermlens.ingest import read_file, read_image
 from tests.conftest import encode
-from tests.files import png_of_size, saved
+from tests.image_files import png_of_size, saved
 
 
 def test_png_is_read_exactly(lesion: np.ndarray) -> None:

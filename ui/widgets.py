@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from dermlens.case import thumbnail
+from dermlens.case import shown_name, thumbnail
 from dermlens.charts import style
 from dermlens.charts.style import GROUP_TITLES, NAMES
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX, Diagnosis
@@ -53,10 +53,7 @@ def _case_in_side_bar() -> None:
 
 def escape(text: str, longest: int = 60) -> str:
     """Return a name from outside as Markdown that shows it literally, shortened in its middle."""
-    printable = "".join(c if c.isprintable() else "?" for c in text)
-    if len(printable) > longest:
-        printable = f"{printable[: longest - 20]}…{printable[-19:]}"
-    return _MARKDOWN.sub(r"\\\1", printable)
+    return _MARKDOWN.sub(r"\\\1", shown_name(text, longest))
 
 
 def chart(figure: go.Figure, alt: str, data: Callable[[], pd.DataFrame], name: str, **options: Any) -> Any:

@@ -112,10 +112,12 @@ def dicom(
     file.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
     file.SOPInstanceUID = "1.2.3.4"
     array = pixels if isinstance(pixels, np.ndarray) else None
-    file.Rows, file.Columns = shape or (array.shape[:2] if array is not None else (90, 120))
+    rows, columns = shape or (array.shape[:2] if array is not None else (90, 120))
     bits = 8 * array.dtype.itemsize if array is not None else 8
     values = {
         **PLAIN,
+        "Rows": rows,
+        "Columns": columns,
         "SamplesPerPixel": 3 if interpretation.startswith(("RGB", "YBR")) else 1,
         "PhotometricInterpretation": interpretation,
         "BitsAllocated": bits,

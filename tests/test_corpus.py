@@ -1,0 +1,192 @@
+"""Every file of the corpus gets the answer it must get: from the door, and a mixed lot of them on the page Predict."""
+
+import csv
+import logging
+import tomllib
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from dermlens.case import CaseImage, examine, shown_name
+from dermlens.errors import ImageError
+from dermlens.formats import ACCEPTED, IMAGE_SUFFIXES, LIMITS, format_of
+from dermlens.ingest import read_image
+from dermlens.registry import Model
+from tests.corpus import NAMES, Case, corpus, truncations
+from tests.dashboard import check, open_page, text
+from tests.image_files import PLAIN, dicom, dicom_jpeg, picture, samples, saved
+
+ON_PAGE = (  # of every kind of answer some; 1 MB together
+    *("empty", "text", "svg", "pdf", "html", "gif", "film", "jpeg and html", "png with html inside", "pdf and jpeg"),
+    *("1 x 1", "1 x 10000", "png header 20000 x 20000", "webp canvas 20000 x 20000", "png bomb over the limit"),
+    *("noise that begins like a JPEG", "noise that begins like a HEIC", "only the beginning of a TIFF"),
+    *("cmyk jpeg", "heic", "16-bit grey png", "png with alpha", "JPEG of orientation 6", "TIFF of several pictures"),
+    *("tiff whose directory leads to itself", "nan tiff", "camera raw", "no profile for a profile"),
+    *("dicom monochrome1", "dicom palette", "dicom jpeg-ls", "dicom with hostile tags", "dicom without pixels"),
+    *("dicom in a syntax without a decoder", "constant, and as small as can be", "dicom around another size"),
+)
+
+
+@pytest.fixture(scope="module")
+def cases() -> dict[str, Case]:
+    found = corpus()
+    named = {case.name: case for case in found}
+    assert len(named) == len(found)
+    return named
+
+
+def same(found: np.ndarray, wanted: np.ndarray, within: float) -> bool:
+    return found.shape == wanted.shape and bool(np.abs(found.astype(int) - wanted).mean() <= within)
+
+
+def test_every_case_gets_its_answer(cases: dict[str, Case]) -> None:
+    wrong = []
+    for case in cases.values():
+        try:
+            found = read_image(case.data, limits=case.limits)
+        except ImageError as e:
+            if case.pixels is not None or case.says not in str(e) or not str(e).endswith("."):
+                wrong.append((case.name, str(e)))
+            continue
+        told = " ".join(found.notices)
+        if case.pixels is None or not same(found.pixels, case.pixels, case.within):
+            wrong.append((case.name, "other pixels"))
+        elif case.says not in told or bool(case.says) != bool(told):
+            wrong.append((case.name, told))
+        assert found.pixels.dtype == np.uint8
+    assert wrong == []
+
+
+def test_a_file_cut_off_is_refused_or_shows_all_that_the_whole_one_shows() -> None:
+    refused = 0
+    for kind, whole, beginnings in truncations():
+        complete = read_image(whole).pixels
+        for data in beginnings:
+            try:
+                shown = read_image(data).pixels
+            except ImageError:
+                refused += 1
+                continue
+            assert np.array_equal(shown, complete), f"{kind}: {len(data)} of {len(whole)} bytes show another picture"
+    assert refused > 300
+
+
+def test_every_accepted_format_is_known_by_its_content() -> None:
+    made = samples(picture())
+    assert tuple(made) == ACCEPTED
+    for kind, files in made.items():
+        assert {format_of(data) for data in files} == {kind}
+        assert f".{kind.lower()}" in IMAGE_SUFFIXES or kind == "DICOM"
+
+
+def test_the_uploader_takes_what_the_door_takes() -> None:
+    config = tomllib.loads((Path(__file__).parents[1] / ".streamlit" / "config.toml").read_text())
+    assert config["server"]["maxUploadSize"] * 2**20 == LIMITS.bytes
+
+
+def test_nothing_about_a_person_comes_out_of_a_file(
+    capfd: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture, spot: Model
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    exif = Image.Exif()
+    exif[0x013B] = PLAIN["PatientName"]  # the artist
+    exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 12.0, 30.0), 29: PLAIN["PatientBirthDate"]})  # GPS
+    shown = picture()
+    files = [
+        dicom(shown),
+        dicom_jpeg(shown),
+        dicom(shown, Rows=91),
+        dicom(shown, "ARGB"),
+        dicom(shown, PatientBirthDate="not a date", Rows="x"),
+        *(saved(shown, kind, exif=exif.tobytes()) for kind in ("JPEG", "PNG", "WEBP", "HEIF")),
+        saved(shown, "JPEG", exif=exif.tobytes())[:2000],
+    ]
+    capfd.readouterr(), caplog.clear()  # what making the files said
+    told = []
+    for data in files:
+        assert PLAIN["PatientName"].encode() in data
+        try:
+            image = examine(data, "x.dcm", [spot])
+        except ImageError as e:
+            told.append(str(e))
+        else:
+            told += [*image.notices, *image.failures.values(), image.name]
+    written = capfd.readouterr()
+    everything = "".join([*told, written.out, written.err, caplog.text])
+    assert len(told) >= len(files)
+    for secret in (*PLAIN.values(), "48.0"):
+        assert secret not in everything
+
+
+@given(st.text(alphabet=st.characters(codec=None), max_size=400), st.integers(10, 300))
+def test_a_shown_name_is_one_short_printable_line(name: str, longest: int) -> None:
+    shown = shown_name(name, longest)
+    assert len(shown) <= longest
+    assert shown.isprintable()
+    shown.encode()
+    assert shown_name(shown, longest) == shown
+    if name.isprintable() and len(name) <= longest:
+        assert shown == name
+
+
+def test_on_the_page_every_file_gets_its_answer_and_every_name_stays_text(
+    cases: dict[str, Case], pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(pair))
+    app = open_page("predict")
+    chosen = [cases[name] for name in ON_PAGE]
+    good = [saved(picture(seed=20 + i), "PNG") for i in range(len(NAMES))]
+    bad = [f"no image {i}".encode() for i in range(len(NAMES))]
+    named = [(name, data) for both in (good, bad) for name, data in zip(NAMES, both, strict=True)]
+    uploads = [*((case.name, case.data) for case in chosen), *named]
+    app.file_uploader[0].set_value([(name, data, "image/png") for name, data in uploads])
+    check(app.run())
+
+    images: dict[str, CaseImage] = app.session_state["case_images"]
+    by_name = {image.name: image for image in images.values()}
+    refusals = {p.name: p.sentence for p in app.session_state["case_refused"]}
+    for case in chosen:
+        if case.pixels is None:
+            assert case.says in refusals[case.name]
+        else:
+            assert same(by_name[case.name].pixels, case.pixels, case.within), case.name
+            assert set(by_name[case.name].answers) == {"toy", "toy2"}
+    shown = {shown_name(name) for name in NAMES}
+    assert shown <= set(by_name)
+    assert shown <= set(refusals)
+    table = next(t.value for t in app.dataframe if "reason" in t.value)
+    assert f"{len(refusals)} files could not be used." in text(app)
+    assert set(table["file"]) == set(refusals)
+    for name in set(NAMES) - shown:
+        assert name not in text(app)
+    # A few at a time the refusals are written as Markdown: escaped, on one line, and short.
+    for name in NAMES:
+        _refuse_alone(app, name)
+
+
+def _refuse_alone(app: AppTest, name: str) -> None:
+    next(b for b in app.button if b.label == "New case").click().run()
+    app.file_uploader[0].set_value([(name, b"no image", "image/png"), ("a.png", saved(picture(), "PNG"), "image/png")])
+    check(app.run())
+    (written,) = (str(e.value) for e in app.error)
+    line = written.split("**: ")[0]
+    assert len(line) < 150
+    assert line.isprintable()
+    for mark in ("<img", "[click](", "**bold", ":red[", "$\\LaTeX"):
+        assert mark not in line
+
+
+def test_the_isic_table_of_hostile_names_is_one_row_a_file(pair: Path) -> None:
+    from ui.more import _id
+
+    out = StringIO()
+    csv.writer(out).writerows([_id(shown_name(name))] for name in NAMES)
+    rows = list(csv.reader(StringIO(out.getvalue())))
+    assert len([row for row in rows if row]) >= len(NAMES) - 1
+    assert not any(cell[:1] in ("=", "+", "-", "@", "\t", "\r") for row in rows for cell in row)

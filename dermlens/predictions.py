@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dermlens.errors import DataError
+from dermlens.files import write_whole
 from dermlens.ham10000 import SPLIT_TABLE, load_split
 from dermlens.labels import CLASSES, INDEX
 from dermlens.metrics import log_softmax
@@ -109,11 +110,15 @@ def concatenate(parts: Iterable[Predictions]) -> Predictions:
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions.csv: the columns of COLUMNS, `y_true` as class code, logits with five decimals."""
+    """Write predictions.csv: the columns of COLUMNS, `y_true` as class code, logits with five decimals.
+
+    Raises:
+        DataError: it cannot be written; what was there before is as it was.
+    """
     table = pd.DataFrame({name: getattr(predictions, name) for name in IDS[:3]})
     table["y_true"] = np.array(CLASSES, object)[predictions.y_true]
     table[list(LOGITS)] = predictions.logits
-    table.to_csv(path, index=False, float_format="%.5f", lineterminator="\n")
+    write_whole(path, table.to_csv(index=False, float_format="%.5f", lineterminator="\n").encode())
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -68,9 +68,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError("No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match=r"run\.json cannot be written: No space left"):
         run.write_json(tmp_path / "run.json", {"a": 2})
     assert run.read_json(tmp_path / "run.json") == {"a": "é"}
+    assert [f.name for f in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_a_damaged_run_json_is_a_sentence(tmp_path: Path) -> None:
@@ -106,3 +107,12 @@ def test_runs_live_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -
     assert run.runs_dir() == Path("/elsewhere")
     monkeypatch.delenv("DERMLENS_RUNS")
     assert run.runs_dir() == Path(__file__).parents[1] / "runs"
+
+
+def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    run.write_json(tmp_path / "run.json", {})
+    (tmp_path / ".history.csv.77.part").write_text("half")
+    (tmp_path / "checkpoints" / ".last.npz.77.part").write_text("half")
+    run.remove_partial(tmp_path)
+    assert {f.name for f in tmp_path.rglob("*")} == {"checkpoints", "run.json"}

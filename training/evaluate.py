@@ -59,13 +59,16 @@ def best_model(folder: Path) -> keras.Model:
         DataError, ModelError: no epoch is finished, or the weights are missing or do not fit.
     """
     config = from_dict(runs.read_json(folder / "run.json")["config"])
-    phase = config.phases[int(best_epoch(folder)["phase"]) - 1]
+    best = best_epoch(folder)
+    phase = config.phases[int(best["phase"]) - 1]
     keras.mixed_precision.set_global_policy("float32")
     model = build(config.architecture, phase.size, dropout=config.dropout)
     weights = folder / "checkpoints" / "best.weights.h5"
+    candidate = weights.with_name(f".best-{best['epoch']:.0f}.weights.h5")  # where training was killed before its end
+    weights = candidate if candidate.exists() else weights
     try:
         model.load_weights(weights)
-    except (OSError, ValueError) as e:
+    except Exception as e:  # HDF5 and Keras raise almost anything on a damaged file
         raise ModelError(f"{weights} cannot be loaded into {config.architecture}: {e}") from e
     return model
 
@@ -138,14 +141,18 @@ def main(argv: list[str] | None = None) -> int:
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2
-    write_predictions(folder / "predictions.csv", predictions)
     measured = {split: summarise(predictions.of_split(split)).to_dict() for split in predictions.splits}
-    runs.write_json(folder / "metrics.json", {"views": args.views, **measured})
     for split, summary in measured.items():
         print(f"{split}, {summary['accuracy']['n_images']} images of {summary['accuracy']['n_lesions']} lesions:")
         for name in OVERALL:
             f = summary[name]
             print(f"  {name:18} {f['value']:.4f}  ({f['low']:.4f} to {f['high']:.4f})")
+    try:
+        write_predictions(folder / "predictions.csv", predictions)
+        runs.write_json(folder / "metrics.json", {"views": args.views, **measured})
+    except DermlensError as e:
+        print(e, file=sys.stderr)
+        return 2
     return 0
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from dermlens import registry
 from dermlens.engine import Engine
 from dermlens.errors import DermlensError, ModelError
+from dermlens.files import read_object, shortened
 from dermlens.labels import N_CLASSES
 from dermlens.predict import softmax
 from dermlens.preprocess import Geometry, fit
@@ -57,10 +58,16 @@ def build(entry: registry.Entry, force: bool = False) -> Path:
     target = registry.build_dir(entry)
     if not force and is_current(target, expected):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _sibling(target) as folder:
-        _fill(folder, entry, expected)
-        _swap(folder, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _sibling(target) as folder:
+            _fill(folder, entry, expected)
+            _swap(folder, target)
+    except DermlensError:
+        raise
+    except Exception as e:  # Keras and TensorFlow raise almost anything on a model that they did not write
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else shortened(f"{type(e).__name__}: {e}", 300)
+        raise ModelError(f"The serving files of {entry.id} cannot be built in {target.parent}: {reason}.") from e
     return target
 
 
@@ -68,8 +75,9 @@ def is_current(build: Path, source: str) -> bool:
     """Return whether a build folder was made from `source` by these versions and is whole."""
     if registry.built_from(build) != source:
         return False
-    manifest = json.loads((build / "manifest.json").read_text(encoding="utf-8"))
-    return manifest.get("versions") == _versions() and manifest.get("files") == _hashes(build)
+    manifest = read_object(build / "manifest.json")
+    whole = manifest.get("files") == _hashes(build) and isinstance(manifest.get("parity"), dict)
+    return whole and manifest.get("versions") == _versions()
 
 
 def parity_images(size: int, geometry: Geometry) -> np.ndarray:
@@ -205,8 +213,8 @@ def main(arguments: list[str] | None = None) -> int:
     for model_id in ids:
         try:
             folder = build(registry.find(given.models_dir, model_id), given.force)
-            parity = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["parity"]
-            print(f"{model_id}: {folder}, probabilities within {parity['max_abs_probability_difference']:.1e} of Keras")
+            worst = read_object(folder / "manifest.json")["parity"].get("max_abs_probability_difference", float("nan"))
+            print(f"{model_id}: {folder}, probabilities within {worst:.1e} of Keras")
         except DermlensError as e:
             print(f"{model_id}: {e}", file=sys.stderr)
             status = 2

@@ -16,7 +16,8 @@ from keras import ops
 from tqdm import tqdm
 
 from dermlens import metrics, registry
-from dermlens.errors import ConfigError, DermlensError
+from dermlens.errors import ConfigError, DataError, DermlensError
+from dermlens.files import unwritable
 from dermlens.labels import INDEX, N_CLASSES
 from training import run as runs
 from training.architectures import stage_of_layers
@@ -112,7 +113,7 @@ def train_phase(
             measured = measure(forward(trained, held_out), validation.y, loss)
             better = measured["val_balanced_accuracy"] > state["best"]
             if better:
-                save_best(model, task.folder / "checkpoints")
+                save_best(model, task.folder / "checkpoints", epoch)
         row = {"epoch": epoch, "phase": number + 1, **fitted, **measured, "seconds": time.monotonic() - started}
         note_epoch(state, row, better, config)
         if state["epoch_in_phase"] == phase.epochs or state["stopped_early"]:
@@ -122,6 +123,7 @@ def train_phase(
         announce(row, better)
         kept = {"model": model.weights, "optimizer": optimizer.variables, "average": average}
         runs.save_state(task.folder / "checkpoints" / "last.npz", kept, state)
+        settle_best(task.folder / "checkpoints", epoch)
         runs.write_history(task.folder / "history.csv", state["history"])
 
 
@@ -364,11 +366,30 @@ def measure(logits: np.ndarray, y: np.ndarray, loss: Loss) -> dict[str, float]:
     }
 
 
-def save_best(model: keras.Model, checkpoints: Path) -> None:
-    """Replace best.weights.h5 in one step."""
-    partial = checkpoints / ".best.partial.weights.h5"
-    model.save_weights(partial)
-    partial.replace(checkpoints / "best.weights.h5")
+def save_best(model: keras.Model, checkpoints: Path, epoch: int) -> None:
+    """Save the weights of the best epoch so far beside best.weights.h5, whose place `settle_best` gives them.
+
+    Raises:
+        DataError: they cannot be written.
+    """
+    candidate = checkpoints / f".best-{epoch}.weights.h5"
+    try:
+        model.save_weights(candidate)
+    except OSError as e:
+        candidate.unlink(missing_ok=True)
+        raise DataError(unwritable(checkpoints / "best.weights.h5", e)) from e
+
+
+def settle_best(checkpoints: Path, epoch: int) -> None:
+    """Make best.weights.h5 of the candidate of the last epoch that is in the checkpoint; remove any other.
+
+    A kill at any moment leaves best.weights.h5 that belongs to the history, or a candidate that will be made so.
+    """
+    for candidate in checkpoints.glob(".best-*.weights.h5"):
+        if candidate.name == f".best-{epoch}.weights.h5":
+            candidate.replace(checkpoints / "best.weights.h5")
+        else:
+            candidate.unlink()
 
 
 def announce(row: dict[str, Any], better: bool) -> None:

@@ -20,6 +20,7 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
 from dermlens.errors import DataError
+from dermlens.files import read_object, write_whole
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -42,16 +43,6 @@ def runs_dir() -> Path:
     return Path(os.environ.get("DERMLENS_RUNS") or Path(__file__).parent.parent / "runs")
 
 
-def write_whole(file: Path, data: bytes) -> None:
-    """Replace a file in one step: a reader, or a kill at any moment, sees the old content or the new."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    with partial.open("wb") as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
-    partial.replace(file)
-
-
 def write_json(file: Path, value: Any) -> None:
     """Replace a JSON file in one step."""
     write_whole(file, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
@@ -59,10 +50,7 @@ def write_json(file: Path, value: Any) -> None:
 
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object; raises DataError if it is missing or damaged."""
-    try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError) as e:
-        raise DataError(f"{file} cannot be read as JSON ({e}).") from e
+    return read_object(file)
 
 
 def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
@@ -125,6 +113,12 @@ def save_state(file: Path, variables: dict[str, list], state: dict[str, Any]) ->
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     data = buffer.getvalue()
     write_whole(file, data + hashlib.sha256(data).digest())
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a kill in the middle of writing left in a run's folder and those below it."""
+    for partial in folder.rglob(".*.part"):
+        partial.unlink(missing_ok=True)
 
 
 def load_state(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

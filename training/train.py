@@ -27,7 +27,7 @@ from training import run as runs
 from training.architectures import build, load_archive
 from training.config import Config, from_dict, load_config, override
 from training.dataset import data_hash
-from training.phase import Task, begin_phase, set_weights, train_phase
+from training.phase import Task, begin_phase, set_weights, settle_best, train_phase
 
 
 def train(task: Task) -> None:
@@ -44,6 +44,8 @@ def train(task: Task) -> None:
     checkpoint, record_file = folder / "checkpoints" / "last.npz", folder / "run.json"
     checkpoint.parent.mkdir(exist_ok=True)
     arrays, state = runs.load_state(checkpoint) if checkpoint.exists() else ({}, new_state())
+    runs.remove_partial(folder)
+    settle_best(checkpoint.parent, len(state["history"]))
     runs.write_history(folder / "history.csv", state["history"])
     if state["finished"]:
         print("This run is finished. Start another with another --run, or none.")
@@ -140,6 +142,9 @@ def main(argv: list[str] | None = None) -> int:
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2
+    except OSError as e:
+        print(f"Training stopped: {e}. Finished epochs are kept; mend this and go on with --run.", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -151,7 +156,7 @@ def start(config: Config, args: argparse.Namespace) -> Task:
         ConfigError: the run exists with other settings or data.
     """
     name = Path(args.config).stem
-    run_id = args.run or f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    run_id = args.run or new_id(name)
     folder = runs.runs_dir() / run_id
     record_file = folder / "run.json"
     rows = select_rows(load_split(args.split), config)
@@ -189,6 +194,13 @@ def _teacher(config: Config) -> dict[str, str]:
     if not config.teacher:
         return {}
     return {"teacher_sha256": registry.source_hash(registry.find(registry.models_dir(), config.teacher))}
+
+
+def new_id(name: str) -> str:
+    """Return an id that no run has: the name and the time, and a number where a clock was set back or is too coarse."""
+    stem = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    ids = [stem, *(f"{stem}-{i}" for i in range(2, 1000))]
+    return next(i for i in ids if not (runs.runs_dir() / i).exists())
 
 
 def _now() -> str:

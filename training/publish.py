@@ -245,6 +245,9 @@ def main(argv: list[str] | None = None) -> int:
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2
+    except OSError as e:
+        print(f"Nothing was published, and what was there is unchanged: {e}.", file=sys.stderr)
+        return 2
     print(f"{folder}: {', '.join(sorted(f.name for f in folder.iterdir()))}")
     return 0
 

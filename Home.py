@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 if __name__ == "__main__":  # a session runs this file as its script
-    from ui import frame
+    from ui import entry, frame
 
     UI = Path(__file__).parent / "ui"
     st.set_page_config(page_title="Dermlens", page_icon=str(UI / "mark.svg"), layout="wide")
@@ -20,7 +20,7 @@ if __name__ == "__main__":  # a session runs this file as its script
             st.Page("pages/training_curves.py", title="Training curves", icon=":material/show_chart:"),
             st.Page("pages/about_data.py", title="About the data", icon=":material/dataset:"),
         ],
-        position="sidebar" if frame.admitted() else "hidden",
+        position="sidebar" if entry.admitted() else "hidden",
     )
     frame.run(page.run)
 else:  # `streamlit run` imports it once, before it serves anyone

@@ -7,6 +7,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
 from tests.dashboard import HOME, check, text
+from ui.entry import SIGNED_IN_HOURS
 
 AUTH = {"auth": {"redirect_uri": "http://localhost:8501/oauth2callback", "cookie_secret": "x" * 40}}
 LOST = "cannot know who may see its pages"
@@ -61,7 +62,7 @@ def test_where_no_sign_in_is_set_up_the_pages_are_shown_to_anyone() -> None:
         {"is_logged_in": "true", "iat": int(time.time())},
         {"is_logged_in": True},
         {"is_logged_in": True, "iat": "now"},
-        person(hours_ago=13),
+        person(hours_ago=SIGNED_IN_HOURS + 1),
     ],
     ids=["not signed in", "unknown", "only named", "a word", "since never", "since when?", "too long ago"],
 )
@@ -84,8 +85,12 @@ def test_no_page_is_shown_to_who_is_not_signed_in(page: str) -> None:
     assert text(app).strip() == "Dermlens" != seen.strip()
 
 
+def test_the_readme_says_how_long_a_sign_in_holds() -> None:
+    assert f"A sign-in holds for {SIGNED_IN_HOURS} hours." in (HOME.parent / "README.md").read_text()
+
+
 def test_who_is_signed_in_sees_the_page_and_can_sign_out() -> None:
-    app = home(person(hours_ago=11), AUTH)
+    app = home(person(hours_ago=SIGNED_IN_HOURS - 1), AUTH)
     assert shows_a_page(app)
     assert "ada" in app.sidebar.caption[-1].value
     next(b for b in app.sidebar.button if b.label == "Sign out").click()

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from dermlens.formats import LIMITS
 from ui import shield
@@ -84,6 +85,47 @@ def test_what_the_dashboard_does_not_need_is_closed(path: str) -> None:
 def test_only_a_page_of_this_server_may_connect(origin: dict, accepted: bool) -> None:
     first = ask("/_stcore/stream", "websocket", host="localhost:8501", **origin)[0]
     assert first["type"] == ("websocket.accept" if accepted else "websocket.close")
+
+
+@pytest.mark.parametrize("path", ["/_stcore/upload_file/session/file", "/media/0123.png"])
+def test_where_sign_in_is_set_up_files_come_and_go_only_with_its_cookie(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streamlit.runtime.secrets import Secrets
+    from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
+
+    secrets = Secrets()
+    secrets._secrets = {"auth": {"cookie_secret": "x" * 40}}
+    monkeypatch.setattr("streamlit.secrets", secrets)
+    monkeypatch.setattr("ui.entry.get_cookie_secret", lambda: "x" * 40)
+    signed = create_signed_value("x" * 40, "_streamlit_user", "{}").decode()
+    forged = create_signed_value("y" * 40, "_streamlit_user", "{}").decode()
+    assert ask(path, method="PUT")[0]["status"] == 403
+    assert ask(path, method="PUT", cookie=f"_streamlit_user={forged}")[0]["status"] == 403
+    assert ask(path, method="PUT", cookie=f"_streamlit_user={signed}")[0]["status"] == 200
+    assert ask("/static/js/index.js")[0]["status"] == 200
+
+
+def test_nobody_can_have_the_models_of_all_sessions_loaded_anew() -> None:
+    frames = [BackMsg(clear_cache=True), BackMsg(set_run_on_save=True), BackMsg(stop_script=True)]
+    incoming = [m.SerializeToString() for m in frames] + [b"\xff\xff"]
+    messages = iter(
+        [{"type": "websocket.connect"}, *({"type": "websocket.receive", "bytes": frame} for frame in incoming)]
+    )
+    heard: list[bytes | None] = []
+
+    async def streamlit(scope: dict, receive, send: object) -> None:
+        while len(heard) < 3:
+            heard.append((await receive()).get("bytes"))
+
+    async def receive() -> dict:
+        return next(messages)
+
+    async def send(message: dict) -> None:
+        raise AssertionError(message)
+
+    asyncio.run(shield.Shield(streamlit)({"type": "websocket", "path": "/", "headers": []}, receive, send))
+    assert heard == [None, *incoming[2:]]
 
 
 def test_uploads_are_refused_while_the_server_holds_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

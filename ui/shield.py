@@ -9,14 +9,20 @@ from urllib.parse import urlsplit
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import runtime
+from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.runtime.stats import CacheStat
+
+from ui.entry import may_fetch
 
 MAX_UPLOADED = 2**30
 """Most bytes of uploads that the server holds for all sessions before their scripts take them."""
 CLOSED = ("/_stcore/metrics", "/_stcore/agent", "/_stcore/script-health-check")
 """Streamlit's endpoints for machines, which the dashboard does not need."""
+AFFECTS_OTHERS = frozenset({"clear_cache", "set_run_on_save", "load_git_info"})
+"""What Streamlit's page of a developer may ask for: the first has the models of all sessions loaded anew."""
 _UPLOAD, _MEDIA = "/_stcore/upload_file/", "/media/"
 
 
@@ -76,6 +82,9 @@ class Shield:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
+        if scope["type"] == "websocket":
+            await self._app(scope, _without(AFFECTS_OTHERS, receive), send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -92,6 +101,8 @@ class Shield:
 
         if any(closed in path for closed in CLOSED):
             await _say(guarded, 404, "Not found")
+        elif (_UPLOAD in path or _MEDIA in path) and not may_fetch(Request(scope).cookies):
+            await _say(guarded, 403, "Sign in first.")
         elif scope["method"] == "PUT" and _UPLOAD in path and _uploaded() > MAX_UPLOADED:
             await _say(guarded, 503, "The server holds as many files as it can. Try again in a minute.")
         else:
@@ -105,6 +116,25 @@ def _same_origin(scope: Scope) -> bool:
     if origin is None or origin in st.get_option("server.corsAllowedOrigins"):
         return True
     return urlsplit(origin).netloc == found.get(b"host")
+
+
+def _without(kinds: frozenset[str], receive: Receive) -> Receive:
+    """Return a `receive` that passes over messages of these kinds."""
+
+    async def heard() -> Message:
+        while True:
+            message = await receive()
+            if _kind(message.get("bytes") or b"") not in kinds:
+                return message
+
+    return heard
+
+
+def _kind(frame: bytes) -> str | None:
+    try:
+        return BackMsg.FromString(frame).WhichOneof("type")
+    except Exception:  # noqa: BLE001 - not a message: Streamlit closes the connection
+        return None
 
 
 def _uploaded() -> int:

@@ -83,17 +83,23 @@ def chromium(path: str) -> Iterator[Browser]:
             browser.close()
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
-def serve(log: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Run the dashboard on a free port and yield its address.
+def serve(log: Path, settings: Mapping[str, str] | None = None, port: int | None = None) -> Iterator[str]:
+    """Run the dashboard and yield its address.
 
     Args:
         log: file that receives what the server prints.
         settings: environment variables on top of this process's own, e.g. {"DERMLENS_MODELS": ...}.
+        port: to serve on, by default a free one.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port or free_port()
     command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.port", str(port)]
     with log.open("wb") as output:
         server = subprocess.Popen(

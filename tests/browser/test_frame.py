@@ -1,10 +1,14 @@
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.app import ROOT, serve
+from tests.browser.app import ROOT, choose, go_to, part, serve, settle
+from tests.browser.test_predict import upload
 
 
 @pytest.fixture
@@ -23,15 +27,47 @@ def test_a_deep_link_on_a_fresh_server_opens_its_page_within_the_app(browser: Br
     page.close()
 
 
-def test_no_page_asks_anything_of_another_host(browser: Browser, fresh_server: str) -> None:
-    page = browser.new_page()
+@contextmanager
+def nothing_leaves(page: Page, address: str) -> Iterator[None]:
+    """Fail if the page asks anything of another host, or tries what the server's security policy forbids."""
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    for path in sorted((ROOT / "pages").glob("*.py")):
-        page.goto(fresh_server if path.stem == "home" else f"{fresh_server}/{path.stem}")
-        expect(page.get_by_role("heading", level=1)).to_be_visible()
-        page.wait_for_load_state("networkidle")
-    page.close()
-    own = (fresh_server, fresh_server.replace("http", "ws"), "data:", "blob:")
-    assert asked
+    forbidden: list[str] = []
+    page.context.on("request", lambda request: asked.append(request.url))
+    page.on("websocket", lambda socket: asked.append(socket.url))
+    page.on("console", lambda said: forbidden.append(said.text) if "Content Security Policy" in said.text else None)
+    yield
+    own = (f"{address}/", f"{address.replace('http', 'ws', 1)}/", "data:", f"blob:{address}/")
+    assert any(url.startswith("ws:") for url in asked)
     assert [url for url in asked if not url.startswith(own)] == []
+    assert forbidden == []
+
+
+def test_no_page_asks_anything_of_another_host(page: Page, fresh_server: str) -> None:
+    with nothing_leaves(page, fresh_server):
+        for path in sorted((ROOT / "pages").glob("*.py")):
+            page.goto(fresh_server if path.stem == "home" else f"{fresh_server}/{path.stem}")
+            expect(page.get_by_role("heading", level=1)).to_be_visible()
+            page.wait_for_load_state("networkidle")
+
+
+def test_a_case_and_all_that_is_shown_of_it_asks_nothing_of_another_host(
+    page: Page, dashboard: str, lesion: np.ndarray
+) -> None:
+    with nothing_leaves(page, dashboard):
+        page.goto(f"{dashboard}/predict")
+        upload(page, lesion, np.ascontiguousarray(lesion[::-1]))
+        expect(page.locator(".st-key-verdict-toy")).to_be_visible()
+        choose(page, "Evidence for", "Melanoma (malignant)")
+        expect(part(page, "heat")).to_contain_text("Melanoma")
+        for expander in page.get_by_test_id("stExpander").all():
+            expander.locator("summary").click()
+            settle(page)
+        for button in ("Download plot", "Data (CSV)", "Case report"):
+            with page.expect_download():
+                page.get_by_role("button", name=re.compile(re.escape(button))).first.click()
+        for name in ("Compare models", "Metrics", "Training curves", "About the data"):
+            go_to(page, name)
+            settle(page)
+            for tab in page.get_by_role("tab").all():
+                tab.click()
+                settle(page)

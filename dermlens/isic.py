@@ -15,6 +15,12 @@ TIMEOUT = (5, 20)
 _CHUNK = 1 << 16
 
 
+def page_of(image_id: str, host: str = HOST) -> str:
+    """Return the address of the archive's public page of an image; raises ImageError if the id is not of its form."""
+    _check(image_id)
+    return f"{host}/images/{image_id}/"
+
+
 def fetch(image_id: str, host: str = HOST, files: tuple[str, ...] = FILES) -> bytes:
     """Fetch the full image of an id such as ISIC_0024306. What comes back is untrusted, like any upload.
 
@@ -22,8 +28,7 @@ def fetch(image_id: str, host: str = HOST, files: tuple[str, ...] = FILES) -> by
         ImageError: the id is not of that form.
         DownloadError: the archive cannot be reached, has no such image, or answers with something else.
     """
-    if not ID.fullmatch(image_id):
-        raise ImageError(f"An ISIC id is ISIC_ and seven digits, such as ISIC_0024306; got {image_id[:40]!r}.")
+    _check(image_id)
     try:
         with requests.get(f"{host}/api/v2/images/{image_id}/", timeout=TIMEOUT, allow_redirects=False) as answer:
             if answer.status_code == 404:
@@ -41,6 +46,11 @@ def fetch(image_id: str, host: str = HOST, files: tuple[str, ...] = FILES) -> by
         raise DownloadError(
             f"The ISIC Archive did not answer as expected ({type(e).__name__}). Try again later."
         ) from e
+
+
+def _check(image_id: str) -> None:
+    if not ID.fullmatch(image_id):
+        raise ImageError(f"An ISIC id is ISIC_ and seven digits, such as ISIC_0024306; got {image_id[:40]!r}.")
 
 
 def _download(address: str, image_id: str) -> bytes:

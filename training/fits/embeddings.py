@@ -16,19 +16,9 @@ import numpy as np
 import pandas as pd
 
 from dermlens import metrics, registry
+from dermlens.bank import METHODS, Bank, encode_bank, make_bank
 from dermlens.errors import DataError
-from dermlens.familiarity import (
-    EMBEDDINGS_FILE,
-    FAMILIARITY_FILE,
-    MEMBERS,
-    METHODS,
-    REAL,
-    SCORES_FILE,
-    Bank,
-    encode_bank,
-    make_bank,
-    read_scores,
-)
+from dermlens.familiarity import EMBEDDINGS_FILE, FAMILIARITY_FILE, MEMBERS, REAL, SCORES_FILE, read_scores
 from dermlens.ham10000 import image_path
 from dermlens.ingest import read_file
 from dermlens.intervals import (

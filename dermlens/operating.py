@@ -34,6 +34,8 @@ class Target:
     classes: tuple[int, ...]
     title: str
     plural: str
+    others: str
+    """what the lesions are that do not show it"""
 
     def score(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the probability of the target, (...,) from (..., 7)."""
@@ -45,11 +47,12 @@ class Target:
 
 
 TARGETS: dict[str, Target] = {
-    "melanoma": Target((MELANOMA,), "Melanoma", "melanomas"),
+    "melanoma": Target((MELANOMA,), "Melanoma", "melanomas", "not melanoma"),
     "malignant": Target(
         tuple(sorted((*members("malignant"), *members("pre-malignant")))),
         "Malignant or pre-malignant",
         "malignant and pre-malignant lesions",
+        "benign",
     ),
 }
 
@@ -189,10 +192,10 @@ class Outcome:
     """What becomes of 1,000 lesions, on average."""
 
     missed: float
-    """cancers not referred"""
+    """lesions that show the target and are not referred"""
     referred: float
     unnecessary: float
-    """benign lesions referred"""
+    """lesions that do not show it and are referred"""
 
 
 def per_thousand(sensitivity: float, specificity: float, prevalence: float) -> Outcome:

@@ -160,19 +160,21 @@ def _points(entry: Entry, split: str, found: Thresholds) -> None:
             format="%.1f",
             key=f"prevalence_{name}",
             bind="query-params",
-            width=230,
+            width=215,
             help=f"Share of {target.plural} among all lesions. On this split it is {percent(positive.mean(), 1)}.",
         )
     share = float(prevalence or 100 * positive.mean()) / 100
     point = found.point(name, wanted)
-    _headline(point, split, share)
+    _headline(point, name, split, share)
     of = point.measured[split].sensitivity.n_images
     st.caption(
         f"{split.capitalize()} split, all of it: {of:,} of {len(p):,} images show {target.plural}; 95 % intervals over "
         f"lesions. {_fitted_on(found.fitted_on)} Filters chosen above do not apply here."
     )
     st.markdown(POINTS)
-    st.dataframe(_points_table(found.points[name], split, share), hide_index=True, alt="What every threshold finds")
+    st.dataframe(
+        _points_table(found.points[name], name, split, share), hide_index=True, alt="What every threshold finds"
+    )
     where = f"{entry.name}, {split}"
     widgets.chart(
         charts.operating_points(found.points[name], split, wanted, target.title, where),
@@ -227,11 +229,11 @@ def choose_sensitivity() -> float:
         format_func=_level,
         key="sensitivity",
         bind="query-params",
-        width=260,
+        width=220,
     )
 
 
-def _headline(point: Point, split: str, prevalence: float) -> None:
+def _headline(point: Point, target: str, split: str, prevalence: float) -> None:
     sensitivity, specificity = point.measured[split].sensitivity, point.measured[split].specificity
     at, fewest, most = (_outcome(point, split, prevalence, end) for end in ("value", "high", "low"))
     cells = st.grid(5, min_column_width=165)
@@ -240,12 +242,16 @@ def _headline(point: Point, split: str, prevalence: float) -> None:
         ("Specificity", percent(specificity.value, 1), interval(specificity)),
         ("Missed per 1,000", f"{at.missed:.1f}", f"{fewest.missed:.1f} to {most.missed:.1f}"),
         ("Referred per 1,000", f"{at.referred:.0f}", ""),
-        ("Of these benign", f"{at.unnecessary:.0f}", f"{fewest.unnecessary:.0f} to {most.unnecessary:.0f}"),
+        (_needless(target), f"{at.unnecessary:.0f}", f"{fewest.unnecessary:.0f} to {most.unnecessary:.0f}"),
     )
     for label, value, span in shown:
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
             st.metric(label, value)
-            st.caption(f"95 %: {span}" if span else "the found and the benign together")
+            st.caption(f"95 %: {span}" if span else f"{at.referred - at.unnecessary:.0f} rightly")
+
+
+def _needless(target: str) -> str:
+    return f"Of these {TARGETS[target].others}"
 
 
 def _outcome(point: Point, split: str, prevalence: float, end: str = "value") -> Outcome:
@@ -253,19 +259,19 @@ def _outcome(point: Point, split: str, prevalence: float, end: str = "value") ->
     return per_thousand(getattr(measured.sensitivity, end), getattr(measured.specificity, end), prevalence)
 
 
-def _points_table(points: tuple[Point, ...], split: str, prevalence: float) -> pd.DataFrame:
+def _points_table(points: tuple[Point, ...], target: str, split: str, prevalence: float) -> pd.DataFrame:
     rows = []
     for point in points:
         found, outcome = point.measured[split], _outcome(point, split, prevalence)
         rows.append(
             {
                 "Wanted": _level(point.wanted),
-                "From a probability of": percent(point.threshold, 1),
+                "From": percent(point.threshold, 1),
                 "Sensitivity": f"{percent(found.sensitivity.value, 1)} ({interval(found.sensitivity)})",
                 "Specificity": f"{percent(found.specificity.value, 1)} ({interval(found.specificity)})",
                 "Missed per 1,000": f"{outcome.missed:.1f}",
                 "Referred per 1,000": f"{outcome.referred:.0f}",
-                "Of these benign": f"{outcome.unnecessary:.0f}",
+                _needless(target): f"{outcome.unnecessary:.0f}",
             }
         )
     return pd.DataFrame(rows)

@@ -45,7 +45,7 @@ def by_class(found: Mapping[str, Any], level: float, own: Sequence[bool], subtit
                 "line": {"width": 2},
                 "symbol": [shape if rows[i][2] else f"{shape}-open" for i, _ in known],
             },
-            error_x=error_bars([Figure(*(v / 100 * scale for v in (f.value, f.low, f.high)), 0, 0) for _, f in known]),
+            error_x=error_bars([f if scale == 100 else _in_percent(f) for _, f in known]),
             customdata=[
                 [labels[i], interval(f) if scale == 100 else f"{f.low:.2f} to {f.high:.2f}", f.n_lesions]
                 for i, f in known
@@ -163,7 +163,16 @@ def decision_curve(curve: DecisionCurve, policy: np.ndarray, wanted: float, titl
     highest = 1000 * curve.prevalence
     figure.update_xaxes(title_text="Risk from which you would refer", ticksuffix=" %", zeroline=False)
     figure.update_yaxes(title_text="Net benefit per 1,000 lesions", range=[-0.25 * highest, 1.06 * highest])
-    return frame(figure, title, 440, subtitle).update_layout(margin_t=122)
+    height, top = 480, 66
+    frame(figure, title, height, subtitle)
+    # Below each other: on a telephone a row of four would run into the title.
+    legend = {"orientation": "v", "yref": "container", "y": 1 - top / figure.layout.height, "yanchor": "top", "x": 0}
+    return figure.update_layout(margin_t=top + 22 * len(lines) + 12, legend={**legend, "traceorder": "normal"})
+
+
+def _in_percent(f: Figure) -> Figure:
+    """Return a figure a hundredth the size: error bars are drawn in percent."""
+    return Figure(f.value / 100, f.low / 100, f.high / 100, f.n_images, f.n_lesions)
 
 
 def _band(figure: go.Figure, x: Any, low: np.ndarray, high: np.ndarray, colour: str, **place: int) -> None:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dermlens.ensemble import Ensemble
 from dermlens.errors import DermlensError
 from dermlens.ingest import read_image
 from dermlens.predict import Prediction, predict
 from dermlens.preprocess import Box, Geometry, resize, visible_box
 from dermlens.quality import Quality, check
-from dermlens.registry import Model
+from dermlens.registry import AnyModel
 
 KEPT_SIDE = 1600
 """Longest side, in pixels, of the copy kept for display; the models are asked with every pixel of the original."""
@@ -41,7 +42,7 @@ class CaseImage:
 
 
 def examine(
-    data: bytes, name: str, models: Iterable[Model], *, synthetic: bool = False, stored_aspect: str = "as-is"
+    data: bytes, name: str, models: Iterable[AnyModel], *, synthetic: bool = False, stored_aspect: str = "as-is"
 ) -> CaseImage:
     """Read an image and ask every model about it; one model's failure leaves the others' answers.
 
@@ -57,12 +58,16 @@ def examine(
     """
     image = read_image(data, stored_aspect=stored_aspect)
     digest = hashlib.sha256(data).hexdigest()
-    answers, failures = {}, {}
-    for model in models:
+    answers: dict[str, Prediction] = {}
+    failures: dict[str, str] = {}
+    models = list(models)
+    # Networks first: an ensemble takes over what they have answered.
+    for model in sorted(models, key=lambda m: isinstance(m, Ensemble)):
         try:
-            answers[model.id] = predict(model, image.pixels)
+            answers[model.id] = predict(model, image.pixels, answers)
         except DermlensError as e:
             failures[model.id] = str(e)
+    answers = {m.id: answers[m.id] for m in models if m.id in answers}
     height, width = image.pixels.shape[:2]
     return CaseImage(
         key=digest[:12],

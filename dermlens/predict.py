@@ -1,14 +1,16 @@
 """From the pixels of one image to a model's answer: probabilities, Grad-CAM of every class, embedding."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from dermlens.calibration import Calibration
+from dermlens.ensemble import Ensemble, add_maps, mean_logits
 from dermlens.explain import grad_cam
 from dermlens.preprocess import fit
-from dermlens.registry import Model
+from dermlens.registry import AnyModel, Model
 from dermlens.views import expand, restore
 
 
@@ -22,29 +24,33 @@ class Prediction:
     probabilities: np.ndarray
     """(7,), summing to 1: calibrated if `calibrated`, else the softmax of the logits"""
     maps: np.ndarray
-    """(7, h, w), >= 0: Grad-CAM of the averaged logits over the network's square, not normalised"""
+    """(7, h, w), >= 0: Grad-CAM of the averaged logits over the network's square, not normalised; of an ensemble the
+    weighted sum of its members'"""
     embedding: np.ndarray
-    """(C,), averaged over the views"""
+    """(C,), averaged over the views; (0,) for an ensemble, which has none of its own"""
     height: int
     """of the image, in pixels"""
     width: int
     """of the image, in pixels"""
     milliseconds: float
-    """from pixels to this answer"""
+    """from pixels to this answer; of an ensemble with those of its members"""
     calibrated: bool = False
     """whether the probabilities mean what they say, in the class mix of HAM10000"""
 
 
-def predict(model: Model, pixels: np.ndarray) -> Prediction:
+def predict(model: AnyModel, pixels: np.ndarray, known: Mapping[str, Prediction] | None = None) -> Prediction:
     """Ask one model about one image.
 
     Args:
-        model: as loaded by registry.load.
+        model: as loaded by registry.load_any.
         pixels: (height, width, 3) uint8 RGB at its true aspect, as read by ingest.read_image.
+        known: model id -> its answer to the same image; an ensemble asks only those members that are not in it.
 
     Returns:
-        The answer, averaged over the model's views.
+        The answer, averaged over the model's views; of an ensemble over its members.
     """
+    if isinstance(model, Ensemble):
+        return _combined(model, pixels, known or {})
     start = time.perf_counter()
     logits, features, embedding = forward(model, fit(pixels, model.geometry))
     return Prediction(
@@ -57,6 +63,25 @@ def predict(model: Model, pixels: np.ndarray) -> Prediction:
         width=pixels.shape[1],
         milliseconds=1000 * (time.perf_counter() - start),
         calibrated=model.fitted.calibration is not None,
+    )
+
+
+def _combined(ensemble: Ensemble, pixels: np.ndarray, known: Mapping[str, Prediction]) -> Prediction:
+    answers = [known.get(m.id) or predict(m, pixels) for m in ensemble.members]
+    start = time.perf_counter()
+    logits = mean_logits([a.logits for a in answers], ensemble.weights)
+    maps = add_maps([a.maps for a in answers], ensemble.weights)
+    own = 1000 * (time.perf_counter() - start)
+    return Prediction(
+        model_id=ensemble.id,
+        logits=logits,
+        probabilities=probabilities(logits, ensemble.fitted.calibration),
+        maps=maps,
+        embedding=np.zeros(0, np.float32),
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        milliseconds=sum(a.milliseconds for a in answers) + own,
+        calibrated=ensemble.fitted.calibration is not None,
     )
 
 

@@ -2,12 +2,14 @@
 
 import os
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dermlens.engine import Engine
+from dermlens.ensemble import Ensemble, check_views, check_weights
 from dermlens.errors import ConfigError, ModelError
 from dermlens.files import read_object, shortened
 from dermlens.fitted import NOTHING_FITTED, Fitted, read_fitted
@@ -29,6 +31,7 @@ _CARD_FIELDS = {
     "fingerprint": str,
     "files": dict,
 }
+_ENSEMBLE_FIELDS = {"id": str, "name": str, "classes": list, "members": dict, "member_hashes": dict, "files": dict}
 MAX_CARD = 2**20
 _ID = re.compile(r"[a-zA-Z0-9][\w-]*", re.ASCII)
 _NAME = re.compile(r"[\w .,+()/&'’×-]{1,80}")  # nothing that Markdown or a browser would take for more than text
@@ -54,6 +57,16 @@ class Entry:
         name = (self.card or {}).get("name")
         return name if isinstance(name, str) and _NAME.fullmatch(name) else self.id
 
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is made of other models of the same folder."""
+        return "members" in (self.card or {})
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether it is meant to answer an image; without weights or members there are only its predictions."""
+        return self.has_weights or self.is_ensemble
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -74,6 +87,20 @@ class Model:
     """(7,) float32"""
     fitted: Fitted = NOTHING_FITTED
     """what was fitted to it; a part is None where there is none"""
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of model.keras, on which all its answers depend."""
+        return self.card["files"]["model.keras"]
+
+
+AnyModel = Model | Ensemble
+"""What can be asked about an image."""
+
+
+def networks(models: Iterable[AnyModel]) -> list[Model]:
+    """Return the models that are networks of their own, in the given order; ensembles are left out."""
+    return [m for m in models if isinstance(m, Model)]
 
 
 def models_dir() -> Path:
@@ -110,7 +137,11 @@ def inspect(folder: Path) -> Entry:
         weights, predictions = (folder / "model.keras").is_file(), (folder / "predictions.csv").is_file()
         if (folder / "card.json").exists():
             card = read_card(folder)
-        if weights:
+        if card is not None and "members" in card:
+            for member in _members(folder, card):
+                if member.problem:
+                    raise ModelError(f"Its member {member.id} cannot be used: {member.problem}")
+        elif weights:
             _check_card(folder, card)
         elif not predictions:
             problem = f"models/{folder.name} holds neither model.keras nor predictions.csv."
@@ -140,6 +171,8 @@ def build_dir(entry: Entry) -> Path:
 
 def source_hash(entry: Entry) -> str:
     """Return the SHA-256 that the card gives for model.keras; raises ModelError if it gives none."""
+    if entry.is_ensemble:
+        raise ModelError(f"models/{entry.id} is an ensemble: it has no network of its own, only those of its members.")
     return _check_card(entry.folder, entry.card)["files"]["model.keras"]
 
 
@@ -151,19 +184,46 @@ def built_from(build: Path) -> str | None:
         return None
 
 
+def load_any(entry: Entry, load_member: Callable[[Entry], Model] | None = None) -> AnyModel:
+    """Load a network as `load` does, or an ensemble with all its members.
+
+    Args:
+        entry: as found by `discover`.
+        load_member: how to load a member, `load` by default; give one that keeps what it has loaded.
+
+    Raises:
+        ModelError: as `load`; of an ensemble also if a member is missing or is not the file it was made from.
+    """
+    if not entry.is_ensemble:
+        return load(entry)
+    card = _check_card(entry.folder, entry.card)
+    members = []
+    for member in _members(entry.folder, card):
+        try:
+            members.append((load_member or load)(member))
+        except ModelError as e:
+            raise ModelError(f"Its member {member.id} cannot be used: {e}") from e
+    check_views({m.id: m.geometry for m in members})
+    weights = tuple(float(card["members"][m.id]) for m in members)
+    fitted = read_fitted(entry.folder, card)
+    return Ensemble(entry.id, entry.name, tuple(members), weights, card, entry.folder, fitted)
+
+
 def load(entry: Entry, threads: int | None = None) -> Model:
-    """Verify a model's files against their hashes and load it. Takes a second: keep the result.
+    """Verify a network's files against their hashes and load it. Takes a second: keep the result.
 
     Args:
         entry: as found by `discover`.
         threads: CPU threads of the engine; all by default.
 
     Raises:
-        ModelError: a file is missing, damaged or changed, or the card does not match this version of Dermlens.
+        ModelError: a file is missing, damaged or changed, the card does not match this version of Dermlens, or it is
+            an ensemble.
     """
+    source = source_hash(entry)
     card = _check_card(entry.folder, entry.card)
     geometry = _check_input(entry.id, card)
-    check(entry.folder / "model.keras", source_hash(entry), f"models/{entry.id}/model.keras")
+    check(entry.folder / "model.keras", source, f"models/{entry.id}/model.keras")
     build = build_dir(entry)
     hashes = _built_files(entry, build)
     kernel, bias = read_head(_built(entry, build, hashes, HEAD_FILE, MAX_HEAD), f"{entry.id}/build/{HEAD_FILE}")
@@ -187,11 +247,27 @@ def load(entry: Entry, threads: int | None = None) -> Model:
     )
 
 
+def _members(folder: Path, card: dict) -> list[Entry]:
+    """Return the entries of an ensemble's members; ModelError if one is missing or not what it was made of."""
+    entries = []
+    for name, source in _check_card(folder, card)["member_hashes"].items():
+        member = inspect(folder.parent / name)
+        if not member.has_weights or member.is_ensemble:
+            raise ModelError(f"Its member {name} is missing: publish it, or make the ensemble anew.")
+        if member.problem is None and source_hash(member) != source:
+            raise ModelError(
+                f"Its member {name} was published anew since: make the ensemble anew with python -m training.ensemble."
+            )
+        entries.append(member)
+    return entries
+
+
 def _check_card(folder: Path, card: dict | None) -> dict:
     where = f"models/{folder.name}/card.json"
     if card is None:
         raise ModelError(f"{where} is missing or damaged; publish the model again.")
-    for field, kind in _CARD_FIELDS.items():
+    is_ensemble = "members" in card
+    for field, kind in (_ENSEMBLE_FIELDS if is_ensemble else _CARD_FIELDS).items():
         if type(card.get(field)) is not kind:
             raise ModelError(f"{where}: {field!r} must be a {kind.__name__}, got {shortened(repr(card.get(field)))}.")
     if card["id"] != folder.name:
@@ -203,13 +279,16 @@ def _check_card(folder: Path, card: dict | None) -> dict:
     if card["classes"] != list(CLASSES):
         received = shortened(repr(card["classes"]))
         raise ModelError(f"{where}: the classes must be {list(CLASSES)} in this order, got {received}.")
-    if card["views"] not in VIEWS:
+    if not is_ensemble and card["views"] not in VIEWS:
         raise ModelError(f"{where}: 'views' must be one of {VIEWS}, got {card['views']}.")
-    for name, value in card["files"].items():
+    hashes = {**card["files"], **(card["member_hashes"] if is_ensemble else {})}
+    for name, value in hashes.items():
         if not (_FILE.fullmatch(name) and isinstance(value, str) and _SHA256.fullmatch(value)):
             received = shortened(f"{name!r}: {value!r}")
             raise ModelError(f"{where}: 'files' gives names of files and their SHA-256, got {received}.")
-    if "model.keras" not in card["files"]:
+    if is_ensemble:
+        check_weights(card["members"], card["member_hashes"], where)
+    elif "model.keras" not in card["files"]:
         raise ModelError(f"{where}: 'files' gives no SHA-256 of model.keras.")
     return card
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from dermlens.case import CaseImage, thumbnail
 from dermlens.charts.style import GROUP_TITLES, NAMES, SHOWN, data_uri, percent
+from dermlens.ensemble import Ensemble
 from dermlens.explain import heat_on_image, overlay
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, INDEX
 from dermlens.preprocess import visible_box
-from dermlens.registry import Model
+from dermlens.registry import AnyModel, networks
 from dermlens.summary import CANNOT_NAME, DISCLAIMER, agreement, called, group_totals, quantity, share_called
 
 SIDE = 640
@@ -37,7 +38,7 @@ figcaption { font-size: 9.5pt; margin-top: .25rem; }
 
 
 def case_report(
-    image: CaseImage, models: Sequence[Model], now: datetime, opacity: float = 0.6, class_mix: str = ""
+    image: CaseImage, models: Sequence[AnyModel], now: datetime, opacity: float = 0.6, class_mix: str = ""
 ) -> str:
     """Write the report of one case.
 
@@ -72,7 +73,7 @@ def case_report(
     )
 
 
-def _answers(image: CaseImage, models: Sequence[Model], score: str) -> str:
+def _answers(image: CaseImage, models: Sequence[AnyModel], score: str) -> str:
     if not models:
         return "<h2>Answer</h2><p>No model has answered.</p>"
     rows = []
@@ -84,14 +85,14 @@ def _answers(image: CaseImage, models: Sequence[Model], score: str) -> str:
             f"<tr><td>{escape(model.name)}</td><td><strong>{escape(NAMES[diagnosis.code])}</strong></td>"
             f'<td>{GROUP_TITLES[diagnosis.group]}</td><td class="n">{share}</td></tr>'
         )
-    sentence = agreement({m.name: image.answers[m.id] for m in models})
+    sentence = agreement({m.name: image.answers[m.id] for m in networks(models) or models})
     return (
         f"<h2>Answer</h2><p>{escape(sentence)}</p><table><thead><tr><th>Model</th><th>Diagnosis</th><th>Group</th>"
         f'<th class="n">{escape(score.capitalize())}</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
     )
 
 
-def _pictures(image: CaseImage, models: Sequence[Model], opacity: float) -> str:
+def _pictures(image: CaseImage, models: Sequence[AnyModel], opacity: float) -> str:
     small = thumbnail(image.pixels, SIDE)
     figures = [_figure(small, "The image as uploaded")]
     for model in models:
@@ -112,13 +113,13 @@ def _figure(pixels: np.ndarray, caption: str) -> str:
     return f'<figure><img src="{data_uri(pixels)}" alt="{text}"><figcaption>{text}</figcaption></figure>'
 
 
-def _framed(pixels: np.ndarray, model: Model) -> np.ndarray:
+def _framed(pixels: np.ndarray, model: AnyModel) -> np.ndarray:
     box = visible_box(pixels.shape[0], pixels.shape[1], model.geometry)
     corners = (box.left, box.top), (box.left + box.width - 1, box.top + box.height - 1)
     return cv2.rectangle(np.ascontiguousarray(pixels), *corners, (255, 255, 255), 2)
 
 
-def _scores(image: CaseImage, models: Sequence[Model], score: str) -> str:
+def _scores(image: CaseImage, models: Sequence[AnyModel], score: str) -> str:
     if not models:
         return ""
     head = "".join(f'<th class="n">{escape(m.name)}</th>' for m in models)
@@ -136,15 +137,22 @@ def _scores(image: CaseImage, models: Sequence[Model], score: str) -> str:
     )
 
 
-def _origin(image: CaseImage, models: Sequence[Model]) -> str:
+def _origin(image: CaseImage, models: Sequence[AnyModel]) -> str:
     lines: Mapping[str, str] = {
         "Image": f"{image.width} x {image.height} pixels, SHA-256 {image.sha256}",
         **{f"Notice {i}": notice for i, notice in enumerate(image.notices, start=1)},
         **{
-            m.name: f"model {m.id}, SHA-256 {m.card['files']['model.keras']}"
+            m.name: f"model {m.id}, SHA-256 {m.identity}{_members(m)}"
             + (f"; no answer: {image.failures[m.id]}" if m.id in image.failures else "")
             for m in models
         },
     }
     rows = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in lines.items())
     return f'<h2>Origin</h2><table class="fine"><tbody>{rows}</tbody></table>'
+
+
+def _members(model: AnyModel) -> str:
+    if not isinstance(model, Ensemble):
+        return ""
+    parts = [f"{w:g} of {m.id}, SHA-256 {m.identity}" for m, w in zip(model.members, model.weights, strict=True)]
+    return f", made of {' and '.join(parts)}"

@@ -55,11 +55,11 @@ def find_images(folder: Path) -> tuple[list[Path], int]:
     return images, len(files) - len(images)
 
 
-def score(model: registry.Model, images: Sequence[Path], output: Path, stored_aspect: str = "as-is") -> int:
+def score(model: registry.AnyModel, images: Sequence[Path], output: Path, stored_aspect: str = "as-is") -> int:
     """Score images and write the submission file, and the errors file if there are any.
 
     Args:
-        model: as loaded by registry.load.
+        model: as loaded by registry.load_any.
         images: as found by `find_images`.
         output: the submission file; replaced only when everything is scored.
         stored_aspect: as taken by ingest.read_image.
@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.output.is_dir() or not given.output.absolute().parent.is_dir():
             raise DataError(f"{given.output} cannot be written: it must be a file in a folder that exists.")
         images, skipped = find_images(given.input)
-        model = registry.load(registry.find(given.models_dir, given.model))
+        model = registry.load_any(registry.find(given.models_dir, given.model))
         failed = score(model, images, given.output, given.stored_aspect)
     except (DermlensError, OSError) as e:
         print(f"Not scored: {e}", file=sys.stderr)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dermlens.engine import available_cores
 from dermlens.predict import predict
-from dermlens.registry import Model
+from dermlens.registry import AnyModel
 
 REPEATS = 11
 
@@ -23,7 +23,7 @@ class Timing:
     slowest: float
 
 
-def time_model(model: Model, pixels: np.ndarray) -> Timing:
+def time_model(model: AnyModel, pixels: np.ndarray) -> Timing:
     """Time one model on (h, w, 3) uint8 pixels, after one unmeasured run."""
     predict(model, pixels)
     taken = []

@@ -55,7 +55,7 @@ def models() -> None:
         with cards.cell(), st.container(border=True, gap="small", height="stretch", key=f"model-{entry.id}"):
             st.markdown(f"**{widgets.escape(entry.name)}**")
             headline(cache.figures(entry))
-            if not entry.has_weights:
+            if not entry.can_be_asked:
                 st.caption("Predictions only: it can be compared and measured, but not asked about an image.")
     widgets.problems(problems, "model" if len(problems) == 1 else "models")
 

@@ -2,9 +2,7 @@
 
 import streamlit as st
 
-from ui import attending, cache, measured, slicing, splits, widgets
-
-TABS = ("Confusion matrix", "Per class", "Curves", "Slices", "Where it looked")
+from ui import attending, cache, calibrating, deciding, measured, slicing, splits, widgets
 
 
 def page() -> None:
@@ -29,22 +27,21 @@ def page() -> None:
         return
     entry = entries[model_id]
     measured.headline(cache.summary(entry, (split, *key), chosen), split)
-    matrix, classes, curve, slices, looked = st.tabs(TABS, key="show", on_change="rerun", bind="query-params")
-    with matrix:
-        if matrix.open:
-            measured.confusion(chosen, entry)
-    with classes:
-        if classes.open:
-            measured.per_class(cache.summary(entry, (split, *key), chosen), entry)
-    with curve:
-        if curve.open:
-            measured.curves(chosen, entry)
-    with slices:
-        if slices.open:
-            slicing.show(entry, split, everything.of_split(split))
-    with looked:
-        if looked.open:
-            attending.section(entry)
+    sections = {
+        "Confusion matrix": lambda: measured.confusion(chosen, entry),
+        "Per class": lambda: measured.per_class(cache.summary(entry, (split, *key), chosen), entry),
+        "Curves": lambda: measured.curves(chosen, entry),
+        "Calibration": lambda: calibrating.section(entry, split, chosen, key),
+        "Prediction sets": lambda: deciding.sets_tab(entry, split),
+        "Operating points": lambda: deciding.points_tab(entry, split),
+        "Slices": lambda: slicing.show(entry, split, everything.of_split(split)),
+        "Where it looked": lambda: attending.section(entry),
+    }
+    tabs = st.tabs(list(sections), key="show", on_change="rerun", bind="query-params")
+    for tab, show in zip(tabs, sections.values(), strict=True):
+        if tab.open:
+            with tab:
+                show()
 
 
 page()

@@ -13,6 +13,7 @@ from typing import Any
 
 from dermlens import registry
 from dermlens.errors import DermlensError
+from dermlens.files import write_whole
 from dermlens.fitted import read_calibrated
 from dermlens.ham10000 import load_split
 from dermlens.intervals import summarise
@@ -55,6 +56,10 @@ def problems(folder: Path) -> list[str]:
         elif registry.sha256(folder / name) != expected:
             found.append(f"{name} is not the file whose hash is in card.json")
     found += _refitted(folder)
+    if "members" in card:
+        from training.ensemble import problems as of_members  # imports this module
+
+        found += of_members(folder, card)
     if ((folder / "run.json").is_file() or "members" in card) and not found:
         readme = folder / "README.md"
         if not readme.is_file() or readme.read_text(encoding="utf-8") != render(folder):
@@ -75,7 +80,7 @@ def write(folder: Path) -> None:
     hashes = {name: registry.sha256(folder / name) for name in needed if name not in known}
     card["files"] = {name: {**known, **hashes}[name] for name in sorted({**known, **hashes})}
     _write(folder / "card.json", card)
-    (folder / "README.md").write_text(render(folder), encoding="utf-8")
+    write_whole(folder / "README.md", render(folder).encode())
 
 
 def note_hash(folder: Path, name: str) -> None:
@@ -123,7 +128,7 @@ def _short(value: Any) -> str:
 
 
 def _write(file: Path, value: dict[str, Any]) -> None:
-    file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(file, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -21,7 +21,7 @@ from dermlens.ham10000 import SPLIT_TABLE, load_split
 from dermlens.intervals import Figure, Summary, summarise
 from dermlens.predictions import CASES, Predictions, cases_of, read_cases, read_predictions
 from dermlens.published import read_figures
-from dermlens.registry import Entry, Model
+from dermlens.registry import AnyModel, Entry, Model
 from dermlens.runs import Run, find_runs, read_history, runs_dir
 from dermlens.slices import Slice, slices
 from dermlens.timing import Timing, time_model
@@ -51,22 +51,31 @@ def entries() -> list[Entry]:
 def _rank(entry: Entry) -> tuple[bool, float, str]:
     published = (figures(entry).value or {}).get("validation", {}).get("balanced_accuracy")
     known = published is not None and not np.isnan(published.value)
-    return not entry.has_weights, -published.value if published is not None and known else 0.0, entry.id
+    return not entry.can_be_asked, -published.value if published is not None and known else 0.0, entry.id
 
 
-def models() -> tuple[list[Model], list[Problem]]:
+def models() -> tuple[list[AnyModel], list[Problem]]:
     """Return the models that can be asked, loaded and verified once, and what is wrong with the others."""
     ready, problems = [], []
     for entry in entries():
-        if not entry.has_weights and not entry.problem:
+        if not entry.can_be_asked and not entry.problem:
             continue
         try:
             if entry.problem:
                 raise ModelError(entry.problem)
-            ready.append(_model(entry.folder, _stamp(entry)))
+            ready.append(_ensemble(entry.folder, _stamp(entry)) if entry.is_ensemble else _loaded(entry))
         except ModelError as e:
             problems.append(Problem(entry.name, str(e)))
     return ready, problems
+
+
+def _loaded(entry: Entry) -> Model:
+    return _model(entry.folder, _stamp(entry))
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _ensemble(folder: Path, stamp: tuple[float, ...]) -> AnyModel:
+    return registry.load_any(registry.inspect(folder), _loaded)
 
 
 @st.cache_resource(show_spinner="Loading a model", max_entries=16)
@@ -75,17 +84,21 @@ def _model(folder: Path, stamp: tuple[float, ...]) -> Model:
 
 
 def _stamp(entry: Entry) -> tuple[float, ...]:
-    """What changes when a model is published or built anew: the times of the files that describe it."""
-    files = (entry.folder / "model.keras", registry.build_dir(entry) / "manifest.json", *_fitted_files(entry))
-    return tuple(modified(file) for file in files)
+    """What changes when a model is published anew. Its built files are in memory: it goes on if they are removed."""
+    if entry.is_ensemble:
+        members = [registry.inspect(entry.folder.parent / str(name)) for name in (entry.card or {})["members"]]
+        of_members = [stamp for m in members if not m.problem for stamp in _stamp(m)]
+        return *(modified(file) for file in _fitted_files(entry)), *of_members
+    return tuple(modified(file) for file in (entry.folder / "model.keras", *_fitted_files(entry)))
 
 
 def modified(file: Path) -> float:
-    """Return a file's time of change, 0 if there is no such file: the key that keeps a cached reading up to date."""
+    """Return a number that changes when a file does, whatever the clock says; 0 if there is no such file."""
     try:
-        return file.stat().st_mtime
+        found = file.stat()
     except OSError:
-        return 0.0
+        return 0
+    return hash((found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino))
 
 
 def figures(entry: Entry) -> Result[dict[str, dict[str, Figure]]]:
@@ -101,7 +114,7 @@ def _figures(file: Path, stamp: float) -> Result[dict[str, dict[str, Figure]]]:
 
 def predictions(entry: Entry) -> Result[Predictions]:
     """Return the published predictions of a model as users get them, calibrated if it can be; read and checked once."""
-    return _predictions(entry.folder, _stamp_of_answers(entry))
+    return _predictions(entry.folder, stamp_of_answers(entry))
 
 
 @st.cache_resource(show_spinner="Reading predictions", max_entries=16)
@@ -122,7 +135,7 @@ def _raw_predictions(file: Path, stamp: float) -> Result[Predictions]:
 
 def unseen(entry: Entry, split: str) -> Result[tuple[Predictions, np.ndarray]]:
     """Return a split's predictions and the calibrated probabilities (n, 7) of images that calibration has not seen."""
-    return _unseen(entry.folder, _stamp_of_answers(entry), split)
+    return _unseen(entry.folder, stamp_of_answers(entry), split)
 
 
 @st.cache_resource(show_spinner="Calibrating on other lesions", max_entries=32)
@@ -152,8 +165,8 @@ def _fitted_files(entry: Entry) -> list[Path]:
     return [entry.folder / name for name in names]
 
 
-def _stamp_of_answers(entry: Entry) -> tuple[float, ...]:
-    """What changes when the predictions of a model change, or what they are calibrated with."""
+def stamp_of_answers(entry: Entry) -> tuple[float, ...]:
+    """Return what changes when the predictions of a model change, or what they are calibrated with."""
     return tuple(modified(entry.folder / name) for name in ("predictions.csv", "calibration.json", "card.json"))
 
 
@@ -213,7 +226,7 @@ def _summary(folder: Path, stamp: tuple[float, ...], key: Hashable, _predictions
 
 def summary(entry: Entry, key: Hashable, chosen: Predictions) -> Summary:
     """Return all figures of a selection of a model's predictions with intervals; `key` names the selection."""
-    return _summary(entry.folder, _stamp_of_answers(entry), key, chosen)
+    return _summary(entry.folder, stamp_of_answers(entry), key, chosen)
 
 
 @st.cache_data(show_spinner="Measuring the slices", max_entries=64)
@@ -226,7 +239,7 @@ def _slices(
 
 def slices_of(entry: Entry, key: Hashable, chosen: Predictions, known: pd.DataFrame, by: str) -> tuple[Slice, ...]:
     """Return the measured slices of a selection of a model's predictions; `key` names selection and slicing."""
-    return _slices(entry.folder, _stamp_of_answers(entry), key, (chosen, known, by))
+    return _slices(entry.folder, stamp_of_answers(entry), key, (chosen, known, by))
 
 
 @st.cache_data(show_spinner="Comparing, with intervals", max_entries=64)
@@ -240,7 +253,7 @@ def _comparison(folders: tuple[Path, ...], stamps: tuple[tuple[float, ...], ...]
 
 def comparison(a: Entry, b: Entry, split: str) -> Result[Comparison]:
     """Return two models compared on one split, with intervals and tests."""
-    return _comparison((a.folder, b.folder), (_stamp_of_answers(a), _stamp_of_answers(b)), split)
+    return _comparison((a.folder, b.folder), (stamp_of_answers(a), stamp_of_answers(b)), split)
 
 
 @st.cache_data(show_spinner="Measuring where it looked, with intervals", max_entries=16)
@@ -260,13 +273,13 @@ def prober() -> ThreadPoolExecutor:
 
 
 @st.cache_data(show_spinner="Timing the model on this machine", max_entries=32)
-def _timing(model_id: str, model_hash: str, _model: Model) -> Timing:
+def _timing(model_id: str, model_hash: str, _model: AnyModel) -> Timing:
     return time_model(_model, draw(EXAMPLES[0]))
 
 
-def timing(model: Model) -> Timing:
+def timing(model: AnyModel) -> Timing:
     """Return how long a model takes for one image on this machine, measured once."""
-    return _timing(model.id, model.card["files"]["model.keras"], model)
+    return _timing(model.id, model.identity, model)
 
 
 @st.cache_resource(show_spinner="Loading the network for this method", max_entries=4)
@@ -276,7 +289,7 @@ def _network(model_id: str, model_hash: str, _model: Model) -> Any:
 
 def network(model: Model) -> Any:
     """Return the Keras network behind a model, which the methods of dermlens.gradients need. Loads TensorFlow."""
-    return _network(model.id, model.card["files"]["model.keras"], model)
+    return _network(model.id, model.identity, model)
 
 
 def runs() -> tuple[list[Run], list[Problem]]:

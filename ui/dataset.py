@@ -5,11 +5,12 @@ import streamlit as st
 
 from dermlens.case import thumbnail
 from dermlens.charts.style import data_uri
+from dermlens.ensemble import Ensemble
 from dermlens.errors import DermlensError
 from dermlens.ham10000 import data_root, image_path
 from dermlens.ingest import read_image
 from dermlens.predict import Prediction, predict
-from dermlens.registry import Model
+from dermlens.registry import AnyModel
 from ui import settings
 
 
@@ -44,8 +45,15 @@ def small(image_id: str) -> str | None:
     return None if found is None else data_uri(thumbnail(found, 64))
 
 
-@st.cache_data(show_spinner=False, max_entries=256)
-def answer(image_id: str, model_id: str, model_hash: str, _model: Model) -> Prediction | None:
+def answer(image_id: str, model: AnyModel) -> Prediction | None:
     """Return what a model says of an image of the data set, None if the image is not at hand."""
+    return _answer(image_id, model.id, model.identity, model)
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def _answer(image_id: str, model_id: str, identity: str, _model: AnyModel) -> Prediction | None:
     found = pixels(image_id)
-    return None if found is None else predict(_model, found)
+    if found is None:
+        return None
+    each = {m.id: answer(image_id, m) for m in _model.members} if isinstance(_model, Ensemble) else {}
+    return predict(_model, found, {name: a for name, a in each.items() if a is not None})

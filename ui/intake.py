@@ -1,5 +1,6 @@
 """How images come in: uploads, drawn examples, the table of a case with many images."""
 
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import pandas as pd
@@ -11,7 +12,7 @@ from dermlens.charts.style import NAMES, data_uri
 from dermlens.errors import DermlensError
 from dermlens.formats import IMAGE_SUFFIXES, LISTED
 from dermlens.preprocess import STORED_ASPECTS
-from dermlens.registry import Model
+from dermlens.registry import AnyModel, networks
 from dermlens.summary import called, share_called
 from ui import settings, state, widgets
 
@@ -19,7 +20,7 @@ KINDS = ("Images", "A folder", "By ISIC id")
 SHOWN_REFUSALS = 5
 
 
-def receive(models: list[Model]) -> None:
+def receive(models: Sequence[AnyModel]) -> None:
     """Examine what was handed in since the last run, and say what could not be used."""
     if models:
         state.examine_waiting(models, st.session_state.get("stored_aspect") or settings.stored_aspect())
@@ -104,7 +105,7 @@ def _by_id(number: int) -> None:
         st.rerun()
 
 
-def case_table(models: list[Model]) -> None:
+def case_table(models: Sequence[AnyModel]) -> None:
     """List the images of a case; a click on a row opens it."""
     images = list(state.images().values())
     rows = []
@@ -115,7 +116,8 @@ def case_table(models: list[Model]) -> None:
             if m.id in image.answers:
                 row[m.name] = NAMES[calls[m.name].code]
                 row[f"{m.name} score"] = share_called(image.answers[m.id])
-        row["agree"] = "yes" if len({d.code for d in calls.values()}) == 1 else "no"
+        alone = [calls[m.name].code for m in networks(models) if m.name in calls]
+        row["agree"] = "yes" if len(set(alone)) == 1 else "no"
         rows.append(row)
 
     def open_row() -> None:

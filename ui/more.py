@@ -1,5 +1,6 @@
 """What a case offers to who wants more: every class at once, other methods, and the downloads."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -13,7 +14,7 @@ from dermlens.errors import DermlensError
 from dermlens.explain import heat_on_image, overlay
 from dermlens.labels import CLASSES, INDEX
 from dermlens.line import SLOW
-from dermlens.registry import Model
+from dermlens.registry import AnyModel, networks
 from dermlens.report import case_report
 from dermlens.score import ISIC_COLUMNS
 from dermlens.summary import called
@@ -22,7 +23,7 @@ from ui import cache, state, waiting, widgets
 SIDE = 300
 
 
-def every_class(image: CaseImage, models: list[Model]) -> None:
+def every_class(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Show the Grad-CAM of all seven classes and every model as small pictures on one scale a model."""
     small = thumbnail(image.pixels, SIDE)
     for model in models:
@@ -43,9 +44,12 @@ def every_class(image: CaseImage, models: list[Model]) -> None:
 
 
 @st.fragment
-def other_methods(image: CaseImage, models: list[Model]) -> None:
+def other_methods(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Draw a heat map by a slower method on demand; what was drawn stays until the case is closed."""
-    by_id = {m.id: m for m in models}
+    by_id = {m.id: m for m in networks(models)}
+    if not by_id:
+        st.caption("An ensemble has no network of its own: these methods are drawn for its members.")
+        return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         method = st.selectbox(
             "Method", list(gradients.METHODS), format_func=gradients.METHODS.__getitem__, key="method", width=200
@@ -58,7 +62,8 @@ def other_methods(image: CaseImage, models: list[Model]) -> None:
             "Class", CLASSES, index=INDEX[own], format_func=widgets.class_name, key="method-class", width=320
         )
         wanted = st.button("Draw", icon=":material/brush:")
-    st.caption("These need gradients or many passes: seconds, and the first one loads TensorFlow.")
+    members = " An ensemble has no network of its own: choose one of its members." * (len(by_id) < len(models))
+    st.caption(f"These need gradients or many passes: seconds, and the first one loads TensorFlow.{members}")
     key = (image.key, model.id, method, code)
     if wanted and key not in state.drawn():
         bar = st.progress(0.0, f"{gradients.METHODS[method]} for {NAMES[code]}")
@@ -89,7 +94,7 @@ def other_methods(image: CaseImage, models: list[Model]) -> None:
             )
 
 
-def downloads(image: CaseImage, models: list[Model], class_mix: str = "") -> None:
+def downloads(image: CaseImage, models: Sequence[AnyModel], class_mix: str = "") -> None:
     """Offer the case report, and every image's probabilities in the ISIC format.
 
     Args:
@@ -122,7 +127,7 @@ def downloads(image: CaseImage, models: list[Model], class_mix: str = "") -> Non
     st.caption("The report holds the image, the maps, the scores and the models' hashes, but no file name.")
 
 
-def isic_table(model: Model) -> pd.DataFrame:
+def isic_table(model: AnyModel) -> pd.DataFrame:
     """Return the probabilities of every image of the case in the format of ISIC 2018, task 3."""
     rows = []
     for image in state.images().values():
@@ -139,6 +144,6 @@ def _id(name: str) -> str:
     return f"'{stem}" if stem[:1] in "=+-@\t\r" else stem
 
 
-def isic_csv(model: Model) -> bytes:
+def isic_csv(model: AnyModel) -> bytes:
     """Return `isic_table` as CSV."""
     return isic_table(model).to_csv(index=False, float_format="%.8f").encode()

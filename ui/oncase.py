@@ -1,5 +1,6 @@
 """Two or more models on the same case."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -11,17 +12,17 @@ from dermlens.charts import case as charts
 from dermlens.charts.style import percent
 from dermlens.explain import heat_on_image
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
-from dermlens.registry import Model
+from dermlens.registry import AnyModel, networks
 from dermlens.summary import agreement, largest_gap
 from ui import answer, widgets
 
 SIDE = 160  # pixels: enough to measure an overlap of maps that are about 7 x 7
 
 
-def show(image: CaseImage, models: list[Model]) -> None:
+def show(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Show the scores class by class, their difference, the heat maps and how much they overlap."""
     shares = {m.name: image.answers[m.id].probabilities for m in models}
-    sentences = agreement({m.name: image.answers[m.id] for m in models}), largest_gap(shares)
+    sentences = agreement({m.name: image.answers[m.id] for m in networks(models) or models}), largest_gap(shares)
     st.markdown(widgets.escape(" ".join(sentences), 1000))
     left, right = st.columns([3, 2], gap="medium")
     with left:
@@ -38,7 +39,7 @@ def show(image: CaseImage, models: list[Model]) -> None:
 
 
 @st.fragment
-def maps(image: CaseImage, models: list[Model]) -> None:
+def maps(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Show the heat maps of one class next to each other; redraws alone."""
     st.header("Where they looked", anchor=False)
     first = int(np.argmax(image.answers[models[0].id].logits))
@@ -61,7 +62,7 @@ def maps(image: CaseImage, models: list[Model]) -> None:
     st.caption("Every map is scaled to its own highest value: one colour means the same share of it on every picture.")
 
 
-def _map(image: CaseImage, model: Model, code: str) -> np.ndarray:
+def _map(image: CaseImage, model: AnyModel, code: str) -> np.ndarray:
     height, width = image.pixels.shape[:2]
     scale = SIDE / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))

@@ -11,7 +11,7 @@ from dermlens.compare import Comparison
 from dermlens.intervals import Figure
 from dermlens.labels import CLASSES, INDEX
 from dermlens.metrics import confusion_matrix
-from dermlens.registry import Entry, Model
+from dermlens.registry import AnyModel, Entry
 from dermlens.timing import hardware
 from ui import cache, records, slicing, widgets
 
@@ -54,17 +54,17 @@ def _labelled(overall: dict[str, Figure]) -> list[tuple[Figure, str]]:
     return [(overall[key], label) for key, label in charts.HEADLINE.items()]
 
 
-def _cost(entry: Entry, model: Model | None) -> dict[str, str]:
+def _cost(entry: Entry, model: AnyModel | None) -> dict[str, str]:
     """Return size and speed of a model in words; one without weights has none."""
     parameters = (entry.card or {}).get("parameters")
-    weights = entry.folder / "model.keras"
+    weights, none = entry.folder / "model.keras", "those of its members" if entry.is_ensemble else "no weights"
     time = "not run here"
     if model is not None:
         taken = cache.timing(model)
         time = f"{taken.median:.0f} ms ({taken.fastest:.0f} to {taken.slowest:.0f})"
     return {
         "Parameters": f"{parameters:,}" if isinstance(parameters, int) else "unknown",
-        "File": f"{weights.stat().st_size / 2**20:.1f} MB" if weights.is_file() else "no weights",
+        "File": f"{weights.stat().st_size / 2**20:.1f} MB" if weights.is_file() else none,
         "Time": time,
     }
 

@@ -132,7 +132,7 @@ def _pictures(image_id: str, entries: list[cache.Entry], truth: str | None) -> N
     with cells[0]:
         st.image(pixels, caption="Image", alt=f"Image {html.escape(image_id)}", width="stretch")
     for cell, model in zip(cells[1:], models, strict=True):
-        found = dataset.answer(image_id, model.id, model.card["files"]["model.keras"], model)
+        found = dataset.answer(image_id, model)
         if found is None:
             continue
         heat = heat_on_image(found.maps[INDEX[code]], pixels.shape[0], pixels.shape[1], model.geometry)

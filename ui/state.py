@@ -1,5 +1,6 @@
 """What one session holds: the images of the case at hand. Gone with the session or with "New case"."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from weakref import WeakSet
 
@@ -9,7 +10,7 @@ import streamlit as st
 from dermlens.case import CaseImage, examine, shown_name
 from dermlens.errors import BusyError, ImageError
 from dermlens.line import IMAGES
-from dermlens.registry import Model
+from dermlens.registry import AnyModel
 from dermlens.stability import Stability
 from ui import waiting as place
 from ui.cache import Problem
@@ -72,7 +73,7 @@ def hand_in(data: bytes, name: str, synthetic: bool = False) -> None:
         waiting().append((data, name, synthetic))
 
 
-def examine_waiting(models: list[Model], stored_aspect: str) -> None:
+def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
     """Examine what is in line, with progress; a bad file is noted and does not stop the rest.
 
     Every image takes its own turn among those of all sessions, so that a large case does not hold the others up. Where
@@ -102,7 +103,7 @@ def examine_waiting(models: list[Model], stored_aspect: str) -> None:
     bar.empty()
 
 
-def _examine(item: tuple[bytes, str, bool], models: list[Model], stored_aspect: str) -> None:
+def _examine(item: tuple[bytes, str, bool], models: Sequence[AnyModel], stored_aspect: str) -> None:
     data, name, synthetic = item
     if sum(image.pixels.nbytes for image in images().values()) > MAX_KEPT:
         raise ImageError("The case is full. Start a new case, or score a folder with python -m dermlens.score.")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dermlens import registry
-from dermlens.calibration import METHODS, Calibration, choose, out_of_fold
+from dermlens.calibration import METHODS, Calibration, choose, out_of_fold, unseen
 from dermlens.labels import CLASSES, N_CLASSES
 from dermlens.metrics import log_softmax
 from dermlens.predictions import Predictions
@@ -32,17 +32,16 @@ def make(subject: Subject) -> dict[str, bytes]:
             "n_lesions": p.n_lesions,
             "predictions_sha256": registry.sha256(subject.folder / "predictions.csv"),
         },
-        "measured": measured(subject.predictions, calibration, crossed[method]),
+        "measured": measured(subject.predictions, calibration),
     }
     return {"calibration.json": encode(content)}
 
 
-def measured(predictions: Predictions, calibration: Calibration, crossed: np.ndarray) -> dict[str, Any]:
-    """Measure before and after calibration on every split there is.
+def measured(predictions: Predictions, calibration: Calibration) -> dict[str, Any]:
+    """Measure before and after calibration on every split there is, validation cross-fitted.
 
     Args:
         predictions: all of them, as the network gave them. calibration: fitted on validation.
-        crossed: (n_validation, 7) cross-fitted probabilities; validation is measured with these.
 
     Returns:
         split -> "before", "after" and "by_chance" (the errors that a perfect model with the calibrated probabilities
@@ -51,7 +50,7 @@ def measured(predictions: Predictions, calibration: Calibration, crossed: np.nda
     found = {}
     for split in predictions.splits:
         p = predictions.of_split(split)
-        after = crossed if split == "validation" else calibration.apply(p.logits)
+        after = unseen(p, calibration)
         parts = {
             "before": measure(np.exp(log_softmax(p.logits)), p.y_true, p.y_pred, p.lesion),
             "after": measure(after, p.y_true, p.y_pred, p.lesion),

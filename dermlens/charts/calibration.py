@@ -1,0 +1,68 @@
+"""Figures of how far stated probabilities can be taken at their word."""
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dermlens.charts.style import COLOURS, NEUTRAL, SYMBOLS, error_bars, frame, interval, nth, percent
+from dermlens.reliability import Bin
+
+
+def reliability(parts: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> go.Figure:
+    """Draw a reliability diagram for every part, with the number of images in every bin below it.
+
+    Args:
+        parts: heading, such as "Before" -> its bins.
+        title, subtitle: as shown.
+    """
+    figure = make_subplots(
+        rows=2,
+        cols=len(parts),
+        row_heights=[0.76, 0.24],
+        vertical_spacing=0.06,
+        horizontal_spacing=0.08,
+        shared_xaxes=True,
+        shared_yaxes=True,
+        column_titles=list(parts),
+    )
+    for i, (heading, bins) in enumerate(parts.items(), start=1):
+        looks = {"color": nth(COLOURS, i - 1), "symbol": nth(SYMBOLS, i - 1), "size": 9}
+        errors = error_bars([b.right for b in bins])
+        figure.add_scatter(
+            x=[0, 100],
+            y=[0, 100],
+            row=1,
+            col=i,
+            mode="lines",
+            line={"color": NEUTRAL, "dash": "dot"},
+            hoverinfo="skip",
+        )
+        figure.add_scatter(
+            row=1,
+            col=i,
+            x=[100 * b.confidence for b in bins],
+            y=[100 * b.right.value for b in bins],
+            mode="markers",
+            marker=looks,
+            error_y=errors,
+            customdata=[[b.right.n_images, b.right.n_lesions, interval(b.right)] for b in bins],
+            hovertemplate=f"{heading}<br>said %{{x:.1f}} %, true %{{y:.1f}} %<br>95 %: %{{customdata[2]}}<br>"
+            "%{customdata[0]} images of %{customdata[1]} lesions<extra></extra>",
+        )
+        figure.add_bar(
+            row=2,
+            col=i,
+            x=[50 * (b.low + b.high) for b in bins],
+            y=[b.right.n_images for b in bins],
+            width=[max(0.4, 100 * (b.high - b.low) * 0.9) for b in bins],
+            marker={"color": nth(COLOURS, i - 1)},
+            customdata=[[percent(b.low, 1), percent(b.high, 1)] for b in bins],
+            hovertemplate=f"{heading}<br>%{{customdata[0]}} to %{{customdata[1]}}: %{{y}} images<extra></extra>",
+        )
+        figure.update_xaxes(title_text="Stated", row=2, col=i)
+    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
+    figure.update_yaxes(range=[-2, 102], ticksuffix=" %", zeroline=False, row=1)
+    figure.update_yaxes(title_text="True", row=1, col=1)
+    figure.update_yaxes(title_text="Images", row=2, col=1)
+    return frame(figure, title, 480, subtitle, showlegend=False).update_layout(margin_t=104)

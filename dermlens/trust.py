@@ -3,32 +3,24 @@
 from collections.abc import Iterable
 
 from dermlens.case import CaseImage
-from dermlens.familiarity import Familiarity, Joint
-from dermlens.registry import Model
+from dermlens.ensemble import Ensemble
+from dermlens.familiarity import Familiarity
+from dermlens.registry import AnyModel, Model
 
 
-def verdicts(image: CaseImage, models: Iterable[Model], known: Iterable[Model] = ()) -> dict[str, bool]:
-    """Return whether each model accepts an image; a model that cannot tell, or was not asked, is left out.
+def verdicts(image: CaseImage, models: Iterable[AnyModel]) -> dict[str, bool]:
+    """Return whether each model accepts an image: an ensemble if all of its members do.
 
-    Args:
-        image: as examined.
-        models: those to ask.
-        known: more loaded models, among which the members of an ensemble are looked up.
+    A model that cannot tell, or was not asked, is left out.
     """
-    models = list(models)
-    alone = {m.id: _alone(image, m) for m in (*known, *models)}
     found = {}
     for model in models:
-        familiarity = model.fitted.familiarity
-        if isinstance(familiarity, Joint):
-            each = [alone.get(member) for member in familiarity.members]
-            found[model.id] = False if False in each else None if None in each else True
-        else:
-            found[model.id] = alone[model.id]
+        each = [_accepts(image, m) for m in (model.members if isinstance(model, Ensemble) else (model,))]
+        found[model.id] = False if False in each else None if None in each else True
     return {model_id: accepted for model_id, accepted in found.items() if accepted is not None}
 
 
-def _alone(image: CaseImage, model: Model) -> bool | None:
+def _accepts(image: CaseImage, model: Model) -> bool | None:
     familiarity = model.fitted.familiarity
     if not isinstance(familiarity, Familiarity) or model.id not in image.answers:
         return None

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import attending, cache, calibrating, deciding, measured, slicing, splits, widgets
+from ui import attending, cache, calibrating, deciding, measured, slicing, splits, trusting, widgets
 
 
 def page() -> None:
@@ -36,6 +36,7 @@ def page() -> None:
         "Operating points": lambda: deciding.points_tab(entry, split),
         "Slices": lambda: slicing.show(entry, split, everything.of_split(split)),
         "Where it looked": lambda: attending.section(entry),
+        "Unlike images": lambda: trusting.section(entry, split),
     }
     tabs = st.tabs(list(sections), key="show", on_change="rerun", bind="query-params")
     for tab, show in zip(tabs, sections.values(), strict=True):

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from dermlens.bank import METHODS, encode_bank, make_bank
+from dermlens.ensemble import Ensemble
 from dermlens.errors import ModelError
 from dermlens.familiarity import Familiarity, Joint, Measured, read, read_scores, refused
+from dermlens.fitted import Fitted
 from dermlens.labels import CLASSES
 from dermlens.trust import verdicts
 
@@ -213,18 +215,18 @@ def test_scores_of_the_data_sets_images_say_which_were_refused(tmp_path: Path) -
             read_scores(tmp_path)
 
 
-def model(model_id: str, familiarity: object) -> SimpleNamespace:
-    return SimpleNamespace(id=model_id, fitted=SimpleNamespace(familiarity=familiarity))
-
-
 def test_all_members_of_an_ensemble_must_accept_an_image() -> None:
     near, far = embeddings()[0].astype(np.float32), np.full(C, 50.0, np.float32)
+
+    def model(model_id: str, familiarity: object) -> SimpleNamespace:
+        return SimpleNamespace(id=model_id, fitted=SimpleNamespace(familiarity=familiarity))
+
     one, two, none = model("one", familiar()), model("two", familiar()), model("none", None)
-    both = model("both", Joint(("one", "two"), NOTHING))
+    both = Ensemble("both", "Both", (one, two), (0.5, 0.5), {}, Path(), Fitted())  # type: ignore[arg-type]
 
     def asked(**answers: np.ndarray) -> dict[str, bool]:
         image = SimpleNamespace(answers={name: SimpleNamespace(embedding=e) for name, e in answers.items()})
-        return verdicts(image, [one, none, both], [two])  # type: ignore[arg-type, list-item]
+        return verdicts(image, [one, none, both])  # type: ignore[arg-type, list-item]
 
     assert asked(one=near, two=near, none=near) == {"one": True, "both": True}
     assert asked(one=near, two=far) == {"one": True, "both": False}

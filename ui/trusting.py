@@ -1,6 +1,7 @@
 """Whether an image can be trusted to be answered at all, and the training cases it looks like."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
@@ -11,7 +12,7 @@ from dermlens.charts import trust as charts
 from dermlens.charts.style import NAMES, interval, percent
 from dermlens.familiarity import Familiarity, Measured, Neighbour
 from dermlens.labels import DIAGNOSES, INDEX
-from dermlens.registry import Entry, Model
+from dermlens.registry import AnyModel, Entry
 from dermlens.trust import verdicts
 from ui import cache, dataset, widgets
 
@@ -30,14 +31,14 @@ SIMILAR = (
 NO_WORD = "No warning is no proof: an image may look familiar and be answered wrongly."
 
 
-def is_unfamiliar(image: CaseImage, models: list[Model]) -> bool:
+def is_unfamiliar(image: CaseImage, models: Sequence[AnyModel]) -> bool:
     """Return whether any of the models does not take the image for one of the kind it was trained on."""
-    return False in verdicts(image, models, cache.models()[0]).values()
+    return False in verdicts(image, models).values()
 
 
-def warnings(image: CaseImage, models: list[Model]) -> None:
+def warnings(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Say what speaks against believing any answer: an unlike image first, then its quality, with advice."""
-    found = verdicts(image, models, cache.models()[0])
+    found = verdicts(image, models)
     refusing = [m for m in models if found.get(m.id) is False]
     if refusing:
         names = " and ".join(widgets.escape(m.name) for m in refusing)
@@ -58,7 +59,7 @@ def warnings(image: CaseImage, models: list[Model]) -> None:
         st.info("  \n".join(notes), icon=":material/info:")
 
 
-def _how_often(model: Model) -> str:
+def _how_often(model: AnyModel) -> str:
     familiarity = model.fitted.familiarity
     if familiarity is None or not familiarity.measured.accepted:
         return ""
@@ -67,7 +68,7 @@ def _how_often(model: Model) -> str:
 
 
 @st.fragment
-def similar_cases(image: CaseImage, models: list[Model]) -> None:
+def similar_cases(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Show the training cases that look most like the image to one model; redraws alone."""
     able = {m.id: m for m in models if isinstance(m.fitted.familiarity, Familiarity) and m.id in image.answers}
     st.header("Similar cases", anchor=False)

@@ -146,7 +146,7 @@ def read(file: Path, table: pd.DataFrame | None = None) -> Familiarity | Joint:
     values = read_object(file, ModelError)
     where = f"{file.parent.name}/{file.name}"
     method, threshold = values.get("method"), values.get("threshold")
-    measured = _measured(values.get("measured"), where)
+    measured = measured_of(values, where)
     if method == MEMBERS:
         members = values.get("members")
         if not isinstance(members, list) or not members or not all(isinstance(m, str) for m in members):
@@ -178,18 +178,18 @@ def read(file: Path, table: pd.DataFrame | None = None) -> Familiarity | Joint:
     return Familiarity(bank, method, float(threshold), cases.reset_index(drop=True), measured)
 
 
-def _measured(stored: Any, where: str) -> Measured:
+def measured_of(values: dict[str, Any], where: str) -> Measured:
+    """Return the figures that familiarity.json holds; raises ModelError, naming `where`, if they are not there."""
     try:
-        accepted = {split: Figure.from_dict(stored[split]["accepted"]) for split in SPLITS if split in stored}
-        if not accepted:
-            raise KeyError("no split")
-        others: dict[str, dict[str, Figure]] = {"auroc": {}, "refused": {}}
-        for split in accepted:
-            for name, found in others.items():
-                found |= {str(kind): Figure.from_dict(f) for kind, f in stored[split].get(name, {}).items()}
-    except (DataError, KeyError, TypeError, AttributeError) as e:
+        stored = {split: values["measured"][split] for split in SPLITS if split in values["measured"]}
+        accepted = {split: Figure.from_dict(found["accepted"]) for split, found in stored.items()}
+        last = list(stored.values())[-1]
+        auroc, refused = ({str(k): Figure.from_dict(f) for k, f in last[name].items()} for name in ("auroc", "refused"))
+    except (DataError, KeyError, IndexError, TypeError, AttributeError) as e:
         raise ModelError(f"{where}: 'measured' does not hold the figures of every split ({e}). {AGAIN}") from e
-    return Measured(accepted, others["auroc"], others["refused"])
+    if auroc.keys() != refused.keys():
+        raise ModelError(f"{where}: 'auroc' and 'refused' must be of the same kinds of pictures. {AGAIN}")
+    return Measured(accepted, auroc, refused)
 
 
 def read_scores(folder: Path) -> tuple[pd.DataFrame, float]:

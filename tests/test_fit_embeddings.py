@@ -1,5 +1,6 @@
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,13 @@ from dermlens.predict import predict
 from dermlens.predictions import concatenate, make_predictions, write_predictions
 from tests import fake_ham10000
 from tests.conftest import publish_toy, toy_network
+from training import card as cards
 from training import embed as embedding
 from training.fits import embeddings
 from training.fits.embeddings import auroc, choose, make, measure, of_split
 from training.negatives import Negative
 from training.subject import Subject
+from training.unlike import unlike_images
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +204,28 @@ def test_all_members_of_an_ensemble_must_accept(subject: Subject, files: dict[st
     (other / "familiarity.json").unlink()
     with pytest.raises(ModelError, match="no such file"):
         make(Subject(ensemble, subject.table))
+
+
+def test_the_model_card_has_the_figures_of_the_file(subject: Subject, files: dict[str, bytes]) -> None:
+    lines = "\n".join(unlike_images(subject.folder))
+    stored = json.loads(files["familiarity.json"])
+    for split in ("validation", "test"):
+        assert f"{split} {100 * stored['measured'][split]['accepted']['value']:.1f} %" in lines
+    for kind, figure in stored["measured"]["test"]["auroc"].items():
+        assert f"| {kind} | {figure['n_images']} / {figure['n_lesions']} |" in lines
+        assert f"| {figure['value']:.3f} (" in lines
+    assert unlike_images(subject.folder.parent) == []
+
+
+def test_a_figure_that_the_scores_do_not_give_is_found(
+    subject: Subject, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    for name in ("familiarity.csv", "familiarity.json"):
+        (tmp_path / name).write_bytes(files[name])
+    assert list(cards._remeasured(tmp_path)) == []
+    stored = json.loads(files["familiarity.json"])
+    stored["measured"]["test"]["auroc"]["noise"]["value"] -= 0.25
+    (tmp_path / "familiarity.json").write_text(json.dumps(stored))
+    (said,) = cards._remeasured(tmp_path)
+    assert said.startswith("familiarity.json, measured, test, auroc, noise, value is ")
+    assert "familiarity.csv gives" in said

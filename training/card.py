@@ -13,10 +13,12 @@ from typing import Any
 
 from dermlens import registry
 from dermlens.errors import DermlensError
+from dermlens.familiarity import FAMILIARITY_FILE, SCORES_FILE, read_scores
 from dermlens.files import write_whole
 from dermlens.fitted import read_calibrated
 from dermlens.ham10000 import load_split
 from dermlens.intervals import summarise
+from training.fits.embeddings import measure
 from training.readme import read_json, render
 from training.subject import Subject
 
@@ -55,7 +57,7 @@ def problems(folder: Path) -> list[str]:
             found.append(f"{name} is missing, card.json lists it")
         elif registry.sha256(folder / name) != expected:
             found.append(f"{name} is not the file whose hash is in card.json")
-    found += _refitted(folder)
+    found += [*_refitted(folder), *_remeasured(folder)]
     if "members" in card:
         from training.ensemble import problems as of_members  # imports this module
 
@@ -109,18 +111,27 @@ def _refitted(folder: Path) -> list[str]:
     return found
 
 
-def _differences(stored: Any, measured: Any, where: str, tolerance: float = TOLERANCE) -> Iterator[str]:
+def _remeasured(folder: Path) -> Iterator[str]:
+    """Measure familiarity.csv again, and yield where familiarity.json says otherwise."""
+    if (folder / FAMILIARITY_FILE).is_file():
+        stored, measured = read_json(folder / FAMILIARITY_FILE), measure(*read_scores(folder))
+        yield from _differences(stored["measured"], measured, f"{FAMILIARITY_FILE}, measured", TOLERANCE, SCORES_FILE)
+
+
+def _differences(
+    stored: Any, measured: Any, where: str, tolerance: float = TOLERANCE, source: str = "predictions.csv"
+) -> Iterator[str]:
     if isinstance(stored, dict) and isinstance(measured, dict) and stored.keys() == measured.keys():
         for key in measured:
-            yield from _differences(stored[key], measured[key], f"{where}, {key}", tolerance)
+            yield from _differences(stored[key], measured[key], f"{where}, {key}", tolerance, source)
     elif isinstance(stored, list) and isinstance(measured, list) and len(stored) == len(measured):
         for i, (a, b) in enumerate(zip(stored, measured, strict=True)):
-            yield from _differences(a, b, f"{where}, {i}", tolerance)
+            yield from _differences(a, b, f"{where}, {i}", tolerance, source)
     elif isinstance(stored, (int, float)) and isinstance(measured, (int, float)):
         if not abs(stored - measured) <= tolerance:
-            yield f"{where} is {stored}, predictions.csv gives {measured}"
+            yield f"{where} is {stored}, {source} gives {measured}"
     elif stored != measured:
-        yield f"{where} is {_short(stored)}, predictions.csv gives {_short(measured)}"
+        yield f"{where} is {_short(stored)}, {source} gives {_short(measured)}"
 
 
 def _short(value: Any) -> str:

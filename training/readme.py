@@ -12,6 +12,7 @@ from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
 from dermlens.reliability import NAMES as RELIABILITY
 from dermlens.runs import flat, read_history
 from training.decisions import operating_points, prediction_sets
+from training.unlike import unlike_images
 
 METHODS = {
     "temperature": "temperature scaling",
@@ -175,7 +176,13 @@ def attention(folder: Path) -> list[str]:
     return lines
 
 
-SECTIONS: tuple[Callable[[Path], list[str]], ...] = (calibration, prediction_sets, operating_points, attention)
+SECTIONS: tuple[Callable[[Path], list[str]], ...] = (
+    calibration,
+    prediction_sets,
+    operating_points,
+    unlike_images,
+    attention,
+)
 """What was fitted, in the order of training.fit: each returns its lines, none if the model lacks the file."""
 
 

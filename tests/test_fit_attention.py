@@ -1,5 +1,6 @@
 """Measuring where a model looked, on drawn images with masks: what is written is what the images give."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -121,6 +122,13 @@ def test_a_missing_mask_is_named_before_anything_is_measured(
         step.make(subject)
     with pytest.raises(DataError, match="--data"):
         step.make(Subject(subject.folder, subject.table))
+
+
+def test_an_ensemble_is_not_measured_as_its_members_are(subject: Subject, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text(json.dumps({"members": {"toy": 1.0}, "files": {}}))
+    assert step.make(Subject(tmp_path, subject.table, data)) == {}
+    with pytest.raises(DataError, match="of an ensemble is its members'"):
+        evidence.read_evidence(tmp_path, {"members": {"toy": 1.0}})
 
 
 def test_it_is_a_step_that_needs_pictures_and_the_card_tells_of_it(made: Path, tmp_path: Path) -> None:

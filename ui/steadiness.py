@@ -18,7 +18,7 @@ from dermlens.registry import Model
 from dermlens.stability import Stability
 from ui import cache, state, widgets
 
-POLL = 0.5
+POLL = 1.0
 """Seconds between two looks whether the probe is done."""
 READING = (
     "Every copy is what another picture of the same lesion could look like: turned, nearer or farther, lighter or "

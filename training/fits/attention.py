@@ -41,7 +41,9 @@ SLOW = 3
 
 
 def make(subject: Subject) -> dict[str, bytes]:
-    """Return attention.csv; raises DataError without the test images and their masks."""
+    """Return attention.csv, nothing for an ensemble; raises DataError without the test images and their masks."""
+    if "members" in subject.card:
+        return {}
     rows = subject.table[subject.table["split"] == "test"].sort_values("image_id")
     if subject.data is None or rows.empty:
         raise DataError("Where a model looked is measured on the images of the test split: pass --data DIR.")

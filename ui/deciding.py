@@ -12,7 +12,7 @@ from dermlens.charts.style import NAMES, SHOWN, interval, percent
 from dermlens.conformal import CASE_LEVEL, NO_GUARANTEE, PredictionSets
 from dermlens.errors import DermlensError
 from dermlens.intervals import Figure
-from dermlens.labels import CLASSES
+from dermlens.labels import CLASSES, INDEX
 from dermlens.operating import (
     CASE_SENSITIVITY,
     SENSITIVITIES,
@@ -24,7 +24,9 @@ from dermlens.operating import (
     net_benefit,
     per_thousand,
 )
+from dermlens.predict import Prediction
 from dermlens.registry import Entry, Model
+from dermlens.summary import called, share_called
 from ui import cache, widgets
 
 RISKS = np.arange(1, 61) / 100
@@ -295,12 +297,25 @@ def prediction_sets(image: CaseImage, models: list[Model]) -> None:
         if found is None:
             said = f"no prediction sets. Make them with `{_run(model.id, 'conformal')}`."
         else:
-            said = widgets.escape(found.sentence(found.sets(image.answers[model.id].probabilities)), 1000)
+            answer = image.answers[model.id]
+            kept = found.sets(answer.probabilities)
+            said = widgets.escape(found.sentence(kept) + _call_outside(answer, kept), 1000)
             caveats.add(found.caveat())
         level = f" at {_level(CASE_LEVEL)}" if found else ""
         st.markdown(f"**{widgets.escape(model.name)}**{level}: {said}")
     if caveats:
         st.caption(" ".join((_promise(), *sorted(caveats - {""}))))
+
+
+def _call_outside(answer: Prediction, kept: np.ndarray) -> str:
+    """Explain a set without the class that the model calls: its own cases mostly get more than this one."""
+    diagnosis = called(answer)
+    if kept[INDEX[diagnosis.code]] or not kept.any():
+        return ""
+    return (
+        f" The call, {diagnosis.name}, is not among them: {_level(CASE_LEVEL)} of the {diagnosis.name} images got a "
+        f"higher probability of it than the {percent(share_called(answer))} here."
+    )
 
 
 def _promise() -> str:

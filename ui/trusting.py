@@ -16,7 +16,7 @@ from dermlens.registry import AnyModel, Entry
 from dermlens.trust import verdicts
 from ui import cache, dataset, widgets
 
-NEIGHBOURS = 6
+NEIGHBOURS = 5
 CONFIRMED = {
     "histo": "histology",
     "follow_up": "follow-up",

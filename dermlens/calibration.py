@@ -237,7 +237,7 @@ def _fit(method: str, logits: np.ndarray, y_true: np.ndarray, scales: np.ndarray
         gradient = scales.T @ (slope * logits).sum(0) + biases.T @ slope.sum(0) + prior @ x
         return float(-(log_p * hit).sum() / n + x @ prior @ x / 2), gradient
 
-    is_scale = scales.any(0)
+    is_scale = np.asarray(scales.any(0))
     bounds = [_SCALES if s else (None, None) for s in is_scale]
     options = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000}
     found = minimize(objective, is_scale.astype(float), method="L-BFGS-B", jac=True, bounds=bounds, options=options)

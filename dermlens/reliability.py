@@ -122,10 +122,11 @@ def by_chance(probabilities: np.ndarray, y_pred: np.ndarray, lesion: np.ndarray)
         drawn["classwise_ece"].append(float(np.mean(of_class)))
         drawn["call_ece"].append(calibration_error(stated, y_pred == y))
     n, lesions = len(lesion), len(np.unique(lesion))
-    return {
-        name: Figure(float(np.mean(v)), *(float(b) for b in percentile_interval(np.array(v))), n, lesions)
-        for name, v in drawn.items()
-    }
+    found = {}
+    for name, values in drawn.items():
+        low, high = percentile_interval(np.array(values))
+        found[name] = Figure(float(np.mean(values)), float(low), float(high), n, lesions)
+    return found
 
 
 @dataclass(frozen=True)

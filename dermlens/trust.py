@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dermlens.case import CaseImage
 from dermlens.ensemble import Ensemble
 from dermlens.familiarity import Familiarity
-from dermlens.registry import AnyModel, Model
+from dermlens.registry import AnyModel
 
 
 def verdicts(image: CaseImage, models: Iterable[AnyModel]) -> dict[str, bool]:
@@ -20,7 +20,7 @@ def verdicts(image: CaseImage, models: Iterable[AnyModel]) -> dict[str, bool]:
     return {model_id: accepted for model_id, accepted in found.items() if accepted is not None}
 
 
-def _accepts(image: CaseImage, model: Model) -> bool | None:
+def _accepts(image: CaseImage, model: AnyModel) -> bool | None:
     familiarity = model.fitted.familiarity
     if not isinstance(familiarity, Familiarity) or model.id not in image.answers:
         return None

@@ -10,7 +10,7 @@ from dermlens.charts.style import interval, percent
 from dermlens.evidence import METHODS, Evidence, Where
 from dermlens.intervals import Figure
 from dermlens.labels import DIAGNOSES, INDEX
-from dermlens.registry import Entry, Model
+from dermlens.registry import AnyModel, Entry
 from ui import cache, widgets
 
 READING = (
@@ -61,7 +61,7 @@ def section(entry: Entry) -> None:
     _warnings(found)
 
 
-def map_warning(image: CaseImage, model: Model, code: str) -> str | None:
+def map_warning(image: CaseImage, model: AnyModel, code: str) -> str | None:
     """Return a sentence if the heat map of a class lies where a lesion seldom is, else None.
 
     Args:

@@ -1,5 +1,6 @@
 """What can be decided with a model: its prediction sets and operating points, on a split and on a case."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -25,7 +26,7 @@ from dermlens.operating import (
     per_thousand,
 )
 from dermlens.predict import Prediction
-from dermlens.registry import Entry, Model
+from dermlens.registry import AnyModel, Entry
 from dermlens.summary import called, share_called
 from ui import cache, widgets
 
@@ -289,7 +290,7 @@ def _points_data(found: Thresholds, split: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def prediction_sets(image: CaseImage, models: list[Model]) -> None:
+def prediction_sets(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Say which diagnoses each model does not rule out on a case; part of page Predict."""
     caveats = set()
     for model in (m for m in models if m.id in image.answers):
@@ -326,7 +327,7 @@ def _promise() -> str:
 
 
 @st.fragment
-def operating(image: CaseImage, models: list[Model]) -> None:
+def operating(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Say on which side of each model's thresholds a case lies, for a sensitivity that a person sets; redraws alone."""
     asked = [m for m in models if m.id in image.answers]
     if any(m.fitted.thresholds for m in asked):

@@ -1,5 +1,7 @@
 """Refer or not: the sentence at the top of a case, and what the rules did on the data, on page Metrics."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -12,11 +14,11 @@ from dermlens.intervals import Figure
 from dermlens.labels import CLASSES
 from dermlens.predictions import Predictions
 from dermlens.referral import RULES, Referral
-from dermlens.registry import Entry, Model
+from dermlens.registry import AnyModel, Entry
 from ui import cache, trusting, widgets
 
 
-def sentence(image: CaseImage, models: list[Model]) -> None:
+def sentence(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Say whether to refer, by the rules of the best model that has some; say so if none has."""
     model = next((m for m in models if m.fitted.referral is not None and m.id in image.answers), None)
     if model is None or model.fitted.referral is None:
@@ -31,7 +33,7 @@ def sentence(image: CaseImage, models: list[Model]) -> None:
         _list_rules(model.fitted.referral, {key: bool(here[0]) for key, here in fired.items()})
 
 
-def _fired(image: CaseImage, model: Model, referral: Referral) -> dict[str, np.ndarray]:
+def _fired(image: CaseImage, model: AnyModel, referral: Referral) -> dict[str, np.ndarray]:
     probabilities = image.answers[model.id].probabilities[None]
     sets = model.fitted.prediction_sets
     members = [image.answers[m] for m in model.card.get("members", {}) if m in image.answers]

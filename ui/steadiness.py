@@ -5,6 +5,7 @@ page waits for it or starts it anew. The results are the session's, one an image
 """
 
 import logging
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 import pandas as pd
@@ -14,7 +15,7 @@ from dermlens import stability
 from dermlens.case import CaseImage
 from dermlens.charts.style import NAMES
 from dermlens.labels import INDEX
-from dermlens.registry import Model
+from dermlens.registry import AnyModel, Model, networks
 from dermlens.stability import Stability
 from ui import cache, state, widgets
 
@@ -28,13 +29,13 @@ READING = (
 logger = logging.getLogger(__name__)
 
 
-def section(image: CaseImage, models: list[Model]) -> None:
+def section(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Show how steady each model's answer is. Ensembles are left out: their members are probed.
 
     Args:
         image: with answers. models: loaded; those without an answer are left out.
     """
-    asked = [m for m in models if m.id in image.answers and "members" not in m.card]
+    asked = [m for m in networks(models) if m.id in image.answers]
     if not asked:
         return
     st.header("Is the answer steady?", anchor=False)

@@ -183,7 +183,7 @@ def case(models: str, shares: dict[str, float]) -> None:
     probabilities = np.zeros(7)
     for code, share in shares.items():
         probabilities[INDEX[code]] = share
-    answer = SimpleNamespace(probabilities=probabilities)
+    answer = SimpleNamespace(probabilities=probabilities, logits=np.log(probabilities + 1e-9))
     image = SimpleNamespace(answers={"a": answer, "b": answer})
     parts = {"a": read_fitted(folder, read_card(folder)), "b": NOTHING_FITTED}
     asked = [SimpleNamespace(id=i, name=i.upper(), fitted=part) for i, part in parts.items()]
@@ -213,6 +213,18 @@ def test_a_case_says_what_is_not_ruled_out_and_which_thresholds_it_reaches(model
         check(app.run())
         assert f"- Melanoma, probability 30.0 %: **{side}** the {100 * wanted:g}" in text(app).replace("\\", "")
     assert all(sentence in text(app) for sentence in found.thresholds.above(probabilities))
+
+
+def test_a_call_that_is_not_in_its_own_set_is_explained(models: Path) -> None:
+    folder = models / "a"
+    stored = json.loads((folder / "conformal.json").read_text())
+    stored["thresholds"]["nv"] = [0.9] * len(stored["levels"])
+    stored["thresholds"]["mel"] = [0.1] * len(stored["levels"])
+    (folder / "conformal.json").write_text(json.dumps(stored))
+    note(folder)
+    sentence = "The call, melanocytic nevus, is not among them: 90 % of the melanocytic nevus images got a higher"
+    assert sentence in text(open_case(models, mel=0.3, nv=0.7)).replace("\\", "")
+    assert sentence not in text(open_case(models, mel=0.05, nv=0.95)).replace("\\", "")
 
 
 def test_an_empty_set_on_a_case_is_explained(models: Path) -> None:

@@ -167,13 +167,16 @@ def scores(real: list[float], others: list[float]) -> tuple[pd.DataFrame, pd.Dat
 
 
 def test_auroc_counts_pairs() -> None:
-    figure = auroc(*scores([1, 2, 3, 4], [2.5, 3, 9]))
-    assert figure.value == pytest.approx((2 + 2.5 + 4) / 12)
+    figure = auroc(*scores([1, 2, 3, 4], [2.5, 3, 9, 0, 5]))
+    assert figure.value == pytest.approx((2 + 2.5 + 4 + 0 + 4) / 20)
     assert figure.low < figure.value < figure.high
-    assert (figure.n_images, figure.n_lesions) == (3, 3)
-    perfect = auroc(*scores([1, 2, 3], [7, 8, 9]))
+    assert (figure.n_images, figure.n_lesions) == (5, 5)
+    perfect = auroc(*scores([1, 2, 3], [7, 8, 9, 10, 11]))
     assert perfect.value == perfect.high == 1
-    assert perfect.low < 0.9, "three pictures prove little"
+    assert perfect.low < 0.9, "five pictures prove little"
+    few = auroc(*scores([1, 2, 3], [7, 8, 9]))
+    assert few.value == 1
+    assert np.isnan([few.low, few.high]).all(), "three even less"
 
 
 def test_all_members_of_an_ensemble_must_accept(subject: Subject, files: dict[str, bytes]) -> None:

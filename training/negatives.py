@@ -32,7 +32,7 @@ PACKAGED = {
         "sklearn": "china.jpg flower.jpg",
     },
     "texture": {"skimage": "brick.png grass.png gravel.png"},
-    "other medical picture": {"skimage": "cell.png ihc.png retina.jpg"},
+    "other medical picture": {"skimage": "cell.png ihc.png microaneurysms.png retina.jpg"},
     "screen or document": {"skimage": "page.png text.png"},
 }
 FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}

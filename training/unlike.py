@@ -1,5 +1,6 @@
 """The model card's section on images unlike those of the training, made from familiarity.json."""
 
+from math import isnan
 from pathlib import Path
 
 from dermlens.bank import NEIGHBOUR
@@ -48,4 +49,5 @@ def _share(figure: Figure) -> str:
 
 
 def _number(figure: Figure) -> str:
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+    bounds = "too few sources for an interval" if isnan(figure.low) else f"{figure.low:.3f} to {figure.high:.3f}"
+    return f"{figure.value:.3f} ({bounds})"

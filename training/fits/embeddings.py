@@ -49,6 +49,8 @@ NOT_CHOSEN_BY = "drawing of a lesion"
 LEFT_OUT = "diagnosis left out of training"
 """Measured on all its images; the score is not chosen by them."""
 
+FEW_SOURCES = 5
+
 
 def make(subject: Subject) -> dict[str, bytes]:
     """Return the three files, or for an ensemble the last two, from those of its members.
@@ -168,13 +170,18 @@ def measure(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
 
 
 def auroc(real: pd.DataFrame, others: pd.DataFrame) -> Figure:
-    """Return how often one of `others` scores above a real image, with its interval over lesions and sources."""
+    """Return how often one of `others` scores above a real image, with its interval over lesions and sources.
+
+    Fewer than FEW_SOURCES sources say too little of their kind for an interval.
+    """
     positive = np.r_[np.zeros(len(real)), np.ones(len(others))] > 0
     scores = np.r_[real["score"], others["score"]]
     groups = pd.factorize(pd.concat([real["group"], "source " + others["group"].astype(str)]))[0]
     value = float(metrics.roc_auc(positive, scores))
     sources = groups[positive]
-    if value in (0, 1):
+    if len(np.unique(sources)) < FEW_SOURCES:
+        low = high = np.nan
+    elif value in (0, 1):
         low, high = wilson_interval(value, effective_size(np.ones(len(sources), bool), sources))
     else:
         ranks = rank_table(positive, scores, groups)

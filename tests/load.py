@@ -49,6 +49,8 @@ class Alone:
     """What one session saw when nobody else was there."""
 
     answers: list[list[tuple[str, str]]] = field(default_factory=list)
+    settled: list[tuple[str, str]] = field(default_factory=list)
+    """the last answer, with all that is worked out behind the page"""
     keys: set[bytes] = field(default_factory=set)
     media: set[str] = field(default_factory=set)
     names_seen: int = 0
@@ -139,6 +141,8 @@ def _alone(address: str, number: int, size: Size) -> tuple[Alone, list[float]]:
             visitor.upload({name: data})
             seconds.append(time.perf_counter() - start)
             found.answers.append(visitor.answer())
+        visitor.settle()
+        found.settled = visitor.answer()
         visitor.press("New case")
         found.media = set(visitor.media)
     if size.images > 1 and not found.names_seen:
@@ -175,7 +179,12 @@ def _session(
                     tally.wrong.append(f"session {number}, upload {i}: another answer than alone")
                 if len(tally.seconds) % every == 0:
                     tally.memory.append(memory(pid))
-            if i % size.images == size.images - 1:
+            if i == size.uploads - 1:
+                visitor.settle(10 * PATIENCE)
+                if visitor.answer() != alone.settled:
+                    tally.wrong.append(f"session {number}: another answer than alone, worked out behind the page")
+            elif i % size.images == size.images - 1:
+                visitor.settle(0.0)  # begun behind the page, and given up by the new case
                 visitor.press("New case")
         if strangers := visitor.media - alone.media:
             tally.wrong.append(f"session {number} was sent {len(strangers)} picture files that are not its own")
@@ -198,7 +207,7 @@ def _leaving(address: str, pid: int, people: int) -> dict:
     begun = time.perf_counter()
     with Visitor(address, "predict") as visitor:
         visitor.upload(dict(_files(people, size)))
-        served = "score" in visitor.text() and BUSY not in visitor.text()
+        served = _answered(visitor)
     return {
         "name": f"{people} sessions closed while they wait",
         "tried": people,
@@ -226,7 +235,7 @@ def _crowd(address: str, pid: int, people: int) -> dict:
             refused = _insist(visitor)
             with tally.lock:
                 tally.refused += refused > 0
-                if "score" in visitor.text():
+                if _answered(visitor):
                     tally.seconds.append(time.perf_counter() - begun)
 
     with ThreadPoolExecutor(people) as pool:
@@ -251,6 +260,10 @@ def _insist(visitor: Visitor) -> int:
         time.sleep(1.0)
         visitor.press("Try again")
     raise AssertionError
+
+
+def _answered(visitor: Visitor) -> bool:
+    return any(kind == "plotly_chart" for kind, _ in visitor.answer())
 
 
 def _files(number: int, size: Size) -> list[tuple[str, bytes]]:

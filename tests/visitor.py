@@ -1,6 +1,7 @@
 """A person at the dashboard without a browser: speaks with the websocket and the upload endpoint as the page does."""
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
@@ -48,6 +49,7 @@ class Visitor:
         self.told: list[str] = []
         self.media: set[str] = set()
         self.redirect = ""
+        self.again: dict[str, float] = {}
         self.run()
 
     def __enter__(self) -> "Visitor":
@@ -74,6 +76,19 @@ class Visitor:
         if widget:
             state.widget_states.widgets.add(**widget)
         self._send(BackMsg(rerun_script=state))
+
+    def settle(self, most: float = PATIENCE) -> None:
+        """Have the parts that redraw themselves do so, once and then for `most` seconds while one asks for it."""
+        end = time.monotonic() + most
+        while self.again:
+            time.sleep(min(self.again.values()))
+            for part in list(self.again):
+                state = ClientState(query_string=self.query, page_script_hash=self._run_hash)
+                state.fragment_id, state.is_auto_rerun = part, True
+                self._send(BackMsg(rerun_script=state))
+                self.finish()
+            if time.monotonic() > end:
+                return
 
     def finish(self) -> None:
         """Take what arrives until the run has ended."""
@@ -160,6 +175,8 @@ class Visitor:
             self.session = message.new_session.initialize.session_id or self.session
             self._run_hash = message.new_session.page_script_hash
             self._fresh = set()
+            if not message.metadata.run.fragment_ids:  # the whole page: it says anew what redraws itself
+                self.again = {}
         elif kind == "delta":
             place = tuple(message.metadata.delta_path)
             if message.delta.WhichOneof("type") == "new_element":
@@ -176,6 +193,11 @@ class Visitor:
             self.query = message.page_info_changed.query_string
         elif kind == "navigation":
             self._run_hash = message.navigation.page_script_hash
+        elif kind == "auto_rerun":
+            self.again[message.auto_rerun.fragment_id] = message.auto_rerun.interval
+        elif kind == "stop_auto_rerun":
+            for part in message.stop_auto_rerun.fragment_ids:
+                self.again.pop(part, None)
         elif kind == "auth_redirect":
             self.redirect = message.auth_redirect.url
         return message

@@ -1,5 +1,6 @@
 """What one session holds: the images of the case at hand. Gone with the session or with "New case"."""
 
+import gc
 from collections.abc import Sequence
 from concurrent.futures import Future
 from weakref import WeakSet
@@ -103,11 +104,21 @@ def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
     bar.empty()
 
 
+def _all_keep_too_much() -> bool:
+    def kept() -> int:
+        return sum(image.pixels.nbytes for image in set(_alive))
+
+    if kept() <= MAX_KEPT_BY_ALL:
+        return False
+    gc.collect()  # sessions that have ended are forgotten late, as they refer to themselves
+    return kept() > MAX_KEPT_BY_ALL
+
+
 def _examine(item: tuple[bytes, str, bool], models: Sequence[AnyModel], stored_aspect: str) -> None:
     data, name, synthetic = item
     if sum(image.pixels.nbytes for image in images().values()) > MAX_KEPT:
         raise ImageError("The case is full. Start a new case, or score a folder with python -m dermlens.score.")
-    if sum(image.pixels.nbytes for image in set(_alive)) > MAX_KEPT_BY_ALL:
+    if _all_keep_too_much():
         raise BusyError("The server holds as many images as it can. What you handed in is kept. Try again later.")
     image = examine(data, name, models, synthetic=synthetic, stored_aspect=stored_aspect)
     images()[image.key] = image

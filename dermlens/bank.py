@@ -5,16 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from dermlens.errors import DataError, ModelError
 from dermlens.labels import N_CLASSES
+from dermlens.verify import read_arrays
 
 NEIGHBOUR = 10
 """The kNN score is the distance to this neighbour."""
 AGAIN = "Fit the step embeddings again (python -m training.fit)."
+MAX_UNPACKED = 2**29
+"""Most bytes that embeddings.npz may unpack to; 10,000 images need 10 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,11 +171,7 @@ def decode_bank(data: bytes, where: str = "embeddings.npz") -> Bank:
         "head_kernel": ("C", N_CLASSES),
         "head_bias": (N_CLASSES,),
     }
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            found = {name: stored[name] for name in shapes}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as e:
-        raise ModelError(f"{where} cannot be read ({e}). {AGAIN}") from e
+    found = read_arrays(data, shapes, where, MAX_UNPACKED, AGAIN)
     sizes: dict[str | int, int] = {N_CLASSES: N_CLASSES}
     for name, shape in shapes.items():
         value = found[name]

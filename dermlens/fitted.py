@@ -12,9 +12,14 @@ from dermlens.calibration import Calibration, calibrate
 from dermlens.conformal import PredictionSets
 from dermlens.errors import ModelError
 from dermlens.familiarity import Familiarity, Joint
+from dermlens.files import read_bytes
 from dermlens.operating import Thresholds
 from dermlens.predictions import Predictions, read_predictions
 from dermlens.referral import Referral
+from dermlens.verify import listed
+
+MAX_BYTES = 2**28
+"""Most bytes of a fitted file that are read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +73,7 @@ def read_fitted(folder: Path, card: dict | None) -> Fitted:
     for part in PARTS:
         try:
             for name in part.files:
-                _check(folder / name, hashes)
+                _check(folder / name, hashes, calibrated="calibration" in found)
             found[part.field] = part.read(folder / part.files[0])
         except ModelError as e:
             missing.append(f"{str(e).rstrip('.')}, so {part.without}.")
@@ -79,32 +84,32 @@ def read_calibrated(folder: Path, card: dict | None) -> Predictions:
     """Read predictions.csv as users get the answers: with calibrated probabilities if the model has a calibration.
 
     Raises:
-        DataError: as `read_predictions`.
+        DataError: as `read_predictions`; or it was changed after the model was published.
     """
-    predictions, found = read_predictions(folder / "predictions.csv"), read_fitted(folder, card).calibration
+    predictions = read_predictions(listed(folder, card, "predictions.csv"))
+    found = read_fitted(folder, card).calibration
     return calibrate(predictions, found) if found else predictions
 
 
-def _check(file: Path, hashes: dict[str, Any]) -> None:
-    """Raise ModelError if a file is missing, not the one in the card, or was fitted on other predictions."""
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError as e:
-        raise ModelError(f"There is no {file.name}") from e
-    except OSError as e:
-        raise ModelError(f"{file.name} cannot be read ({e.strerror})") from e
+def _check(file: Path, hashes: dict[str, Any], calibrated: bool) -> None:
+    """Raise ModelError if a file is missing, not the one in the card, or not fitted on what the model answers now."""
+    if not file.exists():
+        raise ModelError(f"There is no {file.name}")
+    data = read_bytes(file, MAX_BYTES, ModelError)
     if hashlib.sha256(data).hexdigest() != hashes.get(file.name):
         raise ModelError(f"{file.name} is not the file whose SHA-256 is in card.json")
     if file.suffix == ".json":
         try:
             sources = json.loads(data)["fitted_on"]
             predictions, calibrated_with = sources["predictions_sha256"], sources.get("calibration_sha256")
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             raise ModelError(f"{file.name} does not say what it was fitted on") from e
         if predictions != hashes.get("predictions.csv"):
             raise ModelError(f"{file.name} was fitted on other predictions than those in the folder")
         if calibrated_with not in (None, hashes.get("calibration.json")):
             raise ModelError(f"{file.name} was fitted with another calibration than the one in the folder")
+        if calibrated_with is not None and not calibrated:
+            raise ModelError(f"{file.name} was fitted on calibrated probabilities, which the model no longer gives")
 
 
 NOTHING_FITTED = Fitted(missing=tuple(f"There is no {part.files[0]}, so {part.without}." for part in PARTS))

@@ -7,6 +7,7 @@ import numpy as np
 
 from dermlens.errors import ConfigError
 
+MAX_SIZE = 2048
 STORED_ASPECTS: dict[str, float | None] = {"as-is": None, "4:3": 4 / 3}
 
 
@@ -24,8 +25,8 @@ class Geometry:
     pad: tuple[int, int, int] = (0, 0, 0)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.size, int) or self.size < 8:
-            raise ConfigError(f"The network's input size must be a whole number of at least 8, got {self.size!r}.")
+        if type(self.size) is not int or not 8 <= self.size <= MAX_SIZE:
+            raise ConfigError(f"The input size must be a whole number from 8 to {MAX_SIZE}, got {self.size!r}.")
         if not 0 <= self.max_crop < 1:
             raise ConfigError(f"max_crop must lie in [0, 1), got {self.max_crop}.")
         if len(self.pad) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in self.pad):

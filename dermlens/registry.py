@@ -220,6 +220,8 @@ def load(entry: Entry, threads: int | None = None) -> Model:
         ModelError: a file is missing, damaged or changed, the card does not match this version of Dermlens, or it is
             an ensemble.
     """
+    if entry.card is None and entry.problem:
+        raise ModelError(entry.problem)
     source = source_hash(entry)
     card = _check_card(entry.folder, entry.card)
     geometry = _check_input(entry.id, card)
@@ -297,7 +299,7 @@ def _check_input(model_id: str, card: dict) -> Geometry:
     try:
         geometry = Geometry.from_dict(card["input"])
     except ConfigError as e:
-        raise ModelError(f"Model {model_id}: {e}") from e
+        raise ModelError(f"Model {model_id}: {shortened(str(e), 300)}") from e
     if not matches(card["fingerprint"], geometry):
         raise ModelError(
             f"Model {model_id} was trained with another preprocessing than this version of Dermlens has "

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,23 +75,41 @@ def listed(folder: Path, card: Mapping[str, Any] | None, name: str) -> Path:
     return path
 
 
+def read_arrays(data: bytes, names: Iterable[str], where: str, most: int, again: str = _AGAIN) -> dict[str, np.ndarray]:
+    """Return some arrays of an .npz file from its bytes; it is looked at before it is unpacked, and none of it is run.
+
+    Args:
+        data: content of the file.
+        names: of the arrays, which must be there.
+        where: what to call the file.
+        most: bytes that all its arrays may have together.
+        again: what to do about a damaged one.
+
+    Raises:
+        ModelError: it is damaged, lacks an array, holds one of Python objects, or would unpack to more than `most`.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > most:
+            raise ModelError(f"{where} would unpack to {unpacked / 2**20:,.0f} MiB; {most / 2**20:.0f} are the most.")
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+            return {name: stored[name] for name in names}
+    except ModelError:
+        raise
+    except Exception as e:  # zipfile and NumPy raise almost anything on damaged bytes
+        raise ModelError(f"{where} cannot be read ({type(e).__name__}: {e}). {again}") from e
+
+
 def read_head(data: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Return kernel (C, 7) and bias (7,), float32, from the bytes of head.npz.
 
     Raises:
-        ModelError: it is no archive of two such arrays, stored as they are, with finite numbers.
+        ModelError: as `read_arrays`, or the arrays have another form or numbers that are not finite.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:  # looked at before NumPy sees it: a bomb is compressed
-            packed = [m.filename for m in archive.infolist() if m.compress_type != zipfile.ZIP_STORED]
-            if packed or sum(m.file_size for m in archive.infolist()) > len(data):
-                raise ModelError(f"{where}: the arrays must be stored as they are, not compressed. {_AGAIN}")
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            kernel, bias = np.asarray(stored["kernel"], np.float32), np.asarray(stored["bias"], np.float32)
-    except ModelError:
-        raise
-    except Exception as e:  # zipfile and NumPy raise almost anything on damaged bytes
-        raise ModelError(f"{where} cannot be read ({e}). {_AGAIN}") from e
+    kernel, bias = read_arrays(data, ("kernel", "bias"), where, MAX_HEAD).values()
+    if kernel.dtype != np.float32 or bias.dtype != np.float32:
+        raise ModelError(f"{where}: the arrays must be float32, got {kernel.dtype} and {bias.dtype}. {_AGAIN}")
     if kernel.ndim != 2 or kernel.shape[1] != len(CLASSES) or bias.shape != (len(CLASSES),):
         raise ModelError(f"{where}: kernel (C, 7) and bias (7,) expected, got {kernel.shape} and {bias.shape}.")
     if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):

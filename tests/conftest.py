@@ -11,6 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from dermlens import registry
 from dermlens.labels import CLASSES
@@ -19,6 +20,9 @@ from dermlens.synthetic import draw_lesion
 
 if TYPE_CHECKING:
     import keras
+
+settings.register_profile("patient", deadline=None)  # a busy machine fails no test
+settings.load_profile("patient")
 
 
 def encode(pixels: np.ndarray, suffix: str = ".png", *options: int) -> bytes:

@@ -58,14 +58,13 @@ def quantity(calibrated: Mapping[str, bool]) -> str:
 
 
 def more_probable(answer: Answer) -> str:
-    """Say in one sentence that another diagnosis is more probable than the one called; empty if none is."""
+    """Say in one sentence which diagnosis is more probable than the one called; empty if none is."""
     most, share = int(np.argmax(answer.probabilities)), float(answer.probabilities.max())
     if share <= share_called(answer):
         return ""
-    name = DIAGNOSES[most].name
     return (
-        f"{name[0].upper()}{name[1:]} is more probable ({100 * share:.0f} %), but the network scored "
-        f"{called(answer).name} highest: its scores lean towards rare diagnoses, so that fewer of them are missed."
+        f"Called although {DIAGNOSES[most].name} is more probable ({100 * share:.0f} %): the network's scores lean "
+        "towards rare diagnoses, so that fewer of them are missed."
     )
 
 

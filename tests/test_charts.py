@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from dermlens.charts import calibration as calibration_chart
 from dermlens.charts import case, compare, curves, data, metrics, slices, style
 from dermlens.compare import compare as compare_models
 from dermlens.explain import COLORMAPS
@@ -13,6 +14,7 @@ from dermlens.labels import CLASSES, INDEX, N_CLASSES
 from dermlens.metrics import sweep
 from dermlens.predictions import Predictions, make_predictions
 from dermlens.preprocess import Box
+from dermlens.reliability import diagram
 from dermlens.runs import read_history
 from dermlens.slices import slices as measure_slices
 from tests.dashboard import add_run
@@ -232,3 +234,16 @@ def test_class_balance_counts_every_image() -> None:
 def test_leakage_says_none_where_there_is_none() -> None:
     figure = data.leakage({"Lesions": {"this split": 0.0, "a split by image": 0.387}})
     assert [bar.text[0] for bar in figure.data] == ["none", "38.7 %"]
+
+
+def test_a_reliability_diagram_shows_every_bin_with_its_interval_and_its_images() -> None:
+    confidence = np.array([0.1, 0.12, 0.5, 0.9, 0.95])
+    bins = diagram(confidence, np.array([False, True, True, True, True]), np.arange(5))
+    figure = calibration_chart.reliability({"Before": bins, "After": bins[:1]}, "Title", "subtitle")
+    marks = [t for t in figure.data if t.type == "scatter" and t.mode == "markers"]
+    assert [len(t.x) for t in marks] == [len(bins), 1]
+    assert marks[0].x[0] == pytest.approx(11)
+    assert marks[0].y[0] == pytest.approx(50)
+    bars = [t for t in figure.data if t.type == "bar"]
+    assert sum(bars[0].y) == 5
+    assert figure.layout.yaxis3.range[1] >= max(bars[0].y), "no bar is cut off"

@@ -60,9 +60,11 @@ def reliability(parts: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -
             customdata=[[percent(b.low, 1), percent(b.high, 1)] for b in bins],
             hovertemplate=f"{heading}<br>%{{customdata[0]}} to %{{customdata[1]}}: %{{y}} images<extra></extra>",
         )
-        figure.update_xaxes(title_text="Stated", row=2, col=i)
+        figure.update_xaxes(title_text="Stated probability", row=2, col=i)
     figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
     figure.update_yaxes(range=[-2, 102], ticksuffix=" %", zeroline=False, row=1)
-    figure.update_yaxes(title_text="True", row=1, col=1)
+    figure.update_yaxes(title_text="Share that is true", row=1, col=1)
+    most = max((b.right.n_images for bins in parts.values() for b in bins), default=1)
+    figure.update_yaxes(range=[0, 1.05 * most], row=2)
     figure.update_yaxes(title_text="Images", row=2, col=1)
     return frame(figure, title, 480, subtitle, showlegend=False).update_layout(margin_t=104)

@@ -167,6 +167,14 @@ def test_a_file_fitted_with_another_calibration_is_not_used(models: Path) -> Non
         assert "another calibration" in text(open_page("metrics", show=tab))
 
 
+def test_thresholds_of_calibrated_probabilities_are_not_used_without_the_calibration(models: Path) -> None:
+    folder = models / "a"
+    (folder / "calibration.json").unlink()
+    found = read_fitted(folder, read_card(folder))
+    assert (found.prediction_sets, found.thresholds) == (None, None)
+    assert sum("which the model no longer gives" in sentence for sentence in found.missing) == 2
+
+
 def case(models: str, shares: dict[str, float]) -> None:
     """The two sections of a case, of a model that has everything and one that has nothing."""
     from pathlib import Path

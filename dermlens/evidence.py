@@ -153,8 +153,6 @@ def read_evidence(folder: Path, card: dict | None) -> Evidence:
     Raises:
         DataError: as `read_attention`, or the file is not the one whose SHA-256 is in card.json.
     """
-    if "members" in (card or {}):
-        raise DataError("The map of an ensemble is its members' added up: look at what is measured of them.")
     path, command = folder / FILE, f"python -m training.fit {folder.name} --only attention --data DIR"
     if not path.is_file():
         raise DataError(f"There is no {FILE} in {folder.name}. Make it: {command}.")

@@ -108,7 +108,8 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     found = read_attention(write(tmp_path, table))
     w, r = where(found), removal(found)
     assert (w.energy.value, w.area.value, w.gain.value) == pytest.approx((0.7, 0.4, 0.3))
-    assert (w.hits.value, w.centre.value, w.without) == (pytest.approx(2 / 3), pytest.approx(2 / 3), 1)
+    assert (w.hits.value, w.centre.value) == pytest.approx((2 / 3, 2 / 3))
+    assert w.without == 1
     assert (w.energy.n_images, w.energy.n_lesions) == (3, 2)
     assert (r.deletion.value, r.random_deletion.value, r.deletion_gain.value) == pytest.approx((0.25, 0.4, 0.15))
     assert (r.deletion.n_images, r.deletion.n_lesions) == (4, 2)

@@ -1,6 +1,6 @@
 """Measuring where a model looked, on drawn images with masks: what is written is what the images give."""
 
-import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dermlens import evidence
+from dermlens import evidence, registry
 from dermlens.attention import energy_share, map_seen, mask_seen
 from dermlens.errors import DataError
 from dermlens.ham10000 import MASK_FOLDER, image_path, mask_path, read_mask
@@ -18,6 +18,7 @@ from dermlens.predict import predict
 from dermlens.preprocess import Geometry
 from dermlens.registry import Model
 from tests import fake_ham10000
+from training import ensemble
 from training.fit import STEPS
 from training.fits import attention as step
 from training.readme import attention as section
@@ -124,11 +125,21 @@ def test_a_missing_mask_is_named_before_anything_is_measured(
         step.make(Subject(subject.folder, subject.table))
 
 
-def test_an_ensemble_is_not_measured_as_its_members_are(subject: Subject, data: Path, tmp_path: Path) -> None:
-    (tmp_path / "card.json").write_text(json.dumps({"members": {"toy": 1.0}, "files": {}}))
-    assert step.make(Subject(tmp_path, subject.table, data)) == {}
-    with pytest.raises(DataError, match="of an ensemble is its members'"):
-        evidence.read_evidence(tmp_path, {"members": {"toy": 1.0}})
+def test_of_an_ensemble_the_added_maps_are_measured(pair: Path, subject: Subject, data: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(pair, models)
+    ensemble.make(models, "both", ["toy", "toy2"], "Both toys")
+    few = subject.table.groupby("dx").head(1)
+    table = step.measure(Subject(models / "both", few, data), few)
+    assert set(table["method"]) == {"grad_cam"}
+    assert table["deletion"].isna().all()
+    both = registry.load_any(registry.find(models, "both"))
+    row = table.iloc[0]
+    pixels, mask = read_file(image_path(data, row["image_id"])).pixels, read_mask(data, row["image_id"])
+    assert mask is not None
+    answer = predict(both, pixels)
+    seen = map_seen(answer.maps[int(answer.logits.argmax())], *pixels.shape[:2], both.geometry)
+    assert row["energy_share"] == pytest.approx(energy_share(seen, mask_seen(mask, *pixels.shape[:2], both.geometry)))
 
 
 def test_it_is_a_step_that_needs_pictures_and_the_card_tells_of_it(made: Path, tmp_path: Path) -> None:

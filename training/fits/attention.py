@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from dermlens import gradients
+from dermlens import gradients, registry
 from dermlens.attention import (
     area_under,
     energy_share,
@@ -30,8 +30,8 @@ from dermlens.ham10000 import image_path, mask_path, raise_problems, read_mask
 from dermlens.ingest import read_file
 from dermlens.labels import CLASSES
 from dermlens.predict import predict, probabilities
-from dermlens.preprocess import fit, placement
-from dermlens.registry import Model
+from dermlens.preprocess import Geometry, fit, placement
+from dermlens.registry import AnyModel, Model
 from training.subject import Subject
 
 REMOVED = 20
@@ -41,9 +41,7 @@ SLOW = 3
 
 
 def make(subject: Subject) -> dict[str, bytes]:
-    """Return attention.csv, nothing for an ensemble; raises DataError without the test images and their masks."""
-    if "members" in subject.card:
-        return {}
+    """Return attention.csv; raises DataError without the test images and their masks."""
     rows = subject.table[subject.table["split"] == "test"].sort_values("image_id")
     if subject.data is None or rows.empty:
         raise DataError("Where a model looked is measured on the images of the test split: pass --data DIR.")
@@ -53,34 +51,35 @@ def make(subject: Subject) -> dict[str, bytes]:
 
 
 def measure(subject: Subject, rows: pd.DataFrame) -> pd.DataFrame:
-    """Measure some images of the split table; columns as in evidence.COLUMNS, one row an image and method."""
-    removed = sample(rows, REMOVED)
-    slow = [image_id for image_id in sample(rows, SLOW) if image_id in removed]
-    model, found = subject.model, []
-    network = gradients.load_network(model) if slow else None
-    maps, lesions = [], []
+    """Measure some images of the split table; columns as in evidence.COLUMNS, one row an image and method.
+
+    An ensemble has no network of its own, so of it there is Grad-CAM alone, and no deletion.
+    """
+    model: AnyModel = registry.load_any(registry.inspect(subject.folder)) if _combines(subject) else subject.model
+    removed = sample(rows, 0 if _combines(subject) else REMOVED)
+    slow = sample(rows[rows["image_id"].isin(removed)], SLOW)
+    network = gradients.load_network(model) if slow and isinstance(model, Model) else None
+    found, maps, lesions = [], [], []
     for row in tqdm(rows.itertuples(), total=len(rows), unit="image", desc=f"Where {model.id} looked"):
-        pixels, lesion = _read(subject, str(row.image_id))
+        pixels, lesion = _read(subject, str(row.image_id), model.geometry)
         answer = predict(model, pixels)
         index = int(answer.logits.argmax())
-        drawn = {"grad_cam": answer.maps[index]}
-        if row.image_id in slow:
-            one_view = dataclasses.replace(model, views=1)
-            drawn |= {m: gradients.explain_with(m, one_view, network, pixels, index) for m in gradients.METHODS}
-        height, width = pixels.shape[:2]
-        seen = {method: map_seen(heat, height, width, model.geometry) for method, heat in drawn.items()}
-        chance = map_seen(_noise(str(row.image_id), answer.maps.shape[1:]), height, width, model.geometry)
-        areas = removal_areas(model, pixels, seen, chance, index) if row.image_id in removed else {}
+        drawn, areas = {"grad_cam": answer.maps[index]}, {}
+        if isinstance(model, Model) and row.image_id in removed:
+            if row.image_id in slow:
+                one_view = dataclasses.replace(model, views=1)
+                drawn |= {m: gradients.explain_with(m, one_view, network, pixels, index) for m in gradients.METHODS}
+            chance = np.random.default_rng(zlib.crc32(str(row.image_id).encode())).random(answer.maps.shape[1:])
+            areas = removal_areas(model, pixels, drawn, chance, index)
         ids = {"image_id": row.image_id, "lesion_id": row.lesion_id, "y_true": row.dx, "called": CLASSES[index]}
-        found += [
-            {**ids, "method": method, **shares(heat, lesion), **areas.get(method, {})} for method, heat in seen.items()
-        ]
-        maps.append(drawn["grad_cam"] / (drawn["grad_cam"].sum() or 1))
-        lesions.append((np.packbits(lesion), lesion.shape, (height, width)))
+        for method, heat in drawn.items():
+            seen = map_seen(heat, pixels.shape[0], pixels.shape[1], model.geometry)
+            found.append({**ids, "method": method, **shares(seen, lesion), **areas.get(method, {})})
+        maps.append(answer.maps[index] / (answer.maps[index].sum() or 1))
+        lesions.append((np.packbits(lesion), lesion.shape, pixels.shape[:2]))
     usual = np.mean(maps, 0)
-    for row, (bits, shape, (height, width)) in zip(
-        (r for r in found if r["method"] == "grad_cam"), lesions, strict=True
-    ):
+    own = (row for row in found if row["method"] == "grad_cam")
+    for row, (bits, shape, (height, width)) in zip(own, lesions, strict=True):
         lesion = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
         row["usual_share"] = energy_share(map_seen(usual, height, width, model.geometry), lesion)
     return pd.DataFrame(found, columns=list(COLUMNS))
@@ -115,33 +114,32 @@ def removal_areas(
     Args:
         model: asked in one view.
         pixels: (height, width, 3) uint8 RGB.
-        maps: method -> (h, w) float over the seen part. Those without any heat are left out.
+        maps: method -> (h, w) float over the network's square. Those without any heat are left out.
         chance: (h, w) float.
         index: class whose probability is watched.
     """
-    place = placement(pixels.shape[0], pixels.shape[1], model.geometry)
+    height, width = pixels.shape[:2]
+    place = placement(height, width, model.geometry)
     seen = slice(place.top, place.top + place.height), slice(place.left, place.left + place.width)
     drawn = {method: heat for method, heat in maps.items() if heat.max() > 0}
+    orders = [removal_order(map_seen(heat, height, width, model.geometry)) for heat in (*drawn.values(), chance)]
 
     def ask(squares: np.ndarray) -> np.ndarray:
         return probabilities(model.engine.run(squares).logits, model.fitted.calibration)
 
-    orders = [removal_order(heat) for heat in (*drawn.values(), chance)]
-    (*own, (random_deletion, random_insertion)) = area_under(
-        removal_curves(ask, fit(pixels, model.geometry), seen, orders, index)
-    ).tolist()
+    curves = removal_curves(ask, fit(pixels, model.geometry), seen, orders, index)
+    (*own, (random_deletion, random_insertion)) = area_under(curves).tolist()
     by_chance = {"random_deletion": random_deletion, "random_insertion": random_insertion}
     return {m: {"deletion": d, "insertion": i, **by_chance} for m, (d, i) in zip(drawn, own, strict=True)}
 
 
-def _read(subject: Subject, image_id: str) -> tuple[np.ndarray, np.ndarray]:
+def _read(subject: Subject, image_id: str, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels of an image and its lesion over the seen part."""
     if subject.data is None or (mask := read_mask(subject.data, image_id)) is None:
         raise DataError(f"Image {image_id} has no lesion mask (see data.download).")
     pixels = read_file(image_path(subject.data, image_id), stored_aspect=subject.stored_aspect).pixels
-    return pixels, mask_seen(mask, pixels.shape[0], pixels.shape[1], subject.model.geometry)
+    return pixels, mask_seen(mask, pixels.shape[0], pixels.shape[1], geometry)
 
 
-def _noise(image_id: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return random numbers on a map's grid, the same for an image every time."""
-    return np.random.default_rng(zlib.crc32(image_id.encode())).random(shape, np.float32)
+def _combines(subject: Subject) -> bool:
+    return "members" in subject.card

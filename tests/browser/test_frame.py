@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.app import ROOT, choose, go_to, part, serve, settle
+from tests.browser.app import IDLE, ROOT, choose, go_to, part, serve
 from tests.browser.test_predict import upload
 
 
@@ -42,6 +42,27 @@ def nothing_leaves(page: Page, address: str) -> Iterator[None]:
     assert forbidden == []
 
 
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "fetch('http://elsewhere.example').catch(() => 0)",
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.elsewhere = 1'}))",
+    ],
+    ids=["a request", "a script of nobody's"],
+)
+def test_an_attempt_is_noticed(page: Page, fresh_server: str, attempt: str) -> None:
+    def try_it() -> None:
+        with nothing_leaves(page, fresh_server):
+            page.goto(fresh_server)
+            page.wait_for_selector(IDLE)
+            page.evaluate(attempt)
+            page.wait_for_load_state("networkidle")
+
+    with pytest.raises(AssertionError, match="elsewhere|Content Security Policy"):
+        try_it()
+    assert page.evaluate("window.elsewhere") is None
+
+
 def test_no_page_asks_anything_of_another_host(page: Page, fresh_server: str) -> None:
     with nothing_leaves(page, fresh_server):
         for path in sorted((ROOT / "pages").glob("*.py")):
@@ -56,18 +77,19 @@ def test_a_case_and_all_that_is_shown_of_it_asks_nothing_of_another_host(
     with nothing_leaves(page, dashboard):
         page.goto(f"{dashboard}/predict")
         upload(page, lesion, np.ascontiguousarray(lesion[::-1]))
-        expect(page.locator(".st-key-verdict-toy")).to_be_visible()
+        expect(page.get_by_text("Copy by copy")).to_be_visible()  # worked out behind the page; then it is drawn anew
         choose(page, "Evidence for", "Melanoma (malignant)")
         expect(part(page, "heat")).to_contain_text("Melanoma")
         for expander in page.get_by_test_id("stExpander").all():
             expander.locator("summary").click()
-            settle(page)
+            page.wait_for_selector(IDLE)
         for button in ("Download plot", "Data (CSV)", "Case report"):
             with page.expect_download():
                 page.get_by_role("button", name=re.compile(re.escape(button))).first.click()
         for name in ("Compare models", "Metrics", "Training curves", "About the data"):
             go_to(page, name)
-            settle(page)
+            page.wait_for_selector(IDLE)
             for tab in page.get_by_role("tab").all():
                 tab.click()
-                settle(page)
+                page.wait_for_selector(IDLE)
+            page.wait_for_load_state("networkidle")

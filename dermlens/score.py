@@ -13,19 +13,24 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
 from dermlens import registry
 from dermlens.errors import DataError, DermlensError, ImageError
+from dermlens.files import unwritable
 from dermlens.formats import IMAGE_SUFFIXES
 from dermlens.ingest import read_file
 from dermlens.labels import INDEX
-from dermlens.predict import predict
+from dermlens.predict import predict, softmax
 from dermlens.preprocess import STORED_ASPECTS
+from dermlens.summary import quantity
 
+ROW_BYTES = 80
+"""Bytes of a row of the submission file beside the id of the image, at most."""
 ISIC_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 
 
@@ -55,7 +60,14 @@ def find_images(folder: Path) -> tuple[list[Path], int]:
     return images, len(files) - len(images)
 
 
-def score(model: registry.AnyModel, images: Sequence[Path], output: Path, stored_aspect: str = "as-is") -> int:
+def score(
+    model: registry.AnyModel,
+    images: Sequence[Path],
+    output: Path,
+    stored_aspect: str = "as-is",
+    *,
+    calibrated: bool = True,
+) -> int:
     """Score images and write the submission file, and the errors file if there are any.
 
     Args:
@@ -63,24 +75,34 @@ def score(model: registry.AnyModel, images: Sequence[Path], output: Path, stored
         images: as found by `find_images`.
         output: the submission file; replaced only when everything is scored.
         stored_aspect: as taken by ingest.read_image.
+        calibrated: write calibrated probabilities, if the model has a calibration; else the softmax of the network's
+            logits, whose largest is always its call.
 
     Returns:
         How many images could not be read.
+
+    Raises:
+        DataError: the file cannot be written. That its disk is full is known before the first image is scored.
     """
-    rows, errors = [], []
-    for path in tqdm(images, unit="image", desc=f"Scoring with {model.id}"):
-        try:
-            pixels = read_file(path, stored_aspect=stored_aspect).pixels
-        except ImageError as e:
-            errors.append((str(path), str(e)))
-            continue
-        probabilities = predict(model, pixels).probabilities
-        rows.append((path.stem, *(f"{probabilities[INDEX[c.lower()]]:.8f}" for c in ISIC_COLUMNS)))
+    errors = []
+    room = sum(len(os.fsencode(path.stem)) + ROW_BYTES for path in images)
+    with replacing(output, room) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("image", *ISIC_COLUMNS))
+        for path in tqdm(images, unit="image", desc=f"Scoring with {model.id}"):
+            try:
+                pixels = read_file(path, stored_aspect=stored_aspect).pixels
+            except ImageError as e:
+                errors.append((str(path), str(e)))
+                continue
+            answer = predict(model, pixels)
+            probabilities = answer.probabilities if calibrated else softmax(answer.logits)
+            table.writerow((path.stem, *(f"{probabilities[INDEX[c.lower()]]:.8f}" for c in ISIC_COLUMNS)))
     if errors:
-        write_csv(errors_file(output), ("file", "reason"), errors)
+        with replacing(errors_file(output)) as file:
+            csv.writer(file, lineterminator="\n").writerows([("file", "reason"), *errors])
     else:
         errors_file(output).unlink(missing_ok=True)
-    write_csv(output, ("image", *ISIC_COLUMNS), rows)
     return len(errors)
 
 
@@ -89,20 +111,33 @@ def errors_file(output: Path) -> Path:
     return output.with_name(f"{output.stem}.errors.csv")
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a table, whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+@contextlib.contextmanager
+def replacing(path: Path, room: int = 0) -> Iterator[TextIO]:
+    """Give a file that takes the place of `path` once it is written; if anything fails, what was there stays.
+
+    Args:
+        path: the file to replace.
+        room: bytes that are taken on the disk at once, so that a full one is met before hours of work, not after them.
+
+    Raises:
+        DataError: it cannot be written.
+    """
     try:
-        # File names that are no valid text are written back as the bytes they are.
-        with os.fdopen(handle, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            # File names that are no valid text are written back as the bytes they are.
+            with os.fdopen(handle, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+                if room and hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(handle, 0, room)
+                yield file
+                file.truncate()
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+    except OSError as e:
+        raise DataError(unwritable(path, e)) from e
 
 
 def _walk(folder: Path) -> Iterable[Path]:
@@ -125,6 +160,11 @@ def main(arguments: list[str] | None = None) -> int:
         default="as-is",
         help="width:height that the pictures had before they were squeezed (default: %(default)s)",
     )
+    parser.add_argument(
+        "--uncalibrated",
+        action="store_true",
+        help="write the network's own scores, whose largest is its call: what a balanced accuracy should count",
+    )
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
     given = parser.parse_args(arguments)
     try:
@@ -132,11 +172,14 @@ def main(arguments: list[str] | None = None) -> int:
             raise DataError(f"{given.output} cannot be written: it must be a file in a folder that exists.")
         images, skipped = find_images(given.input)
         model = registry.load_any(registry.find(given.models_dir, given.model))
-        failed = score(model, images, given.output, given.stored_aspect)
+        failed = score(model, images, given.output, given.stored_aspect, calibrated=not given.uncalibrated)
     except (DermlensError, OSError) as e:
         print(f"Not scored: {e}", file=sys.stderr)
         return 2
+    is_calibrated = model.fitted.calibration is not None and not given.uncalibrated
+    what = quantity({model.name: is_calibrated})
     print(f"{len(images) - failed} images scored into {given.output}; {skipped} other files skipped.", file=sys.stderr)
+    print(f"Each number is a{'n' * (not is_calibrated)} {what}.", file=sys.stderr)
     if failed:
         print(f"{failed} images could not be read: see {errors_file(given.output)}.", file=sys.stderr)
     return 3 if failed else 0

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dermlens import registry
+from dermlens import registry, score
 from dermlens.calibration import mix_at, reweight
 from dermlens.charts.style import NAMES, percent
 from dermlens.fitted import read_calibrated
 from dermlens.ham10000 import load_split
 from dermlens.ingest import read_image
 from dermlens.labels import CLASSES, SUSPECT
-from dermlens.predict import predict
+from dermlens.predict import predict, softmax
 from dermlens.summary import called, share_called
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
@@ -105,6 +105,24 @@ def test_a_model_without_a_calibration_says_so_on_its_tab(open_at) -> None:
     check(app.run())
     assert "These are uncalibrated scores." in text(app)
     assert list(app.dataframe[-1].value.columns) == ["Figure", "Before", "A perfect model"]
+
+
+def test_a_folder_is_scored_calibrated_unless_the_networks_own_scores_are_wanted(
+    models: Path, lesion: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(encode(lesion))
+    where = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out.csv"), "--models-dir", str(models)]
+    answer = predict(registry.load(registry.find(models, "toy")), read_image(encode(lesion)).pixels)
+    for more, expected, told in (
+        ((), answer.probabilities, "calibrated probability"),
+        (("--uncalibrated",), softmax(answer.logits), "uncalibrated score"),
+    ):
+        assert score.main(["--model", "toy", *where, *more]) == 0
+        header, row = ((tmp_path / "out.csv").read_text().splitlines()[i].split(",") for i in (0, 1))
+        found = [float(row[header.index(code.upper())]) for code in CLASSES]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert told in capsys.readouterr().err
 
 
 def test_the_headline_is_of_the_calibrated_answers(open_at, models: Path) -> None:

@@ -57,7 +57,7 @@ def page() -> None:
 def show(image: CaseImage, models: Sequence[AnyModel]) -> None:
     trusting.warnings(image, models)
     referring.sentence(image, models)
-    refused = {m.id for m in models if trusting.is_unfamiliar(image, [m])}
+    refused = trusting.refusing(image, models)
     left, right = st.columns([2, 3], gap="medium")
     with left:
         place = st.container()

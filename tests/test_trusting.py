@@ -92,6 +92,13 @@ def test_an_unlike_image_is_named_first_and_not_diagnosed(app: AppTest) -> None:
     assert shown.index(UNLIKE) >= 0
 
 
+def test_only_the_drawings_of_the_project_are_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trusting, "is_unfamiliar", lambda image, models: models[0].id == "b")
+    asked = [SimpleNamespace(id=i) for i in "ab"]
+    assert trusting.refusing(SimpleNamespace(synthetic=False), asked) == {"b"}
+    assert trusting.refusing(SimpleNamespace(synthetic=True), asked) == set()
+
+
 def test_a_poor_image_is_named_with_advice(app: AppTest, lesion: np.ndarray) -> None:
     upload(app, "small.png", lesion)
     said = "\n".join(str(w.value) for w in app.warning)

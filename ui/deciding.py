@@ -239,7 +239,7 @@ def choose_sensitivity() -> float:
 def _headline(point: Point, target: str, split: str, prevalence: float) -> None:
     sensitivity, specificity = point.measured[split].sensitivity, point.measured[split].specificity
     at, fewest, most = (_outcome(point, split, prevalence, end) for end in ("value", "high", "low"))
-    cells = st.grid(5, min_column_width=165)
+    cells = st.grid(5, min_column_width=140)
     shown = (
         ("Sensitivity", percent(sensitivity.value, 1), interval(sensitivity)),
         ("Specificity", percent(specificity.value, 1), interval(specificity)),

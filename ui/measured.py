@@ -18,7 +18,7 @@ from ui import records, slicing, splits, widgets
 
 def headline(summary: Summary, split: str) -> None:
     """Show the headline figures of a split with their intervals."""
-    cells = st.grid(5, min_column_width=165)
+    cells = st.grid(5, min_column_width=140)
     for name, label in HEADLINE.items():
         figure = summary.overall[name]
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):

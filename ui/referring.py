@@ -41,7 +41,7 @@ def _fired(image: CaseImage, model: AnyModel, referral: Referral) -> dict[str, n
         probabilities,
         sets.sets(probabilities) if sets else None,
         np.array([[int(a.logits.argmax()) for a in members]]) if len(members) > 1 else None,
-        np.array([trusting.is_unfamiliar(image, [model])]),
+        np.array([bool(trusting.refusing(image, [model]))]),
     )
 
 

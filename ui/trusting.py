@@ -28,6 +28,10 @@ SIMILAR = (
     "the model was taught on pictures that look alike to it. They are no second opinion: it learned from them. "
     "Distance: 0 is the same direction, 1 unrelated, 2 the opposite. Only cases confirmed by histology are sure."
 )
+DRAWN = (
+    "This is a drawing, and not all models take it for a dermoscopic image. An upload would be refused for that, with "
+    "no diagnosis called; the drawing is answered all the same, to show what this page offers."
+)
 NO_WORD = "No warning is no proof: an image may look familiar and be answered wrongly."
 
 
@@ -36,18 +40,25 @@ def is_unfamiliar(image: CaseImage, models: Sequence[AnyModel]) -> bool:
     return False in verdicts(image, models).values()
 
 
+def refusing(image: CaseImage, models: Sequence[AnyModel]) -> set[str]:
+    """Return the ids of the models that must call nothing on an image; the project's own drawings are let through."""
+    return set() if image.synthetic else {m.id for m in models if is_unfamiliar(image, [m])}
+
+
 def warnings(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Say what speaks against believing any answer: an unlike image first, then its quality, with advice."""
     found = verdicts(image, models)
-    refusing = [m for m in models if found.get(m.id) is False]
-    if refusing:
-        names = " and ".join(widgets.escape(m.name) for m in refusing)
+    unlike = [m for m in models if found.get(m.id) is False]
+    if unlike and image.synthetic:
+        st.info(DRAWN, icon=":material/draw:")
+    elif unlike:
+        names = " and ".join(widgets.escape(m.name) for m in unlike)
         taking = [widgets.escape(m.name) for m in models if found.get(m.id)]
         st.warning(
             f"**This does not look like a dermoscopic image** of the kind that {names} learned from, so the numbers "
             "below mean nothing and no diagnosis is called. Upload a dermoscopic image of one skin lesion."
             + (f" {' and '.join(taking)} would take it for one." if taking else "")
-            + _how_often(refusing[0]),
+            + _how_often(unlike[0]),
             icon=":material/help:",
         )
     quality = image.quality.findings

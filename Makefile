@@ -24,7 +24,9 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: serving ## Start the dashboard on http://localhost:8501 (PORT=... for another port)
+run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another port)
+	@$(PY) -m dermlens.port $(PORT)
+	@$(PY) -m training.export --all || echo "What cannot be built is left out; the other models go on." >&2
 	$(PY) -m streamlit run Home.py --server.port $(PORT)
 
 .PHONY: test
@@ -46,6 +48,10 @@ format: dev ## Put the code into its standard format
 .PHONY: bench
 bench: dev serving ## Measure speed; each line is a ratio against its own baseline, with the limit it must keep
 	$(PY) -m tests.bench
+
+.PHONY: fuzz
+fuzz: dev ## Have 100,000 mutated files of every format read (FUZZ="--files 1000 --format PNG" for fewer)
+	$(PY) -m tests.fuzz $(FUZZ)
 
 .PHONY: screenshots
 screenshots: dev serving browser ## Photograph every page in both themes into docs/screenshots/

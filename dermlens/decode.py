@@ -114,6 +114,8 @@ def _decode(data: bytes, kind: str, limits: Limits) -> Decoded:
             "Save it with 8 or 16 bits a channel."
         )
     image.load()
+    if image.mode == "La":  # premultiplied grey, which Pillow converts to nothing but this
+        image = image.convert("LA")
     # Asking PNG's plugin for EXIF decodes the picture, so that comes last. TIFF's has turned the picture already.
     orientation = 1 if kind == "TIFF" else _orientation(image, notices)
     return Decoded(_to_rgb(image, orientation, notices), tuple(notices))
@@ -128,7 +130,7 @@ def _refuse_raw(image: Image.Image) -> None:
 def _orientation(image: Image.Image, notices: list[str]) -> int:
     """Return the EXIF orientation, 1 where there is none."""
     try:
-        value = image.getexif().get(_ORIENTATION)
+        value = int(image.getexif().get(_ORIENTATION, 1))
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - damaged EXIF raises almost anything and must not cost the picture
@@ -191,7 +193,7 @@ def _converter(image: Image.Image, notices: list[str]) -> Callable[[Image.Image]
         layers = strip.convert("RGBA")
         alpha = np.asarray(layers.getchannel("A"))[..., None].astype(np.uint16)
         colour = np.asarray(to_srgb(layers.convert("RGB"))) * alpha
-        return ((colour + np.uint16(BACKGROUND) * (255 - alpha) + np.uint16(127)) // 255).astype(np.uint8)
+        return ((colour + np.array(BACKGROUND, np.uint16) * (255 - alpha) + np.uint16(127)) // 255).astype(np.uint8)
 
     return blend
 

@@ -63,7 +63,7 @@ def _work(answer: socket.socket, job: dict) -> NoReturn:
         found = decode.decode(_receive(answer, job["bytes"]), job["kind"], limits)
         height, width = found.pixels.shape[:2]
         header = {"height": height, "width": width, "notices": found.notices}
-        send(answer, header, memoryview(found.pixels).cast("B"))
+        send(answer, header, found.pixels.data.cast("B"))
     except ImageError as e:
         send(answer, {"error": str(e)})
     except MemoryError:

@@ -47,7 +47,7 @@ def decode(data: bytes, limits: Limits) -> Decoded:
         ImageError: no picture, more than allowed, or a transfer syntax or photometric interpretation without a decoder.
         Exception: anything, for a damaged file.
     """
-    file = pydicom.dcmread(io.BytesIO(data), specific_tags=list(_TAGS))  # type: ignore[arg-type]
+    file = pydicom.dcmread(io.BytesIO(data), specific_tags=list(_TAGS))
     _check(file, limits)
     notices = list(check_pictures(int(file.get("NumberOfFrames") or 1), limits))
     frame = _frame(file, limits)

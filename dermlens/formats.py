@@ -28,7 +28,7 @@ class Limits:
     """frames, pages or pictures in one file"""
     cpu_seconds: int = 4
     """of computing, whatever else the machine does"""
-    seconds: float = 30.0
+    seconds: float = 60.0
     """of waiting for the decoder, on a busy machine too"""
     memory: int = 2**30
     """bytes of address space of the decoding process"""

@@ -146,7 +146,9 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
                 template = template or _Template()
                 return _ask(template, data, kind, limits)
             except _Broken as e:  # killed from outside, or broken by a file: the next process is a fresh one
-                started, template = template is not None, _ended(template)
+                started = template is not None
+                _end(template)
+                template = None
                 if last:
                     raise ImageError(STOPPED if started else NOT_STARTED) from e
             except (OSError, TimeoutError) as e:
@@ -155,7 +157,8 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
     except _Refused as e:
         raise ImageError(str(e)) from e
     except BaseException:  # whatever stops this thread half way leaves a process that is not to be trusted
-        template = _ended(template)
+        _end(template)
+        template = None
         raise
     finally:
         _slots.put(template)
@@ -165,16 +168,16 @@ def close() -> None:
     """End every idle process; they start again when needed."""
     for _ in range(_slots.qsize()):
         try:
-            template = _slots.get_nowait()
+            _end(_slots.get_nowait())
         except queue.Empty:
             return
-        _slots.put(_ended(template))
+        _slots.put(None)
 
 
 atexit.register(close)
 
 
-def _ended(template: _Template | None) -> None:
+def _end(template: _Template | None) -> None:
     if template is not None:
         template.close()
 
@@ -230,7 +233,7 @@ def _receive_header(source: socket.socket, deadline: float) -> dict:
     length = int.from_bytes(_receive(source, bytearray(LENGTH), deadline), "big")
     if length > _MAX_HEADER:
         raise _Broken("an answer out of all proportion")
-    header = json.loads(_receive(source, bytearray(length), deadline))
+    header = json.loads(bytes(_receive(source, bytearray(length), deadline)))
     if not isinstance(header, dict):
         raise _Broken("no answer")
     return header
@@ -241,7 +244,7 @@ def _receive_pixels(source: socket.socket, answer: dict, deadline: float, limits
     if height < 1 or width < 1 or height * width > limits.pixels:
         raise _Broken("pixels out of all proportion")
     pixels = np.empty((height, width, 3), np.uint8)
-    _receive(source, memoryview(pixels).cast("B"), deadline)
+    _receive(source, pixels.data.cast("B"), deadline)
     return pixels
 
 

@@ -277,6 +277,13 @@ def _tiffs() -> Iterator[Case]:
     told = "16-bit grey values"
     wide = {258: (3, 1, 16), 279: (4, 1, len(deep))}
     yield Case("16-bit tiff with white as zero", tiff(120, 90, wide | {262: (3, 1, 0)}, deep), told, 255 - shown)
+    both = np.dstack([grey, np.full_like(grey, 255)])
+    both[:9] = 0
+    clear = shown.copy()
+    clear[:9] = 255
+    layers = {258: (3, 2, 8 | 8 << 16), 277: (3, 1, 2), 338: (3, 1, 1), 279: (4, 1, 2 * len(raw))}
+    seen_through = "transparent pixels"
+    yield Case("tiff of grey, multiplied by alpha", tiff(120, 90, layers, both.tobytes()), seen_through, clear)
     floats = np.full((90, 120), np.nan, np.float32)
     refused = "floating-point or 32-bit values"
     yield Case("nan tiff", saved(floats, "TIFF"), refused)

@@ -13,6 +13,7 @@ from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
     JPEG2000,
+    UID,
     ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
@@ -108,7 +109,7 @@ def dicom(
     """
     file = Dataset()
     file.file_meta = FileMetaDataset()
-    file.file_meta.TransferSyntaxUID = syntax
+    file.file_meta.TransferSyntaxUID = UID(syntax)
     file.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
     file.SOPInstanceUID = "1.2.3.4"
     array = pixels if isinstance(pixels, np.ndarray) else None

@@ -6,12 +6,14 @@ import os
 import queue
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from dermlens.errors import BusyError, ImageError
 from dermlens.formats import LIMITS, Limits
 from tests.image_files import jpeg_with_many_scans, picture, saved
 
+ROOT = Path(__file__).parents[1]
 SHOWN = picture()
 GOOD = saved(SHOWN, "PNG")
 PATIENCE = 60.0
@@ -56,10 +59,18 @@ def children(parent: int) -> list[int]:
 
 def templates() -> list[int]:
     """Return the decoding processes that this process has started."""
-    return [pid for pid in children(os.getpid()) if b"dermlens.decoder" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in children(os.getpid()) if b"dermlens.decoder" in command_of(pid)]
 
 
-def until(found: Callable[[], object]) -> object:
+def command_of(pid: int) -> bytes:
+    """Return the command line of a process, b"" if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def until(found: Callable[[], Any]) -> Any:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if value := found():
@@ -71,7 +82,7 @@ def until(found: Callable[[], object]) -> object:
 def at_work(endless: bytes, pool: ThreadPoolExecutor) -> tuple[Future, int]:
     """Have a file decoded that takes long; returns its future answer and the process that decodes it."""
     job = pool.submit(sandbox.decode, endless, "JPEG", Limits(cpu_seconds=60, seconds=PATIENCE))
-    (child,) = until(lambda: [c for pid in templates() for c in children(pid)])  # type: ignore[misc]
+    child: int = until(lambda: [c for pid in templates() for c in children(pid)])[0]
     return job, child
 
 
@@ -132,7 +143,7 @@ def test_a_decoder_killed_from_outside_is_asked_once_more(endless: bytes) -> Non
     with ThreadPoolExecutor(1) as pool:
         job, child = at_work(endless, pool)
         os.kill(child, signal.SIGKILL)
-        (again,) = until(lambda: [c for pid in templates() for c in children(pid) if c != child])  # type: ignore[misc]
+        again: int = until(lambda: [c for pid in templates() for c in children(pid) if c != child])[0]
         os.kill(again, signal.SIGKILL)
         with pytest.raises(ImageError, match="stopped from outside"):
             job.result(PATIENCE)
@@ -159,6 +170,19 @@ def test_processes_end_with_the_one_that_asks_and_see_none_of_its_secrets(monkey
     assert not any(heavy in loaded for heavy in ("tensorflow", "cv2", "streamlit", "litert"))
     sandbox.close()
     assert templates() == []
+
+
+@needs_proc
+def test_no_process_outlives_a_server_that_was_killed() -> None:
+    program = (
+        "import os, sys; from tests.test_sandbox import *; assert works(); print(*templates(), flush=True); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    server = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert server.returncode == -signal.SIGKILL, server.stderr
+    for pid in server.stdout.split():
+        until(lambda pid=pid: b"dermlens.decoder" not in command_of(int(pid)))
+    assert server.stdout.split()
 
 
 def test_who_finds_every_process_taken_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

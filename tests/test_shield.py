@@ -1,11 +1,14 @@
 import asyncio
 import re
 import tomllib
+from collections.abc import Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from dermlens.formats import LIMITS
 from ui import shield
@@ -128,21 +131,66 @@ def test_nobody_can_have_the_models_of_all_sessions_loaded_anew() -> None:
     assert heard == [None, *incoming[2:]]
 
 
-def test_uploads_are_refused_while_the_server_holds_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-    from streamlit.runtime.uploaded_file_manager import UploadedFileRec
-
-    held = MemoryUploadedFileManager("/upload")
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> MemoryUploadedFileManager:
+    """What Streamlit holds, of which it may hold 1,000 bytes."""
+    manager = MemoryUploadedFileManager("/upload")
     monkeypatch.setattr(shield.runtime, "exists", lambda: True)
-    monkeypatch.setattr(shield.runtime, "get_instance", lambda: SimpleNamespace(uploaded_file_mgr=held))
+    monkeypatch.setattr(shield.runtime, "get_instance", lambda: SimpleNamespace(uploaded_file_mgr=manager))
     monkeypatch.setattr(shield, "MAX_UPLOADED", 1000)
-    path = "/_stcore/upload_file/session/file"
-    assert ask(path, method="PUT")[0]["status"] == 200
-    held.add_file("session", UploadedFileRec("1", "a.png", "image/png", bytes(1001)))
-    assert ask(path, method="PUT")[0]["status"] == 503
-    assert ask(path, method="DELETE")[0]["status"] == 200
+    monkeypatch.setattr(shield, "UPLOAD_WAITS", 0.0)
+    return manager
+
+
+def upload(size: int) -> int:
+    return ask("/_stcore/upload_file/session/file", method="PUT", **{"content-length": str(size)})[0]["status"]
+
+
+def test_uploads_are_refused_while_the_server_holds_too_many(held: MemoryUploadedFileManager) -> None:
+    assert upload(1000) == 200
+    held.add_file("session", UploadedFileRec("1", "a.png", "image/png", bytes(900)))
+    assert upload(100) == 200
+    assert upload(101) == 503
+    assert ask("/_stcore/upload_file/session/file", method="DELETE")[0]["status"] == 200
     held.remove_session_files("session")
-    assert ask(path, method="PUT")[0]["status"] == 200
+    assert upload(1000) == 200
+
+
+def test_an_upload_of_unknown_size_counts_as_the_largest(held: MemoryUploadedFileManager) -> None:
+    assert ask("/_stcore/upload_file/session/file", method="PUT")[0]["status"] == 503
+
+
+def test_uploads_that_are_being_taken_count_and_who_comes_after_waits_for_room(
+    held: MemoryUploadedFileManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shield, "UPLOAD_WAITS", 30.0)
+    taken: list[str] = []
+    may_end = asyncio.Event()
+
+    async def streamlit(scope: dict, receive: object, send: object) -> None:
+        taken.append(scope["path"])
+        if scope["path"].endswith("first"):
+            await may_end.wait()
+
+    async def pause(seconds: float) -> None:
+        assert taken == ["/_stcore/upload_file/s/first"], "the second one waits, its body unread"
+        may_end.set()
+        await real(0)
+
+    real = asyncio.sleep
+    monkeypatch.setattr(shield.asyncio, "sleep", pause)
+    guard = shield.Shield(streamlit)
+
+    def put(name: str) -> Coroutine:
+        headers = [(b"content-length", b"600")]
+        scope = {"type": "http", "method": "PUT", "path": f"/_stcore/upload_file/s/{name}", "headers": headers}
+        return guard(scope, pause, pause)
+
+    async def both() -> None:
+        await asyncio.gather(put("first"), put("second"))
+
+    asyncio.run(both())
+    assert [path[-6:] for path in taken] == ["/first", "second"]
 
 
 def test_the_settings_are_closed_by_default() -> None:

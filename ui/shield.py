@@ -1,8 +1,10 @@
 """What the server says with every answer, and what it does not answer at all: around Streamlit's own checks."""
 
+import asyncio
 import base64
 import hashlib
 import re
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,10 +17,13 @@ from streamlit import runtime
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.runtime.stats import CacheStat
 
+from dermlens.formats import LIMITS
 from ui.entry import may_fetch
 
 MAX_UPLOADED = 2**30
-"""Most bytes of uploads that the server holds for all sessions before their scripts take them."""
+"""Most bytes of uploads that the server takes and holds for all sessions before their scripts have them."""
+UPLOAD_WAITS = 60.0
+"""Seconds that one more upload waits for room, before it is refused."""
 CLOSED = ("/_stcore/metrics", "/_stcore/agent", "/_stcore/script-health-check")
 """Streamlit's endpoints for machines, which the dashboard does not need."""
 AFFECTS_OTHERS = frozenset({"clear_cache", "set_run_on_save", "load_git_info"})
@@ -74,6 +79,8 @@ class Shield:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._coming = 0
+        """bytes of uploads that are being taken"""
         self._headers = {name.encode(): value.encode() for name, value in headers().items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,10 +110,26 @@ class Shield:
             await _say(guarded, 404, "Not found")
         elif (_UPLOAD in path or _MEDIA in path) and not may_fetch(Request(scope).cookies):
             await _say(guarded, 403, "Sign in first.")
-        elif scope["method"] == "PUT" and _UPLOAD in path and _uploaded() > MAX_UPLOADED:
-            await _say(guarded, 503, "The server holds as many files as it can. Try again in a minute.")
+        elif scope["method"] == "PUT" and _UPLOAD in path:
+            await self._take(scope, receive, guarded)
         else:
             await self._app(scope, receive, guarded)
+
+    async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let an upload through once there is room for it: its body is not read before."""
+        length = Request(scope).headers.get("content-length", "")
+        size = int(length) if length.isdecimal() else LIMITS.bytes
+        end = time.monotonic() + UPLOAD_WAITS
+        while self._coming + _uploaded() + size > MAX_UPLOADED:
+            if time.monotonic() >= end:
+                await _say(send, 503, "The server holds as many files as it can. Try again in a minute.")
+                return
+            await asyncio.sleep(0.2)
+        self._coming += size
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._coming -= size
 
 
 def _same_origin(scope: Scope) -> bool:

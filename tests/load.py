@@ -25,7 +25,7 @@ from tests.browser.app import serve
 from tests.conftest import encode
 from tests.visitor import PATIENCE, Visitor
 
-BUSY = "The server is busy"
+BUSY, WAITING = "The server is busy", "Waiting: "
 GROWTH_MB = 50
 """Most that the server may grow between the first tenth of the uploads and the last one."""
 _NAME, _KEY = re.compile(rb"canary-(\d+)-"), re.compile(rb"image=([0-9a-f]{12})")
@@ -63,6 +63,8 @@ class Tally:
     seconds: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
     refused: int = 0
+    waited: int = 0
+    """uploads whose place in the line was told"""
     wrong: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -123,8 +125,9 @@ def _together(address: str, pid: int, size: Size) -> dict:
         "worst_seconds": max(tally.seconds, default=float("nan")),
         "worst_memory_mb": max(tally.memory, default=float("nan")),
         "note": f"p50 {_ms(tally.seconds, 50)}, p95 {_ms(tally.seconds, 95)}; alone p50 {_ms(serial, 50)}, "
-        f"p95 {_ms(serial, 95)} over {len(serial)} uploads; memory grew by {growth:.1f} MB between upload "
-        f"{total // 10} and {total}." + "".join(f" WRONG: {sentence}." for sentence in dict.fromkeys(tally.wrong)),
+        f"p95 {_ms(serial, 95)} over {len(serial)} uploads; {tally.waited} were told their place in the line; "
+        f"memory grew by {growth:.1f} MB between upload {total // 10} and {total}."
+        + "".join(f" WRONG: {sentence}." for sentence in dict.fromkeys(tally.wrong)),
     }
 
 
@@ -166,6 +169,7 @@ def _session(
         ready.wait(PATIENCE)
         for i in range(size.uploads):
             name, data = files[i % size.images]
+            visitor.told.clear()
             start = time.perf_counter()
             visitor.upload({name: data})
             refused = _insist(visitor)
@@ -173,6 +177,7 @@ def _session(
             right = visitor.answer() == alone.answers[i % size.images]
             with tally.lock:
                 tally.refused += refused
+                tally.waited += any(sentence.startswith(WAITING) for sentence in visitor.told)
                 if right:
                     tally.seconds.append(seconds)
                 else:

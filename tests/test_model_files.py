@@ -222,6 +222,19 @@ def damage_predictions(folder: Path) -> None:
     path.write_text("\n".join([*lines[:6], lines[6] + ",9", *lines[7:]]))
 
 
+def exchange_figures(folder: Path) -> None:
+    card = json.loads((folder / "card.json").read_text())
+    card["files"]["metrics.json"] = "0" * 64
+    (folder / "card.json").write_text(json.dumps(card))
+
+
+def exchange_history(folder: Path) -> None:
+    shutil.copytree(add_run(folder.parent.parent / "made", "run"), folder, dirs_exist_ok=True)
+    card = json.loads((folder / "card.json").read_text())
+    card["files"]["history.csv"] = "0" * 64
+    (folder / "card.json").write_text(json.dumps(card))
+
+
 def damage_figures(folder: Path) -> None:
     (folder / "metrics.json").write_text('{"validation": {"accuracy": {"value": Infinity}}}')
 
@@ -232,6 +245,8 @@ def damage_figures(folder: Path) -> None:
         (damage_card, "home", "toy/card.json is nested deeper"),
         (damage_head, "predict", "toy/build/head.npz cannot be read"),
         (damage_predictions, "metrics", "toy/predictions.csv, line 7: 12 cells"),
+        (exchange_figures, "home", "toy/metrics.json was changed after the model was published"),
+        (exchange_history, "training_curves", "toy/history"),
         (damage_figures, "home", "toy/metrics.json, validation, accuracy"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from starlette.requests import Request
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
@@ -204,3 +205,23 @@ def test_the_settings_are_closed_by_default() -> None:
     assert client["showErrorDetails"] == "none"
     assert client["allowedOrigins"] == []
     assert server["maxUploadSize"] * 2**20 == LIMITS.bytes, "what the server takes is what can be read"
+
+
+def test_an_upload_stays_in_memory_and_never_touches_the_disk() -> None:
+    shield.middleware()
+    body = b'--b\r\nContent-Disposition: form-data; name="f"; filename="x.png"\r\n\r\n'
+    body += b"\0" * 4_000_000 + b"\r\n--b--\r\n"
+    pieces = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict:
+        return pieces.pop()
+
+    scope = {"type": "http", "method": "PUT", "headers": [(b"content-type", b"multipart/form-data; boundary=b")]}
+
+    async def upload() -> bool:
+        async with Request(scope, receive).form() as form:
+            file = form["f"]
+            assert file.size == 4_000_000
+            return bool(file.file._rolled)  # a SpooledTemporaryFile that has gone to the disk
+
+    assert asyncio.run(upload()) is False

@@ -25,6 +25,7 @@ from dermlens.registry import AnyModel, Entry, Model
 from dermlens.runs import Run, find_runs, read_history, runs_dir
 from dermlens.slices import Slice, slices
 from dermlens.timing import Timing, time_model
+from dermlens.verify import listed
 
 T = TypeVar("T")
 
@@ -103,13 +104,12 @@ def modified(file: Path) -> float:
 
 def figures(entry: Entry) -> Result[dict[str, dict[str, Figure]]]:
     """Return the published figures of a model, by split."""
-    file = entry.folder / "metrics.json"
-    return _figures(file, modified(file))
+    return _figures(entry.folder, tuple(modified(entry.folder / name) for name in ("metrics.json", "card.json")))
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _figures(file: Path, stamp: float) -> Result[dict[str, dict[str, Figure]]]:
-    return _attempt(lambda: read_figures(file))
+def _figures(folder: Path, stamp: tuple[float, ...]) -> Result[dict[str, dict[str, Figure]]]:
+    return _attempt(lambda: read_figures(listed(folder, registry.inspect(folder).card, "metrics.json")))
 
 
 def predictions(entry: Entry) -> Result[Predictions]:
@@ -124,13 +124,12 @@ def _predictions(folder: Path, stamp: tuple[float, ...]) -> Result[Predictions]:
 
 def raw_predictions(entry: Entry) -> Result[Predictions]:
     """Return the published predictions of a model with the logits as its network gave them."""
-    file = entry.folder / "predictions.csv"
-    return _raw_predictions(file, modified(file))
+    return _raw_predictions(entry.folder, stamp_of_answers(entry))
 
 
 @st.cache_resource(show_spinner="Reading predictions", max_entries=16)
-def _raw_predictions(file: Path, stamp: float) -> Result[Predictions]:
-    return _attempt(lambda: read_predictions(file))
+def _raw_predictions(folder: Path, stamp: tuple[float, ...]) -> Result[Predictions]:
+    return _attempt(lambda: read_predictions(listed(folder, registry.inspect(folder).card, "predictions.csv")))
 
 
 def unseen(entry: Entry, split: str) -> Result[tuple[Predictions, np.ndarray]]:
@@ -300,13 +299,12 @@ def runs() -> tuple[list[Run], list[Problem]]:
 
 def history(run: Run) -> Result[pd.DataFrame]:
     """Return the history of a run, read again when an epoch is added."""
-    file = run.folder / "history.csv"
-    return _history(file, modified(file))
+    return _history(run.folder, tuple(modified(run.folder / name) for name in ("history.csv", "card.json")))
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
-def _history(file: Path, stamp: float) -> Result[pd.DataFrame]:
-    return _attempt(lambda: read_history(file))
+def _history(folder: Path, stamp: tuple[float, ...]) -> Result[pd.DataFrame]:
+    return _attempt(lambda: read_history(listed(folder, registry.inspect(folder).card, "history.csv")))
 
 
 def _attempt(read: Callable[[], T]) -> Result[T]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import streamlit as st
+from starlette.formparsers import MultiPartParser
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -33,6 +34,7 @@ _UPLOAD, _MEDIA = "/_stcore/upload_file/", "/media/"
 
 def middleware() -> list[Middleware]:
     """Return the layers around Streamlit's server, outermost first."""
+    MultiPartParser.spool_max_size = LIMITS.bytes + 2**20  # an upload stays in memory: it never touches the disk
     hosts = st.get_option("server.allowedHosts") or ["*"]
     return [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False), Middleware(Shield)]
 

@@ -185,7 +185,8 @@ def decode_bank(data: bytes, where: str = "embeddings.npz") -> Bank:
             raise ModelError(f"{where}: {name} has values that are not finite. {AGAIN}")
     if sizes["n"] == 0 or not found["rest_variance"] > 0 or np.isinf(found["means"]).any():
         raise ModelError(f"{where} is empty, or a mean or variance in it is no number. {AGAIN}")
-    return Bank(**{**found, "rest_variance": float(found["rest_variance"])})
+    values: dict[str, Any] = {**found, "rest_variance": float(found["rest_variance"])}
+    return Bank(**values)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ MIN_SHORT_SIDE = 200
 MAX_INK = 0.01
 MIN_TICKS = 6
 MAX_VIGNETTE = 0.15
-MAX_HAIR = 0.10
+MAX_HAIR = 0.12
 
 
 _LINE = 21
@@ -151,7 +151,7 @@ def _long(thin: np.ndarray) -> np.ndarray:
     mask = thin.astype(np.uint8)
     kept = np.zeros_like(mask)
     for kernel in _LINES:
-        kept |= cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)
+        kept = np.maximum(kept, cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel))
     return kept > 0
 
 

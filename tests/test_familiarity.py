@@ -119,7 +119,7 @@ def test_a_neighbour_says_what_is_known_of_it() -> None:
 
 
 def test_exact_search_over_ten_thousand_is_fast() -> None:
-    n, channels = 10_000, 1280
+    n, channels = 10_000, 256
     rng = np.random.default_rng(1)
     table = pd.concat([cases()] * (n // N), ignore_index=True)
     table["lesion_id"] = [f"HAM_{i}" for i in range(n)]

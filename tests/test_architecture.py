@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from importlib.metadata import packages_distributions
 from pathlib import Path, PurePosixPath
 
@@ -26,6 +27,7 @@ FORBIDDEN = {  # room -> what it must not import, wherever the import stands
 HEAVY = {"tensorflow", "keras", "tf_keras_vis"}  # seconds to import: never at the top of a serving module
 PAGE_MAY_IMPORT = {"ui", "dermlens", "streamlit", "plotly", "pandas"}
 OPTIONAL = {"jax", "torch", "keras_hub"}  # other Keras backends and weights: chosen by who trains
+UNDECLARED = {"scikit-learn": "crepes"}  # package -> what imports it without asking for it
 MAX_BYTES = 60 * 2**20
 
 
@@ -136,7 +138,11 @@ def test_every_requirement_is_used_and_every_import_is_required() -> None:
     needed = distributions(set().union(*(foreign(room) for room in ROOMS if room != "tests")) - OPTIONAL)
     required = set(requirements("requirements.txt"))
     assert needed - required == set(), "imported but not in requirements.txt"
-    assert required - needed == set(), "in requirements.txt but never imported"
+    assert required - needed - set(UNDECLARED) == set(), "in requirements.txt but never imported"
+    for package, user in UNDECLARED.items():
+        asked_for = {re.split(r"[^\w.-]", line)[0] for line in metadata.requires(user) or ()}
+        assert user in required
+        assert package not in asked_for, f"{user} asks for {package} by now: leave it to constraints.txt"
 
 
 def test_every_development_requirement_is_used_and_every_import_of_the_tests_is_required() -> None:

@@ -102,7 +102,7 @@ def _decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     load_plugin(kind)
     # WebP's plugin makes its canvas when it opens a file: Pillow raises DecompressionBombError over twice this number.
     Image.MAX_IMAGE_PIXELS = limits.pixels // 2 if kind == "WebP" else None
-    image = Image.open(io.BytesIO(data), formats=["HEIF" if kind == "HEIC" else kind.upper()])
+    image: Image.Image = Image.open(io.BytesIO(data), formats=["HEIF" if kind == "HEIC" else kind.upper()])
     if kind == "TIFF":
         _refuse_raw(image)
     check_size(*image.size, limits)

@@ -80,7 +80,7 @@ class Engine:
             except Exception as e:  # as above, where only running shows the damage
                 raise ModelError(f"The network cannot be run ({_first_line(e)}).") from e
         outputs = Outputs(*(found[name] for name in OUTPUTS))
-        if [(a.ndim, len(a), a.dtype) for a in outputs] != [(n, len(values), np.float32) for n in (2, 4, 2)]:
+        if [(a.ndim, len(a), a.dtype) for a in outputs] != [(n, len(values), np.dtype(np.float32)) for n in (2, 4, 2)]:
             shapes = ", ".join(f"{name} {a.shape}" for name, a in outputs._asdict().items())
             raise ModelError(f"The network's outputs have the wrong form for {len(values)} images: {shapes}.")
         return outputs

@@ -84,7 +84,7 @@ def _mesh(rng: np.random.Generator, spacing: float = 17.0) -> np.ndarray:
     """Return a net of fine lines like a honeycomb, (h, w) 0..1: bright between the cells of random points."""
     count = int(HEIGHT * WIDTH / spacing**2)
     points = rng.uniform((0, 0), (HEIGHT, WIDTH), (count, 2))
-    grid = np.stack(np.mgrid[:HEIGHT, :WIDTH], -1).reshape(-1, 2)
+    grid = np.indices((HEIGHT, WIDTH)).reshape(2, -1).T
     near, far = cKDTree(points).query(grid, k=2)[0].T
     lines = np.exp(-(((far - near) / 3.2) ** 2)).reshape(HEIGHT, WIDTH)
     return cv2.GaussianBlur(lines, (0, 0), 1.0)

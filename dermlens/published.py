@@ -1,6 +1,7 @@
 """The figures that were published with a model: metrics.json, read and checked."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def _figures(file: Path, split: str, stored: object) -> dict[str, Figure]:
 def _figure(where: str, name: str, stored: object) -> Figure:
     most = _MANY if name == "cross_entropy" else 1
     received = f"received {shortened(repr(stored))}"
-    numbers = [stored.get(key, "missing") for key in _KEYS] if isinstance(stored, dict) else ["missing"]
+    numbers: list[Any] = [stored.get(key, "missing") for key in _KEYS] if isinstance(stored, dict) else ["missing"]
     if not all(n is None or (type(n) in (int, float) and 0 <= n <= most) for n in numbers[:3]):
         raise DataError(f"{where}: value, low and high must be null or numbers from 0 to {most}, {received}.")
     if not all(type(n) is int and 0 <= n <= _MANY for n in numbers[3:]):

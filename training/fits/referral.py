@@ -1,6 +1,7 @@
 """Rules for referral (`dermlens.referral`): how strict they are is chosen on validation under a cap."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,14 +39,14 @@ def choose(thresholds: operating.Thresholds, fired: Fired, cap: float = CAP) -> 
         thresholds: of the model. fired: which rules fire on the validation images. cap: 0..1.
     """
     for wanted in sorted(operating.SENSITIVITIES, reverse=True):
-        points = [thresholds.point(target, wanted).threshold for target in ("melanoma", "malignant")]
-        referral = Referral(wanted, *points, cap, {})
+        melanoma, malignant = (thresholds.point(target, wanted).threshold for target in ("melanoma", "malignant"))
+        referral = Referral(wanted, melanoma, malignant, cap, {})
         if any_of(fired(referral)).mean() <= cap:
             break
     return referral
 
 
-def measure(p: Predictions, fired: dict[str, np.ndarray]) -> dict[str, object]:
+def measure(p: Predictions, fired: dict[str, np.ndarray]) -> dict[str, Any]:
     """Return the figures of one split.
 
     Args:

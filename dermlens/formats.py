@@ -78,11 +78,9 @@ def format_of(data: bytes) -> str | None:
 
 
 def other_kind(data: bytes) -> str:
-    """Return what a file that is none of ACCEPTED is, for a sentence that begins with "it is"."""
+    """Return what a file that is none of ACCEPTED is, as half a sentence: "it is a PDF document"."""
     head = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if head[4:8] == b"ftyp":
-        return "an AVIF image" if head[8:12] in (b"avif", b"avis") else "a film"
-    return next(
-        (name for start, name in _OTHERS if head.startswith(start)),
-        "it begins like no image that is known here",
-    ).removeprefix("it is ")
+        return "it is an AVIF image" if head[8:12] in (b"avif", b"avis") else "it is a film"
+    found = next((name for start, name in _OTHERS if head.startswith(start)), None)
+    return f"it is {found}" if found else "it begins like no image that is known here"

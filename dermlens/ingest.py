@@ -48,9 +48,7 @@ def read_image(data: bytes, *, stored_aspect: str = "as-is", limits: Limits = LI
         )
     kind = format_of(data)
     if kind is None:
-        raise ImageError(
-            f"The file cannot be read: it is {other_kind(data)}. {LISTED} are read; save it as one of these."
-        )
+        raise ImageError(f"The file cannot be read: {other_kind(data)}. {LISTED} are read; save it as one of these.")
     pixels, notices = sandbox.decode(data, kind, limits)
     _check_stretched(pixels, stored_aspect, limits)
     return Ingested(true_aspect(pixels, stored_aspect), kind, notices)

@@ -88,7 +88,7 @@ def _no_images() -> Iterator[Case]:
     yield Case("empty", b"", "The file is empty (0 bytes)")
     yield Case("one byte", b"\xff", "begins like no image that is known here")
     yield Case("zeros", bytes(100_000), "begins like no image that is known here")
-    yield Case("text", b"just text, named .jpg", "begins like no image that is known here")
+    yield Case("text", b"just text, named .jpg", "be read: it begins like no image that is known here")
     yield Case("svg", b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>', "an SVG drawing")
     yield Case(
         "svg with prologue", b'<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY a "b">]><svg/>', "an XML or SVG file"

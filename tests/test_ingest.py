@@ -133,8 +133,8 @@ def test_a_squeezed_copy_is_stretched(lesion: np.ndarray) -> None:
     ("data", "told"),
     [
         (b"", "empty"),
-        (b"hello", "begins like no image that is known"),
-        (b"%PDF-1.7\n", "PDF"),
+        (b"hello", "be read: it begins like no image that is known"),
+        (b"%PDF-1.7\n", "be read: it is a PDF document. "),
         (b"PK\x03\x04rest", "ZIP"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b"  <!doctype HTML><p>", "web page"),

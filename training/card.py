@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from dermlens import registry
+from dermlens.calibration import calibrate
 from dermlens.errors import DermlensError
 from dermlens.familiarity import FAMILIARITY_FILE, SCORES_FILE, read_scores
 from dermlens.files import write_whole
-from dermlens.fitted import read_calibrated
+from dermlens.fitted import read_fitted
 from dermlens.ham10000 import load_split
 from dermlens.intervals import summarise
+from dermlens.predictions import read_predictions
 from training.fits.embeddings import measure
 from training.readme import read_json, render
 from training.subject import Subject
@@ -31,8 +33,13 @@ FITTED_TOLERANCE = 1e-3
 
 
 def figures(folder: Path) -> dict[str, Any]:
-    """Return metrics.json: every figure of every split with its interval, of the answers as users get them."""
-    predictions = read_calibrated(folder, registry.inspect(folder).card)
+    """Return metrics.json: every figure of every split with its interval, of the answers as users get them.
+
+    Of predictions.csv as it is now: unlike a page, this is asked what a changed file would give.
+    """
+    predictions = read_predictions(folder / "predictions.csv")
+    found = read_fitted(folder, registry.inspect(folder).card).calibration
+    predictions = calibrate(predictions, found) if found else predictions
     return {split: summarise(predictions.of_split(split)).to_dict() for split in predictions.splits}
 
 

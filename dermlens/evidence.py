@@ -83,6 +83,8 @@ class Where:
     """energy less area"""
     usual: Figure
     """of the energy of the mean map of all images, so what a map would have that is always the same"""
+    usual_gain: Figure
+    """energy less usual: what the map knows of this very image"""
     hits: Figure
     """share of maps whose highest point is in the lesion"""
     centre: Figure
@@ -168,7 +170,8 @@ def where(rows: pd.DataFrame) -> Where:
     some = rows[rows["energy_share"].notna()]
     means = {"energy": some["energy_share"], "area": some["lesion_share"], "usual": some["usual_share"]}
     lesion = lesions(some)
-    found = _means({**means, "gain": means["energy"] - means["area"]}, lesion)
+    gains = {"gain": means["energy"] - means["area"], "usual_gain": means["energy"] - means["usual"]}
+    found = _means({**means, **gains}, lesion)
     hits, centre = (share(some[name].to_numpy() == 1, lesion) for name in ("hit", "centre_hit"))
     return Where(**found, hits=hits, centre=centre, without=len(rows) - len(some))
 

@@ -103,11 +103,13 @@ def test_a_missing_column_or_file_is_named(tmp_path: Path) -> None:
 def test_figures_by_hand(tmp_path: Path) -> None:
     table = rows(4, measured=4)
     table["energy_share"], table["lesion_share"] = [0.9, 0.7, 0.5, np.nan], [0.5, 0.3, 0.4, 0.2]
+    table["usual_share"] = [0.6, 0.6, 0.3, 0.3]
     table["hit"], table["centre_hit"] = [1, 0, 1, np.nan], [1, 1, 0, 0]
     table["deletion"], table["random_deletion"] = [0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.3, 0.3]
     found = read_attention(write(tmp_path, table))
     w, r = where(found), removal(found)
     assert (w.energy.value, w.area.value, w.gain.value) == pytest.approx((0.7, 0.4, 0.3))
+    assert (w.usual.value, w.usual_gain.value) == pytest.approx((0.5, 0.2))
     assert (w.hits.value, w.centre.value) == pytest.approx((2 / 3, 2 / 3))
     assert w.without == 1
     assert (w.energy.n_images, w.energy.n_lesions) == (3, 2)

@@ -81,17 +81,22 @@ def map_warning(image: CaseImage, model: AnyModel, code: str) -> str | None:
 
 
 def _headline(found: Where) -> None:
-    cells = st.grid(4, min_column_width=190)
+    cells = st.grid(5, min_column_width=175)
+    in_points = {"Beyond an even map": found.gain, "Beyond the mean map": found.usual_gain}
     figures = {
-        "Heat inside the lesion": found.energy,
-        "More than its share of the area, points": found.gain,
-        "Hottest point in the lesion": found.hits,
-        "Centre of the picture in the lesion": found.centre,
+        "Heat in the lesion": found.energy,
+        **in_points,
+        "Hottest point inside": found.hits,
+        "Picture centre inside": found.centre,
     }
     for label, figure in figures.items():
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
-            st.metric(label, percent(figure.value, 1) if "points" not in label else f"{100 * figure.value:+.1f}")
-            st.caption(f"95 %: {interval(figure)}")
+            if label in in_points:
+                st.metric(label, f"{100 * figure.value:+.1f} points")
+                st.caption(f"95 %: {100 * figure.low:+.1f} to {100 * figure.high:+.1f}")
+            else:
+                st.metric(label, percent(figure.value, 1))
+                st.caption(f"95 %: {interval(figure)}")
 
 
 def _methods(found: Evidence) -> None:
@@ -150,7 +155,7 @@ def _pointing_alt(found: Where) -> str:
 
 
 def _where_table(found: Evidence) -> pd.DataFrame:
-    names = ("energy", "area", "gain", "usual", "hits", "centre")
+    names = ("energy", "area", "gain", "usual", "usual_gain", "hits", "centre")
     return pd.DataFrame([_row(group, {n: getattr(w, n) for n in names}) for group, w in found.where.items()])
 
 

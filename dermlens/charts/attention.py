@@ -50,7 +50,9 @@ def removal(found: Mapping[str, Removal]) -> go.Figure:
     insertion = [(own, [found[g].insertion for g in rows]), (chance, [found[g].random_insertion for g in rows])]
     titles = ["Pixels taken away: lower is better", "Pixels put back: higher is better"]
     figure = _dots(rows, [deletion, insertion], titles)
-    return _framed(figure, rows, "Mean probability of the called diagnosis on the way").update_layout(margin_t=104)
+    _framed(figure, rows, "Mean probability of the called diagnosis on the way")
+    place = {"yref": "container", "y": 1 - 34 / figure.layout.height, "yanchor": "top"}
+    return figure.update_layout(margin_t=104, legend=place)
 
 
 def _dots(rows: Sequence[str], panels: Sequence[Series], titles: Sequence[str] = ()) -> go.Figure:

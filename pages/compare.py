@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dermlens.predictions import SPLITS
+from dermlens.registry import networks
 from ui import cache, intake, oncase, onsplit, splits, state, widgets
 
 TABS = ("On one image", "On a data split")
@@ -37,10 +38,11 @@ def one_image(models: list) -> None:
         st.page_link("pages/predict.py", label="Go to Predict", icon=":material/biotech:")
         return
     asked = {m.id: m for m in models if m.id in shown.answers}
+    alone = [m.id for m in networks(asked.values())]
     ids = st.multiselect(
         "Models",
         list(asked),
-        default=list(asked)[:2],
+        default=(alone if len(alone) > 1 else list(asked))[:2],
         key="networks",
         format_func=lambda i: asked[i].name,
         bind="query-params",

@@ -22,7 +22,8 @@ SIDE = 160  # pixels: enough to measure an overlap of maps that are about 7 x 7
 def show(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Show the scores class by class, their difference, the heat maps and how much they overlap."""
     shares = {m.name: image.answers[m.id].probabilities for m in models}
-    sentences = agreement({m.name: image.answers[m.id] for m in networks(models) or models}), largest_gap(shares)
+    alone = {m.name: image.answers[m.id] for m in networks(models)}  # an ensemble is no second opinion on its members
+    sentences = ([agreement(alone)] if len(alone) > 1 else []) + [largest_gap(shares)]
     st.markdown(widgets.escape(" ".join(sentences), 1000))
     left, right = st.columns([3, 2], gap="medium")
     with left:

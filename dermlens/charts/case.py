@@ -87,7 +87,7 @@ def probabilities(answers: Mapping[str, np.ndarray], title: str, unit: str) -> g
     figure.update_yaxes(autorange="reversed", showgrid=False, ticks="")
     figure.update_xaxes(range=[0, 112], tickvals=[0, 25, 50, 75, 100], ticksuffix=" %", showgrid=True, zeroline=False)
     figure.update_xaxes(title_text=unit, row=3, col=1)
-    top = 52 + 20 * len(answers)
+    top = 44 + 25 * len(answers)
     height = top + 110 + len(CLASSES) * (12 + ROW * len(answers))
     frame(figure, title, height, barmode="group", bargap=0.28, bargroupgap=0.08)
     figure.update_yaxes(automargin=False)

@@ -1,4 +1,7 @@
-"""Photograph every page in both themes with one synthetic case loaded: `python -m tests.browser.screenshots`."""
+"""Photograph every page in both themes with one synthetic case loaded: `python -m tests.browser.screenshots`.
+
+Everything goes to docs/screenshots/, which git ignores, and the top of the pages in FRONT to docs/, for the README.
+"""
 
 import re
 import sys
@@ -9,11 +12,18 @@ import cv2
 import numpy as np
 from playwright.sync_api import Browser, Page
 
-from dermlens.synthetic import draw_lesion
 from tests.browser.app import ROOT, chromium, chromium_path, serve, settle
 
 OUTPUT = ROOT / "docs" / "screenshots"
 WIDTH, HEIGHT = 1280, 800
+EXAMPLE = "two-toned"
+FRONT = {
+    ("predict", "light"): 1290,
+    ("compare", "dark"): 1000,
+    ("metrics", "light"): 1100,
+    ("about_data", "dark"): 1000,
+}
+"""Page and theme -> how many pixels from the top."""
 
 
 def photograph(page: Page, path: Path) -> None:
@@ -27,14 +37,14 @@ def photograph(page: Page, path: Path) -> None:
 
 def photograph_all(browser: Browser, address: str, theme: str) -> list[Path]:
     """Load a case, then walk through the pages by the links in the side bar, as a person does."""
-    lesion = cv2.imencode(".png", draw_lesion(np.random.default_rng(3), 450, 600)[..., ::-1])[1].tobytes()
     context = browser.new_context(color_scheme=theme, viewport={"width": WIDTH, "height": HEIGHT})  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(f"{address}/predict")
     settle(page)
-    upload = page.locator("input[type=file]").first
-    if upload.count():  # without a model the page offers none
-        upload.set_input_files({"name": "synthetic-lesion.png", "mimeType": "image/png", "buffer": lesion})
+    example = page.locator(f".st-key-example-{EXAMPLE} button")
+    if example.count():  # without a model the page offers none
+        example.click()
+        page.get_by_role("button", name="New case").wait_for()
         settle(page)
     paths = []
     for link in page.get_by_test_id("stSidebarNavLink").all():
@@ -45,6 +55,9 @@ def photograph_all(browser: Browser, address: str, theme: str) -> list[Path]:
         stem = target.removeprefix(address).strip("/") or "home"
         paths.append(OUTPUT / f"{stem}-{theme}.png")
         photograph(page, paths[-1])
+        if (stem, theme) in FRONT:
+            top = np.array(cv2.imread(str(paths[-1])))[: FRONT[stem, theme]]
+            cv2.imwrite(str(OUTPUT.parent / f"{stem}.png"), top, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     context.close()
     return paths
 

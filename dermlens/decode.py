@@ -19,8 +19,8 @@ BACKGROUND = (255, 255, 255)
 """What shows through transparent pixels: white."""
 _PLUGINS = {"JPEG": "Jpeg", "PNG": "Png", "WebP": "WebP", "TIFF": "Tiff", "BMP": "Bmp"}
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SUBFILE, _DNG = 0x0112, 258, 262, 254, 50706
-_STRIP = 1 << 20
-"""Pixels converted at a time: no second copy of a large image is ever needed."""
+_STRIP = 1 << 14
+"""Pixels converted at a time: no second copy of a large image is needed, and the memory at hand is used again."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,10 @@ def _converter(image: Image.Image, notices: list[str]) -> Callable[[Image.Image]
     return blend
 
 
+def _as_rgb(strip: Image.Image) -> Image.Image:
+    return strip if strip.mode == "RGB" else strip.convert("RGB")
+
+
 def _tell_of_transparency(image: Image.Image, notices: list[str]) -> None:
     alpha = image.getchannel("A") if "A" in image.getbands() else image.convert("RGBA").getchannel("A")
     if alpha.getextrema() != (255, 255):
@@ -221,18 +225,18 @@ def colour_transform(image: Image.Image, notices: list[str]) -> Callable[[Image.
     mode = "RGB" if image.has_transparency_data or image.mode in ("P", "YCbCr") else image.mode
     profile = ImageCms.createProfile("LAB") if mode == "LAB" else image.info.get("icc_profile")
     if not profile or mode not in ("RGB", "CMYK", "L", "LAB"):
-        return lambda strip: strip.convert("RGB")
+        return _as_rgb
     try:
         if isinstance(profile, bytes):
             profile = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(profile).lower():
-                return lambda strip: strip.convert("RGB")
+                return _as_rgb
         transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         notices.append("The colour profile is damaged and was ignored; colours may be slightly off.")
-        return lambda strip: strip.convert("RGB")
+        return _as_rgb
 
     def convert(strip: Image.Image) -> Image.Image:
-        return ImageCms.applyTransform(strip.convert(mode), transform) or strip
+        return ImageCms.applyTransform(strip if strip.mode == mode else strip.convert(mode), transform) or strip
 
     return convert

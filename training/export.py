@@ -6,6 +6,7 @@ manifest.json. A build that is already right is left alone; one whose probabilit
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -66,9 +67,18 @@ def build(entry: registry.Entry, force: bool = False) -> Path:
     except DermlensError:
         raise
     except Exception as e:  # Keras and TensorFlow raise almost anything on a model that they did not write
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else shortened(f"{type(e).__name__}: {e}", 300)
-        raise ModelError(f"The serving files of {entry.id} cannot be built in {target.parent}: {reason}.") from e
+        raise ModelError(f"The serving files of {entry.id} cannot be built in {target.parent}: {_reason(e)}.") from e
     return target
+
+
+def _reason(error: Exception) -> str:
+    """Return why something failed in a few words; TensorFlow has many for a full disk."""
+    full = os.strerror(errno.ENOSPC)
+    if full in str(error):
+        return full
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return shortened(f"{type(error).__name__}: {' '.join(str(error).split())}", 200)
 
 
 def is_current(build: Path, source: str) -> bool:

@@ -1,11 +1,13 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults import __doc__ as about
 from tests.faults import run
-from tests.faults.models import mutated_serving_files
+from tests.faults.kit import Count
+from tests.faults.models import Mutants, mutated_serving_files
 from tests.faults.writing import on_full_disk
 
 
@@ -14,11 +16,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=(about or "").partition("\n")[0])
     parser.add_argument("name", nargs="*", help="only these faults")
     parser.add_argument("--quick", action="store_true", help="only what takes seconds")
-    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         task, *arguments = given.child
-        TASKS[task](*arguments)
+        print(json.dumps(vars(children()[task](*arguments))))
         return 0
     rows = run(not given.quick, given.name)
     for row in rows:
@@ -26,17 +28,20 @@ def main() -> int:
     return min(1, sum(row["lost"] for row in rows))
 
 
-def serving(folder: str, cuts: str, changes: str) -> None:
-    print(json.dumps(vars(mutated_serving_files(Path(folder), int(cuts), int(changes), seed=11))))
+def children() -> dict[str, Callable[..., Count | Mutants]]:
+    """Return what a fault may have done in a process of its own."""
+    found: dict[str, Callable[..., Count | Mutants]] = {
+        "serving": lambda folder, cuts, changes: mutated_serving_files(Path(folder), int(cuts), int(changes), seed=11),
+        "disk": lambda disk, models, images, limit="": on_full_disk(
+            Path(disk), Path(models), Path(images), bool(limit)
+        ),
+    }
+    if sys.argv[2] not in found:
+        from tests.faults.training import CHILDREN
 
+        found |= CHILDREN
+    return found
 
-def disk(point: str, models: str, images: str, limit: str = "") -> None:
-    count = on_full_disk(Path(point), Path(models), Path(images), bool(limit))
-    found = {"tried": count.tried, "refused": count.refused, "wrong": count.wrong}
-    print(json.dumps({**found, "seconds": count.worst_seconds}))
-
-
-TASKS = {"serving": serving, "disk": disk}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,6 +1,7 @@
 """What the faults share: counting, child processes, file systems mounted for them, and looking at processes."""
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -49,6 +50,22 @@ class Count:
         for word in words:
             assert word in sentence, f"{word!r} is not in {sentence!r}"
 
+    def of_child(self, done: "subprocess.CompletedProcess[str] | None") -> "Count":
+        """Take over what a child process counted; a note says so where it could not be run."""
+        if done is None:
+            self.notes.append("Not tried: this machine lets nobody mount a file system.")
+            return self
+        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+        if done.returncode or not lines:
+            self.tried += 1
+            self.wrong.append(f"the process ended with {done.returncode}: {done.stderr[-400:].strip()}")
+            return self
+        found = json.loads(lines[-1])
+        self.tried, self.refused, self.wrong = found["tried"], found["refused"], found["wrong"]
+        self.worst_seconds = found["worst_seconds"]
+        self.notes += found["notes"]
+        return self
+
     def row(self) -> dict:
         """Return the row of the report."""
         note = " ".join(self.notes) + "".join(f" WRONG: {line}." for line in self.wrong)
@@ -65,18 +82,22 @@ class Count:
 
 
 def child(task: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a part of this module in a process of its own."""
+    """Run a fault's child in a process of its own."""
     command = [sys.executable, "-m", "tests.faults", "--child", task, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def mounted(point: Path, size: str, task: str, *arguments: object) -> subprocess.CompletedProcess[str] | None:
-    """Run a part of this module where a file system of a size is mounted; None if this machine lets nobody mount.
+TMPFS = 'mount -t tmpfs -o "size=$1" tmpfs "$2" || exit 97; shift 2; exec "$@"'
+
+
+def mounted(
+    point: Path, size: str, task: str, *arguments: object, script: str = TMPFS
+) -> "subprocess.CompletedProcess[str] | None":
+    """Run a fault's child where a file system of a size is mounted; None if this machine lets nobody mount.
 
     Only the child sees the mount, and it is gone with the child.
     """
     enter = ["unshare", "--mount", "--map-root-user"]
-    script = 'mount -t tmpfs -o "size=$1" tmpfs "$2" || exit 97; shift 2; exec "$@"'
     command = [sys.executable, "-m", "tests.faults", "--child", task, *map(str, arguments)]
     try:
         done = subprocess.run(
@@ -139,3 +160,18 @@ def until(found: Callable[[], object]) -> int:
             return int(value)  # type: ignore[call-overload]
         time.sleep(0.002)
     raise AssertionError("it did not come about")
+
+
+@contextlib.contextmanager
+def no_room(disk: Path, left: int = 0) -> Iterator[None]:
+    """Fill a small file system up to some bytes."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 4096)
+    with filler.open("r+b") as file:
+        file.truncate(max(0, filler.stat().st_size - left))
+    try:
+        yield
+    finally:
+        filler.unlink()

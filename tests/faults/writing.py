@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 import resource
 import signal
@@ -18,7 +17,7 @@ from dermlens.labels import N_CLASSES
 from dermlens.predictions import make_predictions, read_predictions, write_predictions
 from dermlens.synthetic import draw_lesion
 from tests.conftest import encode
-from tests.faults.kit import Count, child, mounted
+from tests.faults.kit import Count, child, mounted, no_room
 
 
 def full_disk(full: bool, folder: Path, models: Path) -> Count:
@@ -33,11 +32,7 @@ def full_disk(full: bool, folder: Path, models: Path) -> Count:
     if done is None:
         count.notes.append("No file system could be mounted; a limit on the size of files stood in for a full one.")
         done = child("disk", disk, models, folder / "images", "limit")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    count.tried, count.refused, count.wrong = found["tried"], found["refused"], found["wrong"]
-    count.worst_seconds = found["seconds"]
-    return count
+    return count.of_child(done)
 
 
 def on_full_disk(disk: Path, models: Path, images: Path, limit: bool) -> Count:
@@ -69,7 +64,7 @@ def on_full_disk(disk: Path, models: Path, images: Path, limit: bool) -> Count:
         before(file)
         old = file.read_bytes()
         with count.attempt(name):
-            with _no_room(disk, limit):
+            with _no_growth() if limit else no_room(disk):
                 left = sorted(p.name for p in disk.iterdir())
                 try:
                     write(file)
@@ -87,25 +82,15 @@ def on_full_disk(disk: Path, models: Path, images: Path, limit: bool) -> Count:
 
 
 @contextlib.contextmanager
-def _no_room(disk: Path, limit: bool) -> Iterator[None]:
-    """Leave no room on the disk; or, where it is the disk of all, let no file grow beyond nothing."""
-    if limit:
-        most = resource.getrlimit(resource.RLIMIT_FSIZE)
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, most[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, most)
-        return
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"\0" * 4096)
+def _no_growth() -> Iterator[None]:
+    """Let no file of this process be longer than nothing, which stands for a full disk where none can be mounted."""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most[1]))
     try:
         yield
     finally:
-        filler.unlink()
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
 
 
 def killed_while_writing(full: bool, folder: Path, models: Path) -> Count:
@@ -132,7 +117,7 @@ def killed_while_writing(full: bool, folder: Path, models: Path) -> Count:
 def _write_and_die(file: Path, data: bytes, owner: object, step: str, after: bool) -> None:
     original = getattr(owner, step)
 
-    def deadly(*arguments: object, **options: object) -> object:
+    def deadly(*arguments: object, **options: object) -> None:
         if after:
             original(*arguments, **options)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,265 @@
+"""The reliability report: `make reliability` does all that is hostile, broken and crowded, and writes what came of it.
+
+Every part runs in a process of its own, so that one that fails, hangs or crashes costs its own rows only, and the
+report is written anew after each. The exit status is 1 if anything was lost or a part failed.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dermlens import sandbox
+from dermlens.errors import DermlensError
+from dermlens.files import write_whole
+from dermlens.formats import ACCEPTED
+from dermlens.ingest import read_image
+from dermlens.timing import hardware
+from tests import corpus, faults, fuzz, load
+from tests.test_corpus import same
+
+ROOT = Path(__file__).parents[1]
+REPORT = ROOT / "docs" / "reliability.md"
+HOURS = 12
+"""Longest that one part may take."""
+QUICK_FILES = 250
+TITLES = {
+    "corpus": "A corpus of hostile files, each with the answer it must get",
+    "fuzz": "Mutated files of every format",
+    "load": "Many people at once",
+    "faults": "Faults injected",
+}
+HEAD = ("what", "tried", "survived", "refused", "lost", "worst time", "worst memory", "")
+
+
+def corpus_rows(full: bool) -> list[dict]:
+    """Read every file of the corpus, and the beginnings of files that were cut off; in full also in a real browser."""
+    sandbox.usage(anew=True)
+    cases, wrong, refused, worst = corpus.corpus(), [], 0, 0.0
+    for case in cases:
+        start = time.perf_counter()
+        try:
+            found = read_image(case.data, limits=case.limits)
+        except DermlensError as e:
+            right = case.pixels is None and case.says in str(e)
+            refused += right
+        else:
+            told = " ".join(found.notices)
+            right = case.pixels is not None and same(found.pixels, case.pixels, case.within)
+            right &= case.says in told and bool(case.says) == bool(told)
+        worst = max(worst, time.perf_counter() - start)
+        wrong += [] if right else [case.name]
+    rows = [_row("files with a known answer", len(cases), refused, wrong, worst)]
+    rows.append(_truncations())
+    if full:
+        rows.append(
+            row_of_tests("the same on the page, and the nastiest in a real browser", "test_corpus.py", "browser")
+        )
+    return rows
+
+
+def _truncations() -> dict:
+    tried, wrong, refused, worst = 0, [], 0, 0.0
+    for kind, whole, beginnings in corpus.truncations():
+        complete = read_image(whole).pixels
+        for data in beginnings:
+            tried += 1
+            start = time.perf_counter()
+            try:
+                right = same(read_image(data).pixels, complete, 0)
+            except DermlensError:
+                right = True
+                refused += 1
+            worst = max(worst, time.perf_counter() - start)
+            wrong += [] if right else [f"{kind} of {len(data)} bytes"]
+    return _row("files cut off", tried, refused, wrong, worst)
+
+
+def _row(what: str, tried: int, refused: int, wrong: list[str], worst: float) -> dict:
+    used = sandbox.usage(anew=True)
+    return {
+        "what": what,
+        "tried": tried,
+        "survived": tried - len(wrong),
+        "refused": refused,
+        "lost": len(wrong),
+        "worst_seconds": worst,
+        "worst_memory_mb": used.memory / 1e6,
+        "note": f"The decoder broke down on {used.crashed}." + f" WRONG: {', '.join(wrong[:9])}." * bool(wrong),
+    }
+
+
+def row_of_tests(what: str, *paths: str) -> dict:
+    """Return the row of some files of tests, run by pytest."""
+    with TemporaryDirectory() as folder:
+        report = Path(folder, "report.xml")
+        files = [str(ROOT / "tests" / path) for path in paths]
+        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *files]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if not report.is_file():
+            raise RuntimeError(f"pytest ended with {done.returncode}: {done.stderr[-300:]}")
+        cases = list(xml.etree.ElementTree.parse(report).iter("testcase"))
+    failed = [c.get("name", "") for c in cases if c.find("failure") is not None or c.find("error") is not None]
+    skipped = sum(c.find("skipped") is not None for c in cases)
+    return {
+        "what": what,
+        "tried": len(cases) - skipped,
+        "survived": len(cases) - skipped - len(failed),
+        "refused": None,
+        "lost": len(failed),
+        "worst_seconds": max((float(c.get("time", 0)) for c in cases), default=0.0),
+        "worst_memory_mb": None,
+        "note": "Tests, not files." + f" {skipped} skipped." * bool(skipped) + f" FAILED: {failed}." * bool(failed),
+    }
+
+
+def fuzz_rows(kind: str, files: int) -> list[dict]:
+    """Read so many mutated files of one format."""
+    tally = fuzz.fuzz(kind, files)
+    note = f"The decoder broke down on {tally.crashed}." if tally.crashed else ""
+    note += " OVER THE LIMITS of time or memory." if not tally.survived and not tally.lost else ""
+    return [
+        {
+            "what": kind,
+            "tried": tally.tried,
+            "survived": tally.tried - tally.lost,
+            "refused": tally.refused,
+            "lost": tally.lost or int(not tally.survived),
+            "worst_seconds": tally.seconds,
+            "worst_memory_mb": tally.memory / 1e6,
+            "note": note + f" WRONG: {tally.remarkable[:3]}." * bool(tally.lost),
+        }
+    ]
+
+
+def parts(full: bool, files: int) -> dict[str, Callable[[], list[dict]]]:
+    """Return what the report is made of, by name: "<part>" or "<part> <format>"."""
+    found: dict[str, Callable[[], list[dict]]] = {"corpus": lambda: corpus_rows(full)}
+    for kind in ACCEPTED:
+        found[f"fuzz {kind}"] = lambda kind=kind: fuzz_rows(kind, files)  # type: ignore[misc]
+    return found | {"load": lambda: load.run(full), "faults": lambda: faults.run(full)}
+
+
+def run_part(name: str, options: Sequence[str]) -> list[dict]:
+    """Run one part in a process of its own; raises RuntimeError with the reason if it gives no rows."""
+    command = [sys.executable, "-m", "tests.reliability", "--part", name, *options]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HOURS * 3600)
+    except subprocess.TimeoutExpired as e:
+        raise RuntimeError(f"it took more than {HOURS} hours") from e
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        raise RuntimeError(f"its process ended with {done.returncode}: {' '.join(done.stderr.split())[-300:]}")
+    return json.loads(lines[-1])
+
+
+def collect(names: Iterable[str], run: Callable[[str], list[dict]], write: Callable[[str], None], about: str) -> int:
+    """Run parts one after the other and write the report anew after each.
+
+    Args:
+        names: of the parts.
+        run: gives the rows of a part, or raises.
+        write: takes the report as Markdown.
+        about: what stands above the tables.
+
+    Returns:
+        The exit status: 0 if nothing was lost and no part failed.
+    """
+    rows: dict[str, list[dict]] = {}
+    failures: list[str] = []
+    for name in names:
+        try:
+            rows.setdefault(name.split()[0], []).extend(run(name))
+        except Exception as e:  # noqa: BLE001 - the other parts go on
+            failures.append(f"**The part {name} failed**: {e}.")
+        write(markdown(rows, failures, about))
+    lost = sum(row["lost"] for part in rows.values() for row in part)
+    return int(bool(lost or failures))
+
+
+def markdown(rows: Mapping[str, list[dict]], failures: Sequence[str], about: str) -> str:
+    """Return the report."""
+    lines = ["# Reliability", "", about, ""]
+    for part, found in rows.items():
+        lines += [f"## {TITLES[part]}", "", f"| {' | '.join(HEAD)} |", "| --- |" + " ---: |" * 6 + " --- |"]
+        lines += [_line(row) for row in found]
+        lines.append("")
+    everything = [row for found in rows.values() for row in found]
+    tried, lost = (sum(row[name] for row in everything) for name in ("tried", "lost"))
+    lines += [f"{tried:,} tried, {lost:,} lost.", ""]
+    for failure in failures:
+        lines += [failure, ""]
+    return "\n".join(lines)
+
+
+def _line(row: dict) -> str:
+    counts = [f"{row[name]:,}" if row[name] is not None else "" for name in ("tried", "survived", "refused", "lost")]
+    seconds, memory = row["worst_seconds"], row["worst_memory_mb"]
+    costs = ["" if not _known(seconds) else f"{seconds:.2f} s", "" if not _known(memory) else f"{memory:,.0f} MB"]
+    cells = [row.get("what") or row.get("name", ""), *counts, *costs, row["note"]]
+    return "| " + " | ".join(" ".join(str(cell).split()).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and value == value
+
+
+def about(full: bool, files: int) -> str:
+    """Return when, of which commit and on which machine the report is, and how to read it."""
+    git = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"Made by `python -m tests.reliability{'' if full else ' --quick'}` on {datetime.now(UTC):%d %B %Y, %H:%M} UTC "
+        f"of commit {commit}, on {hardware()}, {memory:.0f} GiB of memory; {files:,} mutated files of each format.\n\n"
+        "Survived: had the outcome it should have, be it a refusal with a sentence (refused). Lost: had not. Of "
+        "mutated files the computing time in the decoder is given, of all others the time by the clock."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="minutes instead of hours; printed, not written")
+    parser.add_argument(
+        "--files", type=int, help=f"mutants of each format (default: {fuzz.FILES}, quick {QUICK_FILES})"
+    )
+    parser.add_argument("--only", choices=TITLES, action="append", help="only this part")
+    parser.add_argument("--output", type=Path, help=f"default: {REPORT.relative_to(ROOT)}")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    full = not given.quick
+    files = given.files or (fuzz.FILES if full else QUICK_FILES)
+    every = parts(full, files)
+    if given.part:
+        print(json.dumps(every[given.part]()))
+        return 0
+    names = [name for name in every if not given.only or name.split()[0] in given.only]
+    options = ["--files", str(files), *(["--quick"] if given.quick else [])]
+    output = given.output or (REPORT if full and not given.only else None)
+    last = ""
+
+    def write(report: str) -> None:
+        nonlocal last
+        last = report
+        if output:
+            write_whole(output, report.encode())
+
+    def run(name: str) -> list[dict]:
+        print(f"{datetime.now(UTC):%H:%M:%S} {name}", file=sys.stderr, flush=True)
+        return run_part(name, options)
+
+    status = collect(names, run, write, about(full, files))
+    print(last)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

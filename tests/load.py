@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +79,11 @@ def run(full: bool, models: Path | None = None) -> list[dict]:
     Returns:
         Rows with name, tried, survived, refused, lost, worst_seconds, worst_memory_mb and note.
     """
+    return list(rows(full, models))
+
+
+def rows(full: bool, models: Path | None = None) -> Iterator[dict]:
+    """Yield the rows of `run` as they are found."""
     with tempfile.TemporaryDirectory() as folder:
         if models is None and not full:
             models = _toys(Path(folder) / "models")
@@ -86,14 +91,23 @@ def run(full: bool, models: Path | None = None) -> list[dict]:
         with serve(log, {"DERMLENS_MODELS": str(models)} if models else {}) as address:
             pid = _server(address)
             size = FULL if full else SMALL
-            rows = [_together(address, pid, size), _leaving(address, pid, 30 if full else 4)]
+            people = IMAGES.at_once + IMAGES.waiting + 20
+            yield _together(address, pid, size)
+            yield _leaving(address, pid, Size(30 if full else 4, 1, 1, size.shape))
             if full:
-                rows.append(_crowd(address, pid, IMAGES.at_once + IMAGES.waiting + 20))
-        for sign in ("Traceback", "a page failed", "canary-"):
-            if sign in log.read_text():
-                rows[0]["lost"] += 1
-                rows[0]["note"] += f" The server's log holds {sign!r}."
-    return rows
+                yield _crowd(address, pid, Size(people, 1, 1))
+        said = log.read_text()
+    found = [sign for sign in ("Traceback", "a page failed", "canary-") if sign in said]
+    yield {
+        "name": "the server's log",
+        "tried": 1,
+        "survived": int(not found),
+        "refused": 0,
+        "lost": int(bool(found)),
+        "worst_seconds": 0.0,
+        "worst_memory_mb": 0.0,
+        "note": f"Holds {found}." if found else "Holds no error and no file name.",
+    }
 
 
 def _together(address: str, pid: int, size: Size) -> dict:
@@ -102,33 +116,56 @@ def _together(address: str, pid: int, size: Size) -> dict:
         found, seconds = _alone(address, number, size)
         alone.append(found)
         serial += seconds
-    tally = Tally()
     total = size.sessions * size.uploads
-    ready = threading.Barrier(size.sessions)
-    with ThreadPoolExecutor(size.sessions) as pool:
-        jobs = [
-            pool.submit(_session, address, pid, number, size, alone[number], tally, ready, total // 10)
-            for number in range(size.sessions)
-        ]
-        for job in jobs:
-            _noted(job.result, tally)
+    tally = Tally()
+
+    def work(number: int, together: threading.Barrier) -> None:
+        _session(address, pid, number, size, alone[number], tally, together)
+
+    _at_once(size.sessions, work, tally)
     growth = tally.memory[-1] - tally.memory[0] if len(tally.memory) > 1 else float("nan")
     if total >= 1000 and not growth <= GROWTH_MB:
         tally.wrong.append(f"the server grew by {growth:.0f} MB")
-    survived = len(tally.seconds)
+    return _row(
+        f"{size.sessions} sessions x {size.uploads} uploads",
+        total,
+        tally,
+        f"p50 {_ms(tally.seconds, 50)}, p95 {_ms(tally.seconds, 95)}; alone p50 {_ms(serial, 50)}, "
+        f"p95 {_ms(serial, 95)} over {len(serial)} uploads; {tally.waited} were told their place in the line; "
+        f"memory grew by {growth:.1f} MB between upload {total // 10} and {total}.",
+    )
+
+
+def _row(name: str, tried: int, tally: Tally, note: str) -> dict:
+    wrong = dict.fromkeys(tally.wrong)
+    lost = min(tried, max(tried - len(tally.seconds), len(wrong)))
     return {
-        "name": f"{size.sessions} sessions x {size.uploads} uploads",
-        "tried": total,
-        "survived": survived,
+        "name": name,
+        "tried": tried,
+        "survived": tried - lost,
         "refused": tally.refused,
-        "lost": total - survived,
+        "lost": lost,
         "worst_seconds": max(tally.seconds, default=float("nan")),
         "worst_memory_mb": max(tally.memory, default=float("nan")),
-        "note": f"p50 {_ms(tally.seconds, 50)}, p95 {_ms(tally.seconds, 95)}; alone p50 {_ms(serial, 50)}, "
-        f"p95 {_ms(serial, 95)} over {len(serial)} uploads; {tally.waited} were told their place in the line; "
-        f"memory grew by {growth:.1f} MB between upload {total // 10} and {total}."
-        + "".join(f" WRONG: {sentence}." for sentence in dict.fromkeys(tally.wrong)),
+        "note": note + "".join(f" WRONG: {sentence}." for sentence in wrong),
     }
+
+
+def _at_once(people: int, work: Callable[[int, threading.Barrier], None], tally: Tally) -> None:
+    """Have `work(number, barrier)` done by so many threads; what goes wrong is noted, and nobody waits for it."""
+    together = threading.Barrier(people)
+
+    def noted(number: int) -> None:
+        try:
+            work(number, together)
+        except threading.BrokenBarrierError:  # another one has gone wrong
+            pass
+        except Exception as e:  # noqa: BLE001 - whatever a session meets is counted, and the others go on
+            tally.wrong.append(f"session {number}: {type(e).__name__}: {e}")
+            together.abort()
+
+    with ThreadPoolExecutor(people) as pool:
+        list(pool.map(noted, range(people)))
 
 
 def _alone(address: str, number: int, size: Size) -> tuple[Alone, list[float]]:
@@ -156,7 +193,7 @@ def _alone(address: str, number: int, size: Size) -> tuple[Alone, list[float]]:
 
 
 def _session(
-    address: str, pid: int, number: int, size: Size, alone: Alone, tally: Tally, ready: threading.Barrier, every: int
+    address: str, pid: int, number: int, size: Size, alone: Alone, tally: Tally, together: threading.Barrier
 ) -> None:
     def watch(frame: bytes) -> None:
         if strangers := set(_NAME.findall(frame)) - {str(number).encode()}:
@@ -164,9 +201,9 @@ def _session(
         if strangers := set(_KEY.findall(frame)) - alone.keys:
             tally.wrong.append(f"session {number} received keys of other images, {strangers}")
 
-    files = _files(number, size)
+    files, every = _files(number, size), size.sessions * size.uploads // 10
     with Visitor(address, "predict", watch) as visitor:
-        ready.wait(PATIENCE)
+        together.wait(PATIENCE)
         for i in range(size.uploads):
             name, data = files[i % size.images]
             visitor.told.clear()
@@ -193,48 +230,40 @@ def _session(
                 visitor.press("New case")
         if strangers := visitor.media - alone.media:
             tally.wrong.append(f"session {number} was sent {len(strangers)} picture files that are not its own")
-        _noted(lambda: ready.wait(PATIENCE), tally)  # all stay until the last one is done
+        together.wait(10 * PATIENCE)  # all stay until the last one is done
 
 
-def _leaving(address: str, pid: int, people: int) -> dict:
+def _leaving(address: str, pid: int, size: Size) -> dict:
     """Have people close the page while they wait; who comes after them must be served."""
-    size = Size(people, 1, 1, (450, 600))
-    start = threading.Barrier(people)
+    tally, left = Tally(), Tally()
 
-    def leave(number: int) -> None:
+    def leave(number: int, together: threading.Barrier) -> None:
         with Visitor(address, "predict") as visitor:
             state = visitor.hand_over(dict(_files(number, size)))
-            start.wait(PATIENCE)
+            together.wait(PATIENCE)
             visitor.begin(**state)
+        with left.lock:
+            left.seconds.append(0.0)
 
-    with ThreadPoolExecutor(people) as pool:
-        list(pool.map(leave, range(people)))
+    _at_once(size.sessions, leave, tally)
     begun = time.perf_counter()
     with Visitor(address, "predict") as visitor:
-        visitor.upload(dict(_files(people, size)))
-        served = _answered(visitor)
-    return {
-        "name": f"{people} sessions closed while they wait",
-        "tried": people,
-        "survived": people if served else 0,
-        "refused": 0,
-        "lost": 0 if served else people,
-        "worst_seconds": time.perf_counter() - begun,
-        "worst_memory_mb": memory(pid),
-        "note": "The time is that of the next upload.",
-    }
+        visitor.upload(dict(_files(size.sessions, size)))
+        if _answered(visitor):
+            tally.seconds = [time.perf_counter() - begun] * len(left.seconds)
+    tally.memory.append(memory(pid))
+    name = f"{size.sessions} sessions closed while they wait"
+    return _row(name, size.sessions, tally, "Survived if the next upload is answered; its time.")
 
 
-def _crowd(address: str, pid: int, people: int) -> dict:
+def _crowd(address: str, pid: int, size: Size) -> dict:
     """Have more people come at once than the line takes: some are told to try again, and their image is kept."""
-    size = Size(people, 1, 1, (450, 600))
-    start = threading.Barrier(people)
     tally = Tally()
 
-    def come(number: int) -> None:
+    def come(number: int, together: threading.Barrier) -> None:
         with Visitor(address, "predict") as visitor:
             state = visitor.hand_over(dict(_files(number, size)))
-            start.wait(PATIENCE)
+            together.wait(PATIENCE)
             begun = time.perf_counter()
             visitor.run(**state)
             refused = _insist(visitor)
@@ -243,18 +272,14 @@ def _crowd(address: str, pid: int, people: int) -> dict:
                 if _answered(visitor):
                     tally.seconds.append(time.perf_counter() - begun)
 
-    with ThreadPoolExecutor(people) as pool:
-        list(pool.map(come, range(people)))
-    return {
-        "name": f"{people} sessions at once, {IMAGES.at_once + IMAGES.waiting} places",
-        "tried": people,
-        "survived": len(tally.seconds),
-        "refused": tally.refused,
-        "lost": people - len(tally.seconds),
-        "worst_seconds": max(tally.seconds, default=float("nan")),
-        "worst_memory_mb": memory(pid),
-        "note": "Refused: told that the server is busy, and answered after pressing Try again, without another upload.",
-    }
+    _at_once(size.sessions, come, tally)
+    tally.memory.append(memory(pid))
+    return _row(
+        f"{size.sessions} sessions at once, {IMAGES.at_once + IMAGES.waiting} places",
+        size.sessions,
+        tally,
+        "Refused: told that the server is busy, and answered after pressing Try again, without another upload.",
+    )
 
 
 def _insist(visitor: Visitor) -> int:
@@ -274,13 +299,6 @@ def _answered(visitor: Visitor) -> bool:
 def _files(number: int, size: Size) -> list[tuple[str, bytes]]:
     draw: Callable[[int], np.ndarray] = lambda i: draw_lesion(np.random.default_rng((number, i)), *size.shape)  # noqa: E731
     return [(f"canary-{number}-{i}.jpg", encode(draw(i), ".jpg")) for i in range(size.images)]
-
-
-def _noted(work: Callable[[], object], tally: Tally) -> None:
-    try:
-        work()
-    except Exception as e:  # noqa: BLE001 - whatever a session meets is counted, and the others go on
-        tally.wrong.append(f"{type(e).__name__}: {e}")
 
 
 def _ms(seconds: list[float], percentile: float) -> str:
@@ -331,10 +349,11 @@ def _toys(models: Path) -> Path:
 
 def main() -> int:
     """Print the rows; return the number of uploads lost."""
-    rows = run("--small" not in sys.argv)
-    for row in rows:
+    lost = 0
+    for row in rows("--small" not in sys.argv):
         print("; ".join(f"{name}: {value}" for name, value in row.items()), flush=True)
-    return sum(row["lost"] for row in rows)
+        lost += row["lost"]
+    return lost
 
 
 if __name__ == "__main__":

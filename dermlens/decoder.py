@@ -25,8 +25,8 @@ LENGTH = 4
 
 def serve(control: socket.socket) -> None:
     """Answer "ready", then fork a child for every job that comes, until the other side hangs up."""
+    gc.disable()  # a child ends before there is much to collect, and collecting would copy every page of the template
     Image.preinit()
-    gc.freeze()
     loaded = set()
     send(control, {"ready": True})
     while True:

@@ -12,12 +12,12 @@ from tests.bench import Case
 from tests.image_files import picture, saved
 
 MOST = 0.010
-"""Seconds that the door may add to decoding an ordinary image."""
+"""Seconds that the door may add to decoding an ordinary image; large ones cost more to hand over."""
 
 
 def cases() -> Iterable[Case]:
     """Yield the cases."""
-    for height, width in ((450, 600), (1500, 2000)):
+    for height, width, limit in ((450, 600, 1.0), (1500, 2000, 2.0)):
         data = saved(picture(height, width), "JPEG", quality=95)
 
         def plain(data: bytes = data) -> None:
@@ -27,4 +27,4 @@ def cases() -> Iterable[Case]:
         def door(data: bytes = data) -> None:
             read_image(data)
 
-        yield Case(f"door: {width} x {height} JPEG, decoding + {MOST * 1000:.0f} ms", door, plain, 1.0)
+        yield Case(f"door: {width} x {height} JPEG, decoding + {MOST * 1000:.0f} ms", door, plain, limit)

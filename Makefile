@@ -53,6 +53,10 @@ bench: dev serving ## Measure speed; each line is a ratio against its own baseli
 fuzz: dev ## Have 100,000 mutated files of every format read (FUZZ="--files 1000 --format PNG" for fewer)
 	$(PY) -m tests.fuzz $(FUZZ)
 
+.PHONY: reliability
+reliability: dev serving browser ## Try all that is hostile, broken and crowded (hours; RELIABILITY=--quick for minutes)
+	$(PY) -m tests.reliability $(RELIABILITY)
+
 .PHONY: screenshots
 screenshots: dev serving browser ## Photograph every page in both themes into docs/screenshots/
 	$(PY) -m tests.browser.screenshots

@@ -204,3 +204,17 @@ def test_a_teacher_answers_the_same_augmented_images(published: Path, monkeypatc
     np.testing.assert_allclose(larger(shown, labels)[1], 0.5 * labels + 0.5 * answers, atol=0.05)
     with pytest.raises(ModelError, match="no model 'absent'"):
         phases.teaching(config(teacher="absent"), side)
+
+
+def test_the_best_weights_take_their_place_with_the_checkpoint_of_their_epoch_and_not_without(tmp_path: Path) -> None:
+    best = tmp_path / "best.weights.h5"
+    best.write_text("epoch 2")
+    (tmp_path / ".best-3.weights.h5").write_text("epoch 3")
+    phases.settle_best(tmp_path, 2)  # killed before epoch 3 was in the checkpoint
+    assert best.read_text() == "epoch 2"
+    (tmp_path / ".best-3.weights.h5").write_text("epoch 3")
+    phases.settle_best(tmp_path, 3)
+    assert best.read_text() == "epoch 3"
+    phases.settle_best(tmp_path, 4)  # a worse epoch
+    assert best.read_text() == "epoch 3"
+    assert [f.name for f in tmp_path.iterdir()] == ["best.weights.h5"]

@@ -4,6 +4,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from tests import fake_ham10000
 from training import run as runs
 from training.architectures import build
 from training.config import Config, Phase, load_config
-from training.train import main, select_rows, smoke
+from training.train import main, new_id, select_rows, smoke
 
 ROOT = Path(__file__).parents[1]
 SIZE = 16
@@ -279,3 +280,16 @@ def test_smoke_runs_the_whole_pipeline_from_the_command_line(tmp_path: Path) -> 
     assert len(history(folder)) == 1
     assert "epoch 1: loss" in done.stdout
     assert json.loads((folder / "run.json").read_text())["best_epoch"] == 1
+
+
+def test_a_new_run_never_gets_the_folder_of_another_whatever_the_clock_says(tmp_path: Path, monkeypatch) -> None:
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    monkeypatch.setattr("training.train.datetime", Stopped)
+    monkeypatch.setenv("DERMLENS_RUNS", str(tmp_path))
+    for expected in ("x-20260102-030405", "x-20260102-030405-2", "x-20260102-030405-3"):
+        assert new_id("x") == expected
+        (tmp_path / expected).mkdir()

@@ -199,12 +199,16 @@ def test_squeezed_files_are_stretched_when_the_person_says_so(app: AppTest, lesi
     assert f"**{percent(expected)}** uncalibrated score" in text(app)
 
 
+def count_pictures(app: AppTest) -> int:
+    return len(app.get("imgs")) + len(app.get("image"))
+
+
 def test_another_method_is_drawn_on_demand(app: AppTest, lesion: np.ndarray) -> None:
     upload(app, ("a.png", encode(lesion)))
-    pictures = len(app.get("imgs"))
+    pictures = count_pictures(app)
     next(b for b in app.button if b.label == "Draw").click().run()
     check(app)
-    assert len(app.get("imgs")) == pictures + 2
+    assert count_pictures(app) == pictures + 2
     drawn = app.session_state["case_drawn"]
     assert [key[1:3] for key in drawn] == [("toy", "grad_cam_plus_plus")]
 

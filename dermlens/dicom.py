@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.pixels import apply_color_lut, apply_rescale, apply_windowing, get_decoder, pixel_array
-from pydicom.uid import UID
+from pydicom.uid import UID, JPEGExtended12Bit
 
 from dermlens.decode import Decoded, check_pictures, check_size, colour_transform
 from dermlens.errors import ImageError
@@ -89,14 +89,11 @@ def _frame(file: pydicom.Dataset, limits: Limits) -> np.ndarray:
     if not decoder.is_available:
         raise ImageError(_no_decoder(syntax))
     Image.MAX_IMAGE_PIXELS = limits.pixels // 2  # a frame can claim another size than the file around it
-    plugins = [p for p in _PREFERRED if p in decoder.available_plugins] or [""]
-    for plugin in plugins:
-        try:
-            frame = pixel_array(file, index=0, decoding_plugin=plugin)
-            break
-        except (RuntimeError, NotImplementedError, ValueError):  # what one decoder cannot do, the next one may
-            if plugin == plugins[-1]:
-                raise
+    # One decoder a syntax, and no second try: GDCM ends its process on damaged files that Pillow only refuses.
+    plugin = next((p for p in _PREFERRED if p in decoder.available_plugins), "")
+    if plugin == "pillow" and file.BitsStored > 8 and (syntax == JPEGExtended12Bit or file.SamplesPerPixel == 3):
+        raise ImageError(_no_decoder(syntax))
+    frame = pixel_array(file, index=0, decoding_plugin=plugin)
     expected = (file.Rows, file.Columns, 3)[: 3 if file.SamplesPerPixel == 3 else 2]
     if frame.shape != expected:
         raise ValueError(f"the frame has the shape {frame.shape}, the header says {expected}")

@@ -17,6 +17,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
 )
@@ -383,6 +384,9 @@ def _dicoms_refused() -> Iterator[Case]:
     yield Case("dicom in a syntax without a decoder", coded, "High-Throughput JPEG 2000 Image Compression")
     film = dicom(frame, "YBR_FULL_422", "1.2.840.10008.1.2.4.102", (90, 120))
     yield Case("dicom film", film, "MPEG-4 AVC/H.264")
+    twelve = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11}
+    extended = dicom(frame, "MONOCHROME2", JPEGExtended12Bit, (90, 120), **twelve)
+    yield Case("dicom jpeg of 12 bits", extended, "JPEG Extended (Process 2 and 4)")
     maker = dicom(frame, "YBR_FULL_422", JPEGBaseline8Bit, (90, 120)).replace(
         b"1.2.840.10008.1.2.4.50", b"1.2.826.0.1.3680043.22"
     )

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from dermlens.errors import ModelError
+from dermlens.files import shortened
 from dermlens.fitted import Fitted
 from dermlens.preprocess import Geometry
 
@@ -53,10 +54,13 @@ def check_weights(weights: Mapping[str, object], hashes: Mapping[str, str], wher
     """
     numbers = [w for w in weights.values() if type(w) in (int, float) and 0 <= w <= 1]  # type: ignore[operator]
     if len(numbers) != len(weights) or len(weights) < 2 or abs(sum(numbers) - 1) > 1e-6:  # type: ignore[arg-type]
-        raise ModelError(f"{where}: two or more members must have weights of 0..1 adding up to 1, got {weights!r}.")
+        raise ModelError(
+            f"{where}: two or more members must have weights of 0..1 adding up to 1, got {shortened(repr(weights))}."
+        )
     if hashes.keys() != weights.keys():
         raise ModelError(
-            f"{where}: 'member_hashes' must name the members {', '.join(weights)}, got {', '.join(hashes)}."
+            f"{where}: 'member_hashes' must name the members {shortened(', '.join(weights))}, "
+            f"got {shortened(', '.join(hashes))}."
         )
 
 

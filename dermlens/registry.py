@@ -35,7 +35,7 @@ _ENSEMBLE_FIELDS = {"id": str, "name": str, "classes": list, "members": dict, "m
 MAX_CARD = 2**20
 _ID = re.compile(r"[a-zA-Z0-9][\w-]*", re.ASCII)
 _NAME = re.compile(r"[\w .,+()/&'’×-]{1,80}")  # nothing that Markdown or a browser would take for more than text
-_FILE, _SHA256 = re.compile(r"\w[\w.-]*", re.ASCII), re.compile(r"[0-9a-f]{64}")
+_FILE, _SHA256 = re.compile(r"\w[\w.-]{0,99}", re.ASCII), re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -253,9 +253,11 @@ def _members(folder: Path, card: dict) -> list[Entry]:
     """Return the entries of an ensemble's members; ModelError if one is missing or not what it was made of."""
     entries = []
     for name, source in _check_card(folder, card)["member_hashes"].items():
-        member = inspect(folder.parent / name)
-        if not member.has_weights or member.is_ensemble:
+        inside = folder.parent / name
+        ring = (inside / "card.json").exists() and "members" in read_card(inside)  # an ensemble, perhaps of this one
+        if ring or not (inside / "model.keras").is_file():
             raise ModelError(f"Its member {name} is missing: publish it, or make the ensemble anew.")
+        member = inspect(inside)
         if member.problem is None and source_hash(member) != source:
             raise ModelError(
                 f"Its member {name} was published anew since: make the ensemble anew with python -m training.ensemble."

@@ -22,7 +22,7 @@ from dermlens.files import write_whole
 from dermlens.formats import ACCEPTED
 from dermlens.ingest import read_image
 from dermlens.timing import hardware
-from tests import corpus, faults, fuzz, load
+from tests import corpus, fuzz
 from tests.test_corpus import same
 
 ROOT = Path(__file__).parents[1]
@@ -92,7 +92,7 @@ def _row(what: str, tried: int, refused: int, wrong: list[str], worst: float) ->
         "lost": len(wrong),
         "worst_seconds": worst,
         "worst_memory_mb": used.memory / 1e6,
-        "note": f"The decoder broke down on {used.crashed}." + f" WRONG: {', '.join(wrong[:9])}." * bool(wrong),
+        "note": f"Files that ended the decoder: {used.crashed}." + f" WRONG: {', '.join(wrong[:9])}." * bool(wrong),
     }
 
 
@@ -144,7 +144,19 @@ def parts(full: bool, files: int) -> dict[str, Callable[[], list[dict]]]:
     found: dict[str, Callable[[], list[dict]]] = {"corpus": lambda: corpus_rows(full)}
     for kind in ACCEPTED:
         found[f"fuzz {kind}"] = lambda kind=kind: fuzz_rows(kind, files)  # type: ignore[misc]
-    return found | {"load": lambda: load.run(full), "faults": lambda: faults.run(full)}
+    return found | {"load": lambda: _load(full), "faults": lambda: _faults(full)}
+
+
+def _load(full: bool) -> list[dict]:
+    from tests import load
+
+    return load.run(full)
+
+
+def _faults(full: bool) -> list[dict]:
+    from tests import faults  # which imports Streamlit, Keras and a browser's driver
+
+    return faults.run(full)
 
 
 def run_part(name: str, options: Sequence[str]) -> list[dict]:

@@ -16,6 +16,7 @@ import pytest
 
 from dermlens import registry
 from dermlens.errors import DataError, DermlensError, ModelError
+from dermlens.labels import CLASSES
 from dermlens.predictions import read_predictions
 from dermlens.published import read_figures
 from dermlens.runs import find_runs, read_history, read_run
@@ -97,6 +98,39 @@ def test_a_card_that_asks_for_too_much_is_refused(models: Path, values: dict, to
     path = models / "toy" / "card.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
     assert told in refused(models)
+
+
+@pytest.fixture
+def both(pair: Path, tmp_path: Path) -> Path:
+    """The card of an ensemble of two toys, in a models folder of its own."""
+    shutil.copytree(pair, tmp_path / "models")
+    folder = tmp_path / "models" / "both"
+    folder.mkdir()
+    hashes = {name: registry.sha256(folder.parent / name / "model.keras") for name in ("toy", "toy2")}
+    card = {"id": "both", "name": "Both", "classes": list(CLASSES), "files": {}}
+    card |= {"members": dict.fromkeys(hashes, 0.5), "member_hashes": hashes}
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder / "card.json"
+
+
+def test_the_card_of_an_ensemble_with_anything_in_any_place_disables_only_the_ensemble(both: Path) -> None:
+    card = json.loads(both.read_text())
+    assert registry.load_any(registry.inspect(both.parent)).id == "both"
+    members, hashes = card["members"], card["member_hashes"]
+    changes = [{field: value} for field in card for value in WRONG]
+    changes += [{"members": {**members, "toy": value}} for value in WRONG]
+    changes += [{"member_hashes": {**hashes, "toy": value}} for value in WRONG]
+    for name in ("both", "../models/toy", "/etc/passwd", "toy/../toy", "", "external", "x" * 5000):
+        changes.append({"members": {name: 0.5, "toy2": 0.5}, "member_hashes": {name: "0" * 64, "toy2": hashes["toy2"]}})
+    for change in changes:
+        both.write_text(json.dumps({**card, **change}))
+        found = {entry.id: entry.problem for entry in registry.discover(both.parents[1])}
+        problem = found.pop("both")
+        assert change in ({"name": "Both"}, {"files": {}}) or (problem and len(problem) < 1000), change
+        assert set(found.values()) == {None}
+    (both.parents[1] / "toy" / "card.json").write_text(json.dumps({**card, "id": "toy", "members": {"both": 1}}))
+    both.write_text(json.dumps(card))
+    assert "member toy is missing" in str(registry.inspect(both.parent).problem)
 
 
 def test_a_huge_or_endless_card_is_not_read(models: Path) -> None:

@@ -2,8 +2,10 @@ import asyncio
 import re
 import tomllib
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from starlette.requests import Request
@@ -15,6 +17,12 @@ from dermlens.formats import LIMITS
 from ui import shield
 
 ROOT = Path(__file__).parents[1]
+
+
+def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine in a thread of its own: this one may have a loop running, Playwright's."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 async def app(scope: dict, receive: object, send) -> None:
@@ -38,7 +46,7 @@ def ask(path: str = "/", kind: str = "http", method: str = "GET", **headers: str
         sent.append(dict(message))
 
     named = [(name.encode(), value.encode()) for name, value in headers.items()]
-    asyncio.run(shield.Shield(app)({"type": kind, "method": method, "path": path, "headers": named}, receive, send))
+    finish(shield.Shield(app)({"type": kind, "method": method, "path": path, "headers": named}, receive, send))
     return sent
 
 
@@ -128,7 +136,7 @@ def test_nobody_can_have_the_models_of_all_sessions_loaded_anew() -> None:
     async def send(message: dict) -> None:
         raise AssertionError(message)
 
-    asyncio.run(shield.Shield(streamlit)({"type": "websocket", "path": "/", "headers": []}, receive, send))
+    finish(shield.Shield(streamlit)({"type": "websocket", "path": "/", "headers": []}, receive, send))
     assert heard == [None, *incoming[2:]]
 
 
@@ -190,7 +198,7 @@ def test_uploads_that_are_being_taken_count_and_who_comes_after_waits_for_room(
     async def both() -> None:
         await asyncio.gather(put("first"), put("second"))
 
-    asyncio.run(both())
+    finish(both())
     assert [path[-6:] for path in taken] == ["/first", "second"]
 
 
@@ -224,4 +232,4 @@ def test_an_upload_stays_in_memory_and_never_touches_the_disk() -> None:
             assert file.size == 4_000_000
             return bool(file.file._rolled)  # a SpooledTemporaryFile that has gone to the disk
 
-    assert asyncio.run(upload()) is False
+    assert finish(upload()) is False

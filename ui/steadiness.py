@@ -44,7 +44,7 @@ def section(image: CaseImage, models: Sequence[AnyModel]) -> None:
 
 
 def _show(image: CaseImage, models: list[Model], waiting: bool) -> None:
-    """Redraws alone while it waits. The run after the first one starts the probe; the one after the last ends this."""
+    """Redraws alone while it waits. The run after the first one starts the probe."""
     if not waiting:
         _results(image, models)
         return
@@ -56,7 +56,9 @@ def _show(image: CaseImage, models: list[Model], waiting: bool) -> None:
             answer = image.answers[model.id]
             state.probes()[key] = cache.prober().submit(stability.probe, model, image.pixels, answer)
     if all(_done(image, model) for model in models):
-        st.rerun()
+        # Polling ends with the next run of the page. To ask for one here would undo what was chosen meanwhile.
+        _results(image, models)
+        return
     n = len(stability.alterations(models[0].views, models[0].geometry))
     st.caption(f":material/hourglass_top: Asking again with {n} altered copies of the image.")
 

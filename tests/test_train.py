@@ -285,7 +285,7 @@ def test_smoke_runs_the_whole_pipeline_from_the_command_line(tmp_path: Path) -> 
 def test_a_new_run_never_gets_the_folder_of_another_whatever_the_clock_says(tmp_path: Path, monkeypatch) -> None:
     class Stopped(datetime):
         @classmethod
-        def now(cls, tz: object = None) -> datetime:
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
             return datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
     monkeypatch.setattr("training.train.datetime", Stopped)

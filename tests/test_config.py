@@ -90,6 +90,11 @@ def test_unknown_or_impossible_settings_are_refused(assignment: str, message: st
         override(PLAIN, [assignment])
 
 
+def test_a_published_model_cannot_be_gone_on_with_without_what_it_has_seen() -> None:
+    with pytest.raises(ConfigError, match="base has seen vasc: leave_out needs a run without start"):
+        override(PLAIN, ["start=base", "leave_out=vasc"])
+
+
 def test_a_wrong_setting_inside_a_config_file_is_a_sentence(tmp_path, monkeypatch) -> None:
     import training.config
     import training.configs

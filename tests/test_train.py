@@ -4,6 +4,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +15,17 @@ import pandas as pd
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from dermlens.errors import ConfigError, ModelError
 from dermlens.ham10000 import image_path, load_split
-from dermlens.labels import CLASSES
+from dermlens.labels import CLASSES, INDEX
 from tests import fake_ham10000
+from tests.conftest import publish_toy
+from training import adjustment
 from training import run as runs
-from training.architectures import build
+from training.architectures import build, feature_layer
 from training.config import Config, Phase, load_config
-from training.train import main, new_id, select_rows, smoke
+from training.dataset import class_counts
+from training.train import first_network, main, new_id, select_rows, smoke
 
 ROOT = Path(__file__).parents[1]
 SIZE = 16
@@ -244,6 +249,27 @@ def test_unknown_settings_and_configs_are_refused_by_the_command(trained, capsys
     assert "Unknown setting 'spin'" in capsys.readouterr().err
     assert main(["nonsense", "--data", str(trained.data)]) == 2
     assert "No config 'nonsense'" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_from_a_published_model_as_it_was_trained(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path))
+    rows = fake_ham10000.table(lesions=30).assign(split="train")
+    counts = class_counts(rows["dx"].map(INDEX).to_numpy())
+    network = build("baseline_cnn", SIZE)
+    before = network.get_weights()
+    adjustment.fold(network, counts, 0.6)
+    card = {"architecture": "baseline_cnn", "feature_layer": feature_layer(network), "logit_adjustment": 0.6}
+    publish_toy(tmp_path / "base", network, **card)
+    config = Config(architecture="baseline_cnn", phases=(Phase(1, 1e-3, size=2 * SIZE),), weights="none", start="base")
+    begun, missing = first_network(config, rows)
+    assert missing == []
+    assert begun.input_shape == (None, 2 * SIZE, 2 * SIZE, 3)
+    for own, then in zip(begun.get_weights(), before, strict=True):
+        np.testing.assert_allclose(own, then, atol=1e-3)  # kernels were halved
+    with pytest.raises(ConfigError, match="base is baseline_cnn, not resnet18"):
+        first_network(replace(config, architecture="resnet18"), rows)
+    with pytest.raises(ModelError, match="no model 'absent'"):
+        first_network(replace(config, start="absent"), rows)
 
 
 def test_rows_of_a_run_are_never_of_the_test_split() -> None:

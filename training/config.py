@@ -86,6 +86,8 @@ class Config:
     phases: tuple[Phase, ...]
     weights: str = "imagenet"
     """Of the backbone: "imagenet" (fetched by Keras), "none", or an archive (see architectures.load_archive)."""
+    start: str = ""
+    """A published model of this architecture to go on from, its head included; `weights` is then not looked at."""
     dropout: float = 0.3
     batch_size: int = 32
     seed: int = 1
@@ -177,6 +179,8 @@ def from_dict(values: dict[str, Any]) -> Config:
     config = _checked(Config, {**values, "phases": built, "augment": augment}, "config")
     if config.leave_out not in ("", *CLASSES):
         raise ConfigError(f"leave_out must be one of {', '.join(CLASSES)}, got {config.leave_out!r}.")
+    if config.leave_out and config.start:
+        raise ConfigError(f"{config.start} has seen {config.leave_out}: leave_out needs a run without start.")
     return config
 
 

@@ -21,12 +21,14 @@ import pandas as pd
 from dermlens import registry
 from dermlens.errors import ConfigError, DermlensError
 from dermlens.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
-from dermlens.labels import N_CLASSES
+from dermlens.labels import INDEX, N_CLASSES
 from dermlens.preprocess import STORED_ASPECTS
+from training import adjustment
 from training import run as runs
 from training.architectures import build, load_archive
+from training.artefact import load_model
 from training.config import Config, from_dict, load_config, override
-from training.dataset import data_hash
+from training.dataset import class_counts, data_hash
 from training.phase import Task, begin_phase, set_weights, settle_best, train_phase
 
 
@@ -67,7 +69,7 @@ def train(task: Task) -> None:
                 model = build(config.architecture, config.phases[state["phase"]].size, dropout=config.dropout)
                 set_weights(model, weights)
             else:
-                model, missing = first_network(config)
+                model, missing = first_network(config, task.rows)
                 runs.write_json(record_file, {**runs.read_json(record_file), "weights_missing": missing})
             train_phase(task, model, state, arrays if state["epoch_in_phase"] else {}, events)
             weights = model.get_weights()
@@ -87,15 +89,38 @@ def new_state() -> dict[str, Any]:
     return state
 
 
-def first_network(config: Config) -> tuple[keras.Model, list[str]]:
-    """Return the network a run starts with, and the variables that its archive of weights did not fill."""
+def first_network(config: Config, rows: pd.DataFrame) -> tuple[keras.Model, list[str]]:
+    """Return the network a run starts with, and the variables that its archive of weights did not fill.
+
+    Args:
+        config: of the run.
+        rows: of the split table that the run uses.
+
+    Raises:
+        ConfigError: an archive or published model does not fit. ModelError: there is no such published model.
+    """
     size = config.phases[0].size
+    if config.start:
+        return _published_network(config, rows), []
     if config.weights in ("none", "imagenet"):
         return build(config.architecture, size, config.weights, config.dropout), []  # type: ignore[arg-type]
     model = build(config.architecture, size, dropout=config.dropout)
     missing = load_archive(model, Path(config.weights))
     print(f"{config.weights} holds all but {len(missing)} variables of the backbone" + ":" * bool(missing), *missing)
     return model, missing
+
+
+def _published_network(config: Config, rows: pd.DataFrame) -> keras.Model:
+    """Return a published model as it was trained: without the logit adjustment folded into it when published."""
+    entry = registry.find(registry.models_dir(), config.start)
+    card, network = entry.card or {}, load_model(entry.folder / "model.keras")
+    if card.get("architecture") != config.architecture:
+        raise ConfigError(f"{config.start} is {card.get('architecture')}, not {config.architecture}.")
+    model = build(config.architecture, config.phases[0].size, dropout=config.dropout)
+    set_weights(model, network.weights)
+    training = rows.loc[rows["split"] == "train", "dx"].map(INDEX).to_numpy()
+    adjustment.fold(model, class_counts(training), -card["logit_adjustment"])
+    return model
 
 
 def select_rows(table: pd.DataFrame, config: Config) -> pd.DataFrame:
@@ -179,7 +204,7 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             "data": {**data, "images": {k: int(v) for k, v in rows["split"].value_counts().items()}},
             "seed": config.seed,
             "started": _now(),
-            **_teacher(config),
+            **_hashes({"start": config.start, "teacher": config.teacher}),
             "test_evaluations": [],
             **runs.environment(),
         }
@@ -189,11 +214,10 @@ def start(config: Config, args: argparse.Namespace) -> Task:
     return Task(config, folder, args.data, rows, args.stored_aspect)
 
 
-def _teacher(config: Config) -> dict[str, str]:
-    """Return which file taught, if one does; raises ModelError if there is none of that name."""
-    if not config.teacher:
-        return {}
-    return {"teacher_sha256": registry.source_hash(registry.find(registry.models_dir(), config.teacher))}
+def _hashes(used: dict[str, str]) -> dict[str, str]:
+    """Return the SHA-256 of the published models a run uses; raises ModelError if there is none of that name."""
+    models = registry.models_dir()
+    return {f"{role}_sha256": registry.source_hash(registry.find(models, name)) for role, name in used.items() if name}
 
 
 def new_id(name: str) -> str:

@@ -1,0 +1,18 @@
+"""EfficientNetV2B0 on two CPU cores, gone on with: all stages at 192 px from models/efficientnetv2b0, with averaging.
+
+python -m training.train efficientnetv2b0_192 --data DIR
+
+Run time and score: not run here yet.
+"""
+
+from training.config import Augment, Config, Phase
+
+CONFIG = Config(
+    architecture="efficientnetv2b0",
+    phases=(Phase(epochs=7, learning_rate=3e-4, size=192, warmup_epochs=0.5),),
+    start="efficientnetv2b0",
+    ema_momentum=0.995,
+    label_smoothing=0.05,
+    sampling_power=0.5,
+    augment=Augment(),
+)

@@ -222,7 +222,7 @@ def _session(
                 if len(tally.seconds) % every == 0:
                     tally.memory.append(memory(pid))
             if i == size.uploads - 1:
-                visitor.settle(10 * PATIENCE)
+                visitor.settle(2 * PATIENCE)
                 if visitor.answer() != alone.settled:
                     tally.wrong.append(f"session {number}: another answer than alone, worked out behind the page")
             elif i % size.images == size.images - 1:

@@ -78,7 +78,10 @@ class Visitor:
         self._send(BackMsg(rerun_script=state))
 
     def settle(self, most: float = PATIENCE) -> None:
-        """Have the parts that redraw themselves do so, once and then for `most` seconds while one asks for it."""
+        """Have the parts that redraw themselves do so until none asks for it; with `most` 0, once.
+
+        AssertionError if one still asks for it after `most` seconds: it would keep the server busy for ever.
+        """
         end = time.monotonic() + most
         while self.again:
             time.sleep(min(self.again.values()))
@@ -88,6 +91,7 @@ class Visitor:
                 self._send(BackMsg(rerun_script=state))
                 self.finish()
             if time.monotonic() > end:
+                assert not (most and self.again), f"after {most:.0f} s the page still redraws itself"
                 return
 
     def finish(self) -> None:

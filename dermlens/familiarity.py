@@ -17,7 +17,7 @@ from dermlens.bank import AGAIN, METHODS, Bank, decode_bank, unit
 from dermlens.errors import DataError, ModelError
 from dermlens.files import read_bytes, read_object
 from dermlens.ham10000 import load_split
-from dermlens.intervals import Figure
+from dermlens.intervals import Figure, share
 from dermlens.labels import CLASSES
 from dermlens.predictions import SPLITS
 
@@ -190,6 +190,30 @@ def measured_of(values: dict[str, Any], where: str) -> Measured:
     if auroc.keys() != refused.keys():
         raise ModelError(f"{where}: 'auroc' and 'refused' must be of the same kinds of pictures. {AGAIN}")
     return Measured(accepted, auroc, refused)
+
+
+def refused_by_class(folder: Path, split: str, table: pd.DataFrame) -> dict[str, Figure]:
+    """Return the share of the dermoscopic images of a split that a model refuses, by true diagnosis.
+
+    Args:
+        folder: of the model. split: "validation" or "test". table: the split table.
+
+    Returns:
+        class code -> Figure with its interval over lesions, in class order; diagnoses without images are left out.
+
+    Raises:
+        ModelError: familiarity.csv is missing or damaged.
+    """
+    scores, threshold = read_scores(folder)
+    own = scores[(scores["kind"] == REAL) & (scores["part"] == split)]
+    dx = own["name"].map(table.set_index("image_id")["dx"])
+    found = {}
+    for code in CLASSES:
+        rows = own[dx == code]
+        if len(rows):
+            refused = (rows["score"] > threshold).to_numpy()
+            found[code] = share(refused, pd.factorize(rows["group"], sort=True)[0])
+    return found
 
 
 def read_scores(folder: Path) -> tuple[pd.DataFrame, float]:

@@ -98,14 +98,14 @@ def reasons(referral: Referral, probabilities: np.ndarray, fired: dict[str, np.n
         "unfamiliar": "it does not look like the dermoscopic images that the models were trained on",
         "melanoma": (
             f"melanoma has {_percent(probabilities[MELANOMA])}, at or above the threshold of "
-            f"{_percent(referral.melanoma)} that found {wanted} of melanomas"
+            f"{_percent(referral.melanoma)}, chosen on validation to find {wanted} of melanomas"
         ),
         "malignant": (
             f"malignant and pre-malignant diagnoses together have {_percent(together)}, at or above the threshold of "
-            f"{_percent(referral.malignant)} that found {wanted} of them"
+            f"{_percent(referral.malignant)}, chosen on validation to find {wanted} of them"
         ),
         "disagree": "the models' calls fall into different groups",
-        "undecided": "hardly any diagnosis can be ruled out",
+        "undecided": "the 90 % prediction set is empty, or rules out hardly any diagnosis",
     }
     return [words[key] for key, here in fired.items() if here[0]]
 

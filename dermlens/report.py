@@ -14,7 +14,17 @@ from dermlens.explain import heat_on_image, overlay
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, INDEX
 from dermlens.preprocess import visible_box
 from dermlens.registry import AnyModel, networks
-from dermlens.summary import CANNOT_NAME, DISCLAIMER, agreement, called, group_totals, quantity, share_called
+from dermlens.summary import (
+    CANNOT_NAME,
+    DISCLAIMER,
+    agreement,
+    called,
+    group_totals,
+    more_probable,
+    quantity,
+    share_called,
+)
+from dermlens.trust import refusing
 
 SIDE = 640
 _STYLE = """
@@ -52,15 +62,17 @@ def case_report(
     Returns:
         An HTML document. It holds no file name: a name may name a person.
     """
-    answered = [m for m in models if m.id in image.answers]
+    refused = refusing(image, models)
+    answered = [m for m in models if m.id in image.answers and m.id not in refused]
     score = quantity({m.name: image.answers[m.id].calibrated for m in answered}) if answered else ""
     body = [
         "<h1>Dermlens case report</h1>",
         f"<p>{escape(now.strftime('%d %B %Y, %H:%M %Z').strip())}</p>",
         f'<p class="note"><strong>{escape(DISCLAIMER)}</strong> {escape(CANNOT_NAME)}</p>',
         "<p><strong>The image is a synthetic drawing; it shows no real lesion.</strong></p>" if image.synthetic else "",
+        _doubts(image, [m for m in models if m.id in refused]),
         _answers(image, answered, score),
-        f"<p>{escape(class_mix)}</p>" if class_mix else "",
+        f"<p>{escape(class_mix)}</p>" if class_mix and answered else "",
         _pictures(image, answered, opacity),
         _scores(image, answered, score),
         _origin(image, models),
@@ -73,9 +85,20 @@ def case_report(
     )
 
 
+def _doubts(image: CaseImage, refusing: Sequence[AnyModel]) -> str:
+    """Say what speaks against believing the answers: models that do not know such images, and a poor picture."""
+    lines = [
+        f"<strong>{escape(model.name)} calls no diagnosis: the image does not look like the dermoscopic images that it "
+        "learned from.</strong>"
+        for model in refusing
+    ]
+    lines += [escape(f"{finding.text} {finding.advice}") for finding in image.quality.findings]
+    return f'<p class="note">{"<br>".join(lines)}</p>' if lines else ""
+
+
 def _answers(image: CaseImage, models: Sequence[AnyModel], score: str) -> str:
     if not models:
-        return "<h2>Answer</h2><p>No model has answered.</p>"
+        return f"<h2>Answer</h2><p>{'No diagnosis.' if image.answers else 'No model has answered.'}</p>"
     rows = []
     for model in models:
         answer = image.answers[model.id]
@@ -85,9 +108,11 @@ def _answers(image: CaseImage, models: Sequence[AnyModel], score: str) -> str:
             f"<tr><td>{escape(model.name)}</td><td><strong>{escape(NAMES[diagnosis.code])}</strong></td>"
             f'<td>{GROUP_TITLES[diagnosis.group]}</td><td class="n">{share}</td></tr>'
         )
-    sentence = agreement({m.name: image.answers[m.id] for m in networks(models) or models})
+    sentences = [agreement({m.name: image.answers[m.id] for m in networks(models) or models})]
+    sentences += [f"{m.name}: {said}" for m in models if (said := more_probable(image.answers[m.id]))]
+    said = "<br>".join(escape(sentence) for sentence in sentences)
     return (
-        f"<h2>Answer</h2><p>{escape(sentence)}</p><table><thead><tr><th>Model</th><th>Diagnosis</th><th>Group</th>"
+        f"<h2>Answer</h2><p>{said}</p><table><thead><tr><th>Model</th><th>Diagnosis</th><th>Group</th>"
         f'<th class="n">{escape(score.capitalize())}</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
     )
 
@@ -95,6 +120,8 @@ def _answers(image: CaseImage, models: Sequence[AnyModel], score: str) -> str:
 def _pictures(image: CaseImage, models: Sequence[AnyModel], opacity: float) -> str:
     small = thumbnail(image.pixels, SIDE)
     figures = [_figure(small, "The image as uploaded")]
+    if not models:
+        return f'<h2>The image</h2><div class="pictures">{figures[0]}</div>'
     for model in models:
         answer = image.answers[model.id]
         diagnosis = called(answer)

@@ -58,14 +58,20 @@ def quantity(calibrated: Mapping[str, bool]) -> str:
 
 
 def more_probable(answer: Answer) -> str:
-    """Say in one sentence which diagnosis is more probable than the one called; empty if none is."""
-    most, share = int(np.argmax(answer.probabilities)), float(answer.probabilities.max())
+    """Say which diagnosis is more probable than the one called; empty if none is."""
+    most, share = DIAGNOSES[int(np.argmax(answer.probabilities))], float(answer.probabilities.max())
     if share <= share_called(answer):
         return ""
-    return (
-        f"Called although {DIAGNOSES[most].name} is more probable ({100 * share:.0f} %): the network's scores lean "
-        "towards rare diagnoses, so that fewer of them are missed."
-    )
+    found = f"{most.name} ({most.group}) is more probable, {100 * share:.0f} %."
+    if understates(answer):
+        return f"The call understates the risk: {found} Go by the probabilities, not by the call."
+    return f"{found[0].upper()}{found[1:]} The call is the network's highest score, which leans towards rare diagnoses."
+
+
+def understates(answer: Answer) -> bool:
+    """Return whether a benign diagnosis is called although a malignant or pre-malignant one is more probable."""
+    most = DIAGNOSES[int(np.argmax(answer.probabilities))]
+    return called(answer).group == "benign" != most.group and float(answer.probabilities.max()) > share_called(answer)
 
 
 def group_totals(probabilities: np.ndarray) -> dict[Group, float]:

@@ -20,6 +20,26 @@ def verdicts(image: CaseImage, models: Iterable[AnyModel]) -> dict[str, bool]:
     return {model_id: accepted for model_id, accepted in found.items() if accepted is not None}
 
 
+def refusing(image: CaseImage, models: Iterable[AnyModel]) -> set[str]:
+    """Return the ids of the models that must call nothing on an image.
+
+    One network that does not know such images is enough to silence all: of the ensembles' members if there is an
+    ensemble, of all networks otherwise. A network alone takes some photographs for dermoscopic images that the others
+    refuse. The project's own drawings are let through.
+
+    Args:
+        image: with answers. models: all that answered, whichever of them are shown.
+    """
+    models = list(models)
+    if image.synthetic:
+        return set()
+    found = verdicts(image, models)
+    judges = [m.id for m in models if isinstance(m, Ensemble) and m.id in found] or list(found)
+    if not all(found[judge] for judge in judges):
+        return {m.id for m in models}
+    return {model_id for model_id, accepts in found.items() if not accepts}
+
+
 def _accepts(image: CaseImage, model: AnyModel) -> bool | None:
     familiarity = model.fitted.familiarity
     if not isinstance(familiarity, Familiarity) or model.id not in image.answers:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dermlens.predictions import SPLITS
 from dermlens.registry import networks
-from ui import cache, intake, oncase, onsplit, splits, state, widgets
+from ui import cache, oncase, onsplit, splits, state, widgets
 
 TABS = ("On one image", "On a data split")
 
@@ -24,7 +24,6 @@ def page() -> None:
 
 
 def one_image(models: list) -> None:
-    intake.dead_link()
     shown = state.current()
     if len(models) < 2:
         widgets.nothing_here(
@@ -50,7 +49,7 @@ def one_image(models: list) -> None:
     if len(ids) < 2:
         st.caption("Choose at least two models.")
         return
-    oncase.show(shown, [asked[i] for i in ids])
+    oncase.show(shown, [asked[i] for i in ids], list(asked.values()))
 
 
 def data_split(entries: dict) -> None:

@@ -101,7 +101,7 @@ def row_of_tests(what: str, *paths: str) -> dict:
     with TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         files = [str(ROOT / "tests" / path) for path in paths]
-        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *files]
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", f"--junitxml={report}", *files]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if not report.is_file():
             raise RuntimeError(f"pytest ended with {done.returncode}: {done.stderr[-300:]}")

@@ -177,6 +177,33 @@ def test_on_the_page_every_file_gets_its_answer_and_every_name_stays_text(
         _refused_a_few_at_a_time(app, names[start : start + SHOWN_REFUSALS])
 
 
+@pytest.mark.slow
+def test_on_the_page_every_file_of_the_corpus_gets_its_answer(
+    cases: dict[str, Case], pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(pair))
+    app = open_page("predict", patience=600)
+    usual = [case for case in cases.values() if case.limits == LIMITS]
+    assert len(usual) >= len(cases) - 5, "a page has the usual limits"
+    wrong = []
+    for case in usual:
+        app.file_uploader[0].set_value([(case.name, case.data, "image/png")])
+        check(app.run())
+        images, refusals = app.session_state["case_images"], app.session_state["case_refused"]
+        if case.pixels is None:
+            right = not images and len(refusals) == 1 and case.says in refusals[0].sentence
+        else:
+            (image,) = images.values()
+            right = not refusals and same(image.pixels, case.pixels, case.within)
+            right &= all(notice.split()[0] in text(app) for notice in image.notices)
+        wrong += [] if right else [case.name]
+        if images:
+            next(b for b in app.button if b.label == "New case").click().run()
+        else:
+            app.session_state["case_refused"].clear()
+    assert wrong == []
+
+
 def _refused_a_few_at_a_time(app: AppTest, names: list[str]) -> None:
     """Few refusals are written as Markdown: escaped, on one line, and short."""
     next(b for b in app.button if b.label == "New case").click().run()

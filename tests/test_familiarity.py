@@ -11,10 +11,11 @@ import pytest
 from dermlens.bank import METHODS, encode_bank, make_bank
 from dermlens.ensemble import Ensemble
 from dermlens.errors import ModelError
-from dermlens.familiarity import Familiarity, Joint, Measured, read, read_scores, refused
+from dermlens.familiarity import Familiarity, Joint, Measured, read, read_scores, refused, refused_by_class
 from dermlens.fitted import Fitted
+from dermlens.ham10000 import load_split
 from dermlens.labels import CLASSES
-from dermlens.trust import verdicts
+from dermlens.trust import refusing, verdicts
 
 N, C = 40, 6
 NOTHING = Measured({}, {}, {})
@@ -232,3 +233,27 @@ def test_all_members_of_an_ensemble_must_accept_an_image() -> None:
     assert asked(one=near, two=far) == {"one": True, "both": False}
     assert asked(one=near) == {"one": True}, "an ensemble cannot tell without all of its members"
     assert asked(one=far) == {"one": False, "both": False}
+
+    def silent(models: list, synthetic: bool = False, **answers: np.ndarray) -> set[str]:
+        found = {name: SimpleNamespace(embedding=e) for name, e in answers.items()}
+        return refusing(SimpleNamespace(answers=found, synthetic=synthetic), models)
+
+    third = model("three", familiar())
+    everyone = [one, two, third, none, both]
+    assert silent(everyone, one=near, two=near, three=near) == set()
+    assert silent(everyone, one=near, two=near, three=far) == {"three"}, "it is no member of the ensemble"
+    assert silent(everyone, one=near, two=far, three=near) == {"one", "two", "three", "none", "both"}
+    assert silent([one, third, none], one=near, three=far) == {"one", "three", "none"}
+    assert silent(everyone, synthetic=True, one=far, two=far, three=far) == set()
+
+
+def test_refusals_are_counted_by_true_diagnosis(tmp_path: Path) -> None:
+    write(tmp_path, threshold=2.0)
+    table = load_split().query("split == 'test'")
+    some = pd.concat([table[table["dx"] == code].head(8) for code in ("mel", "vasc")])
+    scores = pd.DataFrame({"name": some["image_id"], "group": some["lesion_id"], "kind": "dermoscopic", "part": "test"})
+    scores["score"] = np.where(some["dx"] == "vasc", 3.0, 1.0)
+    scores.to_csv(tmp_path / "familiarity.csv", index=False)
+    found = refused_by_class(tmp_path, "test", table)
+    assert {code: (f.value, f.n_images) for code, f in found.items()} == {"mel": (0.0, 8), "vasc": (1.0, 8)}
+    assert refused_by_class(tmp_path, "validation", table) == {}

@@ -143,9 +143,12 @@ def test_the_left_out_diagnosis_is_measured_and_not_learned(subject: Subject, mo
         record.write_text(before)
     assert np.isnan(bank.means[INDEX["vasc"]]).all()
     left_out = table[table["kind"] == embeddings.LEFT_OUT]
-    own = subject.table[(subject.table["dx"] == "vasc") & (subject.table["split"] != "train")]
-    assert set(left_out["group"]) == set(own["lesion_id"])
-    assert set(left_out["part"]) == {"second half"}
+    own = subject.table[subject.table["dx"] == "vasc"].set_index("image_id")
+    known = table[table["kind"] == REAL]
+    assert not set(known["name"]) & set(own.index), "it is counted among the known ones nowhere"
+    assert set(left_out["name"]) == set(subject.predictions.image_id) & set(own.index)
+    measured = left_out[left_out["part"] == "second half"]
+    assert set(own.loc[measured["name"], "split"]) == {"test"}
     assert len(found) == len(table)
 
 

@@ -199,6 +199,32 @@ def test_squeezed_files_are_stretched_when_the_person_says_so(app: AppTest, lesi
     assert f"**{percent(expected)}** uncalibrated score" in text(app)
 
 
+def test_what_was_chosen_for_one_case_does_not_reach_the_next(app: AppTest, lesion: np.ndarray) -> None:
+    app.selectbox(key="stored_aspect").set_value("4:3")
+    app.run()
+    upload(app, ("a.png", encode(lesion)))
+    app.session_state["prevalence"] = 60.0
+    next(b for b in app.button if b.label == "New case").click().run()
+    check(app)
+    assert app.selectbox(key="stored_aspect").value == "as-is"
+    assert "prevalence" not in app.session_state
+
+
+def test_two_files_of_one_name_have_two_ids_in_the_isic_table(
+    app: AppTest, lesion: np.ndarray, pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ui import more, state
+
+    flipped = np.ascontiguousarray(lesion[::-1])
+    upload(app, ("a/mole.png", encode(lesion)), ("b/mole.png", encode(flipped)), ("other.png", encode(lesion[:80])))
+    images = app.session_state["case_images"]
+    monkeypatch.setattr(state, "images", lambda: images)
+    model = registry.load(registry.find(pair, "toy"))
+    first, second, third = more.isic_table(model, [model])["image"]
+    keys = list(images)
+    assert (first, second, third) == (f"mole-{keys[0]}", f"mole-{keys[1]}", "other")
+
+
 def count_pictures(app: AppTest) -> int:
     return len(app.get("imgs")) + len(app.get("image"))
 

@@ -66,7 +66,9 @@ def test_models_disagree_when_their_groups_differ_not_their_diagnoses(referral: 
 def test_the_sentence_gives_the_reasons_with_their_numbers(referral: Referral) -> None:
     p = shares(mel=0.3)
     said = sentence(referral, p, referral.fired(p[None], calls=np.array([[MEL, NV]])))
-    assert said.startswith("Refer: melanoma has 30 %, at or above the threshold of 8.0 % that found 95 % of melanomas;")
+    assert said.startswith(
+        "Refer: melanoma has 30 %, at or above the threshold of 8.0 %, chosen on validation to find 95 % of melanomas;"
+    )
     assert "together have 30 %" in said
     assert "different groups" in said
     assert len(reasons(referral, p, referral.fired(p[None]))) == 2

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from dermlens.labels import CLASSES, INDEX
-from dermlens.summary import agreement, called, group_totals, largest_gap, more_probable, quantity, share_called
+from dermlens.summary import (
+    agreement,
+    called,
+    group_totals,
+    largest_gap,
+    more_probable,
+    quantity,
+    share_called,
+    understates,
+)
 
 
 def probabilities(**shares: float) -> np.ndarray:
@@ -27,8 +36,21 @@ def test_the_call_keeps_to_the_logits_where_another_class_is_more_probable() -> 
     leaning = SimpleNamespace(logits=np.log(probabilities(mel=0.5)), probabilities=probabilities(mel=0.3, nv=0.6))
     assert called(leaning).code == "mel"
     assert share_called(leaning) == pytest.approx(0.3)
-    assert more_probable(leaning).startswith("Called although melanocytic nevus is more probable (60 %)")
+    assert more_probable(leaning).startswith("Melanocytic nevus (benign) is more probable, 60 %.")
+    assert not understates(leaning), "the call is the graver one"
     assert more_probable(answer(mel=0.5)) == ""
+
+
+def test_a_benign_call_beside_a_more_probable_melanoma_is_no_reassurance() -> None:
+    found = SimpleNamespace(logits=np.log(probabilities(bkl=0.5)), probabilities=probabilities(bkl=0.3, mel=0.41))
+    assert understates(found)
+    assert more_probable(found) == (
+        "The call understates the risk: melanoma (malignant) is more probable, 41 %. Go by the probabilities, not by "
+        "the call."
+    )
+    graver = SimpleNamespace(logits=np.log(probabilities(bcc=0.5)), probabilities=probabilities(bcc=0.3, mel=0.41))
+    assert not understates(graver)
+    assert not understates(answer(nv=0.5))
 
 
 def test_numbers_are_named_for_what_they_are() -> None:

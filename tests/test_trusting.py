@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,15 +13,18 @@ from streamlit.testing.v1 import AppTest
 
 from dermlens import registry
 from dermlens.bank import encode_bank, mahalanobis, make_bank
+from dermlens.case import CaseImage
 from dermlens.familiarity import Familiarity, read
 from dermlens.ham10000 import load_split
 from dermlens.labels import INDEX
 from dermlens.predict import predict
+from dermlens.report import case_report
 from dermlens.synthetic import draw_lesion
+from dermlens.trust import refusing
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
 from training import card
-from ui import trusting
+from ui import intake, trusting
 
 UNLIKE = "This does not look like a dermoscopic image"
 FIGURE = {"low": 0.95, "high": 0.99, "n_images": 40, "n_lesions": 30}
@@ -92,11 +96,28 @@ def test_an_unlike_image_is_named_first_and_not_diagnosed(app: AppTest) -> None:
     assert shown.index(UNLIKE) >= 0
 
 
-def test_only_the_drawings_of_the_project_are_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trusting, "is_unfamiliar", lambda image, models: models[0].id == "b")
-    asked = [SimpleNamespace(id=i) for i in "ab"]
-    assert trusting.refusing(SimpleNamespace(synthetic=False), asked) == {"b"}
-    assert trusting.refusing(SimpleNamespace(synthetic=True), asked) == set()
+def test_a_refused_image_is_diagnosed_nowhere(app: AppTest, lesion: np.ndarray, models: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    shown = upload(app, "cat.png", noise)
+    image: CaseImage = app.session_state["case_images"][app.session_state["image"]]
+    ready = [registry.load(registry.inspect(models / name)) for name in ("toy", "toy2")]
+    assert refusing(image, ready) == {"toy", "toy2"}, "toy2 cannot tell, and is silenced by toy"
+    assert shown.count("No diagnosis") == 2
+    assert "altered copies" not in shown
+    report = case_report(image, ready, datetime.now(UTC))
+    assert "Toy toy calls no diagnosis" in report
+    assert "<h2>Answer</h2><p>No diagnosis.</p>" in report
+    assert "<tbody><tr><td>Toy" not in report
+    upload(app, "lesion.png", lesion)
+    table = app.dataframe[0].value
+    assert (table["Toy toy"] == intake.NO_DIAGNOSIS).tolist() == [True, False]
+    assert table["agree"].tolist()[0] == ""
+    app.session_state["image"] = image.key
+    app.switch_page("pages/compare.py")
+    shown = text(check(app.run()))
+    assert UNLIKE in shown
+    assert "models call it" not in shown
+    assert "models disagree" not in shown
 
 
 def test_a_poor_image_is_named_with_advice(app: AppTest, lesion: np.ndarray) -> None:

@@ -104,6 +104,21 @@ def test_a_session_cannot_hand_in_more_than_its_share(
     assert "One image in this case" in text(app)
 
 
+def test_all_sessions_together_hand_in_no_more_than_the_server_may(
+    app: AppTest, line: Line, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.state.MAX_WAITING_OF_ALL", len(encode(lesion)) + 10)
+    monkeypatch.setattr("ui.state._handed_in", WeakSet())
+    other = open_page("predict")
+    with line.turn():
+        upload(other, lesion)  # it waits, and keeps its file
+        upload(app, lesion)
+        assert "The server holds as many files as it can" in app.error[0].value
+    press(other, "Try again")
+    upload(app, lesion)
+    assert "One image in this case" in text(app)
+
+
 def test_all_sessions_together_keep_no_more_than_the_server_may(
     app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

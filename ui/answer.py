@@ -5,16 +5,22 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 import streamlit as st
 
-from dermlens.case import CaseImage, seen_part
+from dermlens.case import CaseImage
 from dermlens.charts import case as charts
 from dermlens.charts.style import GROUP_TITLES, NAMES, percent
-from dermlens.explain import heat_on_image, overlay
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS
 from dermlens.registry import AnyModel, networks
-from dermlens.summary import CANNOT_NAME, agreement, called, group_totals, more_probable, quantity, share_called
+from dermlens.summary import (
+    CANNOT_NAME,
+    agreement,
+    called,
+    group_totals,
+    more_probable,
+    quantity,
+    share_called,
+    understates,
+)
 from ui import widgets
-
-FRAME = "dashed frame: what the model sees"
 
 
 def verdict(image: CaseImage, models: Sequence[AnyModel], refused: Collection[str] = ()) -> None:
@@ -24,6 +30,7 @@ def verdict(image: CaseImage, models: Sequence[AnyModel], refused: Collection[st
         image: with the answers. models: in the order they are shown.
         refused: ids of the models that do not take the image for a dermoscopic one: they call nothing.
     """
+    _agreement(image, models, refused)
     for model in models:
         with st.container(border=True, gap="xsmall", key=f"verdict-{model.id}"):
             st.caption(model.name)
@@ -45,8 +52,14 @@ def verdict(image: CaseImage, models: Sequence[AnyModel], refused: Collection[st
                 st.markdown(f"**{percent(share_called(answer))}** {quantity({model.name: answer.calibrated})}")
             totals = group_totals(answer.probabilities)
             st.caption(" · ".join(f"{GROUP_TITLES[g]} {percent(totals[g])}" for g in reversed(GROUPS)))
-            if more_probable(answer):
+            if understates(answer):
+                st.warning(more_probable(answer), icon=":material/priority_high:")
+            elif more_probable(answer):
                 st.caption(more_probable(answer))
+    st.caption(CANNOT_NAME)
+
+
+def _agreement(image: CaseImage, models: Sequence[AnyModel], refused: Collection[str]) -> None:
     # An ensemble is no further opinion beside those of its members.
     able = [m for m in models if m.id in image.answers and m.id not in refused]
     answers = {m.name: image.answers[m.id] for m in networks(able) or able}
@@ -60,7 +73,6 @@ def verdict(image: CaseImage, models: Sequence[AnyModel], refused: Collection[st
             else ":material/person:"
         )
         st.markdown(f"{icon} {widgets.escape(agreement(answers), 1000)}")
-    st.caption(CANNOT_NAME)
 
 
 def probabilities(image: CaseImage, models: Sequence[AnyModel]) -> None:
@@ -88,31 +100,3 @@ def missing(models: Sequence[AnyModel]) -> None:
         for model in lacking:
             st.markdown(f"**{widgets.escape(model.name)}**")
             st.text("\n".join(model.fitted.missing))
-
-
-def heat_map(image: CaseImage, model: AnyModel, code: str, opacity: float, key: str, height: int = 430) -> None:
-    """Show the image with the Grad-CAM of one class and model over it."""
-    heat = heat_on_image(
-        image.answers[model.id].maps[CLASSES.index(code)], image.pixels.shape[0], image.pixels.shape[1], model.geometry
-    )
-    where = _strongest(heat)
-    title = f"{model.name}: {NAMES[code]}"
-    figure = charts.picture(
-        overlay(image.pixels, heat, opacity), title, seen=seen_part(image, model.geometry), heat=True, height=height
-    )
-    widgets.zoomable(figure, f"Grad-CAM of {NAMES[code]} by {model.name} over the image, {where}.", key)
-
-
-def plain(image: CaseImage, model: AnyModel, key: str, height: int = 430) -> None:
-    """Show the image alone, the part that the model does not see dimmed."""
-    figure = charts.picture(image.pixels, "Image", FRAME, seen_part(image, model.geometry), height=height)
-    widgets.zoomable(figure, "The image; what lies outside the dashed frame is not seen by the model.", key)
-
-
-def _strongest(heat) -> str:  # type: ignore[no-untyped-def]
-    if heat.max() <= 0:
-        return "without any evidence for it"
-    row, column = divmod(int(heat.argmax()), heat.shape[1])
-    vertical = ("top", "middle", "bottom")[min(2, 3 * row // heat.shape[0])]
-    horizontal = ("left", "centre", "right")[min(2, 3 * column // heat.shape[1])]
-    return f"strongest at the {vertical} {horizontal}"

@@ -16,6 +16,7 @@ from dermlens.errors import DermlensError, ModelError
 from dermlens.evidence import FILE as ATTENTION
 from dermlens.evidence import Evidence, read_evidence
 from dermlens.examples import EXAMPLES, draw
+from dermlens.familiarity import FAMILIARITY_FILE, SCORES_FILE, refused_by_class
 from dermlens.fitted import PARTS, Fitted, read_calibrated, read_fitted
 from dermlens.ham10000 import SPLIT_TABLE, load_split
 from dermlens.intervals import Figure, Summary, summarise
@@ -263,6 +264,17 @@ def _evidence(folder: Path, stamp: tuple[float, ...]) -> Result[Evidence]:
 def evidence(entry: Entry) -> Result[Evidence]:
     """Return the figures of where a model looked in the test images."""
     return _evidence(entry.folder, tuple(modified(entry.folder / name) for name in (ATTENTION, "card.json")))
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _refused_by_class(folder: Path, split: str, stamp: tuple[float, ...]) -> Result[dict[str, Figure]]:
+    return _attempt(lambda: refused_by_class(folder, split, load_split(SPLIT_TABLE)))
+
+
+def refused_of(folder: Path, split: str) -> dict[str, Figure]:
+    """Return the share of dermoscopic images of a split that a model refuses, by diagnosis; empty if not measured."""
+    stamp = tuple(modified(folder / name) for name in (SCORES_FILE, FAMILIARITY_FILE))
+    return _refused_by_class(folder, split, stamp).value or {}
 
 
 @st.cache_resource(show_spinner=False)

@@ -32,7 +32,6 @@ from ui import cache, widgets
 
 RISKS = np.arange(1, 61) / 100
 """Threshold probabilities of the decision curve."""
-MIX = "These probabilities hold for the class mix of HAM10000."
 SETS = (
     "A prediction set names every diagnosis that is not ruled out. Thresholds were fitted on validation so that, of "
     "new lesions of a diagnosis, at least the wanted share has it in the set; one image a lesion counted. That is a "
@@ -300,7 +299,7 @@ def prediction_sets(image: CaseImage, models: Sequence[AnyModel]) -> None:
         else:
             answer = image.answers[model.id]
             kept = found.sets(answer.probabilities)
-            said = widgets.escape(found.sentence(kept) + _call_outside(answer, kept), 1000)
+            said = widgets.escape(found.sentence(kept) + _call_outside(answer, kept, found), 1000)
             caveats.add(found.caveat())
         level = f" at {_level(CASE_LEVEL)}" if found else ""
         st.markdown(f"**{widgets.escape(model.name)}**{level}: {said}")
@@ -308,14 +307,16 @@ def prediction_sets(image: CaseImage, models: Sequence[AnyModel]) -> None:
         st.caption(" ".join((_promise(), *sorted(caveats - {""}))))
 
 
-def _call_outside(answer: Prediction, kept: np.ndarray) -> str:
+def _call_outside(answer: Prediction, kept: np.ndarray, sets: PredictionSets) -> str:
     """Explain a set without the class that the model calls: its own cases mostly get more than this one."""
     diagnosis = called(answer)
     if kept[INDEX[diagnosis.code]] or not kept.any():
         return ""
+    if diagnosis.code in sets.unguaranteed():
+        return f" The call, {diagnosis.name}, is not among them, and has no guarantee of its own."
     return (
-        f" The call, {diagnosis.name}, is not among them: {_level(CASE_LEVEL)} of the {diagnosis.name} images got a "
-        f"higher probability of it than the {percent(share_called(answer))} here."
+        f" The call, {diagnosis.name}, is not among them: {_level(CASE_LEVEL)} of the {diagnosis.name} images of "
+        f"validation got a higher probability of it than the {percent(share_called(answer))} here."
     )
 
 

@@ -14,26 +14,20 @@ from dermlens.formats import IMAGE_SUFFIXES, LISTED
 from dermlens.preprocess import STORED_ASPECTS
 from dermlens.registry import AnyModel, networks
 from dermlens.summary import called, share_called
+from dermlens.trust import refusing
 from ui import settings, state, widgets
 
 KINDS = ("Images", "A folder", "By ISIC id")
 SHOWN_REFUSALS = 5
+SHOWN_ROWS = 4
+"""Of the table of a case, so that the answer below it stays in sight; the others are scrolled to."""
+NO_DIAGNOSIS = "No diagnosis: unlike dermoscopy"
 
 
 def receive(models: Sequence[AnyModel]) -> None:
     """Examine what was handed in since the last run, and say what could not be used."""
     if models:
         state.examine_waiting(models, st.session_state.get("stored_aspect") or settings.stored_aspect())
-
-
-def dead_link() -> None:
-    """Say that a link to an image of another session leads nowhere any more."""
-    if state.link_is_dead():
-        st.info(
-            "This link was to an image of an earlier session. Images live only in the session that uploaded them, so "
-            "it is gone; upload it again to see it.",
-            icon=":material/link_off:",
-        )
 
 
 def welcome() -> None:
@@ -110,14 +104,17 @@ def case_table(models: Sequence[AnyModel]) -> None:
     images = list(state.images().values())
     rows = []
     for image in images:
-        calls = {m.name: called(image.answers[m.id]) for m in models if m.id in image.answers}
+        refused = refusing(image, models)
+        calls = {m.name: called(image.answers[m.id]) for m in models if m.id in image.answers and m.id not in refused}
         row: dict[str, object] = {"image": data_uri(thumbnail(image.pixels, 64)), "file": image.name}
         for m in models:
-            if m.id in image.answers:
+            if m.name in calls:
                 row[m.name] = NAMES[calls[m.name].code]
                 row[f"{m.name} score"] = share_called(image.answers[m.id])
+            elif m.id in refused:
+                row[m.name] = NO_DIAGNOSIS
         alone = [calls[m.name].code for m in networks(models) if m.name in calls]
-        row["agree"] = "yes" if len(set(alone)) == 1 else "no"
+        row["agree"] = "" if len(alone) < 2 else "yes" if len(set(alone)) == 1 else "no"
         rows.append(row)
 
     def open_row() -> None:
@@ -129,6 +126,7 @@ def case_table(models: Sequence[AnyModel]) -> None:
         pd.DataFrame(rows),
         hide_index=True,
         row_height=52,
+        height=52 * min(len(rows), SHOWN_ROWS) + 40,
         key="case-table",
         on_select=open_row,
         selection_mode="single-row",

@@ -18,6 +18,7 @@ from dermlens.registry import AnyModel, networks
 from dermlens.report import case_report
 from dermlens.score import ISIC_COLUMNS
 from dermlens.summary import called
+from dermlens.trust import refusing
 from ui import cache, state, waiting, widgets
 
 SIDE = 300
@@ -117,25 +118,37 @@ def downloads(image: CaseImage, models: Sequence[AnyModel], class_mix: str = "")
         for model in models:
             st.download_button(
                 f"All images by {model.name} (ISIC CSV)",
-                partial(isic_csv, model),
+                partial(isic_csv, model, models),
                 f"{model.id}.csv",
                 "text/csv",
                 key=f"isic-csv-{model.id}",
                 icon=":material/table:",
                 on_click="ignore",
             )
-    st.caption("The report holds the image, the maps, the scores and the models' hashes, but no file name.")
+    st.caption(
+        "The report holds the image, the maps, the scores and the models' hashes, but no file name. Images that do not "
+        "look like dermoscopic ones are left out of the tables."
+    )
 
 
-def isic_table(model: AnyModel) -> pd.DataFrame:
-    """Return the probabilities of every image of the case in the format of ISIC 2018, task 3."""
+def isic_table(model: AnyModel, models: Sequence[AnyModel]) -> pd.DataFrame:
+    """Return the probabilities of every image of the case in the format of ISIC 2018, task 3.
+
+    Images on which the models call nothing are left out. Files of one name are told apart by their image's key.
+
+    Args:
+        model: whose probabilities. models: all that answered.
+    """
     rows = []
     for image in state.images().values():
-        if model.id in image.answers:
+        if model.id in image.answers and model.id not in refusing(image, models):
             probabilities = image.answers[model.id].probabilities
             shares = {column: float(probabilities[INDEX[column.lower()]]) for column in ISIC_COLUMNS}
-            rows.append({"image": _id(image.name), **shares})
-    return pd.DataFrame(rows, columns=["image", *ISIC_COLUMNS])
+            rows.append({"image": _id(image.name), **shares, "key": image.key})
+    table = pd.DataFrame(rows, columns=["image", *ISIC_COLUMNS, "key"])
+    twice = table["image"].duplicated(keep=False)
+    table.loc[twice, "image"] += "-" + table["key"]
+    return table.drop(columns="key")
 
 
 def _id(name: str) -> str:
@@ -144,6 +157,6 @@ def _id(name: str) -> str:
     return f"'{stem}" if stem[:1] in "=+-@\t\r" else stem
 
 
-def isic_csv(model: AnyModel) -> bytes:
+def isic_csv(model: AnyModel, models: Sequence[AnyModel]) -> bytes:
     """Return `isic_table` as CSV."""
-    return isic_table(model).to_csv(index=False, float_format="%.8f").encode()
+    return isic_table(model, models).to_csv(index=False, float_format="%.8f").encode()

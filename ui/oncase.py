@@ -1,6 +1,6 @@
 """Two or more models on the same case."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -14,17 +14,32 @@ from dermlens.explain import heat_on_image
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.registry import AnyModel, networks
 from dermlens.summary import agreement, largest_gap
-from ui import answer, widgets
+from dermlens.trust import refusing
+from ui import answer, looking, prevalence, trusting, widgets
 
 SIDE = 160  # pixels: enough to measure an overlap of maps that are about 7 x 7
 
 
-def show(image: CaseImage, models: Sequence[AnyModel]) -> None:
-    """Show the scores class by class, their difference, the heat maps and how much they overlap."""
+def show(image: CaseImage, models: Sequence[AnyModel], everyone: Sequence[AnyModel]) -> None:
+    """Show the scores class by class, their difference, the heat maps and how much they overlap.
+
+    Args:
+        image: with answers. models: to compare. everyone: all models asked, who judge whether the image is known.
+    """
+    trusting.warnings(image, everyone)
+    refused = refusing(image, everyone)
     shares = {m.name: image.answers[m.id].probabilities for m in models}
-    alone = {m.name: image.answers[m.id] for m in networks(models)}  # an ensemble is no second opinion on its members
+    # An ensemble is no second opinion on its members, and who calls nothing has none.
+    alone = {m.name: image.answers[m.id] for m in networks(models) if m.id not in refused}
     sentences = ([agreement(alone)] if len(alone) > 1 else []) + [largest_gap(shares)]
     st.markdown(widgets.escape(" ".join(sentences), 1000))
+    st.caption(prevalence.UNCHANGED)
+    with st.container(key="greyed" if refused else "scores"):
+        _scores(image, models, shares)
+    maps(image, models)
+
+
+def _scores(image: CaseImage, models: Sequence[AnyModel], shares: Mapping[str, np.ndarray]) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with left:
         answer.probabilities(image, models)
@@ -36,7 +51,6 @@ def show(image: CaseImage, models: Sequence[AnyModel]) -> None:
             return pd.DataFrame({"class": CLASSES, name_a: a, name_b: b, "difference": a - b})
 
         widgets.chart(figure, f"Difference of the scores of {name_a} and {name_b}, class by class", data, "difference")
-    maps(image, models)
 
 
 @st.fragment
@@ -50,7 +64,7 @@ def maps(image: CaseImage, models: Sequence[AnyModel]) -> None:
     cells = st.grid(min(3, len(models)), min_column_width=300)
     for model in models:
         with cells.cell():
-            answer.heat_map(image, model, code, opacity / 100, f"heat-{model.id}")
+            looking.heat_map(image, model, code, opacity / 100, f"heat-{model.id}")
     lines, disease = [], DIAGNOSES[INDEX[code]].name
     for one, two in combinations(models, 2):
         share = overlap(*(_map(image, m, code) for m in (one, two)))

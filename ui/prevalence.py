@@ -12,6 +12,8 @@ from ui import cache, widgets
 
 KEY = "prevalence"
 STEP = 0.5  # percent
+UNCHANGED = "Calibrated probabilities hold for the class mix of HAM10000."
+"""Said where no other one can be set."""
 
 
 def choose(image: CaseImage) -> tuple[CaseImage, str]:
@@ -61,7 +63,8 @@ def choose(image: CaseImage) -> tuple[CaseImage, str]:
     return replace(image, answers=answers), (
         f"The probabilities are re-weighted for lesions of which {wanted:.1f} % are malignant or pre-malignant; in "
         f"HAM10000 {100 * usual:.1f} % are. That is right if a diagnosis looks the same there. The calls stay as they "
-        "are."
+        "are, and so does all that was fitted for the class mix of HAM10000: prediction sets, thresholds, rules for "
+        "referral."
     )
 
 

@@ -114,7 +114,9 @@ def _record(image_id: str, entries: list[cache.Entry]) -> None:
         data = pd.DataFrame({"class": CLASSES, **answers})
         widgets.chart(figure, "Answers of each model. Called: " + "; ".join(lines), lambda: data, "case-scores")
     data_file = dataset.file(image_id)
-    if data_file and st.button("Open in Predict", icon=":material/biotech:"):
+    label = "Close the open case and open this image in Predict" if state.images() else "Open in Predict"
+    if data_file and st.button(label, icon=":material/biotech:", key="open-in-predict"):
+        state.new_case()  # a case of the data set and one that was uploaded are never one case
         state.hand_in(data_file, image_id)
         st.switch_page("pages/predict.py")
 

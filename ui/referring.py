@@ -15,7 +15,8 @@ from dermlens.labels import CLASSES
 from dermlens.predictions import Predictions
 from dermlens.referral import RULES, Referral
 from dermlens.registry import AnyModel, Entry
-from ui import cache, trusting, widgets
+from dermlens.trust import refusing, verdicts
+from ui import cache, widgets
 
 
 def sentence(image: CaseImage, models: Sequence[AnyModel]) -> None:
@@ -25,23 +26,28 @@ def sentence(image: CaseImage, models: Sequence[AnyModel]) -> None:
         st.caption("No model here has rules for referral: decide without this page.")
         return
     probabilities = image.answers[model.id].probabilities
-    fired = _fired(image, model, model.fitted.referral)
+    fired = _fired(image, model, models)
     said = rules.sentence(model.fitted.referral, probabilities, fired)
-    show, icon = (st.warning, ":material/forward:") if rules.any_of(fired)[0] else (st.info, ":material/info:")
+    poor = any(finding.poor for finding in image.quality.findings)
+    if poor:
+        said += " The picture may be too poor to be judged: take a better one first."
+    show, icon = (st.warning, ":material/forward:") if poor or rules.any_of(fired)[0] else (st.info, ":material/info:")
     show(f"{widgets.escape(said, 2000)} *(by {widgets.escape(model.name)})*", icon=icon)
     with st.expander("The rules", icon=":material/rule:"):
         _list_rules(model.fitted.referral, {key: bool(here[0]) for key, here in fired.items()})
 
 
-def _fired(image: CaseImage, model: AnyModel, referral: Referral) -> dict[str, np.ndarray]:
-    probabilities = image.answers[model.id].probabilities[None]
+def _fired(image: CaseImage, model: AnyModel, models: Sequence[AnyModel]) -> dict[str, np.ndarray]:
+    referral, probabilities = model.fitted.referral, image.answers[model.id].probabilities[None]
+    assert referral is not None
     sets = model.fitted.prediction_sets
     members = [image.answers[m] for m in model.card.get("members", {}) if m in image.answers]
+    can_tell = model.id in verdicts(image, [model])
     return referral.fired(
         probabilities,
         sets.sets(probabilities) if sets else None,
         np.array([[int(a.logits.argmax()) for a in members]]) if len(members) > 1 else None,
-        np.array([bool(trusting.refusing(image, [model]))]),
+        np.array([model.id in refusing(image, models)]) if can_tell else None,
     )
 
 

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from weakref import WeakSet
 
 import numpy as np
@@ -20,13 +21,31 @@ MAX_KEPT = 256 * 2**20
 """Most bytes of pixels one session keeps."""
 MAX_WAITING = 256 * 2**20
 """Most bytes of files that wait in one session to be examined."""
+MAX_WAITING_OF_ALL = 2**30
+"""Most bytes of files that wait in all sessions together."""
 MAX_KEPT_BY_ALL = 2 * 2**30
 """Most bytes of pixels that all sessions keep together."""
 IMAGE, NONCE = "image", "nonce"
+OF_A_CASE = ("prevalence", "stored_aspect")
+"""Keys of widgets whose choice belongs to one case and must not change the answers to the next one."""
 _IMAGES, _REFUSED, _WAITING = "case_images", "case_refused", "case_waiting"
 _SKIPPED, _DRAWN, _PROBES = "case_skipped", "case_drawn", "case_probes"
+
+
+@dataclass(frozen=True, eq=False)
+class HandedIn:
+    """A file that waits to be examined."""
+
+    data: bytes
+    name: str
+    synthetic: bool
+    """whether the project drew it"""
+
+
 _alive: WeakSet[CaseImage] = WeakSet()
 """The images of all sessions, for as long as a session holds them."""
+_handed_in: WeakSet[HandedIn] = WeakSet()
+"""The files that wait in all sessions."""
 
 
 def images() -> dict[str, CaseImage]:
@@ -39,8 +58,8 @@ def refused() -> list[Problem]:
     return st.session_state.setdefault(_REFUSED, [])
 
 
-def waiting() -> list[tuple[bytes, str, bool]]:
-    """Return what was handed in and not examined yet: bytes, name, whether the project drew it."""
+def waiting() -> list[HandedIn]:
+    """Return what was handed in and not examined yet."""
     return st.session_state.setdefault(_WAITING, [])
 
 
@@ -67,11 +86,15 @@ def probes() -> dict[tuple[str, str], Future[Stability] | None]:
 def hand_in(data: bytes, name: str, synthetic: bool = False) -> None:
     """Put a file in line for `examine_waiting`; one that would make the session hold too much is refused."""
     name = shown_name(name)
-    if sum(len(item[0]) for item in waiting()) + len(data) > MAX_WAITING:
+    if sum(len(item.data) for item in waiting()) + len(data) > MAX_WAITING:
         most = f"More than {MAX_WAITING / 2**20:.0f} MiB were handed in at once."
         refused().append(Problem(name, f"{most} Hand this file in again once the others are examined."))
+    elif sum(len(item.data) for item in set(_handed_in)) + len(data) > MAX_WAITING_OF_ALL:
+        refused().append(Problem(name, "The server holds as many files as it can. Hand this file in again later."))
     else:
-        waiting().append((data, name, synthetic))
+        item = HandedIn(data, name, synthetic)
+        _handed_in.add(item)
+        waiting().append(item)
 
 
 def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
@@ -97,7 +120,7 @@ def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
             st.button("Try again", key="try-again", icon=":material/refresh:")
             return
         except ImageError as e:
-            refused().append(Problem(item[1], str(e)))
+            refused().append(Problem(item.name, str(e)))
         # Only now, and only this very one: a run that Streamlit stops half way leaves it to the next run, which may
         # have begun already.
         waiting()[:] = [other for other in waiting() if other is not item]
@@ -114,13 +137,12 @@ def _all_keep_too_much() -> bool:
     return kept() > MAX_KEPT_BY_ALL
 
 
-def _examine(item: tuple[bytes, str, bool], models: Sequence[AnyModel], stored_aspect: str) -> None:
-    data, name, synthetic = item
+def _examine(item: HandedIn, models: Sequence[AnyModel], stored_aspect: str) -> None:
     if sum(image.pixels.nbytes for image in images().values()) > MAX_KEPT:
         raise ImageError("The case is full. Start a new case, or score a folder with python -m dermlens.score.")
     if _all_keep_too_much():
         raise BusyError("The server holds as many images as it can. What you handed in is kept. Try again later.")
-    image = examine(data, name, models, synthetic=synthetic, stored_aspect=stored_aspect)
+    image = examine(item.data, item.name, models, synthetic=item.synthetic, stored_aspect=stored_aspect)
     images()[image.key] = image
     _alive.add(image)
     select(image.key)
@@ -150,9 +172,10 @@ def new_case() -> None:
     for probe in probes().values():
         if probe:
             probe.cancel()
-    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, IMAGE):
+    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, IMAGE, *OF_A_CASE):
         st.session_state.pop(key, None)
-    st.query_params.pop(IMAGE, None)
+    for key in (IMAGE, *OF_A_CASE):
+        st.query_params.pop(key, None)
     renew_uploader()
 
 

@@ -5,8 +5,9 @@ page waits for it or starts it anew. The results are the session's, one an image
 """
 
 import logging
+import weakref
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 
 import pandas as pd
 import streamlit as st
@@ -55,14 +56,21 @@ def _show(image: CaseImage, models: list[Model], waiting: bool) -> None:
         if key not in state.probes():
             state.probes()[key] = None
         elif state.probes()[key] is None:
-            answer = image.answers[model.id]
-            state.probes()[key] = cache.prober().submit(stability.probe, model, image.pixels, answer)
+            state.probes()[key] = cache.prober().submit(_probe, model, weakref.ref(image))
     if all(_done(image, model) for model in models):
         _end_polling()
         _results(image, models)
         return
     n = len(stability.alterations(models[0].views, models[0].geometry))
     st.caption(f":material/hourglass_top: Asking again with {n} altered copies of the image.")
+
+
+def _probe(model: Model, image: weakref.ref[CaseImage]) -> Stability:
+    """Probe an image whose session is still there; one that ended waits no longer and keeps no picture in memory."""
+    held = image()
+    if held is None:
+        raise CancelledError
+    return stability.probe(model, held.pixels, held.answers[model.id])
 
 
 def _end_polling() -> None:

@@ -12,11 +12,13 @@ from dermlens.charts import trust as charts
 from dermlens.charts.style import NAMES, interval, percent
 from dermlens.familiarity import Familiarity, Measured, Neighbour
 from dermlens.labels import DIAGNOSES, INDEX
-from dermlens.registry import AnyModel, Entry
+from dermlens.registry import AnyModel, Entry, networks
 from dermlens.trust import verdicts
 from ui import cache, dataset, widgets
 
 NEIGHBOURS = 5
+OFTEN = 4
+"""Times as often as all dermoscopic images: a diagnosis that is refused so often is named."""
 CONFIRMED = {
     "histo": "histology",
     "follow_up": "follow-up",
@@ -35,16 +37,6 @@ DRAWN = (
 NO_WORD = "No warning is no proof: an image may look familiar and be answered wrongly."
 
 
-def is_unfamiliar(image: CaseImage, models: Sequence[AnyModel]) -> bool:
-    """Return whether any of the models does not take the image for one of the kind it was trained on."""
-    return False in verdicts(image, models).values()
-
-
-def refusing(image: CaseImage, models: Sequence[AnyModel]) -> set[str]:
-    """Return the ids of the models that must call nothing on an image; the project's own drawings are let through."""
-    return set() if image.synthetic else {m.id for m in models if is_unfamiliar(image, [m])}
-
-
 def warnings(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Say what speaks against believing any answer: an unlike image first, then its quality, with advice."""
     found = verdicts(image, models)
@@ -52,15 +44,15 @@ def warnings(image: CaseImage, models: Sequence[AnyModel]) -> None:
     if unlike and image.synthetic:
         st.info(DRAWN, icon=":material/draw:")
     elif unlike:
-        names = " and ".join(widgets.escape(m.name) for m in unlike)
-        taking = [widgets.escape(m.name) for m in models if found.get(m.id)]
+        names = " and ".join(widgets.escape(m.name) for m in networks(unlike) or unlike)
         st.warning(
-            f"**This does not look like a dermoscopic image** of the kind that {names} learned from, so the numbers "
-            "below mean nothing and no diagnosis is called. Upload a dermoscopic image of one skin lesion."
-            + (f" {' and '.join(taking)} would take it for one." if taking else "")
-            + _how_often(unlike[0]),
+            f"**This does not look like a dermoscopic image** of the kind that {names} learned from, so no diagnosis "
+            "is called and the numbers below mean nothing. It may be another kind of picture, a poor one, or a lesion "
+            f"of a kind that was too rare to learn.{_how_often(unlike[-1])}",
             icon=":material/help:",
         )
+    if image.notices:
+        st.info("  \n".join(widgets.escape(notice, 400) for notice in image.notices), icon=":material/info:")
     quality = image.quality.findings
     poor = [f"**{f.text}** {f.advice}" for f in quality if f.poor]
     if poor:
@@ -75,7 +67,11 @@ def _how_often(model: AnyModel) -> str:
     if familiarity is None or not familiarity.measured.accepted:
         return ""
     split, accepted = list(familiarity.measured.accepted.items())[-1]
-    return f" ({percent(1 - accepted.value, 1)} of the dermoscopic images of the {split} split get this warning, too.)"
+    share = 1 - accepted.value
+    refused = {DIAGNOSES[INDEX[code]].name: f.value for code, f in cache.refused_of(model.folder, split).items()}
+    often = [f"{percent(value)} of the {name} images" for name, value in refused.items() if value > OFTEN * share]
+    also = f", {' and '.join(often)}" if often else ""
+    return f" {percent(share, 1)} of the dermoscopic images of the {split} split get this warning too{also}."
 
 
 @st.fragment
@@ -167,8 +163,21 @@ def section(entry: Entry, split: str) -> None:
     def data() -> pd.DataFrame:
         return _table(measured)
 
+    _by_diagnosis(entry, split)
     figure = charts.refused(measured)
     widgets.chart(figure, "Share of other pictures refused, and AUROC against test images, by kind", data, "unfamiliar")
+
+
+def _by_diagnosis(entry: Entry, split: str) -> None:
+    refused = cache.refused_of(entry.folder, split)
+    if not refused:
+        return
+    st.markdown(f"Dermoscopic images of the {split} split that it refuses, by true diagnosis:")
+    rows = [
+        {"Diagnosis": NAMES[code], "Refused": percent(f.value), "95 %": interval(f, 0), "Images": f.n_images}
+        for code, f in refused.items()
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, width="content", alt="Share of images refused, by diagnosis")
 
 
 def _table(measured: Measured) -> pd.DataFrame:

@@ -25,9 +25,18 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&@])")
 
 
 def head(title: str, lede: str) -> None:
-    """Draw a page's title, its one sentence, the one disclaimer, and the case in the side bar."""
+    """Draw a page's title, its one sentence, the one disclaimer, and the case in the side bar.
+
+    A link to an image of another session is said to lead nowhere any more.
+    """
     st.title(title, anchor=False)
     st.caption(f"{lede} {DISCLAIMER}")
+    if state.link_is_dead():
+        st.info(
+            "This link was to an image of an earlier session. Images live only in the session that uploaded them, so "
+            "it is gone; upload it again to see it.",
+            icon=":material/link_off:",
+        )
     _case_in_side_bar()
 
 

@@ -28,7 +28,13 @@ PHASES = [
 ]
 SETTINGS = [f"phases={PHASES}", "weights=none", "ema_momentum=0.8", "batch_size=16"]
 MOMENTS = (
-    *("best half written", "best written", "checkpoint half written", "checkpoint written aside"),
+    *(
+        "in the middle of an epoch",
+        "best half written",
+        "best written",
+        "checkpoint half written",
+        "checkpoint written aside",
+    ),
     *("checkpoint in place", "best about to take its place", "history about to be written"),
 )
 # Every life is a process of its own that kills itself at one moment; the last one lives on.
@@ -41,6 +47,12 @@ def die():
 
 def arm(moment):
     save_best, settle_best, write_whole, counted = phase.save_best, phase.settle_best, run.write_whole, {}
+    prepared = phase.prepared
+    def batches(*arguments):
+        for step, batch in enumerate(prepared(*arguments)):
+            if moment == "in the middle of an epoch" and step == 2:
+                die()
+            yield batch
     def best(model, checkpoints, epoch):
         if moment == "best half written":
             (checkpoints / f".best-{epoch}.weights.h5").write_bytes(b"half")
@@ -63,7 +75,7 @@ def arm(moment):
         write_whole(file, data)
         if file.name == "last.npz" and moment == "checkpoint in place":
             die()
-    phase.save_best, phase.settle_best, run.write_whole = best, settle, whole
+    phase.save_best, phase.settle_best, run.write_whole, phase.prepared = best, settle, whole, batches
 
 for name, moment in [life.split(":") for life in sys.argv[1].split(",")]:
     child = os.fork()  # TensorFlow is imported, but has not begun to work
@@ -77,8 +89,8 @@ for name, moment in [life.split(":") for life in sys.argv[1].split(",")]:
 
 
 def killed_in_checkpoint(full: bool, folder: Path, models: Path) -> Count:
-    """Training killed at every moment of saving an epoch; the run ends bit by bit like one that was not."""
-    count = Count("SIGKILL of training in mid-checkpoint")
+    """Training killed in mid-epoch and at every moment of saving one; the run ends bit by bit like one that was not."""
+    count = Count("SIGKILL of training in mid-epoch and in mid-checkpoint")
     lives = ["whole:", *(f"broken:{moment}" for moment in MOMENTS), "broken:"]
     command = [sys.executable, "-c", LIVES, ",".join(lives), *training(folder), "--deterministic"]
     environment = {**os.environ, "DERMLENS_RUNS": str(folder / "runs")}

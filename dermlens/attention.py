@@ -10,7 +10,6 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from dermlens.errors import ConfigError
 from dermlens.preprocess import Geometry, placement, visible_box
 
 STEPS = 10
@@ -168,15 +167,10 @@ def where_it_sits(heat: np.ndarray) -> Finding | None:
         heat: (h, w) float, >= 0, over the seen part, as `map_seen` gives it.
 
     Returns:
-        The finding, None for a map that lies elsewhere or has no energy.
-
-    Raises:
-        ConfigError: the map is not two-dimensional or too small to have corners.
+        The finding, None for a map that lies elsewhere, has no energy, or is too narrow to have corners.
     """
-    if heat.ndim != 2 or min(heat.shape) < 1 / RING:
-        raise ConfigError(f"A map of at least {1 / RING:.0f} x {1 / RING:.0f} is needed, got {heat.shape}.")
     total = float(heat.sum(dtype=np.float64))
-    if total <= 0:
+    if total <= 0 or min(heat.shape) < 1 / RING:
         return None
     share = heat / total
     height, width = heat.shape

@@ -61,19 +61,24 @@ def show(image: CaseImage, models: Sequence[AnyModel]) -> None:
     if asked:
         with right, st.container(key="greyed" if refused else "scores"):
             answer.probabilities(weighted, asked)
-        if not refused:
-            what_it_means(image, asked)
-        looking.where_it_looked(image, asked)
-        trusting.similar_cases(image, asked)
-        if not refused:
-            steadiness.section(image, asked)
-            classes = st.expander("All seven classes", icon=":material/grid_view:", key="every", on_change="rerun")
-            if classes.open:
-                with classes:
-                    more.every_class(weighted, asked)
-        with st.expander("Other methods", icon=":material/brush:", key="others"):
-            more.other_methods(image, asked)
+        if refused:
+            looking.plain(image, asked[0], "image")
+        else:
+            explained(image, weighted, asked)
         more.downloads(weighted, asked, class_mix)
+
+
+def explained(image: CaseImage, weighted: CaseImage, asked: Sequence[AnyModel]) -> None:
+    what_it_means(image, asked)
+    looking.where_it_looked(image, asked)
+    trusting.similar_cases(image, asked)
+    steadiness.section(image, asked)
+    classes = st.expander("All seven classes", icon=":material/grid_view:", key="every", on_change="rerun")
+    if classes.open:
+        with classes:
+            more.every_class(weighted, asked)
+    with st.expander("Other methods", icon=":material/brush:", key="others"):
+        more.other_methods(image, asked)
 
 
 def what_it_means(image: CaseImage, models: Sequence[AnyModel]) -> None:

@@ -41,17 +41,15 @@ def verdict(image: CaseImage, models: Sequence[AnyModel], refused: Collection[st
             diagnosis = called(answer)
             if model.id in refused:
                 st.header("No diagnosis", anchor=False)
-                st.caption(
-                    f"The image is unlike what it was trained on. It would have said {diagnosis.name}, "
-                    f"{percent(share_called(answer))}; that means nothing here."
-                )
+                st.caption("The image does not look like those that the models were trained on.")
                 continue
             st.header(NAMES[diagnosis.code], anchor=False)
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 widgets.group_badge(diagnosis)
                 st.markdown(f"**{percent(share_called(answer))}** {quantity({model.name: answer.calibrated})}")
             totals = group_totals(answer.probabilities)
-            st.caption(" · ".join(f"{GROUP_TITLES[g]} {percent(totals[g])}" for g in reversed(GROUPS)))
+            shares = [f"{GROUP_TITLES[g]} {percent(totals[g])}".replace(" ", "\u00a0") for g in reversed(GROUPS)]
+            st.caption(" · ".join(shares))
             if understates(answer):
                 st.warning(more_probable(answer), icon=":material/priority_high:")
             elif more_probable(answer):

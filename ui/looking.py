@@ -67,7 +67,7 @@ def where_it_looked(image: CaseImage, models: Sequence[AnyModel]) -> None:
     st.caption(READING)
 
 
-def heat_map(image: CaseImage, model: AnyModel, code: str, opacity: float, key: str, height: int = 430) -> None:
+def heat_map(image: CaseImage, model: AnyModel, code: str, opacity: float, key: str, height: int = 370) -> None:
     """Show the image with the Grad-CAM of one class and model over it."""
     heat = heat_on_image(
         image.answers[model.id].maps[CLASSES.index(code)], image.pixels.shape[0], image.pixels.shape[1], model.geometry
@@ -80,7 +80,7 @@ def heat_map(image: CaseImage, model: AnyModel, code: str, opacity: float, key: 
     widgets.zoomable(figure, f"Grad-CAM of {NAMES[code]} by {model.name} over the image, {where}.", key)
 
 
-def plain(image: CaseImage, model: AnyModel, key: str, height: int = 430) -> None:
+def plain(image: CaseImage, model: AnyModel, key: str, height: int = 370) -> None:
     """Show the image alone, the part that the model does not see dimmed."""
     figure = charts.picture(image.pixels, "Image", FRAME, seen_part(image, model.geometry), height=height)
     widgets.zoomable(figure, "The image; what lies outside the dashed frame is not seen by the model.", key)

@@ -10,6 +10,7 @@ from dermlens import isic
 from dermlens.case import CaseImage, thumbnail
 from dermlens.charts import trust as charts
 from dermlens.charts.style import NAMES, interval, percent
+from dermlens.ensemble import Ensemble
 from dermlens.familiarity import Familiarity, Measured, Neighbour
 from dermlens.labels import DIAGNOSES, INDEX
 from dermlens.registry import AnyModel, Entry, networks
@@ -44,11 +45,12 @@ def warnings(image: CaseImage, models: Sequence[AnyModel]) -> None:
     if unlike and image.synthetic:
         st.info(DRAWN, icon=":material/draw:")
     elif unlike:
-        names = " and ".join(widgets.escape(m.name) for m in networks(unlike) or unlike)
+        names = _listed([m.name for m in networks(unlike) or unlike])
+        judge = next((m for m in unlike if isinstance(m, Ensemble)), unlike[0])
         st.warning(
             f"**This does not look like a dermoscopic image** of the kind that {names} learned from, so no diagnosis "
             "is called and the numbers below mean nothing. It may be another kind of picture, a poor one, or a lesion "
-            f"of a kind that was too rare to learn.{_how_often(unlike[-1])}",
+            f"of a kind that was too rare to learn.{_how_often(judge)}",
             icon=":material/help:",
         )
     if image.notices:
@@ -62,6 +64,11 @@ def warnings(image: CaseImage, models: Sequence[AnyModel]) -> None:
         st.info("  \n".join(notes), icon=":material/info:")
 
 
+def _listed(names: list[str]) -> str:
+    *most, last = map(widgets.escape, names)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def _how_often(model: AnyModel) -> str:
     familiarity = model.fitted.familiarity
     if familiarity is None or not familiarity.measured.accepted:
@@ -70,7 +77,7 @@ def _how_often(model: AnyModel) -> str:
     share = 1 - accepted.value
     refused = {DIAGNOSES[INDEX[code]].name: f.value for code, f in cache.refused_of(model.folder, split).items()}
     often = [f"{percent(value)} of the {name} images" for name, value in refused.items() if value > OFTEN * share]
-    also = f", {' and '.join(often)}" if often else ""
+    also = f", and {' and '.join(often)}" if often else ""
     return f" {percent(share, 1)} of the dermoscopic images of the {split} split get this warning too{also}."
 
 

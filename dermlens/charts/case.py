@@ -20,6 +20,7 @@ from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, members
 from dermlens.preprocess import Box
 
 ROW, LABELS, TOP = 22, 150, 76  # pixels: a bar's height, the class names' width, what stands above a picture
+GAP, BOTTOM = 40, 56  # pixels: between two groups, for their headings; for the axis
 
 EVIDENCE: dict = {
     "color": [0, 1],
@@ -52,7 +53,8 @@ def probabilities(answers: Mapping[str, np.ndarray], title: str, unit: str) -> g
     """
     groups = tuple(reversed(GROUPS))
     sizes = [len(members(g)) for g in groups]
-    figure = make_subplots(rows=3, shared_xaxes=True, row_heights=sizes, vertical_spacing=0.12)
+    inner = len(CLASSES) * (12 + ROW * len(answers)) + (len(groups) - 1) * GAP
+    figure = make_subplots(rows=3, shared_xaxes=True, row_heights=sizes, vertical_spacing=GAP / inner)
     for row, group in enumerate(groups, start=1):
         codes = [CLASSES[i] for i in members(group)]
         for i, (name, values) in enumerate(answers.items()):
@@ -87,8 +89,8 @@ def probabilities(answers: Mapping[str, np.ndarray], title: str, unit: str) -> g
     figure.update_yaxes(autorange="reversed", showgrid=False, ticks="")
     figure.update_xaxes(range=[0, 112], tickvals=[0, 25, 50, 75, 100], ticksuffix=" %", showgrid=True, zeroline=False)
     figure.update_xaxes(title_text=unit, row=3, col=1)
-    top = 44 + 25 * len(answers)
-    height = top + 110 + len(CLASSES) * (12 + ROW * len(answers))
+    top = 72 + 25 * len(answers)
+    height = top + inner + BOTTOM
     frame(figure, title, height, barmode="group", bargap=0.28, bargroupgap=0.08)
     figure.update_yaxes(automargin=False)
     place = {
@@ -99,7 +101,7 @@ def probabilities(answers: Mapping[str, np.ndarray], title: str, unit: str) -> g
         "y": 1 - 34 / height,
         "yanchor": "top",
     }
-    return figure.update_layout(margin={"l": LABELS, "t": top + 28}, legend=place)
+    return figure.update_layout(margin={"l": LABELS, "t": top, "b": BOTTOM}, legend=place)
 
 
 def difference(name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> go.Figure:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dermlens.registry import Entry
-from ui import attending, cache, calibrating, deciding, measured, slicing, splits, trusting, widgets
+from ui import attending, cache, calibrating, deciding, measured, referring, slicing, splits, trusting, widgets
 
 
 def page() -> None:
@@ -35,6 +35,7 @@ def page() -> None:
         "Calibration": lambda: calibrating.section(entry, split, chosen, key),
         "Prediction sets": lambda: deciding.sets_tab(entry, split),
         "Operating points": lambda: deciding.points_tab(entry, split),
+        "Referral": lambda: referring.section(entry, split, everything.of_split(split)),
         "Slices": lambda: slicing.show(entry, split, chosen, key),
         "Where it looked": lambda: attending.section(entry),
         "Unlike images": lambda: unlike(entry, split, filtered=bool(key)),

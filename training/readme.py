@@ -11,7 +11,7 @@ from dermlens.intervals import FEW_LESIONS, OVERALL, PER_CLASS
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
 from dermlens.reliability import NAMES as RELIABILITY
 from dermlens.runs import flat, read_history
-from training.decisions import operating_points, prediction_sets
+from training.decisions import operating_points, prediction_sets, referral
 from training.unlike import unlike_images
 
 METHODS = {
@@ -182,6 +182,7 @@ SECTIONS: tuple[Callable[[Path], list[str]], ...] = (
     operating_points,
     unlike_images,
     attention,
+    referral,
 )
 """What was fitted, in the order of training.fit: each returns its lines, none if the model lacks the file."""
 

@@ -114,7 +114,8 @@ def _tables(referral: Referral, split: str) -> None:
     found = referral.measured[split]
     st.markdown(
         f"Thresholds for {100 * referral.sensitivity:g} % sensitivity: melanoma {percent(referral.melanoma, 1)}, "
-        f"malignant or pre-malignant {percent(referral.malignant, 1)}. Cap on validation: {percent(referral.cap)}."
+        f"malignant or pre-malignant {percent(referral.malignant, 1)}. "
+        f"At most {percent(referral.cap)} of the validation images were to be referred."
     )
     totals = {"Referred": found["referred"], "Benign images referred": found["benign_referred"]}
     missed = {f"{NAMES[CLASSES[i]]}, not referred": found["missed"][CLASSES[i]] for i in rules.SUSPECT}

@@ -112,6 +112,17 @@ def _figures(folder: Path, stamp: tuple[float, ...]) -> Result[dict[str, dict[st
     return _attempt(lambda: read_figures(listed(folder, registry.inspect(folder).card, "metrics.json")))
 
 
+def headline(entry: Entry) -> Result[dict[str, dict[str, Figure]]]:
+    """Return the published figures of a model, by split; where there are none, those of its predictions."""
+    if not entry.has_predictions or (entry.folder / "metrics.json").exists():
+        return figures(entry)
+    found = predictions(entry)
+    if found.value is None:
+        return Result(None, found.sentence)
+    everything = found.value
+    return Result({s: summary(entry, (s,), everything.of_split(s)).overall for s in everything.splits})
+
+
 def model_card(entry: Entry) -> Result[str] | None:
     """Return the model card of a model as Markdown, None if it has none."""
     file = entry.folder / MODEL_CARD

@@ -219,7 +219,7 @@ def _training_data(run: dict[str, Any]) -> list[str]:
         "lesion are in one split (`data/splits/ham10000.csv`). Some lesions were confirmed by histology, the others "
         f"by follow-up, consensus or confocal microscopy.{_left_out(run)}",
         "",
-        *[run.get("note"), ""] * bool(run.get("note")),
+        *([run["note"], ""] if run.get("note") else []),
         *_images_line(run),
     ]
 

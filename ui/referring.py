@@ -102,7 +102,10 @@ def section(entry: Entry, split: str, whole: Predictions) -> None:
         data,
         "coverage",
     )
-    st.caption("Surest first: by the probability of the diagnosis called. Images left out would go to a person.")
+    st.caption(
+        "Surest first: by the probability of the diagnosis called. The dotted line, where there is one, is at the "
+        "share of images that the rules do not refer; the rules go by more than this order."
+    )
 
 
 def _why(entry: Entry) -> str:

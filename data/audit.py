@@ -6,7 +6,6 @@ splits that are exact or near duplicates (see data.duplicates). Takes about 80 s
 """
 
 import argparse
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -27,17 +26,18 @@ from data.duplicates import (
     join_lesions,
     search,
 )
+from dermlens.audit import AUDIT, fingerprint
 from dermlens.errors import DataError, DermlensError, ImageError
 from dermlens.ham10000 import SPLIT_TABLE, SPLITS, data_root, image_path, load_table
 from dermlens.ingest import read_file
+from dermlens.predictions import CASE_COLUMNS
 from dermlens.preprocess import STORED_ASPECTS
+from dermlens.slices import UNKNOWN, group_names
 
-AUDIT = SPLIT_TABLE.with_name("audit.json")
 SAME_LESION_COLUMNS = ["lesion_a", "lesion_b", "image_a", "image_b", "hash_distance", "agreeing_features"]
 HASH_STEPS = (0, 8, 16, 24, 32, 40)
 AGREEING_STEPS = (15, 20, 25, 30, 40, 60)
 NAIVE_DRAWS = 20
-AGE_BANDS = {"0-29": (0, 30), "30-44": (30, 45), "45-59": (45, 60), "60-74": (60, 75), "75 and over": (75, 200)}
 
 
 def read_table(root: Path, split_table: Path = SPLIT_TABLE) -> pd.DataFrame:
@@ -114,14 +114,6 @@ def shares(split: pd.Series, group: pd.Series, lesion: pd.Series) -> dict[str, d
     return answer
 
 
-def age_band(age: pd.Series) -> pd.Series:
-    """Return the band of each age in years, "unknown" where it is not recorded."""
-    band = pd.Series("unknown", index=age.index)
-    for name, (low, high) in AGE_BANDS.items():
-        band[(age >= low) & (age < high)] = name
-    return band
-
-
 def audit(table: pd.DataFrame, pairs: pd.DataFrame) -> tuple[dict[str, Any], pd.DataFrame]:
     """Return the content of audit.json and the pairs of lesion ids that are one lesion.
 
@@ -131,6 +123,7 @@ def audit(table: pd.DataFrame, pairs: pd.DataFrame) -> tuple[dict[str, Any], pd.
     """
     table = table.reset_index(drop=True)
     lesion, split = table["lesion_id"], table["split"]
+    cases = table.replace({column: {"": UNKNOWN} for column in CASE_COLUMNS[1:]})
     pairs = pairs.assign(
         between=lesion.to_numpy()[pairs["i"]] != lesion.to_numpy()[pairs["j"]],
         across=split.to_numpy()[pairs["i"]] != split.to_numpy()[pairs["j"]],
@@ -144,7 +137,7 @@ def audit(table: pd.DataFrame, pairs: pd.DataFrame) -> tuple[dict[str, Any], pd.
     content = {
         "images": len(table),
         "lesions": int(lesion.nunique()),
-        "table_sha256": _fingerprint(table),
+        "table_sha256": fingerprint(table),
         "splits": {
             name: {"images": int((split == name).sum()), "lesions": int(lesion[split == name].nunique())}
             for name in SPLITS
@@ -165,13 +158,7 @@ def audit(table: pd.DataFrame, pairs: pd.DataFrame) -> tuple[dict[str, Any], pd.
             "pairs_between_lesions": same.to_dict("records"),
         },
         "classes": shares(split, table["dx"], lesion),
-        "subgroups": {
-            "age": shares(split, age_band(table["age"]), lesion),
-            **{
-                column: shares(split, table[column].replace("", "unknown"), lesion)
-                for column in ("sex", "localization", "dx_type")
-            },
-        },
+        "subgroups": {by: shares(split, pd.Series(group_names(cases, by)), lesion) for by in CASE_COLUMNS},
         "naive_split": {
             "draws": NAIVE_DRAWS,
             "lesions_in_more_than_one_split": _range([n["lesions_in_more_than_one_split"] for n in naive]),
@@ -249,11 +236,6 @@ def _part(flags: pd.Series) -> dict[str, float]:
 
 def _range(values: list[float]) -> dict[str, float]:
     return {"mean": round(float(np.mean(values)), 6), "low": min(values), "high": max(values)}
-
-
-def _fingerprint(table: pd.DataFrame) -> str:
-    """Return a hash of who is where, so that the dashboard can tell whether the audit is of the table it reads."""
-    return hashlib.sha256(table[["image_id", "lesion_id", "split"]].to_csv(index=False).encode()).hexdigest()
 
 
 if __name__ == "__main__":

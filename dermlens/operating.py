@@ -21,6 +21,7 @@ from dermlens.files import read_object, shown
 from dermlens.intervals import Figure, percentile_interval, resampled_mean
 from dermlens.labels import MELANOMA, members
 from dermlens.predictions import SPLITS
+from dermlens.wording import interval, percent
 
 SENSITIVITIES = (0.8, 0.85, 0.9, 0.95, 0.975)
 CASE_SENSITIVITY = 0.95
@@ -87,8 +88,8 @@ class Thresholds:
         for point in self.points.get(target, ()):
             if abs(point.wanted - wanted) < 1e-9:
                 return point
-        known = ", ".join(f"{t} {_percent(p.wanted)}" for t, points in self.points.items() for p in points)
-        raise ConfigError(f"There are thresholds for {known}; got {target} {_percent(wanted)}.")
+        known = ", ".join(f"{t} {100 * p.wanted:g} %" for t, points in self.points.items() for p in points)
+        raise ConfigError(f"There are thresholds for {known}; got {target} {100 * wanted:g} %.")
 
     def strictest(self, probabilities: np.ndarray, target: str) -> Point | None:
         """Return the highest threshold that (7,) probabilities reach, None if they reach none."""
@@ -104,12 +105,12 @@ class Thresholds:
         name, found = TARGETS[target], self.strictest(probabilities, target)
         if found is not None:
             return (
-                f"{name.title}: above the threshold that found {_percent(found.wanted)} of {name.plural} on "
+                f"{name.title}: above the threshold that found {100 * found.wanted:g} % of {name.plural} on "
                 f"validation{_on_test(found)}."
             )
         lowest = min(self.points[target], key=lambda p: p.threshold)
         return (
-            f"{name.title}: below every threshold, also the one that found {_percent(lowest.wanted)} of {name.plural} "
+            f"{name.title}: below every threshold, also the one that found {100 * lowest.wanted:g} % of {name.plural} "
             f"on validation{_on_test(lowest)}. The others lie below it, so this is no all-clear."
         )
 
@@ -117,7 +118,7 @@ class Thresholds:
         """Say on which side of the threshold for one wanted sensitivity (7,) probabilities lie, and how it did."""
         point, name = self.point(target, wanted), TARGETS[target]
         side = "above" if name.score(probabilities) >= point.threshold else "below"
-        return f"{side} the {_percent(wanted)}-sensitivity threshold for {name.plural}{_on_test(point)}."
+        return f"{side} the {100 * wanted:g} %-sensitivity threshold for {name.plural}{_on_test(point)}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return thresholds.json."""
@@ -278,12 +279,7 @@ def _on_test(point: Point) -> str:
     found = point.measured["test"].sensitivity
     if np.isnan(found.value):
         return " (test has none)"
-    interval = f"{100 * found.low:.1f} to {_percent(found.high)}"
-    return f" (on test it found {_percent(found.value)}, 95 % interval {interval})"
-
-
-def _percent(share: float) -> str:
-    return "n/a" if np.isnan(share) else f"{round(100 * share, 1):g} %"
+    return f" (on test it found {percent(found.value, 1)}, 95 % interval {interval(found)})"
 
 
 def _measured(stored: dict[str, Any]) -> Measured:

@@ -1,17 +1,22 @@
-"""The figures that were published with a model: metrics.json, read and checked."""
+"""What was published with a model for people to read: its figures in metrics.json, checked, and its model card."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dermlens.errors import DataError
-from dermlens.files import read_object, shortened, shown
+from dermlens.files import decode, read_bytes, read_object, shortened, shown
 from dermlens.intervals import OVERALL, Figure
 from dermlens.predictions import SPLITS
 
 _KEYS = ("value", "low", "high", "n_images", "n_lesions")
 _MANY = 10**9
+MODEL_CARD = "README.md"
+MAX_MODEL_CARD = 2**20
+"""Most bytes of a model card that are read."""
+_RELATIVE_LINK = re.compile(r"(?<!!)\[([^\[\]]*)\]\((?![a-z][a-z0-9+.-]*:)[^()\s]*\)", re.IGNORECASE)
 
 
 def read_figures(file: Path) -> dict[str, dict[str, Figure]]:
@@ -30,6 +35,16 @@ def read_figures(file: Path) -> dict[str, dict[str, Figure]]:
         raise DataError(f"{shown(file)}: there is no such file. Measure the model with python -m training.publish.")
     stored = read_object(file)
     return {split: _figures(file, split, stored[split]) for split in SPLITS if split in stored}
+
+
+def read_model_card(file: Path) -> str:
+    """Read a model card for a page: Markdown, in which a link to another file of the repository is its text alone.
+
+    Raises:
+        DataError: the file is missing, too large or no UTF-8 text.
+    """
+    text = decode(read_bytes(file, MAX_MODEL_CARD), shown(file))
+    return _RELATIVE_LINK.sub(r"\1", text)
 
 
 def _figures(file: Path, split: str, stored: object) -> dict[str, Figure]:

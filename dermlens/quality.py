@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from dermlens.preprocess import resize
+from dermlens.wording import percent
 
 SIDE = 224
 MIN_SHARPNESS = 0.58
@@ -226,19 +227,19 @@ def _findings(q: Quality) -> tuple[Finding | None, ...]:
         found(
             q.glare > MAX_GLARE,
             "glare",
-            f"{q.glare:.0%} of the image is burnt out to white.",
+            f"{percent(q.glare)} of the image is burnt out to white.",
             "Use polarised light or contact fluid, and press out air bubbles.",
         ),
         found(
             q.hair > MAX_HAIR,
             "hair",
-            f"Thin dark lines, probably hairs, cover {q.hair:.0%} of the image.",
+            f"Thin dark lines, probably hairs, cover {percent(q.hair)} of the image.",
             "Comb or clip the hair over the lesion.",
         ),
         found(
             q.ink > MAX_INK,
             "ink",
-            f"{q.ink:.0%} of the image has the colour of a skin marker.",
+            f"{percent(q.ink)} of the image has the colour of a skin marker.",
             "Wipe the ink off: networks are known to take marks for a sign of melanoma.",
         ),
         found(
@@ -250,7 +251,7 @@ def _findings(q: Quality) -> tuple[Finding | None, ...]:
         found(
             q.vignette > MAX_VIGNETTE,
             "dark corners",
-            f"Dark corners or a dark frame take up {q.vignette:.0%} of the image.",
+            f"Dark corners or a dark frame take up {percent(q.vignette)} of the image.",
             "Crop to the lit part, or zoom in.",
         ),
     )

@@ -5,6 +5,7 @@ import streamlit as st
 
 from dermlens.audit import Audit
 from dermlens.charts import data as charts
+from dermlens.charts.style import percent
 from dermlens.ham10000 import SPLITS
 from dermlens.slices import group_names
 from ui import cache, slicing, widgets
@@ -45,7 +46,7 @@ def split(table: pd.DataFrame) -> None:
         rows = table[table["split"] == name]
         with cells.cell(), st.container(border=True, gap=None):
             st.metric(name.capitalize(), f"{len(rows):,} images")
-            st.caption(f"{rows['lesion_id'].nunique():,} lesions, {len(rows) / len(table):.1%} of the images")
+            st.caption(f"{rows['lesion_id'].nunique():,} lesions, {percent(len(rows) / len(table), 1)} of the images")
     st.caption("All images of a lesion are in one split. Test is for the final figures alone, never for a choice.")
     counts = charts.class_counts(table)
     most, least = counts.sum(axis=1).max(), counts.sum(axis=1).min()
@@ -80,7 +81,8 @@ def leakage(result: cache.Result[Audit]) -> None:
     def data() -> pd.DataFrame:
         return pd.DataFrame(rows).T.rename_axis("share").reset_index().replace("<br>", " ", regex=True)
 
-    alt = f"Share of test images seen in training: {audit.test_seen:.1%} here, {audit.naive_test_seen:.1%} at random"
+    here, at_random = percent(audit.test_seen, 1), percent(audit.naive_test_seen, 1)
+    alt = f"Share of test images seen in training: {here} here, {at_random} at random"
     widgets.chart(charts.leakage(rows), alt, data, "leakage")
 
 
@@ -88,7 +90,13 @@ def subgroups(table: pd.DataFrame) -> None:
     st.header("Who is in it", anchor=False)
     names_of = slicing.BY
     by = st.segmented_control(
-        "Images by", list(names_of), default="age", required=True, format_func=names_of.__getitem__
+        "Images by",
+        list(names_of),
+        default="age",
+        required=True,
+        key="images-by",
+        format_func=names_of.__getitem__,
+        bind="query-params",
     )
     names = group_names(table.replace({by: {"": "unknown"}}), by)
     figure = charts.subgroups(table, names.astype(str), f"Images by {slicing.BY[by].lower()}")
@@ -97,12 +105,15 @@ def subgroups(table: pd.DataFrame) -> None:
 
 
 def cards() -> None:
-    found = [e for e in cache.entries() if (e.folder / "README.md").is_file()]
+    found = [(entry.name, card) for entry in cache.entries() if (card := cache.model_card(entry))]
     if not found:
         st.caption("No published model has a model card.")
-    for entry in found:
-        with st.expander(entry.name, icon=":material/description:"):
-            st.markdown((entry.folder / "README.md").read_text(encoding="utf-8", errors="replace"))
+    for name, card in found:
+        with st.expander(name, icon=":material/description:"):
+            if card.value is None:
+                st.text(card.sentence)
+            else:
+                st.markdown(card.value)
 
 
 page()

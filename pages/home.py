@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dermlens.charts.style import interval, percent
-from ui import cache, widgets
+from ui import cache, splits, widgets
 
 PURPOSE = """
 Upload a dermoscopic image and see what independent networks make of it, where they looked, and whether they agree.
@@ -54,7 +54,7 @@ def models() -> None:
     for entry in entries:
         with cards.cell(), st.container(border=True, gap="small", height="stretch", key=f"model-{entry.id}"):
             st.markdown(f"**{widgets.escape(entry.name)}**")
-            headline(cache.figures(entry))
+            headline(cache.headline(entry))
             if not entry.can_be_asked:
                 st.caption("Predictions only: it can be compared and measured, but not asked about an image.")
     widgets.problems(problems, "model" if len(problems) == 1 else "models")
@@ -75,6 +75,7 @@ def headline(result: cache.Result) -> None:
     lines += [f"{HEADLINE[n]}: {percent(figures[n].value, 1)} ({interval(figures[n])})" for n in others]
     rests_on = figures[first]
     lines.append(f"{split.capitalize()} split: {rests_on.n_images:,} images of {rests_on.n_lesions:,} lesions")
+    lines += [splits.FINAL] * (split == "test")
     st.caption("  \n".join(lines))
 
 

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from ui import attending, cache, calibrating, deciding, measured, slicing, splits, trusting, widgets
+from dermlens.registry import Entry
+from ui import attending, cache, calibrating, deciding, measured, referring, slicing, splits, trusting, widgets
 
 
 def page() -> None:
@@ -34,15 +35,22 @@ def page() -> None:
         "Calibration": lambda: calibrating.section(entry, split, chosen, key),
         "Prediction sets": lambda: deciding.sets_tab(entry, split),
         "Operating points": lambda: deciding.points_tab(entry, split),
-        "Slices": lambda: slicing.show(entry, split, everything.of_split(split)),
+        "Referral": lambda: referring.section(entry, split, everything.of_split(split)),
+        "Slices": lambda: slicing.show(entry, split, chosen, key),
         "Where it looked": lambda: attending.section(entry),
-        "Unlike images": lambda: trusting.section(entry, split),
+        "Unlike images": lambda: unlike(entry, split, filtered=bool(key)),
     }
     tabs = st.tabs(list(sections), key="show", on_change="rerun", bind="query-params")
     for tab, show in zip(tabs, sections.values(), strict=True):
         if tab.open:
             with tab:
                 show()
+
+
+def unlike(entry: Entry, split: str, filtered: bool) -> None:
+    if filtered:
+        slicing.mark_whole(split)
+    trusting.section(entry, split)
 
 
 page()

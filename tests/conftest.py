@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from dermlens import registry
+from dermlens.ham10000 import METADATA, data_root
 from dermlens.labels import CLASSES
 from dermlens.preprocess import Geometry, fingerprint
 from dermlens.synthetic import draw_lesion
@@ -23,6 +24,36 @@ if TYPE_CHECKING:
 
 settings.register_profile("patient", deadline=None)  # a busy machine fails no test
 settings.load_profile("patient")
+
+
+SHARED = Path(__file__).parents[2] / "shared" / "ham10000"
+
+
+def real_data() -> Path | None:
+    """Return the folder of HAM10000: HAM10000_DIR, else shared/ham10000 beside the checkout; None without metadata."""
+    root = data_root() or SHARED
+    return root if (root / METADATA).is_file() else None
+
+
+def pytest_report_header() -> str:
+    """Say at the start whether tests on the real images run."""
+    root = real_data()
+    return f"HAM10000: {root}" if root else f"HAM10000: none, so tests marked realdata are skipped ({no_real_data()})"
+
+
+def no_real_data() -> str:
+    """Return the sentence for a machine without the data set."""
+    where = f"HAM10000_DIR, {data_root()}," if data_root() else "HAM10000_DIR is not set and ../shared/ham10000"
+    return f"{where} has no {METADATA}"
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of the real HAM10000; a test that asks for it is skipped where there is none."""
+    root = real_data()
+    if root is None:
+        pytest.skip(no_real_data())
+    return root
 
 
 def encode(pixels: np.ndarray, suffix: str = ".png", *options: int) -> bytes:

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.audit import age_band, audit, leaking, leaks, main, naive_split, read_table, shares
+from data.audit import audit, leaking, leaks, main, naive_split, read_table, shares
 from dermlens.errors import DataError
 from dermlens.ham10000 import METADATA, SPLITS, image_path
+from dermlens.slices import group_names
 from tests import fake_ham10000
 
 PAIRS = pd.DataFrame(columns=["i", "j", "distance", "agreeing", "exact", "duplicate"]).astype(
@@ -148,18 +149,15 @@ def test_shares_by_hand() -> None:
         assert sum(found[dx][name]["share"] for dx in found) == pytest.approx(1, abs=1e-5)
 
 
-def test_age_bands_hold_every_age_once() -> None:
-    assert age_band(table()["age"]).tolist() == [
-        "0-29",
-        "30-44",
-        "30-44",
-        "45-59",
-        "60-74",
-        "75 and over",
-        "unknown",
-        "0-29",
-    ]
-    assert "unknown" not in set(age_band(pd.Series(np.arange(0, 121, 1.0))))
+def test_subgroups_are_those_that_the_dashboard_shows() -> None:
+    rows = table().assign(sex=["", *["female"] * 7])
+    found = audit(rows, PAIRS)[0]["subgroups"]
+    assert list(found) == ["age", "sex", "localization", "dx_type"]
+    images = {name: sum(part["images"] for part in of.values()) for name, of in found["age"].items()}
+    shown, count = np.unique(group_names(rows, "age").astype(str), return_counts=True)
+    assert images == dict(zip(shown, count, strict=True))
+    assert {"under 30", "unknown"} <= set(images)
+    assert found["sex"]["unknown"]["train"]["images"] == 1
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,10 +188,7 @@ def test_data_root_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.realdata
-@pytest.mark.skipif("HAM10000_DIR" not in os.environ, reason="HAM10000_DIR is not set")
-def test_the_real_data_set_is_what_the_committed_split_says() -> None:
-    root = data_root()
-    assert root is not None
+def test_the_real_data_set_is_what_the_committed_split_says(realdata: Path) -> None:
     rows = load_split(SPLIT_TABLE)
-    check_rows(root, rows)
-    assert len(load_table(root)) == len(rows) == 10_015
+    check_rows(realdata, rows)
+    assert len(load_table(realdata)) == len(rows) == 10_015

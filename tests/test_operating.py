@@ -159,7 +159,7 @@ def test_a_case_is_told_the_highest_threshold_it_reaches() -> None:
     melanoma, malignant = found.above(answer(mel=0.12, bcc=0.3))
     assert melanoma == (
         "Melanoma: above the threshold that found 90 % of melanomas on validation (on test it found 92.1 %, "
-        "95 % interval 87.7 to 96 %)."
+        "95 % interval 87.7 to 96.0 %)."
     )
     assert "found 80 % of malignant and pre-malignant lesions on validation" in malignant
     below = found.above(answer(mel=0.04))[0]

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -54,6 +55,35 @@ def test_model_cards_are_shown(table: Path) -> None:
     (folder / "README.md").write_text("# Card of the toy\n")
     (folder / "predictions.csv").write_text("image_id\n")
     assert "# Card of the toy" in text(open_page("about_data"))
+
+
+def test_a_link_of_a_model_card_that_leads_to_no_page_is_its_text(table: Path) -> None:
+    folder = table.parent / "models" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("Of [other](../other/README.md), [a paper](https://example.org/a).\n")
+    (folder / "predictions.csv").write_text("image_id\n")
+    assert "Of other, [a paper](https://example.org/a)." in text(open_page("about_data"))
+
+
+def test_a_model_card_that_cannot_be_read_is_named(table: Path) -> None:
+    folder = table.parent / "models" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_bytes(b"\xff\xfe")
+    (folder / "predictions.csv").write_text("image_id\n")
+    assert "models/toy/README.md, line 1, byte 1: this is no UTF-8 text" in text(open_page("about_data"))
+
+
+def test_a_deep_link_chooses_the_subgroups(table: Path) -> None:
+    app = open_page("about_data", **{"images-by": "Sex"})
+    assert app.segmented_control(key="images-by").value == "sex"
+    assert "Images by sex" in str([c.proto for c in app.get("plotly_chart")])
+
+
+def test_shares_are_written_with_a_space(table: Path) -> None:
+    shown = text(open_page("about_data"))
+    train = load_split(table)["split"].eq("train").mean()
+    assert f"{100 * train:.1f} % of the images" in shown
+    assert not re.search(r"\d%", shown)
 
 
 def test_a_missing_split_table_is_told(table: Path) -> None:

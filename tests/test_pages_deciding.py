@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dermlens import conformal, operating
+from dermlens import calibration, conformal, operating, referral
 from dermlens.charts.style import NAMES, interval, percent
 from dermlens.fitted import read_fitted
 from dermlens.ham10000 import load_split
@@ -20,10 +20,11 @@ from tests.dashboard import check, fill, open_page, text
 from training import decisions
 from training.fits import calibration as fit_calibration
 from training.fits import conformal as fit_conformal
+from training.fits import referral as fit_referral
 from training.fits import thresholds as fit_thresholds
 from training.subject import Subject
 
-STEPS = (fit_calibration, fit_conformal, fit_thresholds)
+STEPS = (fit_calibration, fit_conformal, fit_thresholds, fit_referral)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = tmp_path_factory.mktemp("models")
     (models / "a").mkdir()
     fill(models / "a")
+    note(models / "a")
     for step in STEPS:
         for name, content in step.make(Subject(models / "a", load_split())).items():
             (models / "a" / name).write_bytes(content)
@@ -40,7 +42,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def note(folder: Path) -> None:
-    names = ("predictions.csv", "calibration.json", "conformal.json", "thresholds.json")
+    names = ("predictions.csv", "calibration.json", "conformal.json", "thresholds.json", "referral.json")
     hashes = {name: sha256(folder / name) for name in names if (folder / name).is_file()}
     (folder / "card.json").write_text(json.dumps({"id": folder.name, "name": "A", "files": hashes}))
 
@@ -131,6 +133,52 @@ def values(stored: object) -> np.ndarray:
     return np.array(stored)
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_referral_on_a_split(models: Path, split: str) -> None:
+    app = open_page("metrics", show="Referral", split=split)
+    found = referral.read(models / "a" / "referral.json")
+    measured = found.measured[split]
+    table, of_rules = (d.value for d in app.dataframe)
+    table, of_rules = table.set_index("What"), of_rules.set_index("Rule")
+    assert table.loc["Referred", "Share"] == percent(measured["referred"].value, 1)
+    assert table.loc["Referred", "95 % interval"] == interval(measured["referred"])
+    for code in ("mel", "bcc", "akiec"):
+        missed = measured["missed"][code]
+        count = f"{round(missed.value * missed.n_images)} of {missed.n_images}"
+        assert table.loc[f"{NAMES[code]}, not referred", "Images"] == count
+    assert len(of_rules) == len(measured["rules"]) == 3  # melanoma, malignant, undecided
+    for key, figures in measured["rules"].items():
+        assert of_rules.loc[referral.RULES[key], "Fires"] == percent(figures["fired"].value, 1)
+        assert of_rules.loc[referral.RULES[key], "Fires alone"] == percent(figures["alone"].value, 1)
+    assert f"{split.capitalize()} split, all of it: {measured['referred'].n_images:,} images" in text(app)
+    assert "Filters chosen above do not apply here" in text(app)
+
+
+def test_the_coverage_curve_is_that_of_calls_the_model_has_not_been_calibrated_on(models: Path) -> None:
+    app = open_page("metrics", show="Referral")
+    p = Subject(models / "a", load_split()).predictions.of_split("validation")
+    found = read_fitted(models / "a", read_card(models / "a"))
+    assert found.calibration is not None
+    assert found.referral is not None
+    sure = calibration.unseen(p, found.calibration)[np.arange(len(p)), p.y_pred]
+    coverage, accuracy = referral.coverage_curve(sure, p.y_pred == p.y_true)
+    drawn = json.loads(app.get("plotly_chart")[0].proto.spec)
+    line = next(t for t in drawn["data"] if t.get("name") == "A")
+    assert np.isin(values(line["y"]), 100 * accuracy).all()
+    assert (values(line["x"])[-1], values(line["y"])[-1]) == (100 * coverage[-1], 100 * accuracy[-1])
+    kept = 100 * (1 - found.referral.measured["validation"]["referred"].value)
+    assert [s["x0"] for s in drawn["layout"]["shapes"]] == [kept]
+
+
+def test_the_coverage_curve_needs_no_rules(models: Path) -> None:
+    for name in ("calibration.json", "conformal.json", "thresholds.json", "referral.json"):
+        (models / "a" / name).unlink()
+    note(models / "a")
+    app = open_page("metrics", show="Referral")
+    assert len(app.get("plotly_chart")) == 1
+    assert "This model has no rules for referral" in text(app)
+
+
 def test_filters_do_not_change_what_is_of_the_whole_split(models: Path) -> None:
     app = open_page("metrics", show="Prediction sets")
     before = metrics_shown(app)["True diagnosis in the set"]
@@ -145,6 +193,7 @@ def test_filters_do_not_change_what_is_of_the_whole_split(models: Path) -> None:
     [
         ("Prediction sets", "conformal.json", "This model has no prediction sets"),
         ("Operating points", "thresholds.json", "This model has no thresholds"),
+        ("Referral", "referral.json", "This model has no rules for referral"),
     ],
 )
 def test_a_model_without_a_file_says_what_is_missing_and_how_to_make_it(
@@ -171,8 +220,8 @@ def test_thresholds_of_calibrated_probabilities_are_not_used_without_the_calibra
     folder = models / "a"
     (folder / "calibration.json").unlink()
     found = read_fitted(folder, read_card(folder))
-    assert (found.prediction_sets, found.thresholds) == (None, None)
-    assert sum("which the model no longer gives" in sentence for sentence in found.missing) == 2
+    assert (found.prediction_sets, found.thresholds, found.referral) == (None, None, None)
+    assert sum("which the model no longer gives" in sentence for sentence in found.missing) == 3
 
 
 def case(models: str, shares: dict[str, float]) -> None:
@@ -259,6 +308,17 @@ def test_the_model_card_says_what_the_files_give(models: Path) -> None:
     sensitivity = points.point("malignant", 0.975).measured["test"].sensitivity
     line = [x for x in shown.splitlines() if x.startswith("| malignant or pre-malignant | 97.5 %")][-1]
     assert f"| {percent(sensitivity.value, 1)} ({interval(sensitivity)}) |" in line
-    for name in ("conformal.json", "thresholds.json"):
+    rules = referral.read(folder / "referral.json")
+    shown = "\n".join(decisions.referral(folder))
+    assert f"Both thresholds, {percent(rules.melanoma, 1)} for melanoma and {percent(rules.malignant, 1)} for" in shown
+    measured = rules.measured["test"]
+    table = shown.split("| test |")[1]
+    assert f"| referred | {measured['referred'].n_images} | {percent(measured['referred'].value, 1)} " in table
+    missed = measured["missed"]["mel"]
+    line = f"| missed: melanoma | {missed.n_images} | {percent(missed.value, 1)} ({interval(missed)}) |"
+    assert line in table
+    fired, alone = measured["rules"]["undecided"].values()
+    assert f"{percent(fired.value, 1)} ({interval(fired)}), alone {percent(alone.value, 1)} |" in table
+    for name in ("conformal.json", "thresholds.json", "referral.json"):
         (folder / name).unlink()
-    assert decisions.prediction_sets(folder) == decisions.operating_points(folder) == []
+    assert decisions.prediction_sets(folder) == decisions.operating_points(folder) == decisions.referral(folder) == []

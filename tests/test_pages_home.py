@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from dermlens.charts.style import percent
+from dermlens.charts.style import interval, percent
+from dermlens.intervals import summarise
+from dermlens.predictions import read_predictions
 from dermlens.published import read_figures
 from dermlens.summary import DISCLAIMER
 from tests.dashboard import check, open_page, text
@@ -24,6 +26,7 @@ def test_home_shows_every_model_with_its_test_figures(models: Path) -> None:
         figure = read_figures(models / model / "metrics.json")["test"]["balanced_accuracy"]
         assert percent(figure.value, 1) in [m.value for m in app.metric]
     assert shown.count("Test split: ") == 3
+    assert shown.count("lesions  \nFinal: not for choosing between models") == 3
     assert "Predictions only" in shown
     assert shown.count(DISCLAIMER) == 1
     assert "not an all-clear" in shown
@@ -35,6 +38,26 @@ def test_validation_stands_in_for_an_unmeasured_test_and_says_so(models: Path) -
     shown = text(open_page("home"))
     assert shown.count("Test split: ") == 2
     assert shown.count("Validation split: ") == 1
+    assert shown.count("Final: not for choosing between models") == 2
+
+
+def test_predictions_without_figures_are_measured(models: Path) -> None:
+    (models / "external" / "metrics.json").unlink()
+    p = read_predictions(models / "external" / "predictions.csv").of_split("test")
+    app = open_page("home")
+    figure = summarise(p).overall["balanced_accuracy"]
+    assert percent(figure.value, 1) in [m.value for m in app.metric]
+    assert f"95 % interval {interval(figure)}" in text(app)
+    assert "training.publish" not in text(app)
+    assert text(app).count("Test split: ") == 3
+
+
+def test_predictions_that_cannot_be_measured_are_named(models: Path) -> None:
+    (models / "external" / "metrics.json").unlink()
+    (models / "external" / "predictions.csv").write_text("image,score\nx,1\n")
+    shown = text(open_page("home"))
+    assert "external/predictions.csv: column image_id" in shown
+    assert shown.count("Test split: ") == 2
 
 
 def test_damaged_figures_and_models_are_named_and_the_others_stay(models: Path) -> None:

@@ -6,7 +6,7 @@ from streamlit.testing.v1 import AppTest
 
 from dermlens.labels import INDEX
 from dermlens.metrics import accuracy, confusion_matrix
-from dermlens.predictions import Predictions, read_predictions
+from dermlens.predictions import Predictions, cases_of, read_cases, read_predictions
 from tests.dashboard import check, fill, open_page, text
 
 
@@ -87,6 +87,39 @@ def test_a_filter_keeps_what_fits_it(models: Path) -> None:
     assert few != "Validation split:"
     p = of(models, "toy", "validation")
     assert f"{len(p):,} images of" not in few
+
+
+def test_slices_are_of_the_filtered_images(models: Path) -> None:
+    app = open_page("metrics", show="Slices", by="Sex")
+    women = cases_of(of(models, "toy", "validation"), read_cases())["sex"] == "female"
+    p = of(models, "toy", "validation").select(women.to_numpy())
+    assert f"Validation split, {len(p):,} images of {p.n_lesions:,} lesions. Slices" not in text(app)
+    assert '"male' in drawn(app)
+    app.multiselect(key="sex").set_value(["female"])
+    check(app.run())
+    assert f"Validation split, {len(p):,} images of {p.n_lesions:,} lesions. Slices" in text(app)
+    assert '"female' in drawn(app)
+    assert '"male' not in drawn(app)
+
+
+def drawn(app: AppTest) -> str:
+    """What is in the figures of the page."""
+    return "\n".join(chart.proto.spec for chart in app.get("plotly_chart"))
+
+
+def test_slices_of_one_class_are_drawn(models: Path) -> None:
+    app = open_page("metrics", show="Slices", dx_type="follow_up")
+    assert "has no single figure" in text(app)
+    assert app.get("plotly_chart")
+
+
+def test_a_section_of_the_whole_split_says_so_where_a_filter_is_chosen(models: Path) -> None:
+    app = open_page("metrics", show="Unlike images")
+    sentence = "Validation split, all of it: the filters chosen above do not apply here."
+    assert sentence not in text(app)
+    app.multiselect(key="sex").set_value(["female"])
+    check(app.run())
+    assert sentence in text(app)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from dermlens.predict import predict
 from dermlens.predictions import read_predictions
 from tests.fake_ham10000 import write
 from training import card, evaluate, publish, train
+from training.readme import render
 
 PUBLISHED = Path(registry.__file__).parents[1] / "models"
 RUN = "toy-run"
@@ -155,6 +156,44 @@ def test_the_model_card_says_what_it_must(world: SimpleNamespace) -> None:
     assert "| 2 | 1 of 1 | 32 | last 3 and head |" in text
     figure = read(world.folder / "metrics.json")["test"]["macro_auc"]
     assert f"| Macro AUC | {figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f}) |" in text
+
+
+def told(folder: Path, **changes: object) -> str:
+    """The model card of a folder whose run.json says something else; None takes an entry away."""
+    record = {**read(folder / "run.json"), **changes}
+    (folder / "run.json").write_text(json.dumps({k: v for k, v in record.items() if v is not None}), encoding="utf-8")
+    return render(folder)
+
+
+def test_the_model_card_says_how_much_of_the_plan_was_run(copy: Path) -> None:
+    config = read(copy / "run.json")["config"]
+    ran = len(config["phases"])  # one epoch each
+    assert f"All {ran} planned epochs ran. The epochs took 0.0 hours on" in told(copy)
+    longer = {**config, "patience": 3, "phases": [{**phase, "epochs": 4} for phase in config["phases"]]}
+    early = f"Training stopped early, after {ran} of {4 * ran} planned epochs: 3 in a row had been no better."
+    assert early in told(copy, config=longer)
+    cut = f"Training was stopped before its planned end: {ran} of {4 * ran} planned epochs ran."
+    assert cut in told(copy, config=longer, finished=None)
+
+
+def test_the_model_card_names_the_published_models_that_a_run_used(copy: Path) -> None:
+    config = read(copy / "run.json")["config"]
+    assert "published model" not in told(copy).partition("## Recipe")[2]
+    shown = told(copy, config={**config, "start": "old"}, start_sha256="12ab" * 16)
+    assert f"It went on from the published model `old` (`model.keras` with SHA-256 `{'12ab' * 16}`)" in shown
+    assert "taught by" not in shown
+    taught = {**config, "teacher": "wise", "teacher_share": 0.25}
+    shown = told(copy, config=taught, start_sha256=None, teacher_sha256="cd34" * 16)
+    assert f"It was taught by the published model `wise` (`model.keras` with SHA-256 `{'cd34' * 16}`)" in shown
+    assert "a share of 0.25 of the labels" in shown
+    assert "went on from" not in shown
+
+
+def test_the_note_of_a_run_is_in_its_model_card(copy: Path) -> None:
+    note = "Two images were taken out after the run."
+    assert note not in told(copy)
+    data = told(copy, note=note).partition("## Data")[2].partition("## Figures")[0]
+    assert f"\n\n{note}\n\n" in data
 
 
 def test_without_the_test_flag_the_test_split_stays_untouched(world: SimpleNamespace, fresh: Path) -> None:

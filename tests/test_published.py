@@ -6,7 +6,7 @@ import pytest
 
 from dermlens.errors import DataError
 from dermlens.intervals import Figure
-from dermlens.published import read_figures
+from dermlens.published import read_figures, read_model_card
 
 FIGURE = {"value": 0.8, "low": 0.7, "high": None, "n_images": 10, "n_lesions": 9}
 
@@ -41,6 +41,20 @@ def test_figures_are_read_by_split(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, value: object, words: str) -> None:
     with pytest.raises(DataError, match=words):
         read_figures(write(tmp_path, value))
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("[a](../a/README.md), [b](LICENSE.md#x)", "a, b"),
+        ("[a](https://example.org) and <https://b.org>", "[a](https://example.org) and <https://b.org>"),
+        ("[mail](mailto:a@example.org)", "[mail](mailto:a@example.org)"),
+        ("(78.1 to 83.4 %) | [x] | f(x)", "(78.1 to 83.4 %) | [x] | f(x)"),
+    ],
+)
+def test_a_model_card_for_a_page_keeps_only_links_that_lead_somewhere(tmp_path: Path, written: str, shown: str) -> None:
+    (tmp_path / "README.md").write_text(written)
+    assert read_model_card(tmp_path / "README.md") == shown
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -182,6 +182,9 @@ def test_every_finding_has_a_sentence_and_advice() -> None:
     flags = [f.poor for f in found]
     assert flags == sorted(flags, reverse=True), "what makes an image poor comes first"
     assert "10 pixels" in next(f.text for f in found if f.name == "too small")
+    some = {f.name: f.text for f in Quality(1.0, 180.0, 0.034, MIN_SHORT_SIDE, 0.0, 0, 0.2, 0.0).findings}
+    assert some["glare"] == "3 % of the image is burnt out to white."
+    assert some["dark corners"].endswith("take up 20 % of the image.")
     fine = Quality(1.0, 180.0, MAX_GLARE, MIN_SHORT_SIDE, 0.0, 0, 0.0, 0.0)
     assert fine.findings == ()
 

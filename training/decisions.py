@@ -1,12 +1,13 @@
-"""The model card's sections on prediction sets and operating points, made from their files."""
+"""The model card's sections on prediction sets, operating points and referral, made from their files."""
 
 from pathlib import Path
 
 from dermlens import conformal, operating
+from dermlens import referral as rules
 from dermlens.charts.style import interval, percent
 from dermlens.conformal import CASE_LEVEL, NO_GUARANTEE
 from dermlens.intervals import Figure
-from dermlens.labels import CLASSES
+from dermlens.labels import CLASSES, DIAGNOSES
 from dermlens.operating import TARGETS
 
 
@@ -63,6 +64,38 @@ def operating_points(folder: Path) -> list[str]:
                 f"{_share(p.measured[split].sensitivity)} | {_share(p.measured[split].specificity)} |"
                 for target, points in found.points.items()
                 for p in points
+            ],
+            "",
+        ]
+    return lines
+
+
+def referral(folder: Path) -> list[str]:
+    """Return the section on the rules for referral; empty if the model has none."""
+    if not (folder / "referral.json").is_file():
+        return []
+    found = rules.read(folder / "referral.json")
+    lines = [
+        "## Referral",
+        "",
+        "An image is referred if at least one of the rules below fires. Both thresholds, "
+        f"{percent(found.melanoma, 1)} for melanoma and {percent(found.malignant, 1)} for malignant and pre-malignant "
+        f"diagnoses together, were chosen on validation to find {percent(found.sensitivity, 1)} there: of the wanted "
+        f"sensitivities the highest that keeps the share of referred images at or below {percent(found.cap)}, the "
+        "lowest if none does. An image that is not referred is not cleared.",
+        "",
+    ]
+    for split, measured in found.measured.items():
+        missed = {f"missed: {DIAGNOSES[i].name}": measured["missed"][CLASSES[i]] for i in rules.SUSPECT}
+        totals = {"referred": measured["referred"], "referred of the benign": measured["benign_referred"], **missed}
+        lines += [
+            f"| {split} | images | share |",
+            "| --- | --- | --- |",
+            *[f"| {name} | {figure.n_images} | {_share(figure)} |" for name, figure in totals.items()],
+            *[
+                f"| {rules.RULES[key].rstrip('.')} | {fired.n_images} | {_share(fired)}, alone "
+                f"{percent(alone.value, 1)} |"
+                for key, (fired, alone) in ((k, (v["fired"], v["alone"])) for k, v in measured["rules"].items())
             ],
             "",
         ]

@@ -11,7 +11,7 @@ from dermlens.intervals import FEW_LESIONS, OVERALL, PER_CLASS
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
 from dermlens.reliability import NAMES as RELIABILITY
 from dermlens.runs import flat, read_history
-from training.decisions import operating_points, prediction_sets
+from training.decisions import operating_points, prediction_sets, referral
 from training.unlike import unlike_images
 
 METHODS = {
@@ -182,6 +182,7 @@ SECTIONS: tuple[Callable[[Path], list[str]], ...] = (
     operating_points,
     unlike_images,
     attention,
+    referral,
 )
 """What was fitted, in the order of training.fit: each returns its lines, none if the model lacks the file."""
 
@@ -218,19 +219,22 @@ def _training_data(run: dict[str, Any]) -> list[str]:
         "lesion are in one split (`data/splits/ham10000.csv`). Some lesions were confirmed by histology, the others "
         f"by follow-up, consensus or confocal microscopy.{_left_out(run)}",
         "",
+        *([run["note"], ""] if run.get("note") else []),
         *_images_line(run),
     ]
 
 
 def _recipe(folder: Path, run: dict[str, Any]) -> list[str]:
     history = read_history(folder / "history.csv")
-    best = history.loc[history["val_balanced_accuracy"].idxmax()]
+    best, hours = history.loc[history["val_balanced_accuracy"].idxmax()], history["hours"].iloc[-1]
     return [
         "## Recipe",
         "",
         f"Best epoch {best['epoch']:.0f} of {len(history)} by balanced accuracy on validation, "
-        f"{run['measured_weights']} weights; {history['hours'].iloc[-1]:.1f} hours on {_hardware(run)}.",
+        f"{run['measured_weights']} weights. {_end(run, len(history))}. The epochs took {hours:.1f} hours on "
+        f"{_hardware(run)}{_ahead(run)}.",
         "",
+        *_used_models(run),
         "| phase | epochs run | size | stages trained | learning rate | schedule |",
         "| --- | --- | --- | --- | --- | --- |",
         *[
@@ -315,6 +319,47 @@ def _phase_line(number: int, phase: dict[str, Any], run: int) -> str:
     epochs = f"{run} of {phase['epochs']}"
     cells = (number, epochs, phase["size"], stages, f"{phase['learning_rate']:g}", phase["schedule"])
     return f"| {' | '.join(map(str, cells))} |"
+
+
+def _end(run: dict[str, Any], epochs: int) -> str:
+    """Say how many of the planned epochs ran, and why not all of them."""
+    planned = sum(phase["epochs"] for phase in run["config"]["phases"])
+    if epochs >= planned:
+        return f"All {planned} planned epochs ran"
+    if run.get("finished"):
+        return (
+            f"Training stopped early, after {epochs} of {planned} planned epochs: {run['config']['patience']} in a row "
+            "had been no better"
+        )
+    return f"Training was stopped before its planned end: {epochs} of {planned} planned epochs ran"
+
+
+def _ahead(run: dict[str, Any]) -> str:
+    cached = any(phase.get("cached_views") for phase in run["config"]["phases"])
+    return ", without the time in which frozen stages were run ahead of them" if cached else ""
+
+
+def _used_models(run: dict[str, Any]) -> list[str]:
+    """Return a paragraph on each published model that the run went on from or was taught by."""
+    config, lines = run["config"], []
+    if config.get("start"):
+        lines += [
+            f"It went on from the published model {_of(run, 'start')}, its head included; the hours are those of this "
+            "run alone.",
+            "",
+        ]
+    if config.get("teacher"):
+        lines += [
+            f"It was taught by the published model {_of(run, 'teacher')}: a share of {config['teacher_share']:g} of "
+            "the labels was that model's answer to the same image.",
+            "",
+        ]
+    return lines
+
+
+def _of(run: dict[str, Any], role: str) -> str:
+    sha256 = run.get(f"{role}_sha256")
+    return f"`{run['config'][role]}`" + (f" (`model.keras` with SHA-256 `{sha256}`)" if sha256 else "")
 
 
 def _hardware(run: dict[str, Any]) -> str:

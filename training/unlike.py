@@ -26,7 +26,7 @@ def unlike_images(folder: Path) -> list[str]:
     if stored["method"] == MEMBERS:
         how = f"All of {', '.join(stored['members'])} must accept an image."
     else:
-        how = f"Score: {METHODS[stored['method']]}, of {stored['n_train']:,} training images."
+        how = f"Score: {METHODS[stored['method']]}. Training images: the {stored['n_train']:,} of the split table."
     accepted = "; ".join(f"{split} {_share(figure)}" for split, figure in found.accepted.items())
     return [
         "## Images unlike those of the training",

@@ -21,7 +21,7 @@ from dermlens.fitted import PARTS, Fitted, read_calibrated, read_fitted
 from dermlens.ham10000 import SPLIT_TABLE, load_split
 from dermlens.intervals import Figure, Summary, summarise
 from dermlens.predictions import CASES, Predictions, cases_of, read_cases, read_predictions
-from dermlens.published import read_figures
+from dermlens.published import MODEL_CARD, read_figures, read_model_card
 from dermlens.registry import AnyModel, Entry, Model
 from dermlens.runs import Run, find_runs, read_history, runs_dir
 from dermlens.slices import Slice, slices
@@ -111,6 +111,23 @@ def figures(entry: Entry) -> Result[dict[str, dict[str, Figure]]]:
 @st.cache_data(show_spinner=False, max_entries=64)
 def _figures(folder: Path, stamp: tuple[float, ...]) -> Result[dict[str, dict[str, Figure]]]:
     return _attempt(lambda: read_figures(listed(folder, registry.inspect(folder).card, "metrics.json")))
+
+
+def headline(entry: Entry) -> Result[dict[str, dict[str, Figure]]]:
+    """Return the published figures of a model, by split; where there are none, those of its predictions."""
+    if not entry.has_predictions or (entry.folder / "metrics.json").exists():
+        return figures(entry)
+    found = predictions(entry)
+    if found.value is None:
+        return Result(None, found.sentence)
+    everything = found.value
+    return Result({s: summary(entry, (s,), everything.of_split(s)).overall for s in everything.splits})
+
+
+def model_card(entry: Entry) -> Result[str] | None:
+    """Return the model card of a model as Markdown, None if it has none."""
+    file = entry.folder / MODEL_CARD
+    return _attempt(lambda: read_model_card(file)) if file.exists() else None
 
 
 def predictions(entry: Entry) -> Result[Predictions]:

@@ -74,38 +74,60 @@ def _measured(referral: Referral) -> str:
     return f"{share} {missed}"
 
 
-def measured(entry: Entry, split: str, chosen: Predictions) -> None:
-    """Show, for a split, how much the rules refer, what they miss, and accuracy against coverage."""
+def section(entry: Entry, split: str, whole: Predictions) -> None:
+    """Show how much the rules refer, what they miss, and accuracy against coverage; part of the Metrics page.
+
+    Args:
+        entry: the model. split: the chosen split. whole: the model's predictions of all its images.
+    """
     referral = cache.fitted(entry).referral
-    if referral is None or split not in referral.measured:
+    known = referral is not None and split in referral.measured
+    st.caption(
+        f"{split.capitalize()} split, all of it: {len(whole):,} images of {whole.n_lesions:,} lesions; 95 % intervals "
+        "over lesions. The rules were chosen on validation. Filters chosen above do not apply here."
+    )
+    if referral is None or not known:
         widgets.nothing_here(
             "This model has no rules for referral that were measured on this split.",
-            f"Make them with `python -m training.fit {entry.id}`.",
+            f"{_why(entry)}Make them with `python -m training.fit {entry.id} --only referral`.",
         )
     else:
         _tables(referral, split)
-    curve = rules.coverage_curve(chosen.probabilities.max(1), chosen.y_pred == chosen.y_true)
-    kept = 1 - referral.measured[split]["referred"].value if referral and split in referral.measured else None
+    p, probabilities = cache.unseen(entry, split).value or (whole, whole.probabilities)
+    curve = rules.coverage_curve(probabilities[np.arange(len(p)), p.y_pred], p.y_pred == p.y_true)
+    kept = 1 - referral.measured[split]["referred"].value if referral is not None and known else None
 
     def data() -> pd.DataFrame:
         return pd.DataFrame({"coverage": curve[0], "accuracy": curve[1]})
 
+    half = curve[1][np.searchsorted(curve[0], 0.5)]
     widgets.chart(
         charts.coverage({entry.name: curve}, kept),
-        "Accuracy of the calls against the share of images kept, surest first",
+        f"Accuracy against the share of images kept, surest first: {percent(half, 1)} of the calls are right on the "
+        f"surest half, {percent(curve[1][-1], 1)} on all.",
         data,
         "coverage",
     )
+    st.caption(
+        "Surest first: by the probability of the diagnosis called. The dotted line, where there is one, is at the "
+        "share of images that the rules do not refer; the rules go by more than this order."
+    )
+
+
+def _why(entry: Entry) -> str:
+    why = next((s for s in cache.fitted(entry).missing if "referral.json" in s), "")
+    return f"{widgets.escape(why, 400)} " if why else ""
 
 
 def _tables(referral: Referral, split: str) -> None:
     found = referral.measured[split]
     st.markdown(
         f"Thresholds for {100 * referral.sensitivity:g} % sensitivity: melanoma {percent(referral.melanoma, 1)}, "
-        f"malignant or pre-malignant {percent(referral.malignant, 1)}. Cap on validation: {percent(referral.cap)}."
+        f"malignant or pre-malignant {percent(referral.malignant, 1)}. "
+        f"At most {percent(referral.cap)} of the validation images were to be referred."
     )
     totals = {"Referred": found["referred"], "Benign images referred": found["benign_referred"]}
-    missed = {f"Not referred: {NAMES[CLASSES[i]]}": found["missed"][CLASSES[i]] for i in rules.SUSPECT}
+    missed = {f"{NAMES[CLASSES[i]]}, not referred": found["missed"][CLASSES[i]] for i in rules.SUSPECT}
     rows = [{"What": name, **_cells(f)} for name, f in {**totals, **missed}.items()]
     st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Share referred, and cancers not referred, with intervals")
     of_rules = [

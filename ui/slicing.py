@@ -61,8 +61,17 @@ def take_cell(points: list[dict]) -> None:
         st.session_state["true"], st.session_state["called"] = points[0]["customdata"][:2]
 
 
-def show(entry: Entry, split: str, predictions: Predictions) -> None:
-    """Show how well the model does on the parts of a split."""
+def mark_whole(split: str) -> None:
+    """Say of a section that no filter applies to it."""
+    st.caption(f"{split.capitalize()} split, all of it: the filters chosen above do not apply here.")
+
+
+def show(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...]) -> None:
+    """Show how well the model does on the parts of a selection of images.
+
+    Args:
+        entry: the model. split: the chosen split. chosen: the selection. key: names the selection.
+    """
     known = cache.cases().value
     if known is None:
         widgets.nothing_here("The table of cases cannot be read.", widgets.escape(cache.cases().sentence, 400))
@@ -70,10 +79,11 @@ def show(entry: Entry, split: str, predictions: Predictions) -> None:
     by = st.segmented_control(
         "Slices by", list(BY), default="age", required=True, key="by", format_func=BY.__getitem__, bind="query-params"
     )
-    found = cache.slices_of(entry, (split, by), predictions, known, by)
+    found = cache.slices_of(entry, (split, *key, by), chosen, known, by)
     st.caption(
-        "Slices differ in what they are made of: compare them class by class. A hollow mark is a slice of fewer than "
-        "50 lesions, whose figures say little. A slice of one class has no single figure."
+        f"{split.capitalize()} split, {len(chosen):,} images of {chosen.n_lesions:,} lesions. Slices differ in what "
+        "they are made of: compare them class by class. A hollow mark is a slice of fewer than 50 lesions, whose "
+        "figures say little. A slice of one class has no single figure."
     )
 
     def data() -> pd.DataFrame:

@@ -8,6 +8,9 @@ from dermlens.predictions import SPLITS, Predictions
 from dermlens.registry import Entry
 from ui import cache, widgets
 
+FINAL = "Final: not for choosing between models"
+"""What is said wherever figures of the test split are shown."""
+
 
 def choose_split(available: tuple[str, ...]) -> str:
     """Let a person choose a split, validation first; test only ever on purpose and marked as final."""
@@ -17,7 +20,7 @@ def choose_split(available: tuple[str, ...]) -> str:
 def mark_final(split: str) -> None:
     """Say of the test split what it is for."""
     if split == "test":
-        st.badge("Final: not for choosing between models", icon=":material/flag:", color="orange")
+        st.badge(FINAL, icon=":material/flag:", color="orange")
 
 
 def measurable() -> tuple[dict[str, Entry], list[cache.Problem]]:

@@ -14,6 +14,8 @@ import plotly.graph_objects as go
 from dermlens.explain import colour
 from dermlens.intervals import Figure
 from dermlens.labels import DIAGNOSES, GROUPS, members
+from dermlens.wording import interval as interval  # for who draws
+from dermlens.wording import percent as percent
 
 # Okabe & Ito's colour-blind-safe hues (jfly.uni-koeln.de/color), the pale ones darkened.
 COLOURS = ("#0079b8", "#d55e00", "#009467", "#b8659a", "#8c6d1f", "#6f7f87")
@@ -141,26 +143,6 @@ def data_uri(pixels: np.ndarray, quality: int = 90) -> str:
     if not done:
         raise ValueError(f"cannot encode an image of shape {pixels.shape}")
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
-
-
-def percent(share: float, digits: int = 0) -> str:
-    """Return a share as a person reads it: "7 %", "<1 %" for what would round to nothing, "n/a" for NaN."""
-    if np.isnan(share):
-        return "n/a"
-    smallest = 10.0**-digits
-    value = 100 * share
-    if 0 < value < smallest / 2:
-        return f"<{smallest:g} %"
-    if 100 - smallest / 2 < value < 100:
-        return f">{100 - smallest:g} %"
-    return f"{value:.{digits}f} %"
-
-
-def interval(figure: Figure, digits: int = 1) -> str:
-    """Return the 95 % interval of a share as a person reads it: "78.1 to 83.4 %"."""
-    if np.isnan(figure.low) or np.isnan(figure.high):
-        return "n/a"
-    return f"{100 * figure.low:.{digits}f} to {100 * figure.high:.{digits}f} %"
 
 
 def error_bars(figures: Sequence[Figure]) -> dict:

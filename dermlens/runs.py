@@ -42,7 +42,9 @@ class Run:
     @property
     def loss(self) -> tuple[object, ...]:
         """What the training loss depends on; losses of runs that differ here cannot be compared."""
-        return tuple(self.settings.get(name) for name in LOSS_SETTINGS)
+        teacher = self.settings.get("teacher")  # "" where there is none; older runs do not have the setting
+        taught = (teacher, self.settings.get("teacher_share")) if teacher else ()
+        return (*(self.settings.get(name) for name in LOSS_SETTINGS), *taught)
 
     @property
     def group(self) -> tuple[tuple[str, str], ...]:

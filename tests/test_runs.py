@@ -101,6 +101,16 @@ def test_only_runs_with_the_same_loss_share_it_and_seeds_share_a_group(tmp_path:
     assert one.group == two.group != focal.group
 
 
+def test_losses_on_the_labels_of_another_teacher_are_others(tmp_path: Path) -> None:
+    def loss(name: str, **config: object) -> tuple[object, ...]:
+        return read_run(add_run(tmp_path, name, config=config) / "run.json").loss
+
+    assert loss("older") == loss("alone", teacher="", teacher_share=0.5)
+    taught = loss("taught", teacher="resnet50", teacher_share=0.5)
+    assert len({loss("other", teacher="resnet18", teacher_share=0.5), taught, loss("alone-2", teacher="")}) == 3
+    assert loss("less", teacher="resnet50", teacher_share=0.2) != taught
+
+
 def test_smoothing_by_hand() -> None:
     values = pd.Series([1.0, 0.0, np.nan, 3.0])
     pd.testing.assert_series_equal(smoothed(values, 0), values)

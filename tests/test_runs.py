@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from dermlens.runs import (
     differences,
     find_runs,
     flat,
+    is_training,
     mean_and_range,
     read_history,
     read_run,
     runs_dir,
     smoothed,
+    state,
 )
 from tests.dashboard import add_run
 
@@ -109,6 +112,52 @@ def test_losses_on_the_labels_of_another_teacher_are_others(tmp_path: Path) -> N
     taught = loss("taught", teacher="resnet50", teacher_share=0.5)
     assert len({loss("other", teacher="resnet18", teacher_share=0.5), taught, loss("alone-2", teacher="")}) == 3
     assert loss("less", teacher="resnet50", teacher_share=0.2) != taught
+
+
+def test_a_run_trains_until_it_is_finished_or_has_been_silent_for_too_long(tmp_path: Path) -> None:
+    folder = add_run(tmp_path, "run", epochs=(4, 8), finished="")
+    run, history = read_run(folder / "run.json"), read_history(folder / "history.csv")
+    assert run.planned == 12
+    for epoch, silence, words in (
+        (60, 7100, "training"),
+        (60, 7300, "stopped after epoch 12 of 12"),
+        (3600, 10700, "training"),  # epochs of an hour: silent between two of them
+        (3600, 10900, "stopped after epoch 12 of 12"),
+        (np.inf, 24 * 3600 + 100, "stopped after epoch 12 of 12"),
+        (np.nan, 7300, "stopped after epoch 12 of 12"),
+    ):
+        slow = history.assign(seconds=epoch)
+        for now in (run.touched + silence, run.touched - silence):  # a clock that was set back proves nothing either
+            assert state(run, slow, now) == words
+            assert is_training(run, slow, now) == (words == "training")
+    assert state(run, None, run.touched + 7100) == "training"
+    assert state(run, None, run.touched + 7300) == "stopped"
+    assert state(run, history.head(3), run.touched + 1e6) == "stopped after epoch 3 of 12"
+    finished = read_run(add_run(tmp_path, "finished") / "run.json")
+    assert state(finished, history, finished.touched) == "finished"
+
+
+def test_a_new_line_of_the_history_is_a_sign_of_life(tmp_path: Path) -> None:
+    folder = add_run(tmp_path, "run", finished="")
+    for name in ("run.json", "history.csv"):
+        os.utime(folder / name, (1000, 1000))
+    assert read_run(folder / "run.json").touched == 1000
+    os.utime(folder / "history.csv", (2000, 2000))
+    assert read_run(folder / "run.json").touched == 2000
+
+
+def test_a_published_run_that_was_stopped_is_neither_finished_nor_training(tmp_path: Path) -> None:
+    folder = add_run(tmp_path / "models", "model", epochs=(2, 3), finished="", config={"phases": [{"epochs": 10}]})
+    (run,), _ = find_runs(tmp_path / "runs", tmp_path / "models")
+    history = read_history(folder / "history.csv")
+    assert (run.published_as, run.finished) == ("model", False)
+    assert state(run, history, (folder / "run.json").stat().st_mtime) == "stopped after epoch 5 of 10"
+
+
+def test_epochs_are_planned_only_where_the_settings_say_so(tmp_path: Path) -> None:
+    for i, phases in enumerate(([{"epochs": "many"}], [{"epochs": 4}, {"epochs": -1}], [{"epochs": True}], [], 3)):
+        run = read_run(add_run(tmp_path, f"run-{i}", config={"phases": phases}) / "run.json")
+        assert run.planned == 0
 
 
 def test_smoothing_by_hand() -> None:

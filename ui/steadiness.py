@@ -10,8 +10,6 @@ from concurrent.futures import Future
 
 import pandas as pd
 import streamlit as st
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dermlens import stability
 from dermlens.case import CaseImage
@@ -19,7 +17,7 @@ from dermlens.charts.style import NAMES
 from dermlens.labels import INDEX
 from dermlens.registry import AnyModel, Model, networks
 from dermlens.stability import Stability
-from ui import cache, state, widgets
+from ui import cache, polling, state, widgets
 
 POLL = 1.0
 """Seconds between two looks whether the probe is done."""
@@ -58,23 +56,11 @@ def _show(image: CaseImage, models: list[Model], waiting: bool) -> None:
             answer = image.answers[model.id]
             state.probes()[key] = cache.prober().submit(stability.probe, model, image.pixels, answer)
     if all(_done(image, model) for model in models):
-        _end_polling()
+        polling.end()
         _results(image, models)
         return
     n = len(stability.alterations(models[0].views, models[0].geometry))
     st.caption(f":material/hourglass_top: Asking again with {n} altered copies of the image.")
-
-
-def _end_polling() -> None:
-    """Tell the browser to let this part of the page be.
-
-    A run of the whole page would end it as well, and undo what was chosen since this part was last asked for.
-    """
-    context = get_script_run_ctx()
-    if context is not None and context.fragment_ids_this_run:
-        message = ForwardMsg()
-        message.stop_auto_rerun.fragment_ids.extend(context.fragment_ids_this_run)
-        context.enqueue(message)
 
 
 def _done(image: CaseImage, model: Model) -> bool:

@@ -27,9 +27,10 @@ from training import adjustment
 from training import run as runs
 from training.architectures import build, load_archive
 from training.artefact import load_model
+from training.averaging import set_weights
 from training.config import Config, from_dict, load_config, override
 from training.dataset import class_counts, data_hash
-from training.phase import Task, begin_phase, set_weights, settle_best, train_phase
+from training.phase import Task, begin_phase, settle_best, train_phase
 
 
 def train(task: Task) -> None:

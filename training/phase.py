@@ -67,6 +67,7 @@ def train_phase(
     """
     config, number = task.config, state["phase"]
     phase = config.phases[number]
+    ended = time.monotonic()  # of the epoch before; what is prepared counts into the first epoch
 
     # What trains: the last stages and the head. What is frozen runs with its batch norms in inference mode.
     boundary: Any = freeze(config.architecture, model, phase.unfreeze)
@@ -94,7 +95,7 @@ def train_phase(
         held_out, change = forward(trunk, validation.pixels).astype(np.float16), as_floats
 
     while state["phase"] == number:
-        started, epoch, done = time.monotonic(), len(state["history"]) + 1, state["epoch_in_phase"]
+        started, epoch, done = ended, len(state["history"]) + 1, state["epoch_in_phase"]
         # Every epoch starts from generators seeded by its number, so a resumed run draws what an unbroken one would.
         seed = 1000 * config.seed + epoch
         keras.utils.set_random_seed(seed)
@@ -114,7 +115,8 @@ def train_phase(
             better = measured["val_balanced_accuracy"] > state["best"]
             if better:
                 save_best(model, task.folder / "checkpoints", epoch)
-        row = {"epoch": epoch, "phase": number + 1, **fitted, **measured, "seconds": time.monotonic() - started}
+        ended = time.monotonic()
+        row = {"epoch": epoch, "phase": number + 1, **fitted, **measured, "seconds": ended - started}
         note_epoch(state, row, better, config)
         if state["epoch_in_phase"] == phase.epochs or state["stopped_early"]:
             set_weights(trained, average)  # the next phase, and a finished run, go on from the averaged weights

@@ -197,6 +197,14 @@ def best_epoch(history: pd.DataFrame) -> int | None:
     return None if column.isna().all() else int(np.nanargmax(column.to_numpy()))
 
 
+def best_row(history: pd.DataFrame) -> pd.Series:
+    """Return the row that `best_epoch` finds; raises DataError if there is none."""
+    best = best_epoch(history)
+    if best is None:
+        raise DataError("The history gives no epoch a balanced accuracy on validation, so none is the best.")
+    return history.iloc[best]
+
+
 def mean_and_range(histories: Iterable[pd.DataFrame], column: str) -> pd.DataFrame:
     """Put several seeds of one config together: columns mean, low and high by epoch, over the runs that got so far."""
     joined = pd.concat([h.set_index("epoch")[column] for h in histories], axis=1)

@@ -9,6 +9,7 @@ import pytest
 from dermlens.errors import DataError
 from dermlens.runs import (
     best_epoch,
+    best_row,
     differences,
     find_runs,
     flat,
@@ -45,6 +46,8 @@ def test_runs_are_found_newest_first_and_a_published_one_appears_once(tmp_path: 
 def test_runs_are_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DERMLENS_RUNS", "/somewhere")
     assert runs_dir() == Path("/somewhere")
+    monkeypatch.delenv("DERMLENS_RUNS")
+    assert runs_dir() == Path(__file__).parents[1] / "runs"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"config": 1}', "{}"])
@@ -174,7 +177,11 @@ def test_best_epoch_and_mean_and_range() -> None:
     one = pd.DataFrame({"epoch": [1, 2, 3], "val_balanced_accuracy": [0.5, 0.7, 0.6]})
     two = pd.DataFrame({"epoch": [1, 2], "val_balanced_accuracy": [0.3, np.nan]})
     assert best_epoch(one) == 1
-    assert best_epoch(two.assign(val_balanced_accuracy=np.nan)) is None
+    assert best_row(one)["epoch"] == 2
+    none = two.assign(val_balanced_accuracy=np.nan)
+    assert best_epoch(none) is None
+    with pytest.raises(DataError, match="gives no epoch a balanced accuracy"):
+        best_row(none)
     both = mean_and_range([one, two], "val_balanced_accuracy")
     assert both.loc[1].tolist() == pytest.approx([0.4, 0.3, 0.5])
     assert both.loc[2].tolist() == pytest.approx([0.7, 0.7, 0.7])

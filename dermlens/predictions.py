@@ -21,6 +21,8 @@ COLUMNS: tuple[str, ...] = (*IDS, *LOGITS)
 SPLITS = ("validation", "test")
 MOST = 1e6
 """Largest logit that is believed, either way."""
+MAX_BYTES = 128 * 2**20
+"""Most bytes of a predictions file that are read: a million rows have some 75 MiB."""
 CASES = SPLIT_TABLE
 CASE_COLUMNS = ("age", "sex", "localization", "dx_type")
 _LABELS = {**INDEX, **{str(i): i for i in range(len(CLASSES))}}
@@ -131,7 +133,7 @@ def read_predictions(path: Path) -> Predictions:
         DataError: the file is missing, empty or not UTF-8 CSV; a column is missing; an id is empty or an image_id
             appears twice; a split, class or logit is not valid. The message names file, line and column.
     """
-    table = read_csv(path, {**dict.fromkeys(IDS, str), **dict.fromkeys(LOGITS, float)})
+    table = read_csv(path, {**dict.fromkeys(IDS, str), **dict.fromkeys(LOGITS, float)}, most=MAX_BYTES)
     for name in ("image_id", "lesion_id"):
         refuse(path, table, name, table[name].str.strip() == "", "is empty; every row needs one")
     refuse(path, table, "image_id", table["image_id"].duplicated(), "appears a second time; every image has one row")

@@ -1,6 +1,8 @@
 """Training runs as they stand on disk: found, read, grouped and compared. A run may be training while it is read."""
 
+import contextlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +19,13 @@ HISTORY = (
     *("val_balanced_accuracy", "val_melanoma_recall", "val_cross_entropy", "seconds"),
 )
 MAX_EPOCHS = 1_000_000
+SILENCE = (2 * 3600, 24 * 3600)
+"""Least and most seconds without a sign of life after which a run counts as stopped."""
 LOSS_SETTINGS = (
     *("loss", "label_smoothing", "focal_alpha", "focal_gamma", "class_weight_power", "logit_adjustment"),
     "augment.mixup_alpha",
 )
+_EPOCHS = re.compile(r"phases\.\d+\.epochs")
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,9 @@ class Run:
     """the run's config, flat: {"phases.0.epochs": 8, ...}"""
     started: str
     finished: bool
+    """whether it came to its end, be it by patience: not so where it was stopped, even if it was published then"""
+    touched: float
+    """when its files were last written, in seconds since 1970; 0 for a published model's copy, which never trains"""
     measured_weights: str
     """"EMA" or "raw": which weights the validation figures are of"""
     published_as: str
@@ -42,7 +50,16 @@ class Run:
     @property
     def loss(self) -> tuple[object, ...]:
         """What the training loss depends on; losses of runs that differ here cannot be compared."""
-        return tuple(self.settings.get(name) for name in LOSS_SETTINGS)
+        teacher = self.settings.get("teacher")  # "" where there is none; older runs do not have the setting
+        taught = (teacher, self.settings.get("teacher_share")) if teacher else ()
+        return (*(self.settings.get(name) for name in LOSS_SETTINGS), *taught)
+
+    @property
+    def planned(self) -> int:
+        """The number of epochs that its phases have together; 0 if the settings do not say."""
+        epochs = [v for k, v in self.settings.items() if _EPOCHS.fullmatch(k)]
+        whole = [v for v in epochs if type(v) is int and 1 <= v <= MAX_EPOCHS]
+        return sum(whole) if len(whole) == len(epochs) else 0
 
     @property
     def group(self) -> tuple[tuple[str, str], ...]:
@@ -93,7 +110,8 @@ def read_run(file: Path, published_as: str = "") -> Run:
         config_name=record.get("config_name", ""),
         settings=flat(record["config"]),
         started=record.get("started", ""),
-        finished=bool(record.get("finished")) or bool(published_as),
+        finished=bool(record.get("finished")),
+        touched=0.0 if published_as else _touched(file.parent),
         measured_weights=record.get("measured_weights", ""),
         published_as=published_as,
     )
@@ -123,6 +141,25 @@ def read_history(file: Path) -> pd.DataFrame:
         refuse(file, table, name, ~whole, f"must be a whole number from 1 to {MAX_EPOCHS}")
         refuse(file, table, name, np.diff(counted, prepend=0) < least, "does not follow the row before")
     return found.assign(hours=found["seconds"].fillna(0).cumsum() / 3600)
+
+
+def is_training(run: Run, history: pd.DataFrame | None, now: float) -> bool:
+    """Whether a run is not finished and gave a sign of life lately: within three times its longest epoch.
+
+    Args:
+        run: as found. history: as read, None if it has none. now: in seconds since 1970.
+    """
+    longest = 0.0 if history is None else float(np.nan_to_num(history["seconds"].max()))
+    return not run.finished and abs(now - run.touched) < np.clip(3 * longest, *SILENCE)
+
+
+def state(run: Run, history: pd.DataFrame | None, now: float) -> str:
+    """Say whether a run is finished or training, or after which epoch it stopped; arguments as for `is_training`."""
+    if run.finished or is_training(run, history, now):
+        return "finished" if run.finished else "training"
+    if history is None:
+        return "stopped"
+    return f"stopped after epoch {history['epoch'].iloc[-1]:.0f}" + (f" of {run.planned}" if run.planned else "")
 
 
 def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -160,10 +197,27 @@ def best_epoch(history: pd.DataFrame) -> int | None:
     return None if column.isna().all() else int(np.nanargmax(column.to_numpy()))
 
 
+def best_row(history: pd.DataFrame) -> pd.Series:
+    """Return the row that `best_epoch` finds; raises DataError if there is none."""
+    best = best_epoch(history)
+    if best is None:
+        raise DataError("The history gives no epoch a balanced accuracy on validation, so none is the best.")
+    return history.iloc[best]
+
+
 def mean_and_range(histories: Iterable[pd.DataFrame], column: str) -> pd.DataFrame:
     """Put several seeds of one config together: columns mean, low and high by epoch, over the runs that got so far."""
     joined = pd.concat([h.set_index("epoch")[column] for h in histories], axis=1)
     return pd.DataFrame({"mean": joined.mean(axis=1), "low": joined.min(axis=1), "high": joined.max(axis=1)})
+
+
+def _touched(folder: Path) -> float:
+    """Return when a run last wrote one of its files, 0 if it has none."""
+    found = 0.0
+    for name in ("run.json", "history.csv"):
+        with contextlib.suppress(OSError):
+            found = max(found, (folder / name).stat().st_mtime)
+    return found
 
 
 def _as_published(run: Run, model_id: str) -> Run:

@@ -13,7 +13,7 @@ from dermlens.errors import DataError
 from dermlens.files import decode, read_bytes, shortened, shown
 
 MAX_BYTES = 16 * 2**20
-"""Most bytes of a table that are read: some 150,000 rows of predictions."""
+"""Most bytes of a table that are read, unless who reads it allows more."""
 _NUMBER = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|nan)\s*", re.ASCII | re.IGNORECASE)
 
 
@@ -36,8 +36,46 @@ def read_csv(
             more or fewer cells than the header.
     """
     where = shown(path)
-    text = io.StringIO(decode(read_bytes(path, most), where), newline="")
-    reader = csv.reader(text, strict=True)
+    text = decode(read_bytes(path, most), where)
+    table = _plain(text, types)
+    return _any(text, types, where, empty) if table is None else table
+
+
+def _plain(text: str, types: dict[str, type]) -> pd.DataFrame | None:
+    """Read a table without quotes or empty lines, all of whose numbers are finite; None if `text` is anything else.
+
+    That is what programs write. It takes a quarter of the time that `_any` takes, which can say what is wrong.
+    """
+    text = text.replace("\r\n", "\n")
+    header = text.partition("\n")[0].split(",")
+    if any(sign in text for sign in '"\r\0') or len(header) < 2 or any(header.count(name) != 1 for name in types):
+        return None
+    data = (text if text.endswith("\n") else f"{text}\n").encode()
+    signs = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero((signs == ord(",")) | (signs == ord("\n")))  # of cells
+    pattern = np.frombuffer(b"," * (len(header) - 1) + b"\n", np.uint8)
+    rows = len(ends) // len(header) - 1
+    if rows < 1 or len(ends) % len(header) or (signs[ends].reshape(-1, len(header)) != pattern).any():
+        return None
+    if np.diff(ends, prepend=-1).max() > csv.field_size_limit():
+        return None
+    kinds = {header.index(name): kind for name, kind in types.items()}
+    figures = [place for place, kind in kinds.items() if kind is float]
+    begin = signs[np.append(0, ends[:-1] + 1).reshape(-1, len(header))[1:, figures]]
+    if not np.isin(begin, list(b"+-.0123456789")).all():  # pandas would take True for 1
+        return None
+    options = {"skiprows": 1, "skip_blank_lines": False, "na_filter": False, "quoting": csv.QUOTE_NONE}
+    try:
+        found = pd.read_csv(io.BytesIO(data), header=None, usecols=list(kinds), dtype=kinds, **options)
+    except ValueError:  # a number that is none
+        return None
+    table = found[list(kinds)].set_axis(list(types), axis=1).set_axis(pd.RangeIndex(2, rows + 2, name="line"))
+    return table if np.isfinite(found[figures].to_numpy(np.float64)).all() else None
+
+
+def _any(text: str, types: dict[str, type], where: str, empty: str) -> pd.DataFrame:
+    """Read any table, as `read_csv` says."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows, lines, line = [], [], 1
     try:
         header = next(reader, [])
@@ -75,7 +113,8 @@ def refuse(path: Path, table: pd.DataFrame, column: str, bad: Any, why: str) -> 
     if len(rows) == 0:
         return
     first = rows[0]
-    cell = shortened(repr(table[column].iloc[first]))
+    cell = table[column].iloc[first]
+    cell = shortened(repr(cell) if isinstance(cell, str) else str(cell))
     more = f" ({len(rows)} such rows)" if len(rows) > 1 else ""
     raise DataError(f"{shown(path)}, line {table.index[first]}, column {column}: {cell} {why}{more}.")
 

@@ -4,8 +4,9 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import curves
-from dermlens.runs import Run, best_epoch, differences
-from ui import cache, widgets
+from dermlens.runs import Run, differences
+from ui import cache, polling, widgets
+from ui import runs as shown
 
 LIVE_SECONDS = 15
 
@@ -17,63 +18,30 @@ def page() -> None:
     if not runs:
         widgets.nothing_here(
             "There is no training run yet.",
-            "Start one with `python -m training.train CONFIG`; it appears here at once.",
+            "Start one with `python -m training.train CONFIG`, and load this page again to see it.",
         )
         return
+    st.fragment(everything, run_every=LIVE_SECONDS if shown.training(runs) else None)()
+
+
+def everything() -> None:
+    """Redraws alone while a run is training: the table, the curves and the settings of the runs as they stand then."""
+    runs, _ = cache.runs()
+    training = shown.training(runs)
+    if training:
+        st.caption(f":material/autorenew: A run is training: table and curves are read anew every {LIVE_SECONDS} s.")
+    else:
+        polling.end()
+    shown.table(runs, "runs")
     by_id = {run.id: run for run in runs}
-    table(runs)
-    first = [r.id for r in runs if r.published_as] or [runs[0].id]
-    ids = st.multiselect("Runs to overlay", list(by_id), default=first[:4], key="runs", bind="query-params")
+    first = dict.fromkeys([*training, *(r.id for r in runs if r.published_as)]) or dict.fromkeys(list(by_id)[:1])
+    ids = st.multiselect("Runs to overlay", list(by_id), default=list(first)[:4], key="runs", bind="query-params")
     chosen = [by_id[i] for i in ids]
     if not chosen:
         st.caption("Choose at least one run.")
         return
-    live = any(not run.finished for run in chosen)
-    st.fragment(overlay, run_every=LIVE_SECONDS if live else None)(chosen)
+    overlay(chosen)
     settings(chosen)
-
-
-def table(runs: list[Run]) -> None:
-    rows = []
-    for run in runs:
-        history = cache.history(run).value
-        best = None if history is None else best_epoch(history)
-        rows.append(
-            {
-                "run": run.id,
-                "published as": run.published_as,
-                "config": run.config_name,
-                "architecture": run.settings.get("architecture", ""),
-                "loss": run.settings.get("loss", ""),
-                "seed": run.settings.get("seed"),
-                "state": "finished" if run.finished else "unfinished",
-                "epochs": 0 if history is None else len(history),
-                "hours": None if history is None else history["hours"].iloc[-1],
-                "best balanced accuracy": None
-                if history is None or best is None
-                else history["val_balanced_accuracy"].iloc[best],
-                "started": run.started[:16].replace("T", " "),
-            }
-        )
-
-    def choose() -> None:
-        rows_chosen = st.session_state["run-table"].selection.rows
-        if rows_chosen:
-            st.session_state["runs"] = [runs[i].id for i in rows_chosen]
-
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        key="run-table",
-        on_select=choose,
-        selection_mode="multi-row",
-        alt="Every training run; choose rows to overlay them",
-        column_config={
-            "best balanced accuracy": st.column_config.NumberColumn(format="percent", help="On validation"),
-            "hours": st.column_config.NumberColumn(format="%.2f"),
-        },
-    )
-    st.caption("Sort by a click on a heading, search with the magnifier, choose rows to overlay them.")
 
 
 def overlay(chosen: list[Run]) -> None:
@@ -94,7 +62,7 @@ def overlay(chosen: list[Run]) -> None:
     runs = [run for run in chosen if run.id in readable]
     if not runs:
         return
-    lines = grouped(runs, readable) if together else [curves.Line(r.id, (readable[r.id],)) for r in runs]
+    lines = curves.lines_of(runs, readable, together)
     cells = st.grid(2, min_column_width=330)
     for panel in curves.PANELS:
         with cells.cell():
@@ -111,21 +79,9 @@ def overlay(chosen: list[Run]) -> None:
             )
     weights = sorted({run.measured_weights for run in runs if run.measured_weights})
     st.caption(
-        "Validation is drawn thick, training thin; the star marks the epoch that is kept, the dotted line a new phase. "
-        + (f"Validation figures are of the {' and '.join(weights)} weights." if weights else "")
+        curves.reading(lines, with_train)
+        + (f" Validation figures are of the {' and '.join(weights)} weights." if weights else "")
     )
-
-
-def grouped(runs: list[Run], histories: dict[str, pd.DataFrame]) -> list[curves.Line]:
-    groups: dict[tuple, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.group, []).append(run)
-    return [
-        curves.Line(
-            members[0].config_name if len(members) > 1 else members[0].id, tuple(histories[r.id] for r in members)
-        )
-        for members in groups.values()
-    ]
 
 
 def settings(chosen: list[Run]) -> None:

@@ -3,6 +3,8 @@
 Where a limit is an absolute time, the baseline is a pause of that length and the limit is 1.
 """
 
+import functools
+import itertools
 import os
 import tempfile
 import time
@@ -24,7 +26,7 @@ from dermlens.views import expand
 from tests.bench import Case
 from tests.browser.app import chromium, chromium_path, serve
 from tests.conftest import encode
-from tests.dashboard import open_page
+from tests.dashboard import check, open_page
 
 MODES = ("row", "column", "count")
 
@@ -63,13 +65,19 @@ def _predict_page(data: bytes) -> Iterable[Case]:
     app = open_page("predict")
     app.file_uploader[0].set_value([("a.jpg", data, "image/jpeg")])
     app.run()
-    turn = iter(range(10**6))
+    turn = itertools.count()
+    choose: dict[str, Callable[[int], object]] = {
+        "class": lambda n: app.selectbox(key="class").set_value(CLASSES[n % 7]),
+        "opacity": lambda n: app.slider(key="opacity").set_value(20 + 5 * (n % 9)),
+        "chart": lambda n: app.segmented_control(key="view").set_value(("Overlay", "Side by side")[n % 2]),
+    }
 
-    def another_class() -> AppTest:
-        app.selectbox(key="class").set_value(CLASSES[next(turn) % 7])
-        return app.run()
+    def another(name: str) -> AppTest:
+        choose[name](next(turn))
+        return check(app.run())
 
-    yield Case("predict page: another class", another_class, _pause(0.3), 1.0, repeats=5)
+    for name in choose:
+        yield Case(f"predict page: another {name}", functools.partial(another, name), _pause(0.3), 1.0, repeats=5)
 
 
 def _metrics_page(rows: int, files: int) -> Callable[[], object]:
@@ -90,12 +98,12 @@ def _metrics_page(rows: int, files: int) -> Callable[[], object]:
     before = os.environ.get("DERMLENS_MODELS")
     os.environ["DERMLENS_MODELS"] = str(folder)
     app = open_page("metrics", patience=600)
-    turn = iter(range(10**6))
+    turn = itertools.count()
 
     def another() -> AppTest:
         os.environ["DERMLENS_MODELS"] = str(folder)
         app.radio(key="cells").set_value(MODES[next(turn) % 3])
-        return app.run()
+        return check(app.run())
 
     if before is None:
         del os.environ["DERMLENS_MODELS"]

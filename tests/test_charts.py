@@ -223,6 +223,37 @@ def test_curves_draw_runs_and_seeds(tmp_path) -> None:  # type: ignore[no-untype
     assert [t.name for t in together.data if t.mode == "lines"] == ["toy (2 seeds)"]
 
 
+def test_the_words_about_the_curves_say_what_is_drawn(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    histories = [read_history(add_run(tmp_path, f"r{s}", s) / "history.csv") for s in (1, 2, 3)]
+    panel = next(p for p in curves.PANELS if p.key == "balanced_accuracy")
+    alone = [curves.Line("r1", (histories[0],))]
+    several = [curves.Line(f"r{i}", (history,)) for i, history in enumerate(histories)]
+    seeds = [curves.Line("toy", tuple(histories))]
+    for lines in (alone, several, seeds, several + seeds):
+        for with_train in (False, True):
+            words, figure = curves.reading(lines, with_train), curves.draw(panel, lines, "epoch", 0.0, with_train)
+            stars = [t for t in figure.data if t.mode == "markers" and t.marker.symbol == "star"]
+            assert ("star" in words) == bool(stars)
+            assert ("phase" in words) == bool(figure.layout.shapes)
+            assert ("training thin" in words) == with_train
+            assert ("seeds" in words) == (seeds[0] in lines)
+    (phase,) = curves.draw(panel, alone, "epoch", 0.0, False).layout.shapes
+    assert phase.line.dash is None, "told from the lines of runs, which are dashed and dotted"
+
+
+def test_seeds_together_go_by_epoch_and_the_axis_says_so(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    histories = [read_history(add_run(tmp_path, f"r{s}", s) / "history.csv") for s in (1, 2, 3)]
+    panel = next(p for p in curves.PANELS if p.key == "balanced_accuracy")
+    alone, seeds = curves.Line("r1", (histories[0],)), curves.Line("toy", tuple(histories[1:]))
+    for lines in ([seeds], [alone, seeds]):
+        figure = curves.draw(panel, lines, "hours", 0.5, True)
+        assert figure.layout.xaxis.title.text == "Epoch"
+        assert {max(t.x) for t in figure.data if t.mode == "lines"} == {12}
+    figure = curves.draw(panel, [alone], "hours", 0.0, False)
+    assert figure.layout.xaxis.title.text == "Hours of training"
+    assert max(figure.data[0].x) == pytest.approx(histories[0]["hours"].iloc[-1])
+
+
 def test_class_balance_counts_every_image() -> None:
     table = pd.DataFrame({"dx": ["mel", "mel", "nv"], "split": ["train", "test", "train"]})
     counts = data.class_counts(table)

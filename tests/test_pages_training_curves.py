@@ -1,8 +1,18 @@
+import json
+import os
+from base64 import b64decode
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import streamlit as st
+from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df
+from streamlit.testing.v1 import AppTest
 
+from tests.browser.app import serve
 from tests.dashboard import add_run, check, open_page, text
+from tests.visitor import Visitor
 
 
 @pytest.fixture
@@ -31,6 +41,74 @@ def test_runs_are_listed_and_overlaid(runs: Path) -> None:
     app.toggle(key="seeds").set_value(True)
     check(app.run())
     assert "toy (2 seeds)" in str(app.get("plotly_chart")[1].proto)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """What every part of a page that redraws alone is told to wait between two redraws."""
+    asked: list[float | None] = []
+
+    def fragment(draw: Callable, run_every: float | None = None) -> Callable:
+        asked.append(run_every)
+        return original(draw, run_every=run_every)
+
+    original = st.fragment
+    monkeypatch.setattr(st, "fragment", fragment)
+    return asked
+
+
+def states(app: AppTest) -> dict[str, str]:
+    table = app.dataframe[0].value
+    return dict(zip(table["run"], table["state"], strict=True))
+
+
+def silence(folder: Path) -> None:
+    """Have a run written its files a day ago."""
+    for name in ("run.json", "history.csv"):
+        os.utime(folder / name, (1e9, 1e9))
+
+
+def test_a_running_run_is_chosen_and_redrawn_and_a_dead_one_is_neither(runs: Path, pauses: list) -> None:
+    add_run(runs, "done", 1)
+    folder = add_run(runs, "live", 2, finished="", epochs=(4,), config={"phases": [{"epochs": 4}, {"epochs": 8}]})
+    silence(add_run(runs, "dead", 3, finished="", epochs=(5,), config={"phases": [{"epochs": 12}]}))
+    add_run(runs.parent / "models", "toy", 4, id="out", finished="", epochs=(9,), config={"phases": [{"epochs": 10}]})
+    app = open_page("training_curves")
+    stopped = {"dead": "stopped after epoch 5 of 12", "out": "stopped after epoch 9 of 10"}
+    assert states(app) == {"done": "finished", "live": "training", **stopped}
+    assert app.multiselect(key="runs").value == ["live", "out"], "what is training and what is published"
+    assert "A run is training" in text(app)
+    assert pauses[-1] == 15
+    silence(folder)
+    app = open_page("training_curves")
+    assert states(app)["live"] == "stopped after epoch 4 of 12"
+    assert app.multiselect(key="runs").value == ["out"]
+    assert "A run is training" not in text(app)
+    assert pauses[-1] is None, "nothing is asked of the server for a run that is dead"
+
+
+def test_table_and_curves_are_redrawn_together_until_the_run_is_finished(tmp_path: Path) -> None:
+    folder = add_run(tmp_path / "runs", "live", finished="", epochs=(4,))
+    settings = {"DERMLENS_MODELS": str(tmp_path / "models"), "DERMLENS_RUNS": str(tmp_path / "runs")}
+
+    def drawn(visitor: Visitor) -> tuple[int, int]:
+        """Return the epochs that the table gives and those that the first curve has."""
+        table = convert_arrow_bytes_to_pandas_df(visitor.find("dataframe").arrow_data.data)
+        x = json.loads(visitor.find("plotly_chart").spec)["data"][0]["x"]
+        return table["epochs"].tolist()[0], len(np.frombuffer(b64decode(x["bdata"]), x["dtype"]))
+
+    with serve(tmp_path / "log", settings) as address, Visitor(address, "training_curves") as visitor:
+        assert drawn(visitor) == (4, 4)
+        assert list(visitor.again.values()) == [15]
+        whole = add_run(tmp_path / "made", "live", epochs=(4, 2))
+        (whole / "history.csv").replace(folder / "history.csv")
+        visitor.again = dict.fromkeys(visitor.again, 0.0)
+        visitor.settle(0)
+        assert drawn(visitor) == (6, 6)
+        assert visitor.again, "it goes on"
+        (whole / "run.json").replace(folder / "run.json")
+        visitor.settle(0)
+        assert not visitor.again, "there is nothing more to wait for"
 
 
 def test_losses_are_not_overlaid_across_kinds_of_loss(runs: Path) -> None:
@@ -69,4 +147,6 @@ def test_every_choice_draws(runs: Path) -> None:
 
 
 def test_without_runs_the_page_says_what_to_do(runs: Path) -> None:
-    assert "There is no training run yet." in text(open_page("training_curves"))
+    shown = text(open_page("training_curves"))
+    assert "There is no training run yet." in shown
+    assert "load this page again" in shown, "it is not redrawn by itself"

@@ -1,5 +1,8 @@
+import contextlib
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -8,7 +11,11 @@ import pytest
 
 from dermlens.errors import DermlensError, ModelError
 from dermlens.labels import INDEX
+from tests import fake_ham10000
+from training import averaging
 from training import phase as phases
+from training import run as runs
+from training.architectures import build
 from training.config import Config, Phase
 from training.losses import ClassHits, make_loss
 
@@ -89,30 +96,30 @@ def test_decay_is_left_off_biases_and_norms_and_does_not_depend_on_gradients() -
 
 def test_averaged_weights_follow_the_weights_with_the_statistics_of_norms() -> None:
     model = small()
-    average = phases.start_average(model)
+    average = averaging.start_average(model)
     start, name = [array(v).copy() for v in average], [v.path for v in model.weights]
     assert "norm/moving_mean" in name
     for v in model.weights:
         v.assign(v + 1)
-    phases.follow(average, model.weights, 0.9, step=1000)
+    averaging.follow(average, model.weights, 0.9, step=1000)
     for mean, before in zip(average, start, strict=True):
         np.testing.assert_allclose(array(mean), before + 0.1, atol=1e-6)
-    phases.follow(average, model.weights, 0.9, step=1)  # early: min(0.9, 2 / 11) of the old value
+    averaging.follow(average, model.weights, 0.9, step=1)  # early: min(0.9, 2 / 11) of the old value
     for mean, before in zip(average, start, strict=True):
         np.testing.assert_allclose(array(mean), before + 1 - 0.9 * 2 / 11, atol=1e-5)
 
 
 def test_averaged_weights_are_lent_to_the_model_and_taken_back_bit_by_bit() -> None:
     model = small()
-    own, average = [w.copy() for w in model.get_weights()], phases.start_average(model)
+    own, average = [w.copy() for w in model.get_weights()], averaging.start_average(model)
     for mean in average:
         mean.assign(mean * 3 + 1e-3)
-    with phases.averaged(model, average):
+    with averaging.averaged(model, average):
         for w, mean in zip(model.get_weights(), average, strict=True):
             np.testing.assert_array_equal(w, array(mean))
     for a, b in zip(model.get_weights(), own, strict=True):
         np.testing.assert_array_equal(a, b)
-    with phases.averaged(model, []):
+    with averaging.averaged(model, []):
         for a, b in zip(model.get_weights(), own, strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -130,6 +137,48 @@ def test_validation_figures_by_hand() -> None:
     assert found["val_cross_entropy"] == pytest.approx((4 * np.log(2) + 2 * np.log(12)) / 6)  # plain
     assert found["val_loss"] == pytest.approx(float(array(loss(np.eye(7, dtype=np.float32)[y], logits)).mean()))
     assert math.isnan(phases.measure(logits[:3], y[:3], loss)["val_melanoma_recall"])
+
+
+def test_the_time_of_preparing_a_phase_counts_into_the_first_epoch_that_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, fitted = 0.0, 0
+
+    def taking(seconds: float, name: str) -> None:
+        def slow(*arguments: Any, **options: Any) -> Any:
+            nonlocal now
+            now += seconds
+            return original(*arguments, **options)
+
+        original = getattr(phases, name)
+        monkeypatch.setattr(phases, name, slow)
+
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal fitted
+        fitted += 1
+        if fitted == 2:
+            raise KeyboardInterrupt
+        return fit_epoch(*arguments)
+
+    fit_epoch = phases.fit_epoch
+    monkeypatch.setattr(phases, "fit_epoch", interrupted)
+    monkeypatch.setattr(phases, "time", SimpleNamespace(monotonic=lambda: now))
+    for seconds, name in ((10, "load_images"), (100, "cache_view"), (1000, "fit_epoch"), (10_000, "announce")):
+        taking(seconds, name)
+    rows = fake_ham10000.write(tmp_path / "data")
+    cached = Phase(3, 1e-3, unfreeze=1, size=16, cached_views=2)
+    settings = replace(config(), phases=(cached, replace(cached, epochs=1, cached_views=0)))
+    task = phases.Task(settings, tmp_path, tmp_path / "data", rows, "as-is")
+    (tmp_path / "checkpoints").mkdir()
+    state = fresh(0)
+    with contextlib.closing(runs.open_events(tmp_path / "events")) as events:
+        with pytest.raises(KeyboardInterrupt):
+            phases.train_phase(task, build("baseline_cnn", 16), state, {}, events)
+        arrays, state = runs.load_state(tmp_path / "checkpoints" / "last.npz")
+        phases.train_phase(task, build("baseline_cnn", 16), state, arrays, events)
+        phases.train_phase(task, build("baseline_cnn", 16), state, {}, events)
+    # Two splits are loaded and two views cached; what is saved and told after an epoch counts into the next.
+    assert [row["seconds"] for row in state["history"]] == [1220, 1220, 11_000, 1020]
 
 
 def test_forward_answers_all_images_in_order_in_inference_mode() -> None:

@@ -10,6 +10,7 @@ from dermlens.errors import DataError
 from dermlens.labels import CLASSES
 from dermlens.predictions import (
     COLUMNS,
+    MAX_BYTES,
     cases_of,
     concatenate,
     make_predictions,
@@ -138,6 +139,19 @@ def test_a_file_that_is_no_predictions_file_is_refused(tmp_path: Path, content: 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "no such file" in message(tmp_path / "predictions.csv")
+
+
+def test_a_file_of_a_million_rows_is_not_too_large(tmp_path: Path) -> None:
+    longest = "ISIC_0000001,HAM_0000001,validation,akiec" + 7 * ",-10.12345"
+    assert 1e6 * (len(longest) + 1) < MAX_BYTES
+    rows = [f"{row},{'x' * 100_000}" for row in ROWS for _ in range(60)]
+    rows = [f"I{i}{row[1:]}" for i, row in enumerate(rows)]
+    path = write(tmp_path, rows, ",".join([*COLUMNS, "note"]))
+    assert path.stat().st_size > 17 * 2**20
+    assert len(read_predictions(path)) == 180
+    with path.open("r+b") as file:
+        file.truncate(MAX_BYTES + 1)
+    assert "larger than 128 MiB" in message(path)
 
 
 def test_cases_are_joined_by_image_and_unknown_where_absent(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,17 @@ import pytest
 from dermlens.errors import DataError
 from dermlens.runs import (
     best_epoch,
+    best_row,
     differences,
     find_runs,
     flat,
+    is_training,
     mean_and_range,
     read_history,
     read_run,
     runs_dir,
     smoothed,
+    state,
 )
 from tests.dashboard import add_run
 
@@ -42,6 +46,8 @@ def test_runs_are_found_newest_first_and_a_published_one_appears_once(tmp_path: 
 def test_runs_are_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DERMLENS_RUNS", "/somewhere")
     assert runs_dir() == Path("/somewhere")
+    monkeypatch.delenv("DERMLENS_RUNS")
+    assert runs_dir() == Path(__file__).parents[1] / "runs"
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"config": 1}', "{}"])
@@ -101,6 +107,62 @@ def test_only_runs_with_the_same_loss_share_it_and_seeds_share_a_group(tmp_path:
     assert one.group == two.group != focal.group
 
 
+def test_losses_on_the_labels_of_another_teacher_are_others(tmp_path: Path) -> None:
+    def loss(name: str, **config: object) -> tuple[object, ...]:
+        return read_run(add_run(tmp_path, name, config=config) / "run.json").loss
+
+    assert loss("older") == loss("alone", teacher="", teacher_share=0.5)
+    taught = loss("taught", teacher="resnet50", teacher_share=0.5)
+    assert len({loss("other", teacher="resnet18", teacher_share=0.5), taught, loss("alone-2", teacher="")}) == 3
+    assert loss("less", teacher="resnet50", teacher_share=0.2) != taught
+
+
+def test_a_run_trains_until_it_is_finished_or_has_been_silent_for_too_long(tmp_path: Path) -> None:
+    folder = add_run(tmp_path, "run", epochs=(4, 8), finished="")
+    run, history = read_run(folder / "run.json"), read_history(folder / "history.csv")
+    assert run.planned == 12
+    for epoch, silence, words in (
+        (60, 7100, "training"),
+        (60, 7300, "stopped after epoch 12 of 12"),
+        (3600, 10700, "training"),  # epochs of an hour: silent between two of them
+        (3600, 10900, "stopped after epoch 12 of 12"),
+        (np.inf, 24 * 3600 + 100, "stopped after epoch 12 of 12"),
+        (np.nan, 7300, "stopped after epoch 12 of 12"),
+    ):
+        slow = history.assign(seconds=epoch)
+        for now in (run.touched + silence, run.touched - silence):  # a clock that was set back proves nothing either
+            assert state(run, slow, now) == words
+            assert is_training(run, slow, now) == (words == "training")
+    assert state(run, None, run.touched + 7100) == "training"
+    assert state(run, None, run.touched + 7300) == "stopped"
+    assert state(run, history.head(3), run.touched + 1e6) == "stopped after epoch 3 of 12"
+    finished = read_run(add_run(tmp_path, "finished") / "run.json")
+    assert state(finished, history, finished.touched) == "finished"
+
+
+def test_a_new_line_of_the_history_is_a_sign_of_life(tmp_path: Path) -> None:
+    folder = add_run(tmp_path, "run", finished="")
+    for name in ("run.json", "history.csv"):
+        os.utime(folder / name, (1000, 1000))
+    assert read_run(folder / "run.json").touched == 1000
+    os.utime(folder / "history.csv", (2000, 2000))
+    assert read_run(folder / "run.json").touched == 2000
+
+
+def test_a_published_run_that_was_stopped_is_neither_finished_nor_training(tmp_path: Path) -> None:
+    folder = add_run(tmp_path / "models", "model", epochs=(2, 3), finished="", config={"phases": [{"epochs": 10}]})
+    (run,), _ = find_runs(tmp_path / "runs", tmp_path / "models")
+    history = read_history(folder / "history.csv")
+    assert (run.published_as, run.finished) == ("model", False)
+    assert state(run, history, (folder / "run.json").stat().st_mtime) == "stopped after epoch 5 of 10"
+
+
+def test_epochs_are_planned_only_where_the_settings_say_so(tmp_path: Path) -> None:
+    for i, phases in enumerate(([{"epochs": "many"}], [{"epochs": 4}, {"epochs": -1}], [{"epochs": True}], [], 3)):
+        run = read_run(add_run(tmp_path, f"run-{i}", config={"phases": phases}) / "run.json")
+        assert run.planned == 0
+
+
 def test_smoothing_by_hand() -> None:
     values = pd.Series([1.0, 0.0, np.nan, 3.0])
     pd.testing.assert_series_equal(smoothed(values, 0), values)
@@ -115,7 +177,11 @@ def test_best_epoch_and_mean_and_range() -> None:
     one = pd.DataFrame({"epoch": [1, 2, 3], "val_balanced_accuracy": [0.5, 0.7, 0.6]})
     two = pd.DataFrame({"epoch": [1, 2], "val_balanced_accuracy": [0.3, np.nan]})
     assert best_epoch(one) == 1
-    assert best_epoch(two.assign(val_balanced_accuracy=np.nan)) is None
+    assert best_row(one)["epoch"] == 2
+    none = two.assign(val_balanced_accuracy=np.nan)
+    assert best_epoch(none) is None
+    with pytest.raises(DataError, match="gives no epoch a balanced accuracy"):
+        best_row(none)
     both = mean_and_range([one, two], "val_balanced_accuracy")
     assert both.loc[1].tolist() == pytest.approx([0.4, 0.3, 0.5])
     assert both.loc[2].tolist() == pytest.approx([0.7, 0.7, 0.7])

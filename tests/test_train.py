@@ -18,6 +18,7 @@ from tensorboardX.proto.event_pb2 import Event
 from dermlens.errors import ConfigError, ModelError
 from dermlens.ham10000 import image_path, load_split
 from dermlens.labels import CLASSES, INDEX
+from dermlens.runs import HISTORY
 from tests import fake_ham10000
 from tests.conftest import publish_toy
 from training import adjustment
@@ -118,7 +119,7 @@ def h5_values(file: Path) -> dict[str, np.ndarray]:
 
 def test_it_went_over_the_phases_and_stopped_early(trained: SimpleNamespace) -> None:
     table = history(trained.runs / "whole")
-    assert tuple(table.columns) == runs.HISTORY_COLUMNS
+    assert tuple(table.columns) == HISTORY
     assert table["epoch"].tolist() == list(range(1, len(table) + 1))
     assert table["phase"].tolist() == [1, 1] + [2] * (len(table) - 2)
     score = table["val_balanced_accuracy"]
@@ -180,7 +181,7 @@ def events(folder: Path) -> dict[tuple[str, int], float]:
 @pytest.mark.parametrize("name", ["whole", "broken"])
 def test_tensorboard_has_every_figure_of_every_epoch(trained: SimpleNamespace, name: str) -> None:
     table, found = history(trained.runs / name), events(trained.runs / name)
-    columns = runs.HISTORY_COLUMNS[2:]
+    columns = HISTORY[2:]
     assert {key for key, _ in found} == set(columns)
     assert {step for _, step in found} == set(table["epoch"])
     for row in table.to_dict("records"):

@@ -15,13 +15,13 @@ from dermlens import registry
 from dermlens.calibration import calibrate
 from dermlens.errors import DermlensError
 from dermlens.familiarity import FAMILIARITY_FILE, SCORES_FILE, read_scores
-from dermlens.files import write_whole
+from dermlens.files import read_object, write_whole
 from dermlens.fitted import read_fitted
 from dermlens.ham10000 import load_split
 from dermlens.intervals import summarise
 from dermlens.predictions import read_predictions
 from training.fits.embeddings import measure
-from training.readme import read_json, render
+from training.readme import render
 from training.subject import Subject
 
 HASHED_OF_ENSEMBLE = ("predictions.csv", "metrics.json")
@@ -57,8 +57,8 @@ def problems(folder: Path) -> list[str]:
     """
     found = []
     if (folder / "metrics.json").is_file():
-        found += list(_differences(read_json(folder / "metrics.json"), figures(folder), "metrics.json"))
-    card = read_json(folder / "card.json") if (folder / "card.json").is_file() else {}
+        found += list(_differences(read_object(folder / "metrics.json"), figures(folder), "metrics.json"))
+    card = read_object(folder / "card.json") if (folder / "card.json").is_file() else {}
     for name, expected in card.get("files", {}).items():
         if not (folder / name).is_file():
             found.append(f"{name} is missing, card.json lists it")
@@ -83,7 +83,7 @@ def write(folder: Path) -> None:
         DermlensError: a file is missing or cannot be read.
     """
     _write(folder / "metrics.json", figures(folder))
-    card = read_json(folder / "card.json")
+    card = read_object(folder / "card.json")
     known = {name: value for name, value in card["files"].items() if name != "metrics.json"}
     needed = HASHED_OF_ENSEMBLE if "members" in card else HASHED
     hashes = {name: registry.sha256(folder / name) for name in needed if name not in known}
@@ -94,7 +94,7 @@ def write(folder: Path) -> None:
 
 def note_hash(folder: Path, name: str) -> None:
     """Put the SHA-256 of a file of the folder into its card.json."""
-    card = read_json(folder / "card.json")
+    card = read_object(folder / "card.json")
     hashes = {**card["files"], name: registry.sha256(folder / name)}
     card["files"] = {key: hashes[key] for key in sorted(hashes)}
     _write(folder / "card.json", card)
@@ -114,14 +114,14 @@ def _refitted(folder: Path) -> list[str]:
             found.append(f"{name}.json cannot be made again: {e}")
             continue
         for file, content in made.items():
-            found += _differences(read_json(folder / file), content, file, FITTED_TOLERANCE)
+            found += _differences(read_object(folder / file), content, file, FITTED_TOLERANCE)
     return found
 
 
 def _remeasured(folder: Path) -> Iterator[str]:
     """Measure familiarity.csv again, and yield where familiarity.json says otherwise."""
     if (folder / FAMILIARITY_FILE).is_file():
-        stored, measured = read_json(folder / FAMILIARITY_FILE), measure(*read_scores(folder))
+        stored, measured = read_object(folder / FAMILIARITY_FILE), measure(*read_scores(folder))
         yield from _differences(stored["measured"], measured, f"{FAMILIARITY_FILE}, measured", TOLERANCE, SCORES_FILE)
 
 

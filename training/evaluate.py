@@ -19,11 +19,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from dermlens.errors import DataError, DermlensError, ModelError
+from dermlens.files import read_object
 from dermlens.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.intervals import OVERALL, summarise
 from dermlens.predictions import SPLITS, Predictions, concatenate, make_predictions, write_predictions
 from dermlens.preprocess import STORED_ASPECTS
-from dermlens.runs import read_history
+from dermlens.runs import best_row, read_history, runs_dir
 from dermlens.views import VIEWS, expand
 from training import run as runs
 from training.architectures import build
@@ -36,20 +37,10 @@ BATCH = 16
 
 def find_run(name: str) -> Path:
     """Return the folder of a run, given by its id in `runs_dir()` or by its path; raises DataError if there is none."""
-    for folder in (runs.runs_dir() / name, Path(name)):
+    for folder in (runs_dir() / name, Path(name)):
         if (folder / "run.json").is_file():
             return folder
-    raise DataError(f"No run {name!r} in {runs.runs_dir()} (set DERMLENS_RUNS, or give the run's folder).")
-
-
-def best_epoch(folder: Path) -> dict[str, float]:
-    """Return the history row of the epoch whose weights are in best.weights.h5: the first with the best validation.
-
-    Raises:
-        DataError: no epoch is finished.
-    """
-    history = read_history(folder / "history.csv")
-    return history.loc[history["val_balanced_accuracy"].idxmax()].to_dict()
+    raise DataError(f"No run {name!r} in {runs_dir()} (set DERMLENS_RUNS, or give the run's folder).")
 
 
 def best_model(folder: Path) -> keras.Model:
@@ -58,8 +49,8 @@ def best_model(folder: Path) -> keras.Model:
     Raises:
         DataError, ModelError: no epoch is finished, or the weights are missing or do not fit.
     """
-    config = from_dict(runs.read_json(folder / "run.json")["config"])
-    best = best_epoch(folder)
+    config = from_dict(read_object(folder / "run.json")["config"])
+    best = best_row(read_history(folder / "history.csv"))
     phase = config.phases[int(best["phase"]) - 1]
     keras.mixed_precision.set_global_policy("float32")
     model = build(config.architecture, phase.size, dropout=config.dropout)
@@ -79,7 +70,7 @@ def rows_of(folder: Path, table: pd.DataFrame, splits: tuple[str, ...]) -> pd.Da
     Raises:
         DataError: it is another one, so that images of these splits may have been trained on.
     """
-    record = runs.read_json(folder / "run.json")
+    record = read_object(folder / "run.json")
     if data_hash(select_rows(table, from_dict(record["config"]))) != record["data"]["sha256"]:
         raise DataError(f"Run {record['id']} was trained with another split table than this: give that one by --split.")
     return table[table["split"].isin(splits)].sort_values("image_id", ignore_index=True)
@@ -87,7 +78,7 @@ def rows_of(folder: Path, table: pd.DataFrame, splits: tuple[str, ...]) -> pd.Da
 
 def note_test(folder: Path, by: str) -> None:
     """Add an evaluation on the test split to the run's run.json, before it is made."""
-    record = runs.read_json(folder / "run.json")
+    record = read_object(folder / "run.json")
     note = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "by": by}
     record["test_evaluations"] = [*record.get("test_evaluations", []), note]
     runs.write_json(folder / "run.json", record)
@@ -167,7 +158,7 @@ def data_of(folder: Path, args: argparse.Namespace) -> tuple[Path, str]:
     """Return the HAM10000 folder and its stored aspect; raises DataError if no folder is given."""
     if args.data is None:
         raise DataError("Pass --data DIR or set HAM10000_DIR.")
-    return args.data, args.stored_aspect or runs.read_json(folder / "run.json")["data"]["stored_aspect"]
+    return args.data, args.stored_aspect or read_object(folder / "run.json")["data"]["stored_aspect"]
 
 
 if __name__ == "__main__":

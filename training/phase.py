@@ -4,7 +4,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from training import run as runs
 from training.architectures import stage_of_layers
 from training.artefact import load_model
 from training.augmentation import augmenter, mixup, reseed
+from training.averaging import averaged, follow, set_weights, start_average
 from training.config import Config, Phase
 from training.dataset import Images, batches, class_counts, epoch_order, load_images, one_hot
 from training.losses import ClassHits, Loss, make_loss
@@ -67,6 +67,7 @@ def train_phase(
     """
     config, number = task.config, state["phase"]
     phase = config.phases[number]
+    ended = time.monotonic()  # of the epoch before; what is prepared counts into the first epoch
 
     # What trains: the last stages and the head. What is frozen runs with its batch norms in inference mode.
     boundary: Any = freeze(config.architecture, model, phase.unfreeze)
@@ -94,7 +95,7 @@ def train_phase(
         held_out, change = forward(trunk, validation.pixels).astype(np.float16), as_floats
 
     while state["phase"] == number:
-        started, epoch, done = time.monotonic(), len(state["history"]) + 1, state["epoch_in_phase"]
+        started, epoch, done = ended, len(state["history"]) + 1, state["epoch_in_phase"]
         # Every epoch starts from generators seeded by its number, so a resumed run draws what an unbroken one would.
         seed = 1000 * config.seed + epoch
         keras.utils.set_random_seed(seed)
@@ -114,7 +115,8 @@ def train_phase(
             better = measured["val_balanced_accuracy"] > state["best"]
             if better:
                 save_best(model, task.folder / "checkpoints", epoch)
-        row = {"epoch": epoch, "phase": number + 1, **fitted, **measured, "seconds": time.monotonic() - started}
+        ended = time.monotonic()
+        row = {"epoch": epoch, "phase": number + 1, **fitted, **measured, "seconds": ended - started}
         note_epoch(state, row, better, config)
         if state["epoch_in_phase"] == phase.epochs or state["stopped_early"]:
             set_weights(trained, average)  # the next phase, and a finished run, go on from the averaged weights
@@ -312,40 +314,6 @@ def fit_epoch(
         "accuracy": float(hits.sum() / seen.sum()),
         "balanced_accuracy": float((hits[met] / seen[met]).mean()),
     }
-
-
-def start_average(model: keras.Model) -> list[keras.Variable]:
-    """Return variables with a copy of all weights, those of batch norms included."""
-    return [keras.Variable(np.array(ops.convert_to_numpy(v)), trainable=False) for v in model.weights]
-
-
-def follow(average: list[keras.Variable], weights: list[keras.Variable], momentum: float, step: int) -> None:
-    """Move averaged weights a step towards the weights.
-
-    The statistics of batch norms are averaged like the weights they belong to: with the statistics of the last
-    step, averaged weights are worth little. Early steps use min(momentum, (1 + step) / (10 + step)), so that the
-    start is soon forgotten.
-    """
-    share = 1 - min(momentum, (1 + step) / (10 + step))
-    for mean, value in zip(average, weights, strict=True):
-        mean.assign(mean + share * (value - mean))
-
-
-@contextmanager
-def averaged(model: keras.Model, average: list[keras.Variable]) -> Iterator[None]:
-    """Put averaged weights, if there are any, into the model for a while."""
-    own = [np.array(ops.convert_to_numpy(v)) for v in model.weights] if average else []
-    set_weights(model, average)
-    try:
-        yield
-    finally:
-        set_weights(model, own)
-
-
-def set_weights(model: keras.Model, values: list) -> None:
-    """Assign all weights of a model, in order; no values leave them as they are."""
-    for variable, value in zip(model.weights, values, strict=True) if values else ():
-        variable.assign(ops.convert_to_numpy(value))  # a copy: JAX gives the memory of weights away at every step
 
 
 def forward(model: keras.Model, x: np.ndarray) -> np.ndarray:

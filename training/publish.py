@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from dermlens import registry
 from dermlens.errors import ConfigError, DermlensError, ModelError
+from dermlens.files import read_object
 from dermlens.ham10000 import check_rows, image_path, load_split
 from dermlens.ingest import read_file
 from dermlens.labels import CLASSES, INDEX
@@ -123,7 +124,7 @@ def publish(
         _write_predictions(model, folder, pd.concat([validation, rest]), answers, stored_aspect)
         (width, height), _ = answers.sizes.most_common(1)[0]
         seen = {"stored_aspect": stored_aspect, "width": width, "height": height}
-        record = public(runs.read_json(run / "run.json"))
+        record = public(read_object(run / "run.json"))
         runs.write_json(folder / "run.json", {**record, "published_from": seen})
         (folder / "history.csv").write_bytes((run / "history.csv").read_bytes())
         cards.write(folder)
@@ -149,7 +150,7 @@ def _served(run: Path, network: keras.Model, folder: Path, views: int, tau: floa
     """Write model.keras and a first card.json, build the serving files and load them as the app does."""
     save_model(network, folder / "model.keras")
     geometry = Geometry(network.input_shape[1])
-    record = runs.read_json(run / "run.json")
+    record = read_object(run / "run.json")
     architecture = record["config"]["architecture"]
     card = {
         "id": folder.name,

@@ -1,16 +1,15 @@
 """The model card of a published model as Markdown, made from its files; no figure of it is typed by hand."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dermlens import evidence
-from dermlens.errors import DataError
+from dermlens.files import read_object
 from dermlens.intervals import FEW_LESIONS, OVERALL, PER_CLASS
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
 from dermlens.reliability import NAMES as RELIABILITY
-from dermlens.runs import flat, read_history
+from dermlens.runs import best_row, flat, read_history
 from training.decisions import operating_points, prediction_sets, referral
 from training.unlike import unlike_images
 
@@ -42,9 +41,9 @@ NAMES = {
 
 def render(folder: Path) -> str:
     """Return the model card of models/ID as Markdown, from its JSON files and history.csv."""
-    card, metrics = read_json(folder / "card.json"), read_json(folder / "metrics.json")
+    card, metrics = read_object(folder / "card.json"), read_object(folder / "metrics.json")
     is_ensemble = "members" in card
-    run = {} if is_ensemble else read_json(folder / "run.json")
+    run = {} if is_ensemble else read_object(folder / "run.json")
     splits = [line for split in metrics for line in _split_section(split, metrics[split], run)]
     if "test" not in metrics:
         splits += ["### Test split", "", "Not measured: the test split has not been used with this model.", ""]
@@ -109,7 +108,7 @@ def calibration(folder: Path) -> list[str]:
     """Return the section on calibration; empty if the model has none."""
     if not (folder / "calibration.json").is_file():
         return []
-    fitted = read_json(folder / "calibration.json")
+    fitted = read_object(folder / "calibration.json")
     crossed, mix = fitted["cross_fitted_nll"], fitted["class_mix"]
     losses = ", ".join(f"{METHODS[name]} {value:.3f}" for name, value in crossed.items())
     suspect = sum(mix[i] for i in SUSPECT) / sum(mix)
@@ -226,7 +225,7 @@ def _training_data(run: dict[str, Any]) -> list[str]:
 
 def _recipe(folder: Path, run: dict[str, Any]) -> list[str]:
     history = read_history(folder / "history.csv")
-    best, hours = history.loc[history["val_balanced_accuracy"].idxmax()], history["hours"].iloc[-1]
+    best, hours = best_row(history), history["hours"].iloc[-1]
     return [
         "## Recipe",
         "",
@@ -366,11 +365,3 @@ def _hardware(run: dict[str, Any]) -> str:
     hardware = run["hardware"]
     accelerator = hardware.get("accelerator", "none")
     return accelerator if accelerator != "none" else f"{hardware['cores']} cores of {hardware['processor']}"
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON file; raises DataError if it cannot be read."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise DataError(f"{file} cannot be read as JSON ({e}).") from e

@@ -20,27 +20,8 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
 from dermlens.errors import DataError
-from dermlens.files import read_object, write_whole
-
-HISTORY_COLUMNS = (
-    "epoch",
-    "phase",
-    "learning_rate",
-    "loss",
-    "val_loss",
-    "accuracy",
-    "val_accuracy",
-    "balanced_accuracy",
-    "val_balanced_accuracy",
-    "val_melanoma_recall",
-    "val_cross_entropy",
-    "seconds",
-)
-
-
-def runs_dir() -> Path:
-    """Return $DERMLENS_RUNS, or runs/ beside the code."""
-    return Path(os.environ.get("DERMLENS_RUNS") or Path(__file__).parent.parent / "runs")
+from dermlens.files import write_whole
+from dermlens.runs import HISTORY
 
 
 def write_json(file: Path, value: Any) -> None:
@@ -48,15 +29,10 @@ def write_json(file: Path, value: Any) -> None:
     write_whole(file, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON object; raises DataError if it is missing or damaged."""
-    return read_object(file)
-
-
 def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
     """Replace history.csv by `rows`, one a finished epoch."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     write_whole(file, text.getvalue().encode())
@@ -73,7 +49,7 @@ def open_events(folder: Path) -> EventsWriter:
 
 def write_events(writer: EventsWriter, row: dict[str, Any]) -> None:
     """Write the figures of an epoch; they are in the file when this returns."""
-    for name in HISTORY_COLUMNS[2:]:
+    for name in HISTORY[2:]:
         writer.write_event(Event(wall_time=time.time(), step=row["epoch"], summary=scalar(name, row[name])))
     writer.flush()
 

@@ -20,16 +20,19 @@ import pandas as pd
 
 from dermlens import registry
 from dermlens.errors import ConfigError, DermlensError
+from dermlens.files import read_object
 from dermlens.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.labels import INDEX, N_CLASSES
 from dermlens.preprocess import STORED_ASPECTS
+from dermlens.runs import runs_dir
 from training import adjustment
 from training import run as runs
 from training.architectures import build, load_archive
 from training.artefact import load_model
+from training.averaging import set_weights
 from training.config import Config, from_dict, load_config, override
 from training.dataset import class_counts, data_hash
-from training.phase import Task, begin_phase, set_weights, settle_best, train_phase
+from training.phase import Task, begin_phase, settle_best, train_phase
 
 
 def train(task: Task) -> None:
@@ -70,14 +73,14 @@ def train(task: Task) -> None:
                 set_weights(model, weights)
             else:
                 model, missing = first_network(config, task.rows)
-                runs.write_json(record_file, {**runs.read_json(record_file), "weights_missing": missing})
+                runs.write_json(record_file, {**read_object(record_file), "weights_missing": missing})
             train_phase(task, model, state, arrays if state["epoch_in_phase"] else {}, events)
             weights = model.get_weights()
 
     # Stage 3: the end.
     best = max(state["history"], key=lambda row: row["val_balanced_accuracy"])
     end = {"finished": _now(), "best_epoch": best["epoch"], "best_validation": best}
-    runs.write_json(record_file, {**runs.read_json(record_file), **end})
+    runs.write_json(record_file, {**read_object(record_file), **end})
     state["finished"] = True
     runs.save_state(checkpoint, {"model": weights}, state)
 
@@ -182,12 +185,12 @@ def start(config: Config, args: argparse.Namespace) -> Task:
     """
     name = Path(args.config).stem
     run_id = args.run or new_id(name)
-    folder = runs.runs_dir() / run_id
+    folder = runs_dir() / run_id
     record_file = folder / "run.json"
     rows = select_rows(load_split(args.split), config)
     data = {"sha256": data_hash(rows), "stored_aspect": args.stored_aspect}
     if record_file.exists():
-        record = runs.read_json(record_file)
+        record = read_object(record_file)
         then, now = dataclasses.asdict(from_dict(record["config"])), dataclasses.asdict(config)
         changed = [key for key in now if then[key] != now[key]] + [k for k in data if record["data"][k] != data[k]]
         if changed:
@@ -224,7 +227,7 @@ def new_id(name: str) -> str:
     """Return an id that no run has: the name and the time, and a number where a clock was set back or is too coarse."""
     stem = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     ids = [stem, *(f"{stem}-{i}" for i in range(2, 1000))]
-    return next(i for i in ids if not (runs.runs_dir() / i).exists())
+    return next(i for i in ids if not (runs_dir() / i).exists())
 
 
 def _now() -> str:

@@ -32,7 +32,7 @@ def choose(predictions: Predictions) -> tuple[Predictions, tuple[Hashable, ...]]
             names = group_names(facts, by)
             wanted = st.multiselect(label, _options(by, names), key=by, bind="query-params", placeholder="All")
             if wanted:
-                keep &= np.isin(names.astype(str), wanted)
+                keep &= pd.Series(names).isin(wanted).to_numpy()
                 key.append((by, *sorted(wanted)))
     if not key:
         return predictions, ()
@@ -41,7 +41,7 @@ def choose(predictions: Predictions) -> tuple[Predictions, tuple[Hashable, ...]]
 
 
 def _options(by: str, names: np.ndarray) -> list[str]:
-    present = set(names.astype(str))
+    present = set(names)
     if by == "age":
         return [n for n in (*(name for name, _ in AGE_BANDS), UNKNOWN) if n in present]
     return sorted(present, key=lambda n: (n == UNKNOWN, n))

@@ -11,8 +11,6 @@ from concurrent.futures import CancelledError, Future
 
 import pandas as pd
 import streamlit as st
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dermlens import stability
 from dermlens.case import CaseImage
@@ -20,7 +18,7 @@ from dermlens.charts.style import NAMES
 from dermlens.labels import INDEX
 from dermlens.registry import AnyModel, Model, networks
 from dermlens.stability import Stability
-from ui import cache, state, widgets
+from ui import cache, polling, state, widgets
 
 POLL = 1.0
 """Seconds between two looks whether the probe is done."""
@@ -58,7 +56,7 @@ def _show(image: CaseImage, models: list[Model], waiting: bool) -> None:
         elif state.probes()[key] is None:
             state.probes()[key] = cache.prober().submit(_probe, model, weakref.ref(image))
     if all(_done(image, model) for model in models):
-        _end_polling()
+        polling.end()
         _results(image, models)
         return
     n = len(stability.alterations(models[0].views, models[0].geometry))
@@ -71,18 +69,6 @@ def _probe(model: Model, image: weakref.ref[CaseImage]) -> Stability:
     if held is None:
         raise CancelledError
     return stability.probe(model, held.pixels, held.answers[model.id])
-
-
-def _end_polling() -> None:
-    """Tell the browser to let this part of the page be.
-
-    A run of the whole page would end it as well, and undo what was chosen since this part was last asked for.
-    """
-    context = get_script_run_ctx()
-    if context is not None and context.fragment_ids_this_run:
-        message = ForwardMsg()
-        message.stop_auto_rerun.fragment_ids.extend(context.fragment_ids_this_run)
-        context.enqueue(message)
 
 
 def _done(image: CaseImage, model: Model) -> bool:

@@ -1,13 +1,13 @@
 """Figures of training runs: any number of histories overlaid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from dermlens.charts.style import COLOURS, DASHES, NEUTRAL, frame, nth
-from dermlens.runs import best_epoch, mean_and_range, smoothed
+from dermlens.runs import Run, best_epoch, mean_and_range, smoothed
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,47 @@ class Line:
     histories: tuple[pd.DataFrame, ...]
 
 
+def lines_of(runs: Sequence[Run], histories: Mapping[str, pd.DataFrame], together: bool) -> list[Line]:
+    """Return a line a run, or a line a group of runs that differ only by their seed.
+
+    Args:
+        runs: what is overlaid. histories: by run id. together: whether seeds are put together.
+    """
+    groups: dict[object, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.group if together else run.id, []).append(run)
+    return [
+        Line(own[0].config_name if len(own) > 1 else own[0].id, tuple(histories[r.id] for r in own))
+        for own in groups.values()
+    ]
+
+
+def axis(lines: Sequence[Line], wanted: str) -> str:
+    """Return what the lines are drawn by: as wanted, "epoch" or "hours", but seeds drawn together go by epoch alone."""
+    return "epoch" if any(len(line.histories) > 1 for line in lines) else wanted
+
+
+def reading(lines: Sequence[Line], with_train: bool) -> str:
+    """Return the sentence that explains what `draw` draws; arguments as there."""
+    alone, together = (any((len(line.histories) == 1) == one for line in lines) for one in (True, False))
+    parts = ["validation is drawn thick, training thin"] * with_train
+    parts += ["a star marks the epoch that is kept"] * alone
+    parts += ["a band spans the seeds around their mean, epoch by epoch"] * together
+    parts += ["an upright line marks where a phase begins"] * bool(_begins(lines))
+    return f"{'; '.join(parts).capitalize()}."
+
+
 def draw(panel: Panel, lines: Sequence[Line], x: str, smoothing: float, with_train: bool) -> go.Figure:
     """Draw one panel.
 
     Args:
         panel: one of PANELS.
         lines: what is overlaid; a line keeps its colour and dash in every panel.
-        x: "epoch" or "hours". Seeds drawn together are always drawn by epoch.
+        x: "epoch" or "hours"; see `axis`.
         smoothing: as in runs.smoothed; the unsmoothed values stay visible, pale.
         with_train: whether the training figures are drawn too, thin.
     """
-    figure = go.Figure()
+    figure, x = go.Figure(), axis(lines, x)
     for i, line in enumerate(lines):
         look = {"color": nth(COLOURS, i), "dash": nth(DASHES, i)}
         columns = [c for c in (panel.validation, panel.train if with_train or not panel.validation else None) if c]
@@ -62,8 +92,13 @@ def draw(panel: Panel, lines: Sequence[Line], x: str, smoothing: float, with_tra
                 _seeds(figure, line, panel, column, name, {**look, "width": width})
             else:
                 _single(figure, line.histories[0], panel, column, name, {**look, "width": width}, x, smoothing)
-        if len(line.histories) == 1 and len(lines) == 1:
-            _phases(figure, line.histories[0], x)
+    for row in _begins(lines):
+        figure.add_vline(
+            x=row[x],
+            line={"color": NEUTRAL, "width": 1},
+            annotation_text=f"phase {row['phase']:.0f}",
+            annotation_position="top left",
+        )
     figure.update_xaxes(title_text="Epoch" if x == "epoch" else "Hours of training")
     figure.update_yaxes(title_text=panel.unit, type="log" if panel.log else "linear")
     if panel.log:
@@ -136,12 +171,9 @@ def _seeds(figure: go.Figure, line: Line, panel: Panel, column: str, name: str, 
     )
 
 
-def _phases(figure: go.Figure, history: pd.DataFrame, x: str) -> None:
-    begins = history[history["phase"].diff().fillna(0) > 0]
-    for _, row in begins.iterrows():
-        figure.add_vline(
-            x=row[x],
-            line={"color": NEUTRAL, "dash": "dot", "width": 1.5},
-            annotation_text=f"phase {row['phase']:.0f}",
-            annotation_position="top left",
-        )
+def _begins(lines: Sequence[Line]) -> list[pd.Series]:
+    """Return the rows of a history that begin a phase, but for the first; none if there is more than one line."""
+    if len(lines) != 1 or len(lines[0].histories) != 1:
+        return []
+    history = lines[0].histories[0]
+    return [row for _, row in history[history["phase"].diff().fillna(0) > 0].iterrows()]

@@ -1,0 +1,60 @@
+"""Training runs on a page: which of them train, and the table of all."""
+
+import time
+
+import pandas as pd
+import streamlit as st
+
+from dermlens.runs import Run, best_epoch, is_training, state
+from ui import cache
+
+
+def training(runs: list[Run]) -> list[str]:
+    """Return the ids of the runs that are training now."""
+    return [run.id for run in runs if is_training(run, cache.history(run).value, time.time())]
+
+
+def table(runs: list[Run], key: str) -> None:
+    """Draw a row a run; the rows that a person chooses become the value of the widget `key`, as a list of ids."""
+
+    def choose() -> None:
+        rows = st.session_state["run-table"].selection.rows
+        if rows:
+            st.session_state[key] = [runs[i].id for i in rows]
+
+    st.dataframe(
+        pd.DataFrame([_row(run) for run in runs]),
+        hide_index=True,
+        key="run-table",
+        on_select=choose,
+        selection_mode="multi-row",
+        alt="Every training run; choose rows to overlay them",
+        column_config={
+            "best balanced accuracy": st.column_config.NumberColumn(format="percent", help="On validation"),
+            "hours": st.column_config.NumberColumn(format="%.2f"),
+            "state": st.column_config.TextColumn(
+                help="A run that has written nothing for two hours, or for three times its longest epoch, has stopped."
+            ),
+        },
+    )
+    st.caption("Sort by a click on a heading, search with the magnifier, choose rows to overlay them.")
+
+
+def _row(run: Run) -> dict[str, object]:
+    history = cache.history(run).value
+    best = None if history is None else best_epoch(history)
+    return {
+        "run": run.id,
+        "published as": run.published_as,
+        "config": run.config_name,
+        "architecture": run.settings.get("architecture", ""),
+        "loss": run.settings.get("loss", ""),
+        "seed": run.settings.get("seed"),
+        "state": state(run, history, time.time()),
+        "epochs": 0 if history is None else len(history),
+        "hours": None if history is None else history["hours"].iloc[-1],
+        "best balanced accuracy": None
+        if history is None or best is None
+        else history["val_balanced_accuracy"].iloc[best],
+        "started": run.started[:16].replace("T", " "),
+    }

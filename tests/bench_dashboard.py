@@ -17,6 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from dermlens import registry
 from dermlens.case import examine
+from dermlens.examples import EXAMPLES
 from dermlens.ingest import read_image
 from dermlens.labels import CLASSES
 from dermlens.predictions import LOGITS
@@ -27,6 +28,9 @@ from tests.bench import Case
 from tests.browser.app import chromium, chromium_path, serve
 from tests.conftest import encode
 from tests.dashboard import check, open_page
+from tests.visitor import Visitor
+from ui.looking import VIEWS
+from ui.widgets import class_name
 
 MODES = ("row", "column", "count")
 
@@ -38,7 +42,7 @@ def cases() -> Iterable[Case]:
     models = [registry.load(entry) for entry in entries]
     if models:
         yield Case("upload: bytes to all answers and maps", lambda: examine(data, "", models), _bare(data, models), 1.5)
-        yield from _predict_page(data)
+        yield from _predict_page()
         yield from _in_the_browser(data)
     for rows, files, seconds in ((10_000, 5, 0.5), (1_000_000, 1, 3.0)):
         name = f"metrics page: {rows:,} rows x {files}, another cell"
@@ -61,23 +65,27 @@ def _bare(data: bytes, models: list[registry.Model]) -> Callable[[], None]:
     return run
 
 
-def _predict_page(data: bytes) -> Iterable[Case]:
-    app = open_page("predict")
-    app.file_uploader[0].set_value([("a.jpg", data, "image/jpeg")])
-    app.run()
-    turn = itertools.count()
-    choose: dict[str, Callable[[int], object]] = {
-        "class": lambda n: app.selectbox(key="class").set_value(CLASSES[n % 7]),
-        "opacity": lambda n: app.slider(key="opacity").set_value(20 + 5 * (n % 9)),
-        "chart": lambda n: app.segmented_control(key="view").set_value(("Overlay", "Side by side")[n % 2]),
-    }
+def _predict_page() -> Iterable[Case]:
+    """Switch what is shown of a case, over the real protocol: as in a browser, a part of the page is drawn anew."""
+    classes, views = itertools.cycle(map(class_name, CLASSES)), itertools.cycle(reversed(VIEWS))
+    opacities = itertools.cycle(range(20, 60, 5))
+    log = Path(tempfile.mkdtemp()) / "log"
+    with serve(log) as address, Visitor(address, "predict") as visitor:
+        visitor.press(EXAMPLES[0].name)
+        visitor.settle()
+        switches: dict[str, Callable[[], object]] = {
+            "class": lambda: visitor.choose("selectbox", "Evidence for", string_value=next(classes)),
+            "opacity": lambda: visitor.choose("slider", "Opacity", double_array_value={"data": [next(opacities)]}),
+            "view": lambda: visitor.choose("button_group", "View", string_array_value={"data": [next(views)]}),
+        }
 
-    def another(name: str) -> AppTest:
-        choose[name](next(turn))
-        return check(app.run())
+        def another(name: str) -> None:
+            before = visitor.answer()
+            switches[name]()
+            assert visitor.answer() != before, f"another {name} changed nothing"
 
-    for name in choose:
-        yield Case(f"predict page: another {name}", functools.partial(another, name), _pause(0.3), 1.0, repeats=5)
+        for name in switches:
+            yield Case(f"predict page: another {name}", functools.partial(another, name), _pause(0.3), 1.0, repeats=9)
 
 
 def _metrics_page(rows: int, files: int) -> Callable[[], object]:

@@ -43,7 +43,7 @@ class Visitor:
             open_timeout=PATIENCE,
             legacy=True,  # gives the connection itself, not a context that opens it
         )
-        self._token, self._fresh = token, set[tuple[int, ...]]()
+        self._token, self._fresh, self._parts = token, set[tuple[int, ...]](), dict[tuple[int, ...], str]()
         self.session, self.query, self._run_hash = "", "", ""
         self.elements: dict[tuple[int, ...], Element] = {}
         self.told: list[str] = []
@@ -68,9 +68,9 @@ class Visitor:
         self.begin(**widget)
         self.finish()
 
-    def begin(self, **widget: Any) -> None:
-        """Ask for a run of the page without waiting for it."""
-        state = ClientState(query_string=self.query, page_script_hash=self._run_hash)
+    def begin(self, part: str = "", **widget: Any) -> None:
+        """Ask for a run of the page, or of the part of it that redraws alone, without waiting for it."""
+        state = ClientState(query_string=self.query, page_script_hash=self._run_hash, fragment_id=part)
         if not self._run_hash:
             state.page_name = self._page
         if widget:
@@ -133,6 +133,12 @@ class Visitor:
         """Press a button and wait for the answer."""
         self.run(id=self.find("button", label=label).id, trigger_value=True)
 
+    def choose(self, kind: str, label: str, **value: Any) -> None:
+        """Set a widget, as a state of its kind, and wait for the part of the page that it redraws."""
+        wanted = self.find(kind, label=label)
+        place = next(p for p, element in self.elements.items() if getattr(element, kind) == wanted)
+        self.run(part=self._parts[place], id=wanted.id, **value)
+
     def find(self, kind: str, **wanted: object) -> Any:
         """Return the first element of a kind whose fields are as wanted; LookupError if there is none."""
         for element in self._of(kind):
@@ -185,6 +191,7 @@ class Visitor:
             place = tuple(message.metadata.delta_path)
             if message.delta.WhichOneof("type") == "new_element":
                 self.elements[place] = message.delta.new_element
+                self._parts[place] = message.delta.fragment_id
                 if message.delta.new_element.WhichOneof("type") == "progress":
                     self.told.append(message.delta.new_element.progress.text)
             else:

@@ -63,9 +63,9 @@ def frame(figure: go.Figure, title: str, height: int, subtitle: str = "", **layo
             "y": 1,
             "yanchor": "top",
             "pad": {"t": 8},
+            "font": {"size": 15},
+            "subtitle": {"text": subtitle, "font": {"size": 13}},
         },
-        title_font_size=15,
-        title_subtitle={"text": subtitle, "font": {"size": 13}},
         height=height,
         margin={"l": 8, "r": 12, "t": 56 + (SUBTITLE if subtitle else 0), "b": 8},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "title": {"text": ""}},
@@ -81,10 +81,13 @@ def frame(figure: go.Figure, title: str, height: int, subtitle: str = "", **layo
 
 def ink(figure: go.Figure, text: str) -> go.Figure:
     """Write titles, axes and legend in the page's text colour; Streamlit's own grey is too pale to read easily."""
-    figure.update_layout(font_color=text, title_font_color=text, title_subtitle_font_color=text, legend_font_color=text)
-    figure.update_annotations(font_color=text, selector=lambda a: a.font.color is None)
-    figure.update_xaxes(tickfont_color=text, title_font_color=text)
-    return figure.update_yaxes(tickfont_color=text, title_font_color=text)
+    written = {"font": {"color": text}}
+    title = {**written, "subtitle": written}
+    figure.update_layout({**written, "title": title, "legend": written})
+    figure.update_annotations(written, selector=lambda a: a.font.color is None)
+    axis = {"tickfont": {"color": text}, "title": written}
+    figure.update_xaxes(axis)
+    return figure.update_yaxes(axis)
 
 
 def readable_on(colours: np.ndarray) -> np.ndarray:

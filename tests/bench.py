@@ -22,6 +22,8 @@ class Case:
     baseline: Callable[[], object]
     limit: float
     repeats: int = 15
+    before: Callable[[], object] = lambda: None
+    """Makes ready for the subject; not timed."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,12 @@ def measure(case: Case, clock: Callable[[], float] = time.perf_counter) -> Resul
         run()
         return clock() - start
 
-    case.subject(), case.baseline()
-    pairs = [(seconds(case.subject), seconds(case.baseline)) for _ in range(case.repeats)]
+    def pair() -> tuple[float, float]:
+        case.before()
+        return seconds(case.subject), seconds(case.baseline)
+
+    pair()
+    pairs = [pair() for _ in range(case.repeats)]
     return Result(median(s for s, _ in pairs), median(b for _, b in pairs), median(s / b for s, b in pairs))
 
 

@@ -18,7 +18,9 @@ def test_ratio_is_the_median_over_neighbouring_runs() -> None:
 
         return run
 
-    case = Case("fake", taking([3.0, 8.0, 30.0]), taking([1.0, 4.0, 10.0]), limit=1, repeats=3)
+    case = Case(
+        "fake", taking([3.0, 8.0, 30.0]), taking([1.0, 4.0, 10.0]), limit=1, repeats=3, before=taking([50.0] * 3)
+    )
     result = measure(case, clock=lambda: now)
     assert result.ratio == pytest.approx(3)
     assert (result.subject, result.baseline) == pytest.approx((8, 4))

@@ -156,7 +156,7 @@ def _number(data: bytearray, rng: np.random.Generator, _: list[bytes]) -> None:
 
 
 def _cut(data: bytearray, rng: np.random.Generator, _: list[bytes]) -> None:
-    del data[int(rng.integers(1, len(data) + 1)) :]
+    del data[int(rng.integers(1, max(1, len(data)) + 1)) :]
 
 
 def _remove(data: bytearray, rng: np.random.Generator, _: list[bytes]) -> None:

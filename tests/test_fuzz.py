@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 
 from dermlens.formats import ACCEPTED, LIMITS
-from tests.fuzz import MAX_SECONDS, Tally, fuzz, mutant, table
+from tests.fuzz import _CHANGES, MAX_SECONDS, Tally, fuzz, mutant, table
 
 IN_ALL = 2000
 
@@ -23,6 +24,12 @@ def test_mutants_differ_and_can_be_made_again() -> None:
     assert made == [mutant("PNG", 0, i) for i in range(50)]
     assert len(set(made)) > 45
     assert mutant("PNG", 1, 0) != made[0]
+
+
+def test_every_change_takes_a_file_of_which_nothing_is_left() -> None:
+    for change in _CHANGES:
+        for seed in range(20):
+            change(bytearray(), np.random.default_rng(seed), [b"whole"])
 
 
 def test_what_is_lost_or_costs_too_much_is_no_survival() -> None:

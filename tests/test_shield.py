@@ -1,5 +1,7 @@
 import asyncio
+import json
 import re
+import time
 import tomllib
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from dermlens.formats import LIMITS
 from ui import shield
+from ui.entry import SIGNED_IN_HOURS
 
 ROOT = Path(__file__).parents[1]
 
@@ -109,12 +112,21 @@ def test_where_sign_in_is_set_up_files_come_and_go_only_with_its_cookie(
     secrets = Secrets()
     secrets._secrets = {"auth": {"cookie_secret": "x" * 40}}
     monkeypatch.setattr("streamlit.secrets", secrets)
-    monkeypatch.setattr("ui.entry.get_cookie_secret", lambda: "x" * 40)
-    signed = create_signed_value("x" * 40, "_streamlit_user", "{}").decode()
-    forged = create_signed_value("y" * 40, "_streamlit_user", "{}").decode()
+    monkeypatch.setattr("streamlit.web.server.starlette.starlette_websocket.get_cookie_secret", lambda: "x" * 40)
+
+    def status(secret: str, content: str, name: str = "_streamlit_user") -> int:
+        signed = create_signed_value(secret * 40, name, content).decode()
+        return ask(path, method="PUT", cookie=f"{name}={signed}")[0]["status"]
+
+    def person(hours_ago: float) -> str:
+        return json.dumps({"is_logged_in": True, "iat": int(time.time() - 3600 * hours_ago)})
+
     assert ask(path, method="PUT")[0]["status"] == 403
-    assert ask(path, method="PUT", cookie=f"_streamlit_user={forged}")[0]["status"] == 403
-    assert ask(path, method="PUT", cookie=f"_streamlit_user={signed}")[0]["status"] == 200
+    assert status("y", person(0)) == 403, "forged"
+    assert status("x", person(0), "another") == 403
+    assert status("x", "{}") == status("x", "no JSON") == 403
+    assert status("x", person(SIGNED_IN_HOURS + 1)) == 403, "too long ago, as for the pages"
+    assert status("x", person(SIGNED_IN_HOURS - 1)) == 200
     assert ask("/static/js/index.js")[0]["status"] == 200
 
 

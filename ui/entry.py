@@ -1,15 +1,16 @@
 """Who may come in: by OpenID Connect, where the secrets have a section [auth]."""
 
+import json
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
 from streamlit import config
 from streamlit.errors import StreamlitSecretNotFoundError
-from streamlit.web.server.server_util import get_cookie_secret
-from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
+from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
 
 from dermlens.errors import ConfigError
 
@@ -25,10 +26,7 @@ def admitted() -> bool:
             return True
     except ConfigError:
         return False
-    since = st.user.get("iat")
-    return (
-        st.user.get("is_logged_in") is True and isinstance(since, int) and time.time() - since < 3600 * SIGNED_IN_HOURS
-    )
+    return _signed_in(st.user)
 
 
 def sign_in_is_set_up() -> bool:
@@ -62,5 +60,12 @@ def may_fetch(cookies: dict[str, str]) -> bool:
             return True
     except ConfigError:
         return False
-    value = cookies.get(USER_COOKIE_NAME, "").encode("latin-1")
-    return decode_signed_value(get_cookie_secret(), USER_COOKIE_NAME, value) is not None
+    try:
+        return _signed_in(json.loads(_get_signed_cookie_with_chunks(cookies, USER_COOKIE_NAME) or b"{}"))
+    except ValueError:
+        return False
+
+
+def _signed_in(user: Mapping[str, object]) -> bool:
+    since = user.get("iat")
+    return user.get("is_logged_in") is True and isinstance(since, int) and time.time() - since < 3600 * SIGNED_IN_HOURS

@@ -3,7 +3,8 @@
 `python -m dermlens.score --model ID --input DIR --output out.csv`
 
 Exit status: 0 all images scored, 2 nothing done because of bad input, 3 some images could not be read (they and the
-reasons are in out.errors.csv).
+reasons are in out.errors.csv). Images that do not look like dermoscopic ones are scored, as the format wants a row of
+each, and listed in out.unlike.csv.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from dermlens import registry
+from dermlens.ensemble import Ensemble
 from dermlens.errors import DataError, DermlensError, ImageError
 from dermlens.files import unwritable
 from dermlens.formats import IMAGE_SUFFIXES
@@ -28,6 +30,7 @@ from dermlens.labels import INDEX
 from dermlens.predict import predict, softmax
 from dermlens.preprocess import STORED_ASPECTS
 from dermlens.summary import quantity
+from dermlens.trust import accepts
 
 ROW_BYTES = 80
 """Bytes of a row of the submission file beside the id of the image, at most."""
@@ -67,8 +70,8 @@ def score(
     stored_aspect: str = "as-is",
     *,
     calibrated: bool = True,
-) -> int:
-    """Score images and write the submission file, and the errors file if there are any.
+) -> tuple[int, int]:
+    """Score images and write the submission file, and the lists of files that could not be read and of unlike images.
 
     Args:
         model: as loaded by registry.load_any.
@@ -79,12 +82,13 @@ def score(
             logits, whose largest is always its call.
 
     Returns:
-        How many images could not be read.
+        How many images could not be read, and how many do not look like dermoscopic ones to the model.
 
     Raises:
         DataError: the file cannot be written. That its disk is full is known before the first image is scored.
     """
-    errors = []
+    errors, unlike = [], []
+    members = model.members if isinstance(model, Ensemble) else ()
     room = sum(len(os.fsencode(path.stem)) + ROW_BYTES for path in images)
     with replacing(output, room) as file:
         table = csv.writer(file, lineterminator="\n")
@@ -95,20 +99,27 @@ def score(
             except ImageError as e:
                 errors.append((str(path), str(e)))
                 continue
-            answer = predict(model, pixels)
+            answers = {member.id: predict(member, pixels) for member in members}
+            answer = answers[model.id] = predict(model, pixels, answers)
+            if accepts(model, answers) is False:
+                unlike.append((str(path),))
             probabilities = answer.probabilities if calibrated else softmax(answer.logits)
             table.writerow((path.stem, *(f"{probabilities[INDEX[c.lower()]]:.8f}" for c in ISIC_COLUMNS)))
-    if errors:
-        with replacing(errors_file(output)) as file:
-            csv.writer(file, lineterminator="\n").writerows([("file", "reason"), *errors])
-    else:
-        errors_file(output).unlink(missing_ok=True)
-    return len(errors)
+    for place, head, rows in (
+        (beside(output, "errors"), ("file", "reason"), errors),
+        (beside(output, "unlike"), ("file",), unlike),
+    ):
+        if rows:
+            with replacing(place) as file:
+                csv.writer(file, lineterminator="\n").writerows([head, *rows])
+        else:
+            place.unlink(missing_ok=True)
+    return len(errors), len(unlike)
 
 
-def errors_file(output: Path) -> Path:
-    """Return where the images that could not be read are listed: out.errors.csv for out.csv."""
-    return output.with_name(f"{output.stem}.errors.csv")
+def beside(output: Path, what: str) -> Path:
+    """Return where a list that belongs to a submission file is: out.errors.csv and out.unlike.csv for out.csv."""
+    return output.with_name(f"{output.stem}.{what}.csv")
 
 
 @contextlib.contextmanager
@@ -172,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise DataError(f"{given.output} cannot be written: it must be a file in a folder that exists.")
         images, skipped = find_images(given.input)
         model = registry.load_any(registry.find(given.models_dir, given.model))
-        failed = score(model, images, given.output, given.stored_aspect, calibrated=not given.uncalibrated)
+        failed, unlike = score(model, images, given.output, given.stored_aspect, calibrated=not given.uncalibrated)
     except (DermlensError, OSError) as e:
         print(f"Not scored: {e}", file=sys.stderr)
         return 2
@@ -180,8 +191,11 @@ def main(arguments: list[str] | None = None) -> int:
     what = quantity({model.name: is_calibrated})
     print(f"{len(images) - failed} images scored into {given.output}; {skipped} other files skipped.", file=sys.stderr)
     print(f"Each number is a{'n' * (not is_calibrated)} {what}.", file=sys.stderr)
+    if unlike:
+        told = f"{unlike} images do not look like dermoscopic ones, and their numbers mean nothing"
+        print(f"{told}: see {beside(given.output, 'unlike')}.", file=sys.stderr)
     if failed:
-        print(f"{failed} images could not be read: see {errors_file(given.output)}.", file=sys.stderr)
+        print(f"{failed} images could not be read: see {beside(given.output, 'errors')}.", file=sys.stderr)
     return 3 if failed else 0
 
 

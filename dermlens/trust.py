@@ -1,10 +1,11 @@
 """Which models take an uploaded image for one of the kind they were trained on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from dermlens.case import CaseImage
 from dermlens.ensemble import Ensemble
 from dermlens.familiarity import Familiarity
+from dermlens.predict import Prediction
 from dermlens.registry import AnyModel
 
 
@@ -13,11 +14,18 @@ def verdicts(image: CaseImage, models: Iterable[AnyModel]) -> dict[str, bool]:
 
     A model that cannot tell, or was not asked, is left out.
     """
-    found = {}
-    for model in models:
-        each = [_accepts(image, m) for m in (model.members if isinstance(model, Ensemble) else (model,))]
-        found[model.id] = False if False in each else None if None in each else True
+    found = {model.id: accepts(model, image.answers) for model in models}
     return {model_id: accepted for model_id, accepted in found.items() if accepted is not None}
+
+
+def accepts(model: AnyModel, answers: Mapping[str, Prediction]) -> bool | None:
+    """Return whether a model takes an image for one of the kind it was trained on, None if it cannot tell.
+
+    Args:
+        model: an ensemble accepts what all of its members accept. answers: of the models by id, of members too.
+    """
+    each = [_accepts(m, answers) for m in (model.members if isinstance(model, Ensemble) else (model,))]
+    return False if False in each else None if None in each else True
 
 
 def refusing(image: CaseImage, models: Iterable[AnyModel]) -> set[str]:
@@ -40,8 +48,8 @@ def refusing(image: CaseImage, models: Iterable[AnyModel]) -> set[str]:
     return {model_id for model_id, accepts in found.items() if not accepts}
 
 
-def _accepts(image: CaseImage, model: AnyModel) -> bool | None:
+def _accepts(model: AnyModel, answers: Mapping[str, Prediction]) -> bool | None:
     familiarity = model.fitted.familiarity
-    if not isinstance(familiarity, Familiarity) or model.id not in image.answers:
+    if not isinstance(familiarity, Familiarity) or model.id not in answers:
         return None
-    return familiarity.accepted(image.answers[model.id].embedding)
+    return familiarity.accepted(answers[model.id].embedding)

@@ -77,6 +77,23 @@ def test_an_unreadable_image_is_reported_and_does_not_stop_the_rest(
     assert not (tmp_path / "out.errors.csv").exists()
 
 
+def test_images_that_do_not_look_like_dermoscopic_ones_are_listed(
+    published: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.csv"
+    asked = iter([True, False, None])
+    monkeypatch.setattr("dermlens.score.accepts", lambda model, answers: next(asked))
+    assert run(published, folder, output) == 0
+    assert len(rows(output)) == 1 + 3, "the format wants a row of each"
+    header, *unlike = rows(tmp_path / "out.unlike.csv")
+    assert header == ["file"]
+    assert [Path(file).name for (file,) in unlike] == ["a.JPG"], "one that cannot tell refuses nothing"
+    assert "1 images do not look like dermoscopic ones" in capsys.readouterr().err
+    monkeypatch.setattr("dermlens.score.accepts", lambda model, answers: True)
+    assert run(published, folder, output) == 0
+    assert not (tmp_path / "out.unlike.csv").exists()
+
+
 def test_stored_aspect_reaches_the_network(published: Path, toy: Model, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     data = encode(draw_lesion(np.random.default_rng(5), 80, 80))

@@ -2,7 +2,8 @@
 
 python -m training.train efficientnetv2b0_192 --data DIR
 
-Run time and score: not run here yet.
+Run time and score: not run here to the end. Stopped after its first epoch on two busy cores (27 minutes; a step alone
+took 2.1 s): validation accuracy 0.840, balanced 0.704, one view, no logit adjustment, which is where it started from.
 """
 
 from training.config import Augment, Config, Phase

@@ -59,10 +59,10 @@ def quantity(calibrated: Mapping[str, bool]) -> str:
 
 def more_probable(answer: Answer) -> str:
     """Say which diagnosis is more probable than the one called; empty if none is."""
-    most, share = DIAGNOSES[int(np.argmax(answer.probabilities))], float(answer.probabilities.max())
-    if share <= share_called(answer):
+    most = _likelier(answer)
+    if most is None:
         return ""
-    found = f"{most.name} ({most.group}) is more probable, {100 * share:.0f} %."
+    found = f"{most.name} ({most.group}) is more probable, {100 * float(answer.probabilities.max()):.0f} %."
     if understates(answer):
         return f"The call understates the risk: {found} Go by the probabilities, not by the call."
     return f"{found[0].upper()}{found[1:]} The call is the network's highest score, which leans towards rare diagnoses."
@@ -70,8 +70,14 @@ def more_probable(answer: Answer) -> str:
 
 def understates(answer: Answer) -> bool:
     """Return whether a benign diagnosis is called although a malignant or pre-malignant one is more probable."""
-    most = DIAGNOSES[int(np.argmax(answer.probabilities))]
-    return called(answer).group == "benign" != most.group and float(answer.probabilities.max()) > share_called(answer)
+    most = _likelier(answer)
+    return most is not None and called(answer).group == "benign" != most.group
+
+
+def _likelier(answer: Answer) -> Diagnosis | None:
+    """Return the most probable diagnosis if it is more probable than the one called."""
+    most = int(np.argmax(answer.probabilities))
+    return DIAGNOSES[most] if float(answer.probabilities[most]) > share_called(answer) else None
 
 
 def group_totals(probabilities: np.ndarray) -> dict[Group, float]:

@@ -49,27 +49,25 @@ def test_an_audit_of_another_table_and_a_leak_are_told(table: Path) -> None:
     assert "**Something leaks.**" in text(app)
 
 
-def test_model_cards_are_shown(table: Path) -> None:
+def write_card(table: Path, content: bytes) -> None:
     folder = table.parent / "models" / "toy"
     folder.mkdir(parents=True)
-    (folder / "README.md").write_text("# Card of the toy\n")
+    (folder / "README.md").write_bytes(content)
     (folder / "predictions.csv").write_text("image_id\n")
+
+
+def test_model_cards_are_shown(table: Path) -> None:
+    write_card(table, b"# Card of the toy\n")
     assert "# Card of the toy" in text(open_page("about_data"))
 
 
 def test_a_link_of_a_model_card_that_leads_to_no_page_is_its_text(table: Path) -> None:
-    folder = table.parent / "models" / "toy"
-    folder.mkdir(parents=True)
-    (folder / "README.md").write_text("Of [other](../other/README.md), [a paper](https://example.org/a).\n")
-    (folder / "predictions.csv").write_text("image_id\n")
+    write_card(table, b"Of [other](../other/README.md), [a paper](https://example.org/a).\n")
     assert "Of other, [a paper](https://example.org/a)." in text(open_page("about_data"))
 
 
 def test_a_model_card_that_cannot_be_read_is_named(table: Path) -> None:
-    folder = table.parent / "models" / "toy"
-    folder.mkdir(parents=True)
-    (folder / "README.md").write_bytes(b"\xff\xfe")
-    (folder / "predictions.csv").write_text("image_id\n")
+    write_card(table, b"\xff\xfe")
     assert "models/toy/README.md, line 1, byte 1: this is no UTF-8 text" in text(open_page("about_data"))
 
 

@@ -27,7 +27,7 @@ NO_DIAGNOSIS = "No diagnosis: unlike dermoscopy"
 def receive(models: Sequence[AnyModel]) -> None:
     """Examine what was handed in since the last run, and say what could not be used."""
     if models:
-        state.examine_waiting(models, st.session_state.get("stored_aspect") or settings.stored_aspect())
+        state.examine_waiting(models, st.session_state.get(state.STORED_ASPECT) or settings.stored_aspect())
 
 
 def welcome() -> None:
@@ -73,7 +73,7 @@ def uploader() -> None:
         "Aspect the files are stored in",
         list(STORED_ASPECTS),
         index=list(STORED_ASPECTS).index(settings.stored_aspect()),
-        key="stored_aspect",
+        key=state.STORED_ASPECT,
         persist_state="session",
         format_func=lambda a: "As it is" if a == "as-is" else f"Squeezed from {a} to a square",
         help="Some copies of HAM10000 are squeezed from 4:3 to a square, and nothing inside the files says so.",

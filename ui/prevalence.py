@@ -8,9 +8,8 @@ import streamlit as st
 from dermlens.calibration import mix_at, reweight
 from dermlens.case import CaseImage
 from dermlens.labels import CLASSES, SUSPECT
-from ui import cache, widgets
+from ui import cache, state, widgets
 
-KEY = "prevalence"
 STEP = 0.5  # percent
 UNCHANGED = "Calibrated probabilities hold for the class mix of HAM10000."
 """Said where no other one can be set."""
@@ -43,7 +42,7 @@ def choose(image: CaseImage) -> tuple[CaseImage, str]:
             nearest,
             STEP,
             format="%.1f %%",
-            key=KEY,
+            key=state.PREVALENCE,
             bind="query-params",
         )
         st.caption(
@@ -69,5 +68,5 @@ def choose(image: CaseImage) -> tuple[CaseImage, str]:
 
 
 def _chosen(usual: float, nearest: float) -> float:
-    wanted = float(st.session_state.get(KEY, nearest))
+    wanted = float(st.session_state.get(state.PREVALENCE, nearest))
     return usual if wanted == nearest else wanted

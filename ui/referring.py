@@ -15,34 +15,34 @@ from dermlens.labels import CLASSES
 from dermlens.predictions import Predictions
 from dermlens.referral import RULES, Referral
 from dermlens.registry import AnyModel, Entry
-from dermlens.trust import refusing, verdicts
+from dermlens.trust import accepts, refusing
 from ui import cache, widgets
 
 
 def sentence(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Say whether to refer, by the rules of the best model that has some; say so if none has."""
     model = next((m for m in models if m.fitted.referral is not None and m.id in image.answers), None)
-    if model is None or model.fitted.referral is None:
+    referral = model.fitted.referral if model else None
+    if model is None or referral is None:
         st.caption("No model here has rules for referral: decide without this page.")
         return
     probabilities = image.answers[model.id].probabilities
-    fired = _fired(image, model, models)
-    said = rules.sentence(model.fitted.referral, probabilities, fired)
+    fired = _fired(image, model, referral, models)
+    said = rules.sentence(referral, probabilities, fired)
     poor = any(finding.poor for finding in image.quality.findings)
     if poor:
         said += " The picture may be too poor to be judged: take a better one first."
     show, icon = (st.warning, ":material/forward:") if poor or rules.any_of(fired)[0] else (st.info, ":material/info:")
     show(f"{widgets.escape(said, 2000)} *(by {widgets.escape(model.name)})*", icon=icon)
     with st.expander("The rules", icon=":material/rule:"):
-        _list_rules(model.fitted.referral, {key: bool(here[0]) for key, here in fired.items()})
+        _list_rules(referral, {key: bool(here[0]) for key, here in fired.items()})
 
 
-def _fired(image: CaseImage, model: AnyModel, models: Sequence[AnyModel]) -> dict[str, np.ndarray]:
-    referral, probabilities = model.fitted.referral, image.answers[model.id].probabilities[None]
-    assert referral is not None
+def _fired(image: CaseImage, model: AnyModel, referral: Referral, models: Sequence[AnyModel]) -> dict[str, np.ndarray]:
+    probabilities = image.answers[model.id].probabilities[None]
     sets = model.fitted.prediction_sets
     members = [image.answers[m] for m in model.card.get("members", {}) if m in image.answers]
-    can_tell = model.id in verdicts(image, [model])
+    can_tell = accepts(model, image.answers) is not None
     return referral.fired(
         probabilities,
         sets.sets(probabilities) if sets else None,

@@ -26,7 +26,7 @@ MAX_WAITING_OF_ALL = 2**30
 MAX_KEPT_BY_ALL = 2 * 2**30
 """Most bytes of pixels that all sessions keep together."""
 IMAGE, NONCE = "image", "nonce"
-OF_A_CASE = ("prevalence", "stored_aspect")
+PREVALENCE, STORED_ASPECT = OF_A_CASE = ("prevalence", "stored_aspect")
 """Keys of widgets whose choice belongs to one case and must not change the answers to the next one."""
 _IMAGES, _REFUSED, _WAITING = "case_images", "case_refused", "case_waiting"
 _SKIPPED, _DRAWN, _PROBES = "case_skipped", "case_drawn", "case_probes"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dermlens import trial
 from dermlens.engine import Engine
 from dermlens.ensemble import Ensemble, check_views, check_weights
 from dermlens.errors import ConfigError, ModelError
@@ -229,7 +230,9 @@ def load(entry: Entry, threads: int | None = None) -> Model:
     build = build_dir(entry)
     hashes = _built_files(entry, build)
     kernel, bias = read_head(_built(entry, build, hashes, HEAD_FILE, MAX_HEAD), f"{entry.id}/build/{HEAD_FILE}")
-    engine = Engine(build / SERVING_FILE, threads, _built(entry, build, hashes, SERVING_FILE, MAX_SERVING))
+    content = _built(entry, build, hashes, SERVING_FILE, MAX_SERVING)
+    trial.check(content, card["views"], f"{entry.id}/build/{SERVING_FILE}")
+    engine = Engine(build / SERVING_FILE, threads, content)
     if engine.size != geometry.size:
         raise ModelError(f"Model {entry.id} takes {engine.size} pixels, its card.json says {geometry.size}.")
     _check_head(entry.id, engine, kernel, bias, card["views"])

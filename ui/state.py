@@ -12,6 +12,7 @@ import streamlit as st
 from dermlens.case import CaseImage, examine, shown_name
 from dermlens.errors import BusyError, ImageError
 from dermlens.line import IMAGES
+from dermlens.memory import give_back
 from dermlens.registry import AnyModel
 from dermlens.stability import Stability
 from ui import waiting as place
@@ -121,6 +122,7 @@ def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
             return
         except ImageError as e:
             refused().append(Problem(item.name, str(e)))
+        give_back()
         # Only now, and only this very one: a run that Streamlit stops half way leaves it to the next run, which may
         # have begun already.
         waiting()[:] = [other for other in waiting() if other is not item]

@@ -1,0 +1,47 @@
+"""Freed memory goes back to the system."""
+
+import platform
+from pathlib import Path
+
+import pytest
+
+from dermlens import memory
+
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what was freed")
+
+
+def held() -> int:
+    """Return the bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@needs_glibc
+def test_memory_between_blocks_that_are_still_in_use_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_last", -memory.EVERY)
+    blocks = [bytearray(60_000) for _ in range(2000)]  # too small for pages of their own
+    for block in blocks:
+        block[:] = b"x" * len(block)
+    kept = blocks[::50] + blocks[-1:]  # so that the heap cannot shrink at its end
+    del blocks, block
+    before = held()
+    assert memory.give_back()
+    assert before - held() > 80e6
+    assert {len(block) for block in kept} == {60_000}
+
+
+@needs_glibc
+def test_it_is_done_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(memory.time, "monotonic", lambda: now)
+    monkeypatch.setattr(memory, "_last", -memory.EVERY)
+    assert memory.give_back()
+    now += memory.EVERY - 0.01
+    assert not memory.give_back()
+    now += 0.01
+    assert memory.give_back()
+
+
+def test_without_glibc_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_trim", None)
+    monkeypatch.setattr(memory, "_last", -memory.EVERY)
+    assert not memory.give_back()

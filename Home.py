@@ -24,6 +24,8 @@ if __name__ == "__main__":  # a session runs this file as its script
     )
     frame.run(page.run)
 else:  # `streamlit run` imports it once, before it serves anyone
+    from dermlens import memory
     from ui import shield
 
+    memory.keep_few_heaps()
     app = st.App(__file__, middleware=shield.middleware())

@@ -1,4 +1,4 @@
-"""Give memory that was freed back to the system: glibc keeps it, scattered over the heaps of many threads."""
+"""Keep a server's memory small: glibc keeps what was freed, scattered over a heap for every thread or two."""
 
 import ctypes
 import sys
@@ -7,8 +7,18 @@ import time
 
 EVERY = 5.0
 """Seconds between two times that memory is given back."""
+HEAPS = 2
+_M_ARENA_MAX = -8  # as in malloc.h
 _lock = threading.Lock()
 _last = -EVERY
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_trim = getattr(_libc, "malloc_trim", None)  # glibc's alone
+
+
+def keep_few_heaps() -> None:
+    """Have threads that start from now on share `HEAPS` heaps: what one frees, another can use."""
+    if _trim is not None:
+        _libc.mallopt(_M_ARENA_MAX, HEAPS)  # type: ignore[union-attr]
 
 
 def give_back() -> bool:
@@ -25,12 +35,3 @@ def give_back() -> bool:
         _last = now
     _trim(0)
     return True
-
-
-def _find_trim() -> "ctypes._NamedFuncPointer | None":
-    if sys.platform != "linux":
-        return None
-    return getattr(ctypes.CDLL(None), "malloc_trim", None)
-
-
-_trim = _find_trim()

@@ -1,12 +1,38 @@
 """Freed memory goes back to the system."""
 
 import platform
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from dermlens import memory
 
+ROOT = Path(__file__).parents[1]
+# Eight threads hold memory at once; says how many heaps glibc then has.
+COUNT_HEAPS = """
+import ctypes, os, sys, threading
+from dermlens import memory
+if "few" in sys.argv:
+    memory.keep_few_heaps()
+all_hold = threading.Barrier(9)
+def hold():
+    ctypes.CDLL(None).malloc(1000)
+    all_hold.wait()
+    all_hold.wait()
+threads = [threading.Thread(target=hold) for _ in range(8)]
+for thread in threads:
+    thread.start()
+all_hold.wait()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+all_hold.wait()
+"""
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what was freed")
 
 
@@ -27,6 +53,16 @@ def test_memory_between_blocks_that_are_still_in_use_is_given_back(monkeypatch: 
     assert memory.give_back()
     assert before - held() > 80e6
     assert {len(block) for block in kept} == {60_000}
+
+
+@needs_glibc
+def test_threads_share_few_heaps() -> None:
+    def heaps(*how: str) -> int:
+        command = [sys.executable, "-c", COUNT_HEAPS, *how]
+        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        return len(re.findall("<heap nr", told))
+
+    assert heaps("few") <= memory.HEAPS < heaps()
 
 
 @needs_glibc

@@ -118,6 +118,8 @@ def test_a_refused_image_is_diagnosed_nowhere(app: AppTest, lesion: np.ndarray, 
     assert UNLIKE in shown
     assert "models call it" not in shown
     assert "models disagree" not in shown
+    assert "differ most on" not in shown
+    assert "scores are the same" not in shown
 
 
 def test_a_poor_image_is_named_with_advice(app: AppTest, lesion: np.ndarray) -> None:

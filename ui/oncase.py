@@ -31,8 +31,11 @@ def show(image: CaseImage, models: Sequence[AnyModel], everyone: Sequence[AnyMod
     shares = {m.name: image.answers[m.id].probabilities for m in models}
     # An ensemble is no second opinion on its members, and who calls nothing has none.
     alone = {m.name: image.answers[m.id] for m in networks(models) if m.id not in refused}
-    sentences = ([agreement(alone)] if len(alone) > 1 else []) + [largest_gap(shares)]
-    st.markdown(widgets.escape(" ".join(sentences), 1000))
+    sentences = [agreement(alone)] if len(alone) > 1 else []
+    if not refused:  # what is greyed is not put into words
+        sentences.append(largest_gap(shares))
+    if sentences:
+        st.markdown(widgets.escape(" ".join(sentences), 1000))
     st.caption(prevalence.UNCHANGED)
     with st.container(key="greyed" if refused else "scores"):
         _scores(image, models, shares)

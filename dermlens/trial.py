@@ -11,9 +11,8 @@ import select
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
@@ -76,9 +75,15 @@ class _Process:
         ours.settimeout(START_SECONDS + CPU_SECONDS)
         self.control = ours
 
-    def ask(self, descriptor: int, views: int) -> int:
-        """Return the wait status of the child that tried an open file; OSError if nothing came back."""
-        socket.send_fds(self.control, [str(views).encode()], [descriptor])
+    def ask(self, content: bytes, views: int) -> int:
+        """Return the wait status of the child that tried a file; OSError if nothing came back."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                socket.send_fds(self.control, [str(views).encode()], [theirs.fileno()])
+            ours.settimeout(START_SECONDS)
+            with suppress(ConnectionError):  # it ended before it had read all: its status says so
+                ours.sendall(content)
         if not (answer := self.control.recv(64)):
             raise ConnectionError("the process hung up")
         return int(answer)
@@ -91,16 +96,13 @@ class _Process:
 
 def _ask(content: bytes, views: int) -> int | None:
     """Return the wait status of the child that tried the file, or None if nothing came back."""
-    with tempfile.TemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        for _ in range(2):  # the process that is running may just have ended, as there was nothing to do
-            try:
-                if not _processes:
-                    _processes.append(_Process())
-                return _processes[0].ask(file.fileno(), views)
-            except OSError:
-                _end()
+    for _ in range(2):  # the process that is running may just have ended, as there was nothing to do
+        try:
+            if not _processes:
+                _processes.append(_Process())
+            return _processes[0].ask(content, views)
+        except OSError:
+            _end()
     return None
 
 
@@ -136,7 +138,6 @@ def _try(descriptor: int, views: int) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
         with open(descriptor, "rb") as file:
-            file.seek(0)
             engine = Engine(Path("serving.tflite"), 1, file.read())
         engine.run(np.full((views, engine.size, engine.size, 3), 128, np.float32))
     except (ModelError, MemoryError):

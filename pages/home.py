@@ -32,7 +32,7 @@ HEADLINE = {"balanced_accuracy": "Balanced accuracy", "accuracy": "Accuracy", "m
 def page() -> None:
     widgets.head("Dermlens", "What independently trained networks see in a dermoscopic image.")
     st.markdown(PURPOSE)
-    cells = st.grid(3, min_column_width=220)
+    cells = st.grid(len(WAYS), min_column_width=170)
     for path, title, icon, sentence in WAYS:
         with cells.cell(), st.container(border=True, gap="xsmall", height="stretch"):
             st.page_link(path, label=f"**{title}**", icon=icon)

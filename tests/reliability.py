@@ -7,6 +7,7 @@ report is written anew after each. The exit status is 1 if anything was lost or 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -36,6 +37,10 @@ TITLES = {
     "load": "Many people at once",
     "faults": "Faults injected",
 }
+READING = (
+    "Survived: had the outcome it should have, be it a refusal with a sentence (refused). Lost: had not. Of mutated "
+    "files the computing time in the decoder is given, of all others the time by the clock."
+)
 HEAD = ("what", "tried", "survived", "refused", "lost", "worst time", "worst memory", "")
 
 
@@ -176,43 +181,48 @@ def run_part(name: str, options: Sequence[str]) -> list[dict]:
     return json.loads(lines[-1])
 
 
-def collect(names: Iterable[str], run: Callable[[str], list[dict]], write: Callable[[str], None], about: str) -> int:
+def collect(
+    names: Iterable[str], run: Callable[[str], list[dict]], write: Callable[[str], None], about: str, before: str = ""
+) -> int:
     """Run parts one after the other and write the report anew after each.
 
     Args:
         names: of the parts.
         run: gives the rows of a part, or raises.
         write: takes the report as Markdown.
-        about: what stands above the tables.
+        about: when and of what it is, for every section.
+        before: a report whose other sections stay.
 
     Returns:
         The exit status: 0 if nothing was lost and no part failed.
     """
     rows: dict[str, list[dict]] = {}
-    failures: list[str] = []
+    failures: dict[str, list[str]] = {}
     for name in names:
+        part = name.split()[0]
+        found = rows.setdefault(part, [])
         try:
-            rows.setdefault(name.split()[0], []).extend(run(name))
+            found.extend(run(name))
         except Exception as e:  # noqa: BLE001 - the other parts go on
-            failures.append(f"**The part {name} failed**: {e}.")
-        write(markdown(rows, failures, about))
+            failures.setdefault(part, []).append(f"**The part {name} failed**: {e}.")
+        write(markdown(rows, failures, about, before))
     lost = sum(row["lost"] for part in rows.values() for row in part)
     return int(bool(lost or failures))
 
 
-def markdown(rows: Mapping[str, list[dict]], failures: Sequence[str], about: str) -> str:
-    """Return the report."""
-    lines = ["# Reliability", "", about, ""]
+def markdown(
+    rows: Mapping[str, list[dict]], failures: Mapping[str, Sequence[str]], about: str, before: str = ""
+) -> str:
+    """Return the report: a section a part, those of `before` where there is no new one."""
+    sections = dict(re.findall(r"^## (.+)\n((?:(?!##).*\n)*)", before, re.MULTILINE))
     for part, found in rows.items():
-        lines += [f"## {TITLES[part]}", "", f"| {' | '.join(HEAD)} |", "| --- |" + " ---: |" * 6 + " --- |"]
-        lines += [_line(row) for row in found]
-        lines.append("")
-    everything = [row for found in rows.values() for row in found]
-    tried, lost = (sum(row[name] for row in everything) for name in ("tried", "lost"))
-    lines += [f"{tried:,} tried, {lost:,} lost.", ""]
-    for failure in failures:
-        lines += [failure, ""]
-    return "\n".join(lines)
+        table = [f"| {' | '.join(HEAD)} |", "| --- |" + " ---: |" * 6 + " --- |", *map(_line, found)]
+        told = [line for failure in failures.get(part, ()) for line in ("", failure)]
+        sections[TITLES[part]] = "\n".join(["", about, "", *table, *told, "", ""])
+    text = "".join(f"## {title}\n{sections[title]}" for title in TITLES.values() if title in sections)
+    cells = [re.split(r"(?<!\\)\|", line) for line in text.splitlines() if re.match(r"\| (?!what \||---)", line)]
+    tried, lost = (sum(int(row[column].replace(",", "")) for row in cells) for column in (2, 5))
+    return f"# Reliability\n\n{READING}\n\n{tried:,} tried, {lost:,} lost.\n\n{text}".rstrip("\n") + "\n"
 
 
 def _line(row: dict) -> str:
@@ -228,15 +238,13 @@ def _known(value: float | None) -> bool:
 
 
 def about(full: bool, files: int) -> str:
-    """Return when, of which commit and on which machine the report is, and how to read it."""
+    """Return when, of which commit and on which machine a section is."""
     git = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"Made by `python -m tests.reliability{'' if full else ' --quick'}` on {datetime.now(UTC):%d %B %Y, %H:%M} UTC "
-        f"of commit {commit}, on {hardware()}, {memory:.0f} GiB of memory; {files:,} mutated files of each format.\n\n"
-        "Survived: had the outcome it should have, be it a refusal with a sentence (refused). Lost: had not. Of "
-        "mutated files the computing time in the decoder is given, of all others the time by the clock."
+        f"of commit {commit}, on {hardware()}, {memory:.0f} GiB of memory; {files:,} mutated files of each format."
     )
 
 
@@ -247,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--files", type=int, help=f"mutants of each format (default: {fuzz.FILES}, quick {QUICK_FILES})"
     )
-    parser.add_argument("--only", choices=TITLES, action="append", help="only this part")
+    parser.add_argument("--only", choices=TITLES, action="append", help="this part alone; other sections stay")
     parser.add_argument("--output", type=Path, help=f"default: {REPORT.relative_to(ROOT)}")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -259,7 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     names = [name for name in every if not given.only or name.split()[0] in given.only]
     options = ["--files", str(files), *(["--quick"] if given.quick else [])]
-    output = given.output or (REPORT if full and not given.only else None)
+    output = given.output or (REPORT if full else None)
+    before = output.read_text() if given.only and output and output.is_file() else ""
     last = ""
 
     def write(report: str) -> None:
@@ -272,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{datetime.now(UTC):%H:%M:%S} {name}", file=sys.stderr, flush=True)
         return run_part(name, options)
 
-    status = collect(names, run, write, about(full, files))
+    status = collect(names, run, write, about(full, files), before)
     print(last)
     return status
 

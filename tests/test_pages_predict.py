@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.testing.v1 import AppTest
 
 from dermlens import predict, registry
@@ -90,6 +92,30 @@ def test_a_file_that_is_no_image_is_refused_in_a_sentence_and_the_others_go_on(
     assert "0 bytes" in errors[0].replace("\\", "")
     assert r"\[x\]\(http\://evil\)\*" in errors[1], "a file name must not become markup"
     assert "uncalibrated score" in text(app)
+
+
+def test_files_that_were_taken_are_not_kept_by_streamlit_as_well(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[str, UploadedFileRec] = {}
+    add, remove = MemoryUploadedFileManager.add_file, MemoryUploadedFileManager.remove_file
+
+    def adding(manager: MemoryUploadedFileManager, session_id: str, file: UploadedFileRec) -> None:
+        kept[file.file_id] = file
+        add(manager, session_id, file)
+
+    def removing(manager: MemoryUploadedFileManager, session_id: str, file_id: str) -> None:
+        assert [f.file_id for f in manager.get_files(session_id, [file_id])] == [file_id]
+        remove(manager, session_id, file_id)
+        del kept[file_id]
+
+    monkeypatch.setattr(MemoryUploadedFileManager, "add_file", adding)
+    monkeypatch.setattr(MemoryUploadedFileManager, "remove_file", removing)
+    files = [("a.png", encode(lesion), "image/png"), ("b.txt", b"no image", "text/plain")]
+    app.file_uploader[0].set_value(files)
+    check(app.run())
+    assert not kept
+    assert len(app.session_state["case_images"]) == 1
 
 
 def test_many_images_make_a_table_and_a_row_opens_a_case(app: AppTest, lesion: np.ndarray) -> None:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability import ROOT, collect, fuzz_rows, markdown, parts, row_of_tests, run_part
+from tests.reliability import ROOT, TITLES, collect, fuzz_rows, markdown, parts, row_of_tests, run_part
 
 ROW = {"what": "x|y", "tried": 1200, "survived": 1200, "refused": 3, "lost": 0, "worst_seconds": 1.234}
 ROW |= {"worst_memory_mb": None, "note": "one\ntwo"}
 
 
 def test_the_table_has_a_line_a_row_and_the_sums() -> None:
-    text = markdown({"corpus": [ROW], "load": [ROW | {"lost": 2, "worst_seconds": float("nan")}]}, [], "About.")
+    text = markdown({"corpus": [ROW], "load": [ROW | {"lost": 2, "worst_seconds": float("nan")}]}, {}, "About.")
     lines = text.splitlines()
     assert "| x\\|y | 1,200 | 1,200 | 3 | 0 | 1.23 s |  | one two |" in lines
     assert "| x\\|y | 1,200 | 1,200 | 3 | 2 |  |  | one two |" in lines
@@ -40,6 +40,18 @@ def test_a_part_that_fails_leaves_the_rows_of_the_others_and_a_line() -> None:
     assert "**The part load failed**: its process ended with -9." in written[-1]
 
 
+def test_a_part_run_again_replaces_its_section_alone() -> None:
+    first = markdown({"load": [ROW], "faults": [ROW, ROW]}, {"load": ["**failed**"]}, "First.")
+    again = markdown({"load": [ROW | {"lost": 1}], "corpus": [ROW]}, {}, "Again.", first)
+    titles = [line for line in again.splitlines() if line.startswith("## ")]
+    assert titles == [f"## {TITLES[part]}" for part in ("corpus", "load", "faults")]
+    assert "4,800 tried, 1 lost." in again
+    assert again.count("Again.") == 2
+    assert again.count("First.") == 1
+    assert "**failed**" not in again
+    assert markdown({}, {}, "", again) == again
+
+
 @pytest.mark.parametrize(("lost", "status"), [(0, 0), (1, 1)])
 def test_the_status_tells_whether_anything_was_lost(lost: int, status: int) -> None:
     assert collect(["corpus"], lambda name: [ROW | {"lost": lost}], lambda text: None, "") == status
@@ -53,7 +65,7 @@ def test_a_part_that_crashes_is_told_with_what_it_said(monkeypatch: pytest.Monke
 def test_a_part_gives_rows_that_the_table_takes() -> None:
     (row,) = fuzz_rows("PNG", 4)
     assert (row["tried"], row["survived"], row["lost"]) == (4, 4, 0)
-    assert markdown({"fuzz": [json.loads(json.dumps(row))]}, [], "").count("| PNG |") == 1
+    assert markdown({"fuzz": [json.loads(json.dumps(row))]}, {}, "").count("| PNG |") == 1
     assert {name.split()[0] for name in parts(False, 4)} == {"corpus", "fuzz", "load", "faults"}
 
 

@@ -5,6 +5,9 @@ from pathlib import PurePath
 
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dermlens import examples, isic
 from dermlens.case import thumbnail
@@ -149,7 +152,15 @@ def _take_uploads(key: str, folder: bool) -> None:
             state.hand_in(file.getvalue(), file.name)
         else:
             state.skip()
+        _forget(file)
     state.renew_uploader()
+
+
+def _forget(file: UploadedFile) -> None:
+    """Have Streamlit drop a file that was taken; it would keep it for as long as the page is open, past "New case"."""
+    context = get_script_run_ctx()
+    if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
+        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
 
 
 def _take_example(example: examples.Example) -> None:

@@ -182,5 +182,5 @@ def new_case() -> None:
 
 
 def renew_uploader() -> None:
-    """Give the uploader a new identity: it comes up empty, and Streamlit drops the files of the old one."""
+    """Give the uploader a new identity: it comes up empty."""
     st.session_state[NONCE] = st.session_state.get(NONCE, 0) + 1

@@ -26,6 +26,7 @@ IDLE_SECONDS = 20.0
 START_SECONDS = 60.0
 CPU_SECONDS = 60
 """Most computing time of a child: a real network takes less than two seconds."""
+SAID_BYTES = 1000
 _lock = threading.Lock()
 _passed: set[tuple[str, int]] = set()
 _processes: "list[_Process]" = []  # the one that is running, if one is
@@ -40,14 +41,16 @@ def check(content: bytes, views: int, name: str) -> None:
         name: of the file, for the message.
 
     Raises:
-        ModelError: the process ended before it had an answer, or could not be started. A file that is refused with an
-            error passes: it harms nobody, and the error is better told by who loads it.
+        ModelError: the file was refused there, or ended the process, or the process could not be started. It is not to
+            be loaded then: after a run that failed, the interpreter can crash on the next one.
     """
     key = (sha256(content).hexdigest(), views)
     with _lock:
         if key in _passed:
             return
-        status = _ask(content, views)
+        status, said = _ask(content, views)
+        if said:
+            raise ModelError(said)
         if status is None:
             raise ModelError(f"{name} cannot be tried: the process for it does not start. Check the installation.")
         if status:
@@ -75,18 +78,21 @@ class _Process:
         ours.settimeout(START_SECONDS + CPU_SECONDS)
         self.control = ours
 
-    def ask(self, content: bytes, views: int) -> int:
-        """Return the wait status of the child that tried a file; OSError if nothing came back."""
+    def ask(self, content: bytes, views: int) -> tuple[int, str]:
+        """Return the wait status of the child that tried a file, and what it said; OSError if nothing came back."""
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
                 socket.send_fds(self.control, [str(views).encode()], [theirs.fileno()])
-            ours.settimeout(START_SECONDS)
+            ours.settimeout(START_SECONDS + CPU_SECONDS)
+            said = b""
             with suppress(ConnectionError):  # it ended before it had read all: its status says so
                 ours.sendall(content)
+                ours.shutdown(socket.SHUT_WR)
+                said = ours.recv(SAID_BYTES)
         if not (answer := self.control.recv(64)):
             raise ConnectionError("the process hung up")
-        return int(answer)
+        return int(answer), said.decode(errors="replace")
 
     def close(self) -> None:
         self.control.close()
@@ -94,8 +100,8 @@ class _Process:
         self.process.wait()
 
 
-def _ask(content: bytes, views: int) -> int | None:
-    """Return the wait status of the child that tried the file, or None if nothing came back."""
+def _ask(content: bytes, views: int) -> tuple[int | None, str]:
+    """Return the wait status of the child that tried the file, None if nothing came back, and what it said."""
     for _ in range(2):  # the process that is running may just have ended, as there was nothing to do
         try:
             if not _processes:
@@ -103,7 +109,7 @@ def _ask(content: bytes, views: int) -> int | None:
             return _processes[0].ask(content, views)
         except OSError:
             _end()
-    return None
+    return None, ""
 
 
 def close() -> None:
@@ -127,23 +133,23 @@ def _serve(control: socket.socket, idle: float) -> None:
             return
         child = os.fork()
         if not child:
-            _try(descriptors[0], int(message))
+            _try(socket.socket(fileno=descriptors[0]), int(message))
         os.close(descriptors[0])
         control.sendall(str(os.waitpid(child, 0)[1]).encode())
 
 
-def _try(descriptor: int, views: int) -> NoReturn:
-    """Be the child: load, run, and end without any clean-up."""
+def _try(answer: socket.socket, views: int) -> NoReturn:
+    """Be the child: load, run, say what was wrong, and end without any clean-up."""
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
-        with open(descriptor, "rb") as file:
+        with answer.makefile("rb") as file:
             engine = Engine(Path("serving.tflite"), 1, file.read())
         engine.run(np.full((views, engine.size, engine.size, 3), 128, np.float32))
-    except (ModelError, MemoryError):
-        pass
+    except ModelError as e:
+        answer.sendall(str(e).encode()[:SAID_BYTES])
     finally:
-        os._exit(0)
+        os._exit(0 if sys.exc_info()[0] is None else 1)
 
 
 if __name__ == "__main__":

@@ -237,14 +237,14 @@ def _known(value: float | None) -> bool:
     return value is not None and value == value
 
 
-def about(full: bool, files: int) -> str:
+def about(full: bool) -> str:
     """Return when, of which commit and on which machine a section is."""
     git = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"Made by `python -m tests.reliability{'' if full else ' --quick'}` on {datetime.now(UTC):%d %B %Y, %H:%M} UTC "
-        f"of commit {commit}, on {hardware()}, {memory:.0f} GiB of memory; {files:,} mutated files of each format."
+        f"of commit {commit}, on {hardware()}, {memory:.0f} GiB of memory."
     )
 
 
@@ -281,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{datetime.now(UTC):%H:%M:%S} {name}", file=sys.stderr, flush=True)
         return run_part(name, options)
 
-    status = collect(names, run, write, about(full, files), before)
+    status = collect(names, run, write, about(full), before)
     print(last)
     return status
 

@@ -32,11 +32,12 @@ HEADLINE = {"balanced_accuracy": "Balanced accuracy", "accuracy": "Accuracy", "m
 def page() -> None:
     widgets.head("Dermlens", "What independently trained networks see in a dermoscopic image.")
     st.markdown(PURPOSE)
-    cells = st.grid(len(WAYS), min_column_width=170)
-    for path, title, icon, sentence in WAYS:
-        with cells.cell(), st.container(border=True, gap="xsmall", height="stretch"):
-            st.page_link(path, label=f"**{title}**", icon=icon)
-            st.caption(sentence)
+    for row in (WAYS[:2], WAYS[2:]):
+        cells = st.grid(len(row), min_column_width=220)
+        for path, title, icon, sentence in row:
+            with cells.cell(), st.container(border=True, gap="xsmall", height="stretch"):
+                st.page_link(path, label=f"**{title}**", icon=icon)
+                st.caption(sentence)
     st.header("Models at hand", anchor=False)
     models()
     st.header("What it must not be used for", anchor=False)

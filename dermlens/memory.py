@@ -22,7 +22,7 @@ def keep_few_heaps() -> None:
 
 
 def give_back() -> bool:
-    """Give freed memory back to the system, at most every `EVERY` seconds; other threads go on meanwhile.
+    """Give freed memory back to the system, at most every `EVERY` seconds. It takes milliseconds.
 
     Returns:
         Whether it was done: never where the C library is not glibc, which alone needs it.

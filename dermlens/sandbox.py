@@ -27,7 +27,6 @@ PROCESSES = min(4, os.cpu_count() or 1)
 START_SECONDS = 60.0
 _MAX_HEADER = 1 << 16
 _ROOT = Path(__file__).parents[1]
-# The environment of a server may hold secrets; a decoder gets none of it but this.
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 _SET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 
@@ -40,6 +39,11 @@ TOO_LARGE = "Decoding this {kind} file needs more than {memory:.0f} MiB of memor
 BUSY = "The server is busy reading other images. Try again in a moment."
 STOPPED = "The decoder was stopped from outside while it read this file. Try again."
 NOT_STARTED = "The decoder did not start, so no image can be read. The server's operator should check its installation."
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a process for untrusted files, without the secrets that a server's own may hold."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ} | _SET
 
 
 @dataclass
@@ -73,7 +77,7 @@ class _Template:
                 [sys.executable, "-m", "dermlens.decoder", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 cwd=_ROOT,
-                env={name: os.environ[name] for name in _KEPT if name in os.environ} | _SET,
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -8,6 +8,7 @@ import atexit
 import os
 import resource
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -21,19 +22,21 @@ import numpy as np
 
 from dermlens.engine import Engine
 from dermlens.errors import ModelError
+from dermlens.sandbox import environment
 
 IDLE_SECONDS = 20.0
-START_SECONDS = 60.0
-CPU_SECONDS = 60
-"""Most computing time of a child: a real network takes less than two seconds."""
+SECONDS = 60
+"""Most time that a child has, by the clock: a real network takes less than two seconds."""
+PATIENCE = 2.0 * SECONDS  # of who asks: the process has to start as well
 SAID_BYTES = 1000
+AGAIN = "Build it again with python -m training.export."
 _lock = threading.Lock()
-_passed: set[tuple[str, int]] = set()
+_verdicts: dict[tuple[str, int], str] = {}  # what is wrong with a file that was tried, "" if nothing
 _processes: "list[_Process]" = []  # the one that is running, if one is
 
 
 def check(content: bytes, views: int, name: str) -> None:
-    """Load a serving file and run it once in a process of its own; a file that has passed before is not tried again.
+    """Load a serving file and run it once in a process of its own; what was tried before is not tried again.
 
     Args:
         content: of the file.
@@ -41,21 +44,15 @@ def check(content: bytes, views: int, name: str) -> None:
         name: of the file, for the message.
 
     Raises:
-        ModelError: the file was refused there, or ended the process, or the process could not be started. It is not to
-            be loaded then: after a run that failed, the interpreter can crash on the next one.
+        ModelError: the file was refused there, or ended the process, or took too long, or the process could not be
+            started. It is not to be loaded then: after a run that failed, the interpreter can crash on the next one.
     """
     key = (sha256(content).hexdigest(), views)
     with _lock:
-        if key in _passed:
-            return
-        status, said = _ask(content, views)
-        if said:
-            raise ModelError(said)
-        if status is None:
-            raise ModelError(f"{name} cannot be tried: the process for it does not start. Check the installation.")
-        if status:
-            raise ModelError(f"{name} ended the process that tried it. Build it again with python -m training.export.")
-        _passed.add(key)
+        if key not in _verdicts:
+            _verdicts[key] = _try(content, views, name)
+        if _verdicts[key]:
+            raise ModelError(_verdicts[key])
 
 
 class _Process:
@@ -69,24 +66,25 @@ class _Process:
                 [sys.executable, "-m", "dermlens.trial", str(theirs.fileno()), str(IDLE_SECONDS)],
                 pass_fds=(theirs.fileno(),),
                 cwd=Path(__file__).parents[1],
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                start_new_session=True,  # a group of its own, which is ended as one
             )
             on_failure.pop_all()
-        ours.settimeout(START_SECONDS + CPU_SECONDS)
+        ours.settimeout(PATIENCE)
         self.control = ours
 
     def ask(self, content: bytes, views: int) -> tuple[int, str]:
-        """Return the wait status of the child that tried a file, and what it said; OSError if nothing came back."""
+        """Return the exit code of the child that tried a file, and what it said; OSError if nothing came back."""
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
                 socket.send_fds(self.control, [str(views).encode()], [theirs.fileno()])
-            ours.settimeout(START_SECONDS + CPU_SECONDS)
+            ours.settimeout(PATIENCE)
             said = b""
-            with suppress(ConnectionError):  # it ended before it had read all: its status says so
+            with suppress(BrokenPipeError, ConnectionResetError):  # it ended before it had read all
                 ours.sendall(content)
                 ours.shutdown(socket.SHUT_WR)
                 said = ours.recv(SAID_BYTES)
@@ -96,20 +94,34 @@ class _Process:
 
     def close(self) -> None:
         self.control.close()
-        self.process.kill()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
-def _ask(content: bytes, views: int) -> tuple[int | None, str]:
-    """Return the wait status of the child that tried the file, None if nothing came back, and what it said."""
+def _try(content: bytes, views: int, name: str) -> str:
+    """Return what is wrong with a file, "" if nothing is; ModelError if that did not come out."""
     for _ in range(2):  # the process that is running may just have ended, as there was nothing to do
         try:
             if not _processes:
                 _processes.append(_Process())
-            return _processes[0].ask(content, views)
+            code, said = _processes[0].ask(content, views)
+        except TimeoutError:
+            _end()
+            break
         except OSError:
             _end()
-    return None, ""
+            continue
+        if said:
+            return said
+        if code == -signal.SIGALRM:
+            return f"{name} took more than {SECONDS} seconds when it was tried. {AGAIN}"
+        if code in (-signal.SIGKILL, -signal.SIGTERM) or code > 0:
+            raise ModelError(
+                f"The trial of {name} was broken off (exit code {code}). Check the memory of this machine."
+            )
+        return f"{name} ended the process that tried it. {AGAIN}" if code else ""
+    raise ModelError(f"{name} cannot be tried: the process for it does not start or answer. Check the installation.")
 
 
 def close() -> None:
@@ -127,22 +139,25 @@ atexit.register(close)
 
 
 def _serve(control: socket.socket, idle: float) -> None:
-    while select.select([control], [], [], idle)[0]:
+    asked = select.poll()
+    asked.register(control, select.POLLIN)
+    while asked.poll(1000 * idle):
         message, descriptors, _, _ = socket.recv_fds(control, 64, 1)
         if not descriptors:
             return
         child = os.fork()
         if not child:
-            _try(socket.socket(fileno=descriptors[0]), int(message))
+            control.close()
+            _run(socket.socket(fileno=descriptors[0]), int(message))
         os.close(descriptors[0])
-        control.sendall(str(os.waitpid(child, 0)[1]).encode())
+        control.sendall(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
 
 
-def _try(answer: socket.socket, views: int) -> NoReturn:
+def _run(answer: socket.socket, views: int) -> NoReturn:
     """Be the child: load, run, say what was wrong, and end without any clean-up."""
     try:
+        signal.alarm(SECONDS)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
         with answer.makefile("rb") as file:
             engine = Engine(Path("serving.tflite"), 1, file.read())
         engine.run(np.full((views, engine.size, engine.size, 3), 128, np.float32))

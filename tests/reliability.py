@@ -182,7 +182,11 @@ def run_part(name: str, options: Sequence[str]) -> list[dict]:
 
 
 def collect(
-    names: Iterable[str], run: Callable[[str], list[dict]], write: Callable[[str], None], about: str, before: str = ""
+    names: Iterable[str],
+    run: Callable[[str], list[dict]],
+    write: Callable[[str], None],
+    about: str,
+    before: Callable[[], str] = str,
 ) -> int:
     """Run parts one after the other and write the report anew after each.
 
@@ -191,7 +195,7 @@ def collect(
         run: gives the rows of a part, or raises.
         write: takes the report as Markdown.
         about: when and of what it is, for every section.
-        before: a report whose other sections stay.
+        before: gives the report as it is now, whose other sections stay.
 
     Returns:
         The exit status: 0 if nothing was lost and no part failed.
@@ -205,7 +209,7 @@ def collect(
             found.extend(run(name))
         except Exception as e:  # noqa: BLE001 - the other parts go on
             failures.setdefault(part, []).append(f"**The part {name} failed**: {e}.")
-        write(markdown(rows, failures, about, before))
+        write(markdown(rows, failures, about, before()))
     lost = sum(row["lost"] for part in rows.values() for row in part)
     return int(bool(lost or failures))
 
@@ -237,14 +241,15 @@ def _known(value: float | None) -> bool:
     return value is not None and value == value
 
 
-def about(full: bool) -> str:
+def about(arguments: Sequence[str]) -> str:
     """Return when, of which commit and on which machine a section is."""
     git = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    command = " ".join(("python -m tests.reliability", *arguments))
     return (
-        f"Made by `python -m tests.reliability{'' if full else ' --quick'}` on {datetime.now(UTC):%d %B %Y, %H:%M} UTC "
-        f"of commit {commit}, on {hardware()}, {memory:.0f} GiB of memory."
+        f"Made by `{command}` on {datetime.now(UTC):%d %B %Y, %H:%M} UTC of "
+        f"commit {commit}, on {hardware()}, {memory:.0f} GiB of memory."
     )
 
 
@@ -268,8 +273,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [name for name in every if not given.only or name.split()[0] in given.only]
     options = ["--files", str(files), *(["--quick"] if given.quick else [])]
     output = given.output or (REPORT if full else None)
-    before = output.read_text() if given.only and output and output.is_file() else ""
     last = ""
+
+    def before() -> str:
+        return output.read_text() if given.only and output and output.is_file() else ""
 
     def write(report: str) -> None:
         nonlocal last
@@ -281,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{datetime.now(UTC):%H:%M:%S} {name}", file=sys.stderr, flush=True)
         return run_part(name, options)
 
-    status = collect(names, run, write, about(full), before)
+    status = collect(names, run, write, about(sys.argv[1:] if arguments is None else arguments), before)
     print(last)
     return status
 

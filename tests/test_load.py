@@ -1,6 +1,8 @@
 from pathlib import Path
 
 from tests import load
+from tests.browser.app import serve
+from tests.visitor import Visitor
 
 
 def test_sessions_at_once_get_the_answers_of_one_alone_and_see_nothing_of_each_other(pair: Path) -> None:
@@ -10,6 +12,23 @@ def test_sessions_at_once_get_the_answers_of_one_alone_and_see_nothing_of_each_o
     assert together["refused"] == 0
     assert together["worst_memory_mb"] > 0
     assert leaving["lost"] == log["lost"] == 0, (leaving, log)
+
+
+def test_a_browser_that_names_a_taken_file_once_more_breaks_nothing(pair: Path, tmp_path: Path) -> None:
+    (name, data), (second, more) = load._files(0, load.SMALL)
+    with serve(tmp_path / "log", {"DERMLENS_MODELS": str(pair)}) as address, Visitor(address, "predict") as visitor:
+        taken = visitor.hand_over({name: data})
+        visitor.run(**taken)
+        assert any(kind == "plotly_chart" for kind, _ in visitor.answer())
+        visitor.begin(also=[taken], id=visitor.find("button", label="New case").id, trigger_value=True)
+        visitor.finish()
+        shown = visitor.answer()
+        assert "exception" not in {kind for kind, _ in shown}
+        assert not any(kind == "plotly_chart" for kind, _ in shown), "the new case was not begun"
+        visitor.upload({second: more})
+        assert any(kind == "plotly_chart" for kind, _ in visitor.answer())
+        assert name not in visitor.text()
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_a_mix_up_would_be_found() -> None:

@@ -1,9 +1,11 @@
 """A serving file is tried in a process that may die of it: this one lives on, and is told."""
 
+import fcntl
 import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,15 +16,15 @@ from dermlens import registry, trial
 from dermlens.errors import ModelError
 from tests.faults.models import rewrite
 
-LETHAL = b"lethal"
+LETHAL = b"lethal SIGSEGV"
 # Stands in for a defect of the interpreter: what it is asked to load kills the process, in the process of trials alone.
-DEFECT = f"""
+DEFECT = """
 import os, signal
 from ai_edge_litert import interpreter
 class Defective(interpreter.Interpreter):
     def __init__(self, model_content, num_threads):
-        if model_content.endswith({LETHAL!r}):
-            os.kill(os.getpid(), signal.SIGSEGV)
+        if b"lethal" in model_content:
+            os.kill(os.getpid(), getattr(signal, model_content.rpartition(b" ")[2].decode()))
         super().__init__(model_content=model_content, num_threads=num_threads)
 interpreter.Interpreter = Defective
 """
@@ -30,8 +32,8 @@ interpreter.Interpreter = Defective
 
 @pytest.fixture(autouse=True)
 def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing has passed yet, and no process is there."""
-    monkeypatch.setattr(trial, "_passed", set())
+    """Nothing has been tried yet, and no process is there."""
+    monkeypatch.setattr(trial, "_verdicts", {})
     trial.close()
     yield
     trial.close()
@@ -64,6 +66,47 @@ def test_a_file_that_kills_its_process_disables_its_model_and_no_other(models: P
         registry.load(registry.find(models, "toy"))
     other = registry.load(registry.find(models, "toy2"))
     assert other.engine.run(np.zeros((1, other.engine.size, other.engine.size, 3), np.float32)).logits.shape == (1, 7)
+
+
+@pytest.mark.usefixtures("defect")
+def test_what_ended_the_process_is_told_and_only_a_verdict_on_the_file_is_remembered() -> None:
+    with pytest.raises(ModelError, match=r"x took more than 60 seconds when it was tried\. Build it again"):
+        trial.check(b"lethal SIGALRM", 1, "x")
+    with pytest.raises(ModelError, match=r"The trial of x was broken off \(exit code -9\)"):
+        trial.check(b"lethal SIGKILL", 1, "x")
+    trial.close()
+    (Path(os.environ["PYTHONPATH"]) / "sitecustomize.py").unlink()
+    with pytest.raises(ModelError, match="took more than 60 seconds"):
+        trial.check(b"lethal SIGALRM", 1, "x")
+    assert not trial._processes
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        trial.check(b"lethal SIGKILL", 1, "x")
+
+
+def test_a_process_that_does_not_answer_is_given_up_and_nothing_of_it_stays(
+    models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lock = tmp_path / "lock"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import fcntl, signal\n"
+        "from ai_edge_litert import interpreter\n"
+        "signal.alarm = lambda seconds: None\n"
+        "def wait(**_):\n"
+        f"    held = open({str(lock)!r}, 'w')\n"
+        "    fcntl.flock(held, fcntl.LOCK_EX)\n"
+        "    signal.pause()\n"
+        "interpreter.Interpreter = wait\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(trial, "PATIENCE", 10.0)
+    with pytest.raises(ModelError, match="does not start or answer"):
+        trial.check(whole(models), 4, "x")
+    if lock.exists():  # else the machine was too slow to get so far
+        with lock.open() as held:
+            waiting = threading.Thread(target=fcntl.flock, args=(held, fcntl.LOCK_EX), daemon=True)
+            waiting.start()
+            waiting.join(60.0)
+            assert not waiting.is_alive()
 
 
 def test_a_file_that_is_no_network_is_refused_in_the_words_of_the_engine(

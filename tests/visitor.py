@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -68,13 +68,20 @@ class Visitor:
         self.begin(**widget)
         self.finish()
 
-    def begin(self, part: str = "", **widget: Any) -> None:
-        """Ask for a run of the page, or of the part of it that redraws alone, without waiting for it."""
+    def begin(self, part: str = "", also: Sequence[dict[str, Any]] = (), **widget: Any) -> None:
+        """Ask for a run of the page, or of the part of it that redraws alone, without waiting for it.
+
+        Args:
+            part: that redraws alone.
+            also: states that a browser sends once more, as it does until the run that they began has ended.
+            widget: the state of the widget that was used.
+        """
         state = ClientState(query_string=self.query, page_script_hash=self._run_hash, fragment_id=part)
         if not self._run_hash:
             state.page_name = self._page
-        if widget:
-            state.widget_states.widgets.add(**widget)
+        for values in (*also, widget):
+            if values:
+                state.widget_states.widgets.add(**values)
         self._send(BackMsg(rerun_script=state))
 
     def settle(self, most: float = PATIENCE) -> None:

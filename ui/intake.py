@@ -146,14 +146,16 @@ def case_table(models: Sequence[AnyModel]) -> None:
 
 
 def _take_uploads(key: str, folder: bool) -> None:
-    files = st.session_state[key] or []
+    # A browser that asks again while the first answer is on its way names files that were taken already.
+    files = [file for file in st.session_state[key] or [] if isinstance(file, UploadedFile)]
     for file in files:
         if not folder or PurePath(file.name).suffix.lower() in IMAGE_SUFFIXES:
             state.hand_in(file.getvalue(), file.name)
         else:
             state.skip()
         _forget(file)
-    state.renew_uploader()
+    if files:
+        state.renew_uploader()
 
 
 def _forget(file: UploadedFile) -> None:

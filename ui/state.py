@@ -122,10 +122,10 @@ def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
             return
         except ImageError as e:
             refused().append(Problem(item.name, str(e)))
-        give_back()
         # Only now, and only this very one: a run that Streamlit stops half way leaves it to the next run, which may
         # have begun already.
         waiting()[:] = [other for other in waiting() if other is not item]
+        give_back()
     bar.empty()
 
 
@@ -179,6 +179,7 @@ def new_case() -> None:
     for key in (IMAGE, *OF_A_CASE):
         st.query_params.pop(key, None)
     renew_uploader()
+    give_back()
 
 
 def renew_uploader() -> None:

@@ -11,6 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 from dermlens.errors import ModelError
 from dermlens.files import shortened
 
+BUILD_AGAIN = "Build it again with python -m training.export."
 OUTPUTS = ("logits", "features", "embedding")
 
 
@@ -39,7 +40,6 @@ class Engine:
         Raises:
             ModelError: the file cannot be loaded or has other inputs or outputs.
         """
-        again = "Build it again with python -m training.export."
         try:
             data = path.read_bytes() if content is None else content
             interpreter = Interpreter(model_content=data, num_threads=threads or available_cores())
@@ -47,14 +47,14 @@ class Engine:
             inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
             shapes = [[int(n) for n in detail["shape"]] for detail in inputs.values()]
         except Exception as e:  # the interpreter raises almost anything on a damaged file
-            raise ModelError(f"{path.name} cannot be loaded ({_first_line(e)}). {again}") from e
+            raise ModelError(f"{path.name} cannot be loaded ({_first_line(e)}). {BUILD_AGAIN}") from e
         if len(inputs) != 1 or set(outputs) != set(OUTPUTS):
             raise ModelError(
                 f"{path.name} must have one input and the outputs {', '.join(OUTPUTS)}, it has the inputs "
-                f"{sorted(inputs)} and the outputs {sorted(outputs)}. {again}"
+                f"{sorted(inputs)} and the outputs {sorted(outputs)}. {BUILD_AGAIN}"
             )
         if len(shapes[0]) != 4 or shapes[0][1] != shapes[0][2] or shapes[0][3] != 3:
-            raise ModelError(f"{path.name} must take (1, size, size, 3) images, it takes {shapes[0]}. {again}")
+            raise ModelError(f"{path.name} must take (1, size, size, 3) images, it takes {shapes[0]}. {BUILD_AGAIN}")
         (self._input,) = inputs
         self.size = shapes[0][1]
         self._lock = threading.Lock()
@@ -84,6 +84,10 @@ class Engine:
             shapes = ", ".join(f"{name} {a.shape}" for name, a in outputs._asdict().items())
             raise ModelError(f"The network's outputs have the wrong form for {len(values)} images: {shapes}.")
         return outputs
+
+    def run_grey(self, count: int) -> Outputs:
+        """Run the network on so many grey images, to see whether it can be; raises as `run`."""
+        return self.run(np.full((count, self.size, self.size, 3), 128, np.float32))
 
 
 def available_cores() -> int:

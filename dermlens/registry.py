@@ -231,7 +231,7 @@ def load(entry: Entry, threads: int | None = None) -> Model:
     hashes = _built_files(entry, build)
     kernel, bias = read_head(_built(entry, build, hashes, HEAD_FILE, MAX_HEAD), f"{entry.id}/build/{HEAD_FILE}")
     content = _built(entry, build, hashes, SERVING_FILE, MAX_SERVING)
-    trial.check(content, card["views"], f"{entry.id}/build/{SERVING_FILE}")
+    trial.check(content, hashes[SERVING_FILE], card["views"], f"{entry.id}/build/{SERVING_FILE}")
     engine = Engine(build / SERVING_FILE, threads, content)
     if engine.size != geometry.size:
         raise ModelError(f"Model {entry.id} takes {engine.size} pixels, its card.json says {geometry.size}.")
@@ -336,7 +336,7 @@ def _built(entry: Entry, build: Path, hashes: dict, name: str, most: int) -> byt
 
 def _check_head(model_id: str, engine: Engine, kernel: np.ndarray, bias: np.ndarray, views: int) -> None:
     """Run once on grey: the head must explain the logits, or every heat map would be wrong."""
-    outputs = engine.run(np.full((views, engine.size, engine.size, 3), 128, np.float32))
+    outputs = engine.run_grey(views)
     logits, features, embedding = outputs
     shapes = (logits.shape, features.shape[3:], embedding.shape)
     if shapes != ((views, len(CLASSES)), (len(kernel),), (views, len(kernel))):

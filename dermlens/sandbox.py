@@ -10,25 +10,20 @@ import os
 import queue
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from dermlens.decoder import LENGTH
 from dermlens.errors import BusyError, ImageError
 from dermlens.formats import Limits
+from dermlens.process import Process
 
 PROCESSES = min(4, os.cpu_count() or 1)
 START_SECONDS = 60.0
 _MAX_HEADER = 1 << 16
-_ROOT = Path(__file__).parents[1]
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-_SET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 
 CRASHED = (
     "The decoder broke down on this {kind} file, which is damaged or made to do harm. "
@@ -39,11 +34,6 @@ TOO_LARGE = "Decoding this {kind} file needs more than {memory:.0f} MiB of memor
 BUSY = "The server is busy reading other images. Try again in a moment."
 STOPPED = "The decoder was stopped from outside while it read this file. Try again."
 NOT_STARTED = "The decoder did not start, so no image can be read. The server's operator should check its installation."
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of a process for untrusted files, without the secrets that a server's own may hold."""
-    return {name: os.environ[name] for name in _KEPT if name in os.environ} | _SET
 
 
 @dataclass
@@ -67,35 +57,16 @@ class _Broken(Exception):
     """The decoding process died or hung up."""
 
 
-class _Template:
+class _Template(Process):
     """One decoding process with the socket to it."""
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "dermlens.decoder", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                cwd=_ROOT,
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # a group of its own, which is ended as one
-            )
-        self.control = ours
+        super().__init__("dermlens.decoder")
         try:
-            _receive_header(ours, time.monotonic() + START_SECONDS)
+            _receive_header(self.control, time.monotonic() + START_SECONDS)
         except (_Broken, TimeoutError):
             self.close()
             raise
-
-    def close(self) -> None:
-        """End the process and its child at once."""
-        self.control.close()
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 _slots: queue.Queue[_Template | None] = queue.Queue()

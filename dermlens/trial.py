@@ -10,36 +10,32 @@ import resource
 import select
 import signal
 import socket
-import subprocess
 import sys
 import threading
-from contextlib import ExitStack, suppress
-from hashlib import sha256
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
-
-from dermlens.engine import Engine
+from dermlens.engine import BUILD_AGAIN, Engine
 from dermlens.errors import ModelError
-from dermlens.sandbox import environment
+from dermlens.process import Process
 
 IDLE_SECONDS = 20.0
 SECONDS = 60
 """Most time that a child has, by the clock: a real network takes less than two seconds."""
 PATIENCE = 2.0 * SECONDS  # of who asks: the process has to start as well
 SAID_BYTES = 1000
-AGAIN = "Build it again with python -m training.export."
 _lock = threading.Lock()
 _verdicts: dict[tuple[str, int], str] = {}  # what is wrong with a file that was tried, "" if nothing
 _processes: "list[_Process]" = []  # the one that is running, if one is
 
 
-def check(content: bytes, views: int, name: str) -> None:
+def check(content: bytes, digest: str, views: int, name: str) -> None:
     """Load a serving file and run it once in a process of its own; what was tried before is not tried again.
 
     Args:
         content: of the file.
+        digest: its SHA-256.
         views: number of images in a batch.
         name: of the file, for the message.
 
@@ -47,7 +43,7 @@ def check(content: bytes, views: int, name: str) -> None:
         ModelError: the file was refused there, or ended the process, or took too long, or the process could not be
             started. It is not to be loaded then: after a run that failed, the interpreter can crash on the next one.
     """
-    key = (sha256(content).hexdigest(), views)
+    key = (digest, views)
     with _lock:
         if key not in _verdicts:
             _verdicts[key] = _try(content, views, name)
@@ -55,26 +51,12 @@ def check(content: bytes, views: int, name: str) -> None:
             raise ModelError(_verdicts[key])
 
 
-class _Process:
+class _Process(Process):
     """The process that forks, with the socket to it."""
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs, ExitStack() as on_failure:
-            on_failure.enter_context(ours)
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "dermlens.trial", str(theirs.fileno()), str(IDLE_SECONDS)],
-                pass_fds=(theirs.fileno(),),
-                cwd=Path(__file__).parents[1],
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # a group of its own, which is ended as one
-            )
-            on_failure.pop_all()
-        ours.settimeout(PATIENCE)
-        self.control = ours
+        super().__init__("dermlens.trial", str(IDLE_SECONDS))
+        self.control.settimeout(PATIENCE)
 
     def ask(self, content: bytes, views: int) -> tuple[int, str]:
         """Return the exit code of the child that tried a file, and what it said; OSError if nothing came back."""
@@ -91,12 +73,6 @@ class _Process:
         if not (answer := self.control.recv(64)):
             raise ConnectionError("the process hung up")
         return int(answer), said.decode(errors="replace")
-
-    def close(self) -> None:
-        self.control.close()
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 def _try(content: bytes, views: int, name: str) -> str:
@@ -115,12 +91,12 @@ def _try(content: bytes, views: int, name: str) -> str:
         if said:
             return said
         if code == -signal.SIGALRM:
-            return f"{name} took more than {SECONDS} seconds when it was tried. {AGAIN}"
+            return f"{name} took more than {SECONDS} seconds when it was tried. {BUILD_AGAIN}"
         if code in (-signal.SIGKILL, -signal.SIGTERM) or code > 0:
             raise ModelError(
                 f"The trial of {name} was broken off (exit code {code}). Check the memory of this machine."
             )
-        return f"{name} ended the process that tried it. {AGAIN}" if code else ""
+        return f"{name} ended the process that tried it. {BUILD_AGAIN}" if code else ""
     raise ModelError(f"{name} cannot be tried: the process for it does not start or answer. Check the installation.")
 
 
@@ -160,7 +136,7 @@ def _run(answer: socket.socket, views: int) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with answer.makefile("rb") as file:
             engine = Engine(Path("serving.tflite"), 1, file.read())
-        engine.run(np.full((views, engine.size, engine.size, 3), 128, np.float32))
+        engine.run_grey(views)
     except ModelError as e:
         answer.sendall(str(e).encode()[:SAID_BYTES])
     finally:

@@ -222,11 +222,12 @@ def markdown(
     for part, found in rows.items():
         table = [f"| {' | '.join(HEAD)} |", "| --- |" + " ---: |" * 6 + " --- |", *map(_line, found)]
         told = [line for failure in failures.get(part, ()) for line in ("", failure)]
-        sections[TITLES[part]] = "\n".join(["", about, "", *table, *told, "", ""])
-    text = "".join(f"## {title}\n{sections[title]}" for title in TITLES.values() if title in sections)
+        sections[TITLES[part]] = "\n".join([about, "", *table, *told])
+    there = [title for title in TITLES.values() if title in sections]
+    text = "\n\n".join(f"## {title}\n\n{sections[title].strip()}" for title in there)
     cells = [re.split(r"(?<!\\)\|", line) for line in text.splitlines() if re.match(r"\| (?!what \||---)", line)]
     tried, lost = (sum(int(row[column].replace(",", "")) for row in cells) for column in (2, 5))
-    return f"# Reliability\n\n{READING}\n\n{tried:,} tried, {lost:,} lost.\n\n{text}".rstrip("\n") + "\n"
+    return f"# Reliability\n\n{READING}\n\n{tried:,} tried, {lost:,} lost.\n\n{text}\n"
 
 
 def _line(row: dict) -> str:

@@ -14,7 +14,7 @@ from dermlens import memory
 ROOT = Path(__file__).parents[1]
 # Eight threads hold memory at once; says how many heaps glibc then has.
 COUNT_HEAPS = """
-import ctypes, os, sys, threading
+import ctypes, sys, threading
 from dermlens import memory
 if "few" in sys.argv:
     memory.keep_few_heaps()

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -40,19 +41,19 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def models(published: Path, tmp_path: Path) -> Path:
-    """A models folder with the toy twice."""
-    for name in ("toy", "toy2"):
-        shutil.copytree(published / "toy", tmp_path / "models" / name)
-    card = tmp_path / "models" / "toy2" / "card.json"
-    card.write_text(card.read_text().replace('"toy"', '"toy2"'))
-    return tmp_path / "models"
+def models(pair: Path, tmp_path: Path) -> Path:
+    """A models folder with two toys, to spoil."""
+    return shutil.copytree(pair, tmp_path / "models")
 
 
 @pytest.fixture
 def defect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(DEFECT)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+def tried(content: bytes, views: int) -> None:
+    trial.check(content, sha256(content).hexdigest(), views, "x")
 
 
 def whole(models: Path) -> bytes:
@@ -71,16 +72,16 @@ def test_a_file_that_kills_its_process_disables_its_model_and_no_other(models: P
 @pytest.mark.usefixtures("defect")
 def test_what_ended_the_process_is_told_and_only_a_verdict_on_the_file_is_remembered() -> None:
     with pytest.raises(ModelError, match=r"x took more than 60 seconds when it was tried\. Build it again"):
-        trial.check(b"lethal SIGALRM", 1, "x")
+        tried(b"lethal SIGALRM", 1)
     with pytest.raises(ModelError, match=r"The trial of x was broken off \(exit code -9\)"):
-        trial.check(b"lethal SIGKILL", 1, "x")
+        tried(b"lethal SIGKILL", 1)
     trial.close()
     (Path(os.environ["PYTHONPATH"]) / "sitecustomize.py").unlink()
     with pytest.raises(ModelError, match="took more than 60 seconds"):
-        trial.check(b"lethal SIGALRM", 1, "x")
+        tried(b"lethal SIGALRM", 1)
     assert not trial._processes
     with pytest.raises(ModelError, match="cannot be loaded"):
-        trial.check(b"lethal SIGKILL", 1, "x")
+        tried(b"lethal SIGKILL", 1)
 
 
 def test_a_process_that_does_not_answer_is_given_up_and_nothing_of_it_stays(
@@ -100,7 +101,7 @@ def test_a_process_that_does_not_answer_is_given_up_and_nothing_of_it_stays(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(trial, "PATIENCE", 10.0)
     with pytest.raises(ModelError, match="does not start or answer"):
-        trial.check(whole(models), 4, "x")
+        tried(whole(models), 4)
     if lock.exists():  # else the machine was too slow to get so far
         with lock.open() as held:
             waiting = threading.Thread(target=fcntl.flock, args=(held, fcntl.LOCK_EX), daemon=True)
@@ -122,25 +123,25 @@ def test_a_file_that_is_no_network_is_refused_in_the_words_of_the_engine(
 
 
 def test_what_has_passed_is_not_tried_again(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trial.check(whole(models), 4, "x")
+    tried(whole(models), 4)
     trial.close()
     monkeypatch.setattr(sys, "executable", os.devnull)
-    trial.check(whole(models), 4, "x")
+    tried(whole(models), 4)
     with pytest.raises(ModelError, match="x cannot be tried"):
-        trial.check(whole(models), 1, "x")
+        tried(whole(models), 1)
 
 
 def test_a_process_that_has_ended_is_started_again(models: Path) -> None:
-    trial.check(whole(models), 4, "x")
+    tried(whole(models), 4)
     (running,) = trial._processes
     running.process.send_signal(signal.SIGKILL)
     running.process.wait()
-    trial.check(whole(models), 1, "x")
+    tried(whole(models), 1)
     assert trial._processes[0].process.pid != running.process.pid
 
 
 def test_a_process_without_work_ends_and_is_started_again(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "IDLE_SECONDS", 0.0)
-    trial.check(whole(models), 4, "x")
+    tried(whole(models), 4)
     assert trial._processes[0].process.wait(60.0) == 0
-    trial.check(whole(models), 1, "x")
+    tried(whole(models), 1)

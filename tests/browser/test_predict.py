@@ -78,6 +78,8 @@ def test_the_report_is_one_file_to_print(opened: Page, lesion: np.ndarray, tmp_p
     file = tmp_path / "report.html"
     download.value.save_as(file)
     asked: list[str] = []
+    assert page.context.browser
+    page = page.context.browser.new_page()  # the dashboard's own page may still be loading its parts
     page.on("request", lambda request: asked.append(request.url))
     page.goto(file.as_uri())
     expect(page.get_by_role("heading", level=1)).to_have_text("Dermlens case report")

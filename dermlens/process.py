@@ -1,0 +1,42 @@
+"""A process of its own for what may break, with a socket to it: bytes of strangers, files that may be damaged."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[1]
+# The environment of a server may hold secrets; such a process gets none of it but this.
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+_SET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+
+
+class Process:
+    """A process that runs a module, and the socket to it."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        """Start `python -m MODULE FD ...`, FD being its end of the socket; OSError if that cannot be done."""
+        self.control, theirs = socket.socketpair()
+        with theirs, ExitStack() as on_failure:
+            on_failure.enter_context(self.control)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, str(theirs.fileno()), *arguments],
+                pass_fds=(theirs.fileno(),),
+                cwd=_ROOT,
+                env={name: os.environ[name] for name in _KEPT if name in os.environ} | _SET,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # a group of its own, which is ended as one
+            )
+            on_failure.pop_all()
+
+    def close(self) -> None:
+        """End the process and its children at once."""
+        self.control.close()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()

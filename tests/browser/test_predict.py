@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from dermlens import predict, registry
 from dermlens.charts.style import NAMES
 from dermlens.summary import called
-from tests.browser.app import choose, go_to, part
+from tests.browser.app import choose, go_to, part, settle
 from tests.conftest import encode
 
 
@@ -97,6 +97,7 @@ def test_an_example_can_be_tried_with_the_keyboard_alone(opened: Page) -> None:
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator(".st-key-verdict-toy")).to_be_visible()
+    settle(page)  # a menu drawn anew meanwhile would lose the focus
     page.get_by_role("combobox", name=re.compile("Evidence for")).focus()
     page.keyboard.type("Dermatofibroma")
     expect(page.get_by_role("option")).to_have_count(1)

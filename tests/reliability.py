@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -187,6 +187,7 @@ def collect(
     write: Callable[[str], None],
     about: str,
     before: Callable[[], str] = str,
+    kept: Collection[str] = (),
 ) -> int:
     """Run parts one after the other and write the report anew after each.
 
@@ -196,6 +197,7 @@ def collect(
         write: takes the report as Markdown.
         about: when and of what it is, for every section.
         before: gives the report as it is now, whose other sections stay.
+        kept: parts of which other rows stay as well.
 
     Returns:
         The exit status: 0 if nothing was lost and no part failed.
@@ -209,25 +211,40 @@ def collect(
             found.extend(run(name))
         except Exception as e:  # noqa: BLE001 - the other parts go on
             failures.setdefault(part, []).append(f"**The part {name} failed**: {e}.")
-        write(markdown(rows, failures, about, before()))
+        write(markdown(rows, failures, about, before(), kept))
     lost = sum(row["lost"] for part in rows.values() for row in part)
     return int(bool(lost or failures))
 
 
 def markdown(
-    rows: Mapping[str, list[dict]], failures: Mapping[str, Sequence[str]], about: str, before: str = ""
+    rows: Mapping[str, list[dict]],
+    failures: Mapping[str, Sequence[str]],
+    about: str,
+    before: str = "",
+    kept: Collection[str] = (),
 ) -> str:
-    """Return the report: a section a part, those of `before` where there is no new one."""
+    """Return the report: a section a part, those of `before` where there is no new one, or above it if it is kept."""
     sections = dict(re.findall(r"^## (.+)\n((?:(?!##).*\n)*)", before, re.MULTILINE))
     for part, found in rows.items():
         table = [f"| {' | '.join(HEAD)} |", "| --- |" + " ---: |" * 6 + " --- |", *map(_line, found)]
         told = [line for failure in failures.get(part, ()) for line in ("", failure)]
-        sections[TITLES[part]] = "\n".join([about, "", *table, *told])
+        stays = _without(sections.get(TITLES[part], ""), found) if part in kept else ""
+        sections[TITLES[part]] = "\n".join([stays, about, "", *table, *told])
     there = [title for title in TITLES.values() if title in sections]
     text = "\n\n".join(f"## {title}\n\n{sections[title].strip()}" for title in there)
     cells = [re.split(r"(?<!\\)\|", line) for line in text.splitlines() if re.match(r"\| (?!what \||---)", line)]
     tried, lost = (sum(int(row[column].replace(",", "")) for row in cells) for column in (2, 5))
     return f"# Reliability\n\n{READING}\n\n{tried:,} tried, {lost:,} lost.\n\n{text}\n"
+
+
+def _without(section: str, rows: Sequence[dict]) -> str:
+    """Return the tables of a section without the lines of what is in `rows`, and no table that has none left."""
+    anew = tuple(re.findall(r"(?m)^\| .*?(?<!\\)\|", "\n".join(map(_line, rows))))
+    blocks = [
+        [line for line in block.splitlines(True) if not line.startswith(anew)]
+        for block in re.split(r"(?m)^(?=Made by )", section)
+    ]
+    return "".join("".join(block) for block in blocks if sum(line.startswith("|") for line in block) > 2)
 
 
 def _line(row: dict) -> str:
@@ -261,7 +278,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--files", type=int, help=f"mutants of each format (default: {fuzz.FILES}, quick {QUICK_FILES})"
     )
-    parser.add_argument("--only", choices=TITLES, action="append", help="this part alone; other sections stay")
+    parser.add_argument(
+        "--only", action="append", metavar="PART", help="this part alone, or one format of it; the rest stays"
+    )
     parser.add_argument("--output", type=Path, help=f"default: {REPORT.relative_to(ROOT)}")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -271,7 +290,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.part:
         print(json.dumps(every[given.part]()))
         return 0
-    names = [name for name in every if not given.only or name.split()[0] in given.only]
+    known = {*TITLES, *every}
+    if unknown := set(given.only or ()) - known:
+        parser.error(f"--only knows no {', '.join(sorted(unknown))}. Give one of: {', '.join(sorted(known))}.")
+    names = [name for name in every if not given.only or {name, name.split()[0]} & set(given.only)]
+    kept = {name.split()[0] for name in given.only or () if name not in TITLES}
     options = ["--files", str(files), *(["--quick"] if given.quick else [])]
     output = given.output or (REPORT if full else None)
     last = ""
@@ -289,7 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{datetime.now(UTC):%H:%M:%S} {name}", file=sys.stderr, flush=True)
         return run_part(name, options)
 
-    status = collect(names, run, write, about(sys.argv[1:] if arguments is None else arguments), before)
+    status = collect(names, run, write, about(sys.argv[1:] if arguments is None else arguments), before, kept)
     print(last)
     return status
 

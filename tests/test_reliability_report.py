@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,19 @@ def test_a_part_run_again_replaces_its_section_alone() -> None:
     assert again.count("First.") == 1
     assert "**failed**" not in again
     assert markdown({}, {}, "", again) == again
+
+
+def test_a_format_read_again_replaces_its_line_alone() -> None:
+    png, bmp, heic = (ROW | {"what": what} for what in ("P|NG", "BMP", "HEIC"))
+    first = markdown({"load": [ROW], "fuzz": [png, bmp]}, {}, "Made by a.")
+    second = markdown({"fuzz": [bmp | {"lost": 1}]}, {}, "Made by b.", first, {"fuzz"})
+    third = markdown({"fuzz": [bmp | {"lost": 1}, heic]}, {}, "Made by b.", second, {"fuzz"})
+    assert "4,800 tried, 1 lost." in third
+    assert [line.split(" | ")[0] for line in third.splitlines() if re.match("Made|[|] [A-Zx]", line)] == [
+        *("Made by a.", "| P\\|NG", "Made by b.", "| BMP", "| HEIC"),
+        *("Made by a.", "| x\\|y"),
+    ]
+    assert "Made by b." not in markdown({"fuzz": [bmp, heic]}, {}, "Made by c.", third, {"fuzz"})
 
 
 @pytest.mark.parametrize(("lost", "status"), [(0, 0), (1, 1)])

@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -264,7 +265,7 @@ def about(arguments: Sequence[str]) -> str:
     git = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    command = " ".join(("python -m tests.reliability", *arguments))
+    command = shlex.join(("python", "-m", "tests.reliability", *arguments))
     return (
         f"Made by `{command}` on {datetime.now(UTC):%d %B %Y, %H:%M} UTC of "
         f"commit {commit}, on {hardware()}, {memory:.0f} GiB of memory."

@@ -43,7 +43,7 @@ def go_to(page: Page, name: str, title: str | None = None) -> None:
 
 def part(page: Page, key: str) -> Locator:
     """Return the element with a key; while one is being replaced, the one that comes."""
-    return page.locator(f".st-key-{key}[data-stale=false]")
+    return page.locator(f".st-key-{key}[data-stale=false]:not([data-retained])")
 
 
 def choose(page: Page, label: str, option: str) -> None:

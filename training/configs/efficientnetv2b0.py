@@ -3,8 +3,8 @@
 python -m training.train efficientnetv2b0 --data DIR --set weights=ARCHIVE
 
 Run time and score: not run here to the end yet. After 12 epochs, 35 minutes on two shared cores, validation accuracy
-0.842, balanced 0.719 (one view, no logit adjustment). An earlier run with four views and the same
-first two phases, 29 minutes: 0.847 / 0.693; efficientnetv2b0_192 went on from that one.
+0.842, balanced 0.719 (one view, no logit adjustment). An earlier run with four views and the
+same first two phases, 29 minutes: 0.847 / 0.693; efficientnetv2b0_192 went on from that one.
 """
 
 from training.config import Augment, Config, Phase

@@ -252,6 +252,35 @@ def open_case(models: Path, **shares: float) -> AppTest:
     return check(AppTest.from_function(case, args=(str(models), shares)).run(timeout=60))
 
 
+def refer(models: str, sensitivity: float) -> None:
+    """The sentence on referral, of a model and of a second one whose rules were chosen to find `sensitivity`."""
+    import dataclasses
+    from pathlib import Path
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    from dermlens.fitted import read_fitted
+    from dermlens.registry import read_card
+    from ui import referring
+
+    folder = Path(models) / "a"
+    first = read_fitted(folder, read_card(folder))
+    second = dataclasses.replace(first, referral=dataclasses.replace(first.referral, sensitivity=sensitivity))
+    answer = SimpleNamespace(probabilities=np.full(7, 1 / 7), logits=np.zeros(7))
+    image = SimpleNamespace(answers={"a": answer, "b": answer}, quality=SimpleNamespace(findings=()))
+    parts = {"a": first, "b": second}
+    asked = [SimpleNamespace(id=i, name=i.upper(), fitted=part, card={}) for i, part in parts.items()]
+    referring.sentence(image, asked)
+
+
+@pytest.mark.parametrize(("more", "speaks"), [(0.01, "B"), (0.0, "A"), (-0.01, "A")])
+def test_the_rules_that_find_the_most_speak_and_of_equals_the_first(models: Path, more: float, speaks: str) -> None:
+    own = referral.read(models / "a" / "referral.json").sensitivity
+    app = check(AppTest.from_function(refer, args=(str(models), own + more)).run(timeout=60))
+    assert [w.value.split("(by ")[1] for w in app.warning] == [f"{speaks})*"]
+
+
 def test_a_case_says_what_is_not_ruled_out_and_which_thresholds_it_reaches(models: Path) -> None:
     found = read_fitted(models / "a", read_card(models / "a"))
     assert found.prediction_sets is not None

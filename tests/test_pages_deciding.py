@@ -266,6 +266,7 @@ def refer(models: str, sensitivity: float) -> None:
 
     folder = Path(models) / "a"
     first = read_fitted(folder, read_card(folder))
+    assert first.referral is not None
     second = dataclasses.replace(first, referral=dataclasses.replace(first.referral, sensitivity=sensitivity))
     answer = SimpleNamespace(probabilities=np.full(7, 1 / 7), logits=np.zeros(7))
     image = SimpleNamespace(answers={"a": answer, "b": answer}, quality=SimpleNamespace(findings=()))

@@ -32,6 +32,22 @@ def test_the_smallest_tau_that_finds_the_rare_class_is_chosen():
     assert choose(logits[2:], y[2:], COUNTS) == TAUS[0]
 
 
+def test_finding_a_melanoma_outweighs_two_nevi_called_melanoma():
+    # From 0.3 on, the second melanoma is found and two of four nevi are lost: accuracy 5/6 -> 4/6, balanced accuracy
+    # 3/4 both times, melanoma recall 1/2 -> 1.
+    logits = np.full((6, N_CLASSES), -9.0)
+    logits[:, MEL] = 0.0
+    logits[:, NV] = [-9.0, 1.0, 1.2, 1.2, 9.0, 9.0]
+    y = np.array([MEL, MEL, NV, NV, NV, NV])
+    assert choose(logits, y, COUNTS) == 0.3
+
+
+def test_without_a_melanoma_the_other_figures_choose():
+    logits = np.full((2, N_CLASSES), -9.0)
+    logits[:, NV], logits[:, MEL] = [9.0, 1.0], 0.0
+    assert choose(logits, np.array([NV, NV]), COUNTS) == 0.0
+
+
 def test_folding_moves_the_logits_of_the_network_by_exactly_the_shift():
     model = build("baseline_cnn", 32)
     image = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)

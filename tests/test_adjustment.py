@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dermlens.labels import INDEX, N_CLASSES
-from training.adjustment import TAUS, choose, fold, shift
+from training.adjustment import choose, fold, shift
 from training.architectures import build
 
 COUNTS = np.array([1, 1, 1, 1, 1, 94, 1])
@@ -22,30 +22,41 @@ def test_a_class_without_images_gets_a_finite_shift():
     assert np.isfinite(shift(np.array([0, 5, 5, 5, 5, 5, 5]), 1.0)).all()
 
 
-def test_the_smallest_tau_that_finds_the_rare_class_is_chosen():
-    # Melanoma trails the nevus logit by 1 nat, and the shift brings tau * log(94) = 4.54 tau nats: 0.3 is the first.
+def test_the_melanoma_weight_adds_its_log_to_melanoma_alone():
+    assert shift(COUNTS, 0.5, 2.0) - shift(COUNTS, 0.5) == pytest.approx(np.log(2) * (np.arange(N_CLASSES) == MEL))
+
+
+def test_the_least_shift_that_finds_the_rare_class_is_chosen():
+    # Melanoma trails the nevus logit by 1 nat; the shift brings tau * log(94) = 4.54 tau nats and the log of the
+    # weight: at tau 0, a weight of 3 is the first above e.
     logits = np.full((4, N_CLASSES), -9.0)
     logits[:2, NV], logits[:2, MEL] = 1.0, 0.0
     logits[2:, NV], logits[2:, MEL] = 9.0, 0.0
     y = np.array([MEL, MEL, NV, NV])
-    assert choose(logits, y, COUNTS) == 0.3
-    assert choose(logits[2:], y[2:], COUNTS) == TAUS[0]
+    assert choose(logits, y, COUNTS) == (0.0, 3.0)
+    assert choose(logits[2:], y[2:], COUNTS) == (0.0, 1.0)
 
 
-def test_finding_a_melanoma_outweighs_two_nevi_called_melanoma():
-    # From 0.3 on, the second melanoma is found and two of four nevi are lost: accuracy 5/6 -> 4/6, balanced accuracy
-    # 3/4 both times, melanoma recall 1/2 -> 1.
-    logits = np.full((6, N_CLASSES), -9.0)
-    logits[:, MEL] = 0.0
-    logits[:, NV] = [-9.0, 1.0, 1.2, 1.2, 9.0, 9.0]
-    y = np.array([MEL, MEL, NV, NV, NV, NV])
-    assert choose(logits, y, COUNTS) == 0.3
+def test_no_weight_reaches_what_only_tau_reaches():
+    logits = np.full((4, N_CLASSES), -9.0)
+    logits[:2, NV], logits[:2, INDEX["df"]] = 1.0, 0.0
+    logits[2:, NV] = 9.0
+    y = np.array([INDEX["df"]] * 2 + [NV] * 2)
+    assert choose(logits, y, COUNTS) == (0.3, 1.0)
 
 
-def test_without_a_melanoma_the_other_figures_choose():
-    logits = np.full((2, N_CLASSES), -9.0)
-    logits[:, NV], logits[:, MEL] = [9.0, 1.0], 0.0
-    assert choose(logits, np.array([NV, NV]), COUNTS) == 0.0
+def test_the_figure_nearest_to_its_floor_decides():
+    # All but two of 100 nevi are safe, those two trail by log 1.2, as does one of two melanomas. As it is: accuracy
+    # 101/102, balanced accuracy 3/4, melanoma recall 1/2, 0.10 under its floor. Weight 1.25 finds the melanoma and
+    # loses both nevi: accuracy 100/102 = 0.14 above its floor, nearer to it than the other two, all floors reached.
+    logits = np.full((102, N_CLASSES), -9.0)
+    logits[:, NV], logits[:, MEL] = 9.0, 0.0
+    logits[:4, NV] = [-9.0, np.log(1.2), np.log(1.2), np.log(1.2)]
+    y = np.array([MEL, MEL] + [NV] * 100)
+    assert choose(logits, y, COUNTS) == (0.0, 1.25)
+    # With ten such nevi among ten, finding it would cost accuracy 11/12 -> 2/12.
+    few = np.concatenate([logits[:2], np.tile(logits[2], (10, 1))])
+    assert choose(few, np.array([MEL, MEL] + [NV] * 10), COUNTS) == (0.0, 1.0)
 
 
 def test_folding_moves_the_logits_of_the_network_by_exactly_the_shift():
@@ -53,4 +64,8 @@ def test_folding_moves_the_logits_of_the_network_by_exactly_the_shift():
     image = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
     before = model.predict_on_batch(image)
     fold(model, COUNTS, 0.4)
-    assert model.predict_on_batch(image) - before == pytest.approx(np.tile(shift(COUNTS, 0.4), (2, 1)), abs=1e-5)
+    fold(model, COUNTS, 0.0, 2.0)
+    moved = np.tile(shift(COUNTS, 0.4, 2.0), (2, 1))
+    assert model.predict_on_batch(image) - before == pytest.approx(moved, abs=1e-5)
+    fold(model, COUNTS, -0.4, 1 / 2.0)
+    assert model.predict_on_batch(image) == pytest.approx(before, abs=1e-5)

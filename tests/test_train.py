@@ -258,8 +258,9 @@ def test_a_run_goes_on_from_a_published_model_as_it_was_trained(tmp_path, monkey
     counts = class_counts(rows["dx"].map(INDEX).to_numpy())
     network = build("baseline_cnn", SIZE)
     before = network.get_weights()
-    adjustment.fold(network, counts, 0.6)
-    card = {"architecture": "baseline_cnn", "feature_layer": feature_layer(network), "logit_adjustment": 0.6}
+    adjustment.fold(network, counts, 0.6, 1.5)
+    adjusted = {"logit_adjustment": 0.6, "melanoma_weight": 1.5}
+    card = {"architecture": "baseline_cnn", "feature_layer": feature_layer(network), **adjusted}
     publish_toy(tmp_path / "base", network, **card)
     config = Config(architecture="baseline_cnn", phases=(Phase(1, 1e-3, size=2 * SIZE),), weights="none", start="base")
     begun, missing = first_network(config, rows)

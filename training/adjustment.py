@@ -1,41 +1,55 @@
-"""Logit adjustment after training: how far rare diagnoses are favoured, chosen on validation, kept in the head's bias.
+"""Logit adjustment after training: how far rare diagnoses and melanoma are favoured, kept in the head's bias.
 
-Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, section 4.1: tau * log(prior) is taken off the
-logits. 0 leaves a network as it was trained, which favours accuracy; 1 favours the mean recall of the classes.
+Two numbers, chosen on validation. tau: tau * log(prior) is taken off the logits (Menon et al., "Long-tail learning via
+logit adjustment", ICLR 2021, section 4.1); 0 leaves a network as it was trained, which favours accuracy, and 1 favours
+the mean recall of the classes. The melanoma weight: missing a melanoma counts that many times as much as another
+mistake, and log(weight) is added to its logit (Elkan, "The foundations of cost-sensitive learning", IJCAI 2001).
 """
+
+from itertools import product
 
 import keras
 import numpy as np
 
-from dermlens.metrics import accuracy, balanced_accuracy, confusion_matrix, mean_defined, melanoma_recall
+from dermlens.labels import INDEX
+from dermlens.metrics import accuracy, balanced_accuracy, confusion_matrix, melanoma_recall
 
 TAUS = tuple(round(0.1 * i, 1) for i in range(11))
+WEIGHTS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+FLOORS = (0.84, 0.74, 0.60)
+"""The least accuracy, balanced accuracy and melanoma recall that a published network should have."""
 
 
-def shift(counts: np.ndarray, tau: float) -> np.ndarray:
+def shift(counts: np.ndarray, tau: float, weight: float = 1.0) -> np.ndarray:
     """Return what is added to the logits, (7,) float64; `counts` are the (7,) training images a class."""
     prior = counts.clip(1) / counts.clip(1).sum()
-    return -tau * np.log(prior)
+    added = -tau * np.log(prior)
+    added[INDEX["mel"]] += np.log(weight)
+    return added
 
 
-def choose(logits: np.ndarray, y: np.ndarray, counts: np.ndarray) -> float:
-    """Return the tau of `TAUS` with the highest mean of accuracy, balanced accuracy and melanoma recall.
+def choose(logits: np.ndarray, y: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """Return the tau of `TAUS` and the melanoma weight of `WEIGHTS` that stay farthest above `FLOORS`.
 
-    Melanoma counts once more than as one class of seven because missing it is the worst error. Of equals it is the
-    smallest tau; a figure that the split cannot give is left out.
+    Farthest: the smallest of the three distances is the largest. Of equals it is the smallest tau, then the smallest
+    weight. A figure that the split cannot give is left out.
 
     Args:
         logits: (n, 7) of the validation split. y: (n,) true classes. counts: (7,) training images a class.
     """
-    return max(TAUS, key=lambda tau: (round(_score(logits + shift(counts, tau), y), 12), -tau))
+
+    def rank(pair: tuple[float, float]) -> tuple[float, float, float]:
+        matrix = confusion_matrix(y, (logits + shift(counts, *pair)).argmax(1))
+        figures = np.array([accuracy(matrix), balanced_accuracy(matrix), melanoma_recall(matrix)])
+        return round(float(np.nanmin(figures - FLOORS)), 12), -pair[0], -pair[1]
+
+    return max(product(TAUS, WEIGHTS), key=rank)
 
 
-def fold(model: keras.Model, counts: np.ndarray, tau: float) -> None:
-    """Add the shift to the bias of the layer "logits", so that it is part of the network wherever that is used."""
+def fold(model: keras.Model, counts: np.ndarray, tau: float, weight: float = 1.0) -> None:
+    """Add the shift to the bias of the layer "logits", so that it is part of the network wherever that is used.
+
+    -tau and 1 / weight take it off again.
+    """
     kernel, bias = model.get_layer("logits").get_weights()
-    model.get_layer("logits").set_weights([kernel, (bias + shift(counts, tau)).astype(bias.dtype)])
-
-
-def _score(logits: np.ndarray, y: np.ndarray) -> float:
-    matrix = confusion_matrix(y, logits.argmax(1))
-    return float(mean_defined(np.array([accuracy(matrix), balanced_accuracy(matrix), melanoma_recall(matrix)])))
+    model.get_layer("logits").set_weights([kernel, (bias + shift(counts, tau, weight)).astype(bias.dtype)])

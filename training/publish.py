@@ -74,7 +74,7 @@ def publish(
     test: bool = False,
     name: str | None = None,
     replace: bool = False,
-    tau: float | None = None,
+    adjust: tuple[float, float] | None = None,
 ) -> Path:
     """Fill a model folder from a run.
 
@@ -86,7 +86,7 @@ def publish(
         test: predict the test split too; noted in the run's run.json.
         name: what a person reads; by default the architecture's.
         replace: put the new model in the place of one that is there.
-        tau: logit adjustment (`training.adjustment`), chosen on validation by default.
+        adjust: tau and melanoma weight of `training.adjustment`, chosen on validation by default.
 
     Returns:
         The model's folder.
@@ -110,13 +110,13 @@ def publish(
         training = rows_of(run, table, ("train",))
         counts = class_counts(training["dx"].map(INDEX).to_numpy(np.int64))
         validation, rest = (rows[rows["split"] == split] for split in SPLITS)
-        plain = _served(run, network, folder, views, 0.0, name)
+        plain = _served(run, network, folder, views, (0.0, 1.0), name)
         first = _ask(plain, root, validation, stored_aspect)
-        if tau is None:
-            tau = adjustment.choose(first.logits, validation["dx"].map(INDEX).to_numpy(np.int64), counts)
-        adjustment.fold(network, counts, tau)
-        model = _served(run, network, folder, views, tau, name)
-        tuned = dataclasses.replace(first, logits=first.logits + adjustment.shift(counts, tau))
+        if adjust is None:
+            adjust = adjustment.choose(first.logits, validation["dx"].map(INDEX).to_numpy(np.int64), counts)
+        adjustment.fold(network, counts, *adjust)
+        model = _served(run, network, folder, views, adjust, name)
+        tuned = dataclasses.replace(first, logits=first.logits + adjustment.shift(counts, *adjust))
         _check_shift(model, root, validation, stored_aspect, tuned)
         if test:
             note_test(run, "training.publish")
@@ -146,7 +146,9 @@ def public(value: Any) -> Any:
     return re.sub(r"(?<![\w.:/])/(?:[^\s/=,]+/)*([^\s/=,]+)/?", r"\1", value) if isinstance(value, str) else value
 
 
-def _served(run: Path, network: keras.Model, folder: Path, views: int, tau: float, name: str | None) -> registry.Model:
+def _served(
+    run: Path, network: keras.Model, folder: Path, views: int, adjust: tuple[float, float], name: str | None
+) -> registry.Model:
     """Write model.keras and a first card.json, build the serving files and load them as the app does."""
     save_model(network, folder / "model.keras")
     geometry = Geometry(network.input_shape[1])
@@ -159,7 +161,8 @@ def _served(run: Path, network: keras.Model, folder: Path, views: int, tau: floa
         "classes": list(CLASSES),
         "input": geometry.to_dict(),
         "views": views,
-        "logit_adjustment": tau,
+        "logit_adjustment": adjust[0],
+        "melanoma_weight": adjust[1],
         "feature_layer": feature_layer(network),
         "fingerprint": fingerprint(geometry),
         "files": {"model.keras": registry.sha256(folder / "model.keras")},
@@ -232,7 +235,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--test", action="store_true", help="also predict the test split: once, at the very end")
     parser.add_argument("--views", type=int, choices=VIEWS, default=4, help="flips and turns to average over")
     parser.add_argument("--name", help="what a person reads; by default the architecture's name")
-    parser.add_argument("--logit-adjustment", type=float, metavar="TAU", help="default: the best on validation")
+    how = "see training.adjustment; default: the best on validation"
+    parser.add_argument("--adjust", type=float, nargs=2, metavar=("TAU", "WEIGHT"), help=how)
     parser.add_argument("--replace", action="store_true", help="replace a model of that id")
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
     add_data_arguments(parser)
@@ -241,7 +245,7 @@ def main(argv: list[str] | None = None) -> int:
         run = find_run(args.run)
         root, aspect = data_of(run, args)
         options = {"views": args.views, "test": args.test, "name": args.name, "replace": args.replace}
-        options["tau"] = args.logit_adjustment
+        options["adjust"] = tuple(args.adjust) if args.adjust else None
         folder = publish(run, args.models_dir, args.id, root, load_split(args.split), aspect, **options)
     except DermlensError as e:
         print(e, file=sys.stderr)

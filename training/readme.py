@@ -187,13 +187,17 @@ SECTIONS: tuple[Callable[[Path], list[str]], ...] = (
 
 
 def _network(card: dict[str, Any]) -> list[str]:
-    side, tau = card["input"]["size"], card.get("logit_adjustment")
+    side, tau, weight = card["input"]["size"], card.get("logit_adjustment"), card.get("melanoma_weight", 1)
     adjusted = f"| Logit adjustment | {tau}: rare diagnoses are favoured by this factor, chosen on validation "
+    weighed = (
+        f"| Melanoma weight | {weight:g}: a missed melanoma counts as so many other mistakes, chosen on validation "
+    )
     return [
         f"| Architecture | {card['architecture']}, {card['parameters']:,} parameters |",
         f"| Input | RGB, {side} × {side} pixels at true aspect; how an image is fitted is in `card.json` |",
         f"| Views | {card['views']}: an answer is the mean of the logits over these flips and turns |",
         *[adjusted + "(`training.adjustment`) |"] * bool(tau),
+        *[weighed + "(`training.adjustment`) |"] * (weight != 1),
     ]
 
 

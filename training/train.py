@@ -122,7 +122,8 @@ def _published_network(config: Config, rows: pd.DataFrame) -> keras.Model:
     model = build(config.architecture, config.phases[0].size, dropout=config.dropout)
     set_weights(model, network.weights)
     training = rows.loc[rows["split"] == "train", "dx"].map(INDEX).to_numpy()
-    adjustment.fold(model, class_counts(training), -card["logit_adjustment"])
+    tau, weight = card["logit_adjustment"], card.get("melanoma_weight", 1.0)
+    adjustment.fold(model, class_counts(training), -tau, 1 / weight)
     return model
 
 

@@ -23,7 +23,7 @@ from dermlens.labels import MELANOMA, members
 from dermlens.predictions import SPLITS
 from dermlens.wording import interval, percent
 
-SENSITIVITIES = (0.8, 0.85, 0.9, 0.95, 0.975)
+SENSITIVITIES = (0.8, 0.85, 0.9, 0.95, 0.96, 0.97, 0.98)
 CASE_SENSITIVITY = 0.95
 """The wanted sensitivity used on a case unless a person chooses another."""
 

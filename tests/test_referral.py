@@ -97,10 +97,14 @@ def test_the_highest_sensitivity_under_the_cap_is_chosen() -> None:
         return tuple(operating.Point(wanted, threshold, {}) for wanted, threshold in pairs)
 
     thresholds = operating.Thresholds(
-        {"melanoma": points(0.9, 0.8, 0.7, 0.5, 0.2), "malignant": points(0.95, 0.9, 0.65, 0.6, 0.1)}, {}
+        {
+            "melanoma": points(0.9, 0.8, 0.75, 0.7, 0.5, 0.3, 0.2),
+            "malignant": points(0.95, 0.9, 0.75, 0.65, 0.6, 0.2, 0.1),
+        },
+        {},
     )
     chosen = choose(thresholds, lambda r: r.fired(p), cap=0.4)
-    assert (chosen.sensitivity, chosen.melanoma, chosen.malignant) == (0.9, 0.7, 0.65)  # refers 35, the next 50
+    assert (chosen.sensitivity, chosen.melanoma, chosen.malignant) == (0.95, 0.7, 0.65)  # refers 35, the next 50
     assert choose(thresholds, lambda r: r.fired(p), cap=0.01).sensitivity == min(operating.SENSITIVITIES)
 
 

@@ -43,6 +43,28 @@ def find_run(name: str) -> Path:
     raise DataError(f"No run {name!r} in {runs_dir()} (set DERMLENS_RUNS, or give the run's folder).")
 
 
+def last_model(folder: Path) -> keras.Model:
+    """Build a finished run's network as its last epoch left it, with averaged weights where it averaged, in float32.
+
+    Raises:
+        DataError: the run is not finished, or its checkpoint is damaged. ModelError: its weights do not fit.
+    """
+    config = from_dict(read_object(folder / "run.json")["config"])
+    try:
+        arrays, state = runs.load_state(folder / "checkpoints" / "last.npz")
+    except OSError as e:
+        raise DataError(f"{folder.name} has no checkpoint of its last epoch: {e}.") from e
+    if state["phase"] < len(config.phases):
+        raise DataError(f"{folder.name} is not finished. Go on with it, or take its best epoch.")
+    keras.mixed_precision.set_global_policy("float32")
+    model = build(config.architecture, config.phases[-1].size, dropout=config.dropout)
+    try:
+        model.set_weights([arrays[f"model/{i}"] for i in range(len(model.weights))])
+    except (KeyError, ValueError) as e:
+        raise ModelError(f"The last epoch of {folder.name} cannot be loaded into {config.architecture}: {e}") from e
+    return model
+
+
 def best_model(folder: Path) -> keras.Model:
     """Build a run's network at the image size of its best epoch, with that epoch's weights, in float32.
 
@@ -125,7 +147,7 @@ def main(argv: list[str] | None = None) -> int:
         rows = rows_of(folder, load_split(args.split), SPLITS if args.test else SPLITS[:1])
         root, aspect = data_of(folder, args)
         check_rows(root, rows)
-        model = best_model(folder)
+        model = last_model(folder) if args.last else best_model(folder)
         if args.test:
             note_test(folder, "training.evaluate")
         predictions = evaluate(model, root, rows, aspect, args.views)
@@ -148,7 +170,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --data, --stored-aspect and --split."""
+    """Add --last, --data, --stored-aspect and --split."""
+    parser.add_argument("--last", action="store_true", help="the weights of the last epoch, not of the best one")
     parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
     parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, help="default: as in training")
     parser.add_argument("--split", type=Path, default=SPLIT_TABLE, help="split table")

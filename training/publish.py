@@ -45,6 +45,7 @@ from training.evaluate import (
     best_model,
     data_of,
     find_run,
+    last_model,
     note_test,
     predictions_of,
     rows_of,
@@ -75,6 +76,7 @@ def publish(
     name: str | None = None,
     replace: bool = False,
     adjust: tuple[float, float] | None = None,
+    last: bool = False,
 ) -> Path:
     """Fill a model folder from a run.
 
@@ -87,6 +89,7 @@ def publish(
         name: what a person reads; by default the architecture's.
         replace: put the new model in the place of one that is there.
         adjust: tau and melanoma weight of `training.adjustment`, chosen on validation by default.
+        last: take the weights of the last epoch, not of the best one.
 
     Returns:
         The model's folder.
@@ -106,7 +109,7 @@ def publish(
     with tempfile.TemporaryDirectory(prefix=f".{model_id}-", dir=models) as scratch:
         folder = Path(scratch, model_id)
         folder.mkdir()
-        network = best_model(run)
+        network = last_model(run) if last else best_model(run)
         training = rows_of(run, table, ("train",))
         counts = class_counts(training["dx"].map(INDEX).to_numpy(np.int64))
         validation, rest = (rows[rows["split"] == split] for split in SPLITS)
@@ -125,7 +128,7 @@ def publish(
         (width, height), _ = answers.sizes.most_common(1)[0]
         seen = {"stored_aspect": stored_aspect, "width": width, "height": height}
         record = public(read_object(run / "run.json"))
-        runs.write_json(folder / "run.json", {**record, "published_from": seen})
+        runs.write_json(folder / "run.json", {**record, "published_from": seen, "published_last_epoch": last})
         (folder / "history.csv").write_bytes((run / "history.csv").read_bytes())
         cards.write(folder)
         wrong = cards.problems(folder)
@@ -245,6 +248,7 @@ def main(argv: list[str] | None = None) -> int:
         run = find_run(args.run)
         root, aspect = data_of(run, args)
         options = {"views": args.views, "test": args.test, "name": args.name, "replace": args.replace}
+        options["last"] = args.last
         options["adjust"] = tuple(args.adjust) if args.adjust else None
         folder = publish(run, args.models_dir, args.id, root, load_split(args.split), aspect, **options)
     except DermlensError as e:

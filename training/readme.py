@@ -233,9 +233,8 @@ def _recipe(folder: Path, run: dict[str, Any]) -> list[str]:
     return [
         "## Recipe",
         "",
-        f"Best epoch {best['epoch']:.0f} of {len(history)} by balanced accuracy on validation, "
-        f"{run['measured_weights']} weights. {_end(run, len(history))}. The epochs took {hours:.1f} hours on "
-        f"{_hardware(run)}{_ahead(run)}.",
+        f"{_epoch(run, best['epoch'], len(history))}, {run['measured_weights']} weights. {_end(run, len(history))}. "
+        f"The epochs took {hours:.1f} hours on {_hardware(run)}{_ahead(run)}.",
         "",
         *_used_models(run),
         "| phase | epochs run | size | stages trained | learning rate | schedule |",
@@ -254,6 +253,13 @@ def _recipe(folder: Path, run: dict[str, Any]) -> list[str]:
         + ", ".join(f"{name} {version}" for name, version in run["versions"].items())
         + ".",
     ]
+
+
+def _epoch(run: dict[str, Any], best: float, epochs: int) -> str:
+    """Say which epoch's weights were published."""
+    if run.get("published_last_epoch"):
+        return f"The last epoch, {epochs} (epoch {best:.0f} has the highest balanced accuracy on validation)"
+    return f"Best epoch {best:.0f} of {epochs} by balanced accuracy on validation"
 
 
 def _split_section(split: str, measured: dict[str, Any], run: dict[str, Any]) -> list[str]:

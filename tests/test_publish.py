@@ -21,6 +21,7 @@ from dermlens.predictions import read_predictions
 from dermlens.runs import best_row, read_history
 from tests.fake_ham10000 import write
 from training import card, evaluate, publish, train
+from training import run as runs
 from training.readme import render
 
 PUBLISHED = Path(registry.__file__).parents[1] / "models"
@@ -69,6 +70,26 @@ def test_evaluation_of_the_best_epoch_repeats_what_training_measured(world: Simp
     assert found["validation"]["cross_entropy"]["value"] == pytest.approx(best["val_cross_entropy"], abs=1e-3)
     assert read_predictions(fresh / "predictions.csv").splits == ("validation",)
     assert read(fresh / "run.json")["test_evaluations"] == []
+
+
+def test_evaluation_of_the_last_epoch_repeats_what_training_measured(world: SimpleNamespace, fresh: Path) -> None:
+    assert evaluate.main(["fresh", "--last", "--views", "1", *world.where]) == 0
+    found, last = read(fresh / "metrics.json"), read_history(fresh / "history.csv").iloc[-1]
+    assert found["validation"]["cross_entropy"]["value"] == pytest.approx(last["val_cross_entropy"], abs=1e-3)
+
+
+def test_the_last_epoch_of_an_unfinished_run_is_refused(
+    world: SimpleNamespace, fresh: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = fresh / "checkpoints" / "last.npz"
+    arrays, state = runs.load_state(checkpoint)
+    model = [arrays[f"model/{i}"] for i in range(sum(name.startswith("model/") for name in arrays))]
+    runs.save_state(checkpoint, {"model": model}, {**state, "phase": 0})
+    assert evaluate.main(["fresh", "--last", *world.where]) == 2
+    assert "not finished" in capsys.readouterr().err
+    checkpoint.unlink()
+    assert evaluate.main(["fresh", "--last", *world.where]) == 2
+    assert "no checkpoint of its last epoch" in capsys.readouterr().err
 
 
 def test_every_look_at_the_test_split_is_noted(world: SimpleNamespace, fresh: Path) -> None:
@@ -175,6 +196,19 @@ def test_the_model_card_says_how_much_of_the_plan_was_run(copy: Path) -> None:
     assert early in told(copy, config=longer)
     cut = f"Training was stopped before its planned end: {ran} of {4 * ran} planned epochs ran."
     assert cut in told(copy, config=longer, finished=None)
+
+
+def test_the_model_card_says_which_epoch_was_published(copy: Path) -> None:
+    best, ran = best_row(read_history(copy / "history.csv"))["epoch"], len(read_history(copy / "history.csv"))
+    assert f"Best epoch {best:.0f} of {ran} by balanced accuracy on validation, " in told(copy)
+    assert f"The last epoch, {ran} (epoch {best:.0f} has" in told(copy, published_last_epoch=True)
+
+
+def test_the_model_card_says_what_a_missed_melanoma_weighed(copy: Path) -> None:
+    card_file = read(copy / "card.json")
+    for weight, said in ((1.75, "| Melanoma weight | 1.75: a missed one"), (1.0, None)):
+        (copy / "card.json").write_text(json.dumps({**card_file, "melanoma_weight": weight}), encoding="utf-8")
+        assert said in render(copy) if said else "Melanoma weight" not in render(copy)
 
 
 def test_the_model_card_names_the_published_models_that_a_run_used(copy: Path) -> None:

@@ -4,10 +4,10 @@ python -m training.train efficientnetv2b0_192 --data DIR
 
 Run time and score: 51 minutes on two cores with KERAS_BACKEND=torch, an epoch 7 minutes at its best (Keras' batch norm
 and RandomAffine done by single torch operations of the same result; as they are, on torch or TensorFlow, about 10).
-Validation, one view, no logit adjustment: accuracy 0.840 -> 0.859, balanced 0.704 -> 0.753 after epoch 5, the published
-one; 0.865 / 0.753 after epoch 6, so more epochs may give more. Published (four views, logit adjustment 0.3): validation
-accuracy 0.869, balanced 0.793. It started from the network that was published until then (its hash is in run.json);
-the same command now goes on from this one.
+Validation, one view, no logit adjustment: accuracy 0.840 -> 0.859, balanced 0.704 -> 0.753 after epoch 5; 0.865 /
+0.753 after epoch 6. Epoch 5 with four views and logit adjustment 0.3: validation accuracy 0.869, balanced 0.793. It
+started from the network of efficientnetv2b0, and efficientnetv2b0_taught went on from it; the same command now goes on
+from the published one.
 """
 
 from training.config import Augment, Config, Phase

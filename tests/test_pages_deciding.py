@@ -336,7 +336,7 @@ def test_the_model_card_says_what_the_files_give(models: Path) -> None:
     assert "| df | no class guarantee |" in shown
     shown = "\n".join(decisions.operating_points(folder))
     sensitivity = points.point("malignant", 0.97).measured["test"].sensitivity
-    line = [x for x in shown.splitlines() if x.startswith("| malignant or pre-malignant | 97 %")][-1]
+    line = [x for x in shown.splitlines() if x.startswith(f"| malignant or pre-malignant | {percent(0.97, 1)}")][-1]
     assert f"| {percent(sensitivity.value, 1)} ({interval(sensitivity)}) |" in line
     rules = referral.read(folder / "referral.json")
     shown = "\n".join(decisions.referral(folder))

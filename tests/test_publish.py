@@ -206,7 +206,7 @@ def test_the_model_card_says_which_epoch_was_published(copy: Path) -> None:
 
 def test_the_model_card_says_what_a_missed_melanoma_weighed(copy: Path) -> None:
     card_file = read(copy / "card.json")
-    for weight, said in ((1.75, "| Melanoma weight | 1.75: a missed one"), (1.0, None)):
+    for weight, said in ((1.75, "| Melanoma weight | 1.75: a missed melanoma"), (1.0, None)):
         (copy / "card.json").write_text(json.dumps({**card_file, "melanoma_weight": weight}), encoding="utf-8")
         assert said in render(copy) if said else "Melanoma weight" not in render(copy)
 

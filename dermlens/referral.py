@@ -120,6 +120,12 @@ def sentence(referral: Referral, probabilities: np.ndarray, fired: dict[str, np.
     return "No rule for referral fires. That is not an all-clear: " + what_is_missed(referral)
 
 
+def n_missed(referral: Referral, split: str) -> int:
+    """Return how many malignant and pre-malignant images of a split the rules missed."""
+    figures = [referral.measured[split]["missed"][CLASSES[i]] for i in SUSPECT]
+    return sum(round(figure.value * figure.n_images) for figure in figures if figure.n_images)
+
+
 def what_is_missed(referral: Referral) -> str:
     """Say what the rules missed on the test split; on validation, and so said, if test was not measured."""
     split = "test" if "test" in referral.measured else "validation"

@@ -9,7 +9,7 @@ from dermlens.errors import ModelError
 from dermlens.intervals import Figure
 from dermlens.labels import CLASSES, INDEX
 from dermlens.predictions import make_predictions
-from dermlens.referral import RULES, Referral, any_of, coverage_curve, read, reasons, sentence, to_dict
+from dermlens.referral import RULES, Referral, any_of, coverage_curve, n_missed, read, reasons, sentence, to_dict
 from training.fits.referral import choose, measure
 
 AKIEC, BCC, BKL, MEL, NV = (INDEX[c] for c in ("akiec", "bcc", "bkl", "mel", "nv"))
@@ -40,6 +40,10 @@ def test_a_rule_fires_at_its_threshold_and_not_below(referral: Referral) -> None
     assert fired["melanoma"].tolist() == [True, False, False, False]
     assert fired["malignant"].tolist() == [False, False, True, False]
     assert any_of(fired).tolist() == [True, False, True, False]
+
+
+def test_missed_images_are_counted_over_what_must_not_be_missed(referral: Referral) -> None:
+    assert n_missed(referral, "test") == 5 + 0 + 2
 
 
 def test_rules_without_their_input_are_left_out_and_keep_their_order(referral: Referral) -> None:

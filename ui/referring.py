@@ -22,13 +22,14 @@ from ui import cache, widgets
 def sentence(image: CaseImage, models: Sequence[AnyModel]) -> None:
     """Say whether to refer, by the rules of one model; say so if none has any.
 
-    All rules refer at most the same share, so those chosen to find the most speak; of equals, the best model's.
+    All rules refer at most the same share, so those that missed the fewest malignant and pre-malignant images of
+    validation speak; of equals, the best model's.
     """
     having = [(m, m.fitted.referral) for m in models if m.fitted.referral is not None and m.id in image.answers]
     if not having:
         st.caption("No model here has rules for referral: decide without this page.")
         return
-    model, referral = max(having, key=lambda pair: pair[1].sensitivity)
+    model, referral = min(having, key=lambda pair: rules.n_missed(pair[1], "validation"))
     probabilities = image.answers[model.id].probabilities
     fired = _fired(image, model, referral, models)
     said = rules.sentence(referral, probabilities, fired)

@@ -122,8 +122,7 @@ def sentence(referral: Referral, probabilities: np.ndarray, fired: dict[str, np.
 
 def n_missed(referral: Referral, split: str) -> int:
     """Return how many malignant and pre-malignant images of a split the rules missed."""
-    figures = [referral.measured[split]["missed"][CLASSES[i]] for i in SUSPECT]
-    return sum(round(figure.value * figure.n_images) for figure in figures if figure.n_images)
+    return sum(_count(referral.measured[split]["missed"][CLASSES[i]]) for i in SUSPECT)
 
 
 def what_is_missed(referral: Referral) -> str:
@@ -132,8 +131,12 @@ def what_is_missed(referral: Referral) -> str:
     missed = []
     for i in SUSPECT:
         figure = referral.measured[split]["missed"][CLASSES[i]]
-        missed.append(f"{round(figure.value * figure.n_images)} of {figure.n_images} {_PLURALS[CLASSES[i]]}")
+        missed.append(f"{_count(figure)} of {figure.n_images} {_PLURALS[CLASSES[i]]}")
     return f"on the {split} split these rules missed {', '.join(missed[:-1])} and {missed[-1]}."
+
+
+def _count(share: Figure) -> int:
+    return round(share.value * share.n_images) if share.n_images else 0
 
 
 def read(file: Path) -> Referral:

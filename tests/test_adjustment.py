@@ -65,6 +65,12 @@ def test_few_melanomas_need_a_wider_margin_than_many_images():
     assert choose(logits, labels(12, 988), COUNTS) == (0.0, 1.25)
 
 
+def test_without_a_melanoma_the_other_figures_choose():
+    logits = np.full((2, N_CLASSES), -9.0)
+    logits[:, NV], logits[:, MEL] = [9.0, 1.0], 0.0
+    assert choose(logits, np.array([NV, NV]), COUNTS) == (0.0, 1.0)
+
+
 def labels(melanomas: int, nevi: int) -> np.ndarray:
     return np.array([MEL] * melanomas + [NV] * nevi)
 

@@ -28,7 +28,7 @@ from dermlens.runs import best_row, read_history, runs_dir
 from dermlens.views import VIEWS, expand
 from training import run as runs
 from training.architectures import build
-from training.config import from_dict
+from training.config import Config, from_dict
 from training.dataset import data_hash, load_images
 from training.train import select_rows
 
@@ -56,8 +56,7 @@ def last_model(folder: Path) -> keras.Model:
         raise DataError(f"{folder.name} has no checkpoint of its last epoch: {e}.") from e
     if state["phase"] < len(config.phases):
         raise DataError(f"{folder.name} is not finished. Go on with it, or take its best epoch.")
-    keras.mixed_precision.set_global_policy("float32")
-    model = build(config.architecture, config.phases[-1].size, dropout=config.dropout)
+    model = _network(config, config.phases[-1].size)
     try:
         model.set_weights([arrays[f"model/{i}"] for i in range(len(model.weights))])
     except (KeyError, ValueError) as e:
@@ -73,9 +72,7 @@ def best_model(folder: Path) -> keras.Model:
     """
     config = from_dict(read_object(folder / "run.json")["config"])
     best = best_row(read_history(folder / "history.csv"))
-    phase = config.phases[int(best["phase"]) - 1]
-    keras.mixed_precision.set_global_policy("float32")
-    model = build(config.architecture, phase.size, dropout=config.dropout)
+    model = _network(config, config.phases[int(best["phase"]) - 1].size)
     weights = folder / "checkpoints" / "best.weights.h5"
     candidate = weights.with_name(f".best-{best['epoch']:.0f}.weights.h5")  # where training was killed before its end
     weights = candidate if candidate.exists() else weights
@@ -84,6 +81,11 @@ def best_model(folder: Path) -> keras.Model:
     except Exception as e:  # HDF5 and Keras raise almost anything on a damaged file
         raise ModelError(f"{weights} cannot be loaded into {config.architecture}: {e}") from e
     return model
+
+
+def _network(config: Config, size: int) -> keras.Model:
+    keras.mixed_precision.set_global_policy("float32")
+    return build(config.architecture, size, dropout=config.dropout)
 
 
 def rows_of(folder: Path, table: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
@@ -140,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("run", help="id or folder of a run")
     parser.add_argument("--test", action="store_true", help="also the test split: at the very end, noted in run.json")
     parser.add_argument("--views", type=int, choices=VIEWS, default=4, help="flips and turns to average over")
-    add_data_arguments(parser)
+    add_run_arguments(parser)
     args = parser.parse_args(argv)
     try:
         folder = find_run(args.run)
@@ -169,8 +171,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --last, --data, --stored-aspect and --split."""
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --last, --data, --stored-aspect and --split: which weights of a run, and what they are asked about."""
     parser.add_argument("--last", action="store_true", help="the weights of the last epoch, not of the best one")
     parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
     parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, help="default: as in training")

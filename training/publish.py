@@ -41,7 +41,7 @@ from training.artefact import save_model
 from training.dataset import class_counts
 from training.embed import keep
 from training.evaluate import (
-    add_data_arguments,
+    add_run_arguments,
     best_model,
     data_of,
     find_run,
@@ -242,14 +242,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--adjust", type=float, nargs=2, metavar=("TAU", "WEIGHT"), help=how)
     parser.add_argument("--replace", action="store_true", help="replace a model of that id")
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
-    add_data_arguments(parser)
+    add_run_arguments(parser)
     args = parser.parse_args(argv)
     try:
         run = find_run(args.run)
         root, aspect = data_of(run, args)
         options = {"views": args.views, "test": args.test, "name": args.name, "replace": args.replace}
-        options["last"] = args.last
-        options["adjust"] = tuple(args.adjust) if args.adjust else None
+        options |= {"last": args.last, "adjust": tuple(args.adjust) if args.adjust else None}
         folder = publish(run, args.models_dir, args.id, root, load_split(args.split), aspect, **options)
     except DermlensError as e:
         print(e, file=sys.stderr)

@@ -47,7 +47,7 @@ def last_model(folder: Path) -> keras.Model:
     """Build a finished run's network as its last epoch left it, with averaged weights where it averaged, in float32.
 
     Raises:
-        DataError: the run is not finished, or its checkpoint is damaged. ModelError: its weights do not fit.
+        DataError: the run is not finished, or its checkpoint is damaged or of another network.
     """
     config = from_dict(read_object(folder / "run.json")["config"])
     try:
@@ -57,10 +57,7 @@ def last_model(folder: Path) -> keras.Model:
     if state["phase"] < len(config.phases):
         raise DataError(f"{folder.name} is not finished. Go on with it, or take its best epoch.")
     model = _network(config, config.phases[-1].size)
-    try:
-        model.set_weights([arrays[f"model/{i}"] for i in range(len(model.weights))])
-    except (KeyError, ValueError) as e:
-        raise ModelError(f"The last epoch of {folder.name} cannot be loaded into {config.architecture}: {e}") from e
+    runs.restore(model.weights, arrays, "model")
     return model
 
 

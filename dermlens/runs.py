@@ -192,7 +192,7 @@ def smoothed(values: pd.Series, weight: float) -> pd.Series:
 
 
 def best_epoch(history: pd.DataFrame) -> int | None:
-    """Return the row with the best validation balanced accuracy, the one that is kept; None if there is none."""
+    """Return the row with the best validation balanced accuracy; None if there is none."""
     column = history["val_balanced_accuracy"]
     return None if column.isna().all() else int(np.nanargmax(column.to_numpy()))
 

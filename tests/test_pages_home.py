@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -30,6 +31,20 @@ def test_home_shows_every_model_with_its_test_figures(models: Path) -> None:
     assert "Predictions only" in shown
     assert shown.count(DISCLAIMER) == 1
     assert "not an all-clear" in shown
+
+
+@pytest.mark.parametrize(("toy", "toy2"), [(0.3, 0.4), (0.4, 0.3)])
+def test_the_model_with_the_lowest_cross_entropy_on_validation_comes_first(
+    models: Path, toy: float, toy2: float
+) -> None:
+    for model, value in (("toy", toy), ("toy2", toy2)):
+        file = models / model / "metrics.json"
+        record = json.loads(file.read_text())
+        for figure in ("cross_entropy", "balanced_accuracy"):  # of the latter more would be better
+            record["validation"][figure] |= {"value": value, "low": 0.1, "high": 0.9}
+        file.write_text(json.dumps(record))
+    names = [m.value for m in open_page("home").markdown if m.value in ("**Toy toy**", "**Toy toy2**")]
+    assert names == (["**Toy toy**", "**Toy toy2**"] if toy < toy2 else ["**Toy toy2**", "**Toy toy**"])
 
 
 def test_validation_stands_in_for_an_unmeasured_test_and_says_so(models: Path) -> None:

@@ -47,14 +47,14 @@ def _row(run: Run) -> dict[str, object]:
         "run": run.id,
         "published as": run.published_as,
         "config": run.config_name,
-        "architecture": run.settings.get("architecture", ""),
-        "loss": run.settings.get("loss", ""),
-        "seed": run.settings.get("seed"),
         "state": state(run, history, time.time()),
         "epochs": 0 if history is None else len(history),
         "hours": None if history is None else history["hours"].iloc[-1],
         "best balanced accuracy": None
         if history is None or best is None
         else history["val_balanced_accuracy"].iloc[best],
+        "architecture": run.settings.get("architecture", ""),
+        "loss": run.settings.get("loss", ""),
+        "seed": run.settings.get("seed"),
         "started": run.started[:16].replace("T", " "),
     }

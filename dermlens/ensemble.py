@@ -1,4 +1,4 @@
-"""Several networks answering as one, by the weighted mean of their logits; no network runs twice for it."""
+"""Several networks answering as one, by the weighted mean of their logits and a bias; no network runs twice for it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ import numpy as np
 from dermlens.errors import ModelError
 from dermlens.files import shortened
 from dermlens.fitted import Fitted
+from dermlens.labels import N_CLASSES
 from dermlens.preprocess import Geometry
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Ensemble:
     members: "tuple[Model, ...]"
     weights: tuple[float, ...]
     """of the members' logits, >= 0, adding up to 1"""
+    bias: tuple[float, ...]
+    """added to the mean logits, one a class"""
     card: dict
     folder: Path
     fitted: Fitted
@@ -41,8 +44,9 @@ class Ensemble:
 
     @property
     def identity(self) -> str:
-        """SHA-256 of what its answers depend on: the members' weights and files."""
-        parts = [f"{m.id} {w!r} {m.identity}" for m, w in zip(self.members, self.weights, strict=True)]
+        """SHA-256 of what its answers depend on: the members' weights and files, and the bias."""
+        parts = [repr(self.bias)]
+        parts += [f"{m.id} {w!r} {m.identity}" for m, w in zip(self.members, self.weights, strict=True)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -64,6 +68,13 @@ def check_weights(weights: Mapping[str, object], hashes: Mapping[str, str], wher
         )
 
 
+def check_bias(bias: Sequence[object], where: str) -> None:
+    """Raise ModelError unless the bias is a number of at most 100 either way a class; `where` as above."""
+    numbers = [b for b in bias if type(b) in (int, float) and abs(b) <= 100]  # type: ignore[arg-type]
+    if len(numbers) != len(bias) or len(bias) != N_CLASSES:
+        raise ModelError(f"{where}: 'bias' must be {N_CLASSES} numbers of -100 to 100, got {shortened(repr(bias))}.")
+
+
 def check_views(geometries: Mapping[str, Geometry]) -> None:
     """Raise ModelError unless all members see the same part of an image, so that their maps can be added."""
     crops = {name: g.max_crop for name, g in geometries.items()}
@@ -71,9 +82,10 @@ def check_views(geometries: Mapping[str, Geometry]) -> None:
         raise ModelError(f"The members see different parts of an image (max_crop {crops}): their maps cannot be added.")
 
 
-def mean_logits(logits: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
-    """Return the weighted mean of the members' logits, each (..., 7), in their dtype."""
-    return sum(w * x for x, w in zip(logits, weights, strict=True))  # type: ignore[return-value]
+def mean_logits(logits: Sequence[np.ndarray], weights: Sequence[float], bias: Sequence[float]) -> np.ndarray:
+    """Return the weighted mean of the members' logits, each (..., 7), with the bias (7,) added, in their dtype."""
+    mean = sum(w * x for x, w in zip(logits, weights, strict=True))
+    return mean + np.asarray(bias, logits[0].dtype)
 
 
 def add_maps(maps: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:

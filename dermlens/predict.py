@@ -69,7 +69,7 @@ def predict(model: AnyModel, pixels: np.ndarray, known: Mapping[str, Prediction]
 def _combined(ensemble: Ensemble, pixels: np.ndarray, known: Mapping[str, Prediction]) -> Prediction:
     answers = [known.get(m.id) or predict(m, pixels) for m in ensemble.members]
     start = time.perf_counter()
-    logits = mean_logits([a.logits for a in answers], ensemble.weights)
+    logits = mean_logits([a.logits for a in answers], ensemble.weights, ensemble.bias)
     maps = add_maps([a.maps for a in answers], ensemble.weights)
     own = 1000 * (time.perf_counter() - start)
     return Prediction(

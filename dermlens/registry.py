@@ -10,7 +10,7 @@ import numpy as np
 
 from dermlens import trial
 from dermlens.engine import Engine
-from dermlens.ensemble import Ensemble, check_views, check_weights
+from dermlens.ensemble import Ensemble, check_bias, check_views, check_weights
 from dermlens.errors import ConfigError, ModelError
 from dermlens.files import read_object, shortened
 from dermlens.fitted import NOTHING_FITTED, Fitted, read_fitted
@@ -32,7 +32,15 @@ _CARD_FIELDS = {
     "fingerprint": str,
     "files": dict,
 }
-_ENSEMBLE_FIELDS = {"id": str, "name": str, "classes": list, "members": dict, "member_hashes": dict, "files": dict}
+_ENSEMBLE_FIELDS = {
+    "id": str,
+    "name": str,
+    "classes": list,
+    "members": dict,
+    "member_hashes": dict,
+    "bias": list,
+    "files": dict,
+}
 MAX_CARD = 2**20
 _ID = re.compile(r"[a-zA-Z0-9][\w-]*", re.ASCII)
 _NAME = re.compile(r"[\w .,+()/&'’×-]{1,80}")  # nothing that Markdown or a browser would take for more than text
@@ -207,7 +215,7 @@ def load_any(entry: Entry, load_member: Callable[[Entry], Model] | None = None) 
     check_views({m.id: m.geometry for m in members})
     weights = tuple(float(card["members"][m.id]) for m in members)
     fitted = read_fitted(entry.folder, card)
-    return Ensemble(entry.id, entry.name, tuple(members), weights, card, entry.folder, fitted)
+    return Ensemble(entry.id, entry.name, tuple(members), weights, tuple(card["bias"]), card, entry.folder, fitted)
 
 
 def load(entry: Entry, threads: int | None = None) -> Model:
@@ -295,6 +303,7 @@ def _check_card(folder: Path, card: dict | None) -> dict:
             raise ModelError(f"{where}: 'files' gives names of files and their SHA-256, got {received}.")
     if is_ensemble:
         check_weights(card["members"], card["member_hashes"], where)
+        check_bias(card["bias"], where)
     elif "model.keras" not in card["files"]:
         raise ModelError(f"{where}: 'files' gives no SHA-256 of model.keras.")
     return card

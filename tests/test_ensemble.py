@@ -61,6 +61,20 @@ def test_the_weights_that_made_the_classes_are_found() -> None:
     assert ensemble.fit_weights([2 * a + shift, 2 * b], y) == pytest.approx([0.3, 0.7], abs=0.02)
 
 
+def test_the_adjustment_is_the_one_that_stays_most_safely_above_the_floors() -> None:
+    """Of 100 melanomas 50 are missed by a hair, and no other class is touched by finding them."""
+    y = np.repeat(np.arange(N_CLASSES), 100)
+    logits = 5 * np.eye(N_CLASSES)[y]
+    logits[400:450, 5] = 5.3
+    names = [f"i{i}" for i in range(len(y))]
+    member = make_predictions(names, names, "validation", y, logits)
+    tau, weight, bias = ensemble.fitted_adjustment([member, member], [0.5, 0.5])
+    assert (tau, weight) == (0.0, 1.5), "log(1.5) is more than 0.3, log(1.25) is less; all classes are of one size"
+    assert bias == pytest.approx([0, 0, 0, 0, np.log(1.5), 0, 0], abs=1e-6)
+    called = ensemble.combine([member, member], [0.5, 0.5], bias).logits.argmax(1)
+    assert called.tolist() == y.tolist()
+
+
 def test_a_member_that_knows_nothing_weighs_nothing_and_copies_share() -> None:
     a, b, y = drawn(4000)
     noise = np.random.default_rng(9).normal(0, 3, a.shape)
@@ -90,7 +104,8 @@ def test_a_coarse_map_keeps_its_sum_on_a_finer_grid() -> None:
 def test_the_answer_is_the_weighted_mean_of_the_members(both: Ensemble, lesion: np.ndarray) -> None:
     a, b = (predict(m, lesion) for m in both.members)
     found = predict(both, lesion)
-    np.testing.assert_allclose(found.logits, both.weights[0] * a.logits + both.weights[1] * b.logits, rtol=1e-6)
+    mean = both.weights[0] * a.logits + both.weights[1] * b.logits
+    np.testing.assert_allclose(found.logits, mean + both.bias, atol=1e-5)
     np.testing.assert_allclose(found.maps, add_maps([a.maps, b.maps], both.weights), rtol=1e-5)
     assert found.probabilities.sum() == pytest.approx(1, abs=1e-6)
     assert (found.model_id, found.embedding.size, found.height) == ("both", 0, lesion.shape[0])
@@ -129,7 +144,7 @@ def test_its_files_are_what_its_members_give(made: Path) -> None:
     a, b, own = (read_predictions(made / i / "predictions.csv") for i in ("toy", "toy2", "both"))
     weights = list(stored["members"].values())
     assert sum(weights) == pytest.approx(1)
-    np.testing.assert_allclose(own.logits, weights[0] * a.logits + weights[1] * b.logits, atol=1e-5)
+    np.testing.assert_allclose(own.logits, weights[0] * a.logits + weights[1] * b.logits + stored["bias"], atol=1e-5)
     validation = a.split == "validation"
     expected = ensemble.fit_weights([a.logits[validation], b.logits[validation]], a.y_true[validation])
     assert weights == expected.tolist()
@@ -185,6 +200,11 @@ def test_a_lost_or_renewed_member_disables_only_the_ensemble(models: Path) -> No
         ({"members": {"toy": 1}}, "two or more"),
         ({"members": {"toy": 0.5, "toy2": True}}, "two or more"),
         ({"members": ["toy", "toy2"]}, "'members' must be a dict"),
+        ({"bias": None}, "'bias' must be a list"),
+        ({"bias": [0.0] * 6}, "'bias' must be 7 numbers"),
+        ({"bias": [0.0] * 6 + [float("nan")]}, "'bias' must be 7 numbers"),
+        ({"bias": [0.0] * 6 + [10**400]}, "'bias' must be 7 numbers"),
+        ({"bias": [0.0] * 6 + [True]}, "'bias' must be 7 numbers"),
         ({"member_hashes": {"toy": "0" * 64}}, "must name the members"),
         ({"member_hashes": {"toy": "0" * 64, "../toy2": "0" * 64}}, "names of files"),
         ({"classes": []}, "classes"),
@@ -204,7 +224,7 @@ def test_members_must_see_the_same_part_and_weigh_something() -> None:
         check_views({"a": Geometry(32), "b": Geometry(32, max_crop=0.1)})
     check_views({"a": Geometry(32), "b": Geometry(64)})
     check_weights({"a": 0.4, "b": 0.6}, {"a": "", "b": ""}, "card.json")
-    assert mean_logits([np.ones(7), np.zeros(7)], (0.4, 0.6)) == pytest.approx(np.full(7, 0.4))
+    assert mean_logits([np.ones(7), np.zeros(7)], (0.4, 0.6), np.arange(7)) == pytest.approx(0.4 + np.arange(7))
 
 
 def test_a_changed_weight_or_prediction_is_found(models: Path) -> None:
@@ -217,6 +237,9 @@ def test_a_changed_weight_or_prediction_is_found(models: Path) -> None:
     found = ensemble.problems(models / "both", stored)
     assert any("members' predictions give" in p for p in found)
     assert any("weighted mean" in p for p in found)
+    stored = json.loads(good)
+    found = ensemble.problems(models / "both", {**stored, "bias": [b + 0.5 for b in stored["bias"]]})
+    assert [p.split(":")[0] for p in found] == ["card.json, bias"]
 
 
 def test_what_cannot_be_combined_is_refused(models: Path) -> None:

@@ -223,7 +223,7 @@ def test_all_members_of_an_ensemble_must_accept_an_image() -> None:
         return SimpleNamespace(id=model_id, fitted=SimpleNamespace(familiarity=familiarity))
 
     one, two, none = model("one", familiar()), model("two", familiar()), model("none", None)
-    both = Ensemble("both", "Both", (one, two), (0.5, 0.5), {}, Path(), Fitted())  # type: ignore[arg-type]
+    both = Ensemble("both", "Both", (one, two), (0.5, 0.5), (0.0,) * 7, {}, Path(), Fitted())  # type: ignore[arg-type]
 
     def asked(**answers: np.ndarray) -> dict[str, bool]:
         image = SimpleNamespace(answers={name: SimpleNamespace(embedding=e) for name, e in answers.items()})

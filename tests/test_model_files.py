@@ -107,8 +107,8 @@ def both(pair: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "models" / "both"
     folder.mkdir()
     hashes = {name: registry.sha256(folder.parent / name / "model.keras") for name in ("toy", "toy2")}
-    card = {"id": "both", "name": "Both", "classes": list(CLASSES), "files": {}}
-    card |= {"members": dict.fromkeys(hashes, 0.5), "member_hashes": hashes}
+    card: dict[str, object] = {"id": "both", "name": "Both", "classes": list(CLASSES), "files": {}}
+    card |= {"members": dict.fromkeys(hashes, 0.5), "member_hashes": hashes, "bias": [0.0] * 7}
     (folder / "card.json").write_text(json.dumps(card))
     return folder / "card.json"
 

@@ -1,7 +1,8 @@
 """Publish several models as one: `python -m training.ensemble ID --members A B ...` fills models/ID/.
 
-Its answer is the weighted mean of its members' logits. The weights are fitted on validation; nothing is trained and no
-picture is needed, as the members' predictions are at hand. Make it anew when a member is published anew.
+Its answer is the weighted mean of its members' logits and a bias, the logit adjustment that a network has in its head
+(training.adjustment). Weights and adjustment are fitted on validation; nothing is trained and no picture is needed, as
+the members' predictions are at hand. Make it anew when a member is published anew.
 """
 
 import argparse
@@ -26,10 +27,12 @@ from dermlens.predictions import Predictions, read_predictions, write_prediction
 from dermlens.preprocess import Geometry
 from training import card as cards
 from training import run as runs
+from training.adjustment import choose, shift
 
 PRIOR_SD = 5.0
 """As in dermlens.calibration: of the normal prior on every bias."""
 DIGITS = 3
+BIAS_DIGITS = 6
 TOLERANCE = 2.5 * 10**-DIGITS
 LOGIT_TOLERANCE = 1e-4
 
@@ -91,10 +94,10 @@ def join(members: Sequence[Predictions]) -> list[Predictions]:
     return joined
 
 
-def combine(members: Sequence[Predictions], weights: Sequence[float]) -> Predictions:
+def combine(members: Sequence[Predictions], weights: Sequence[float], bias: Sequence[float]) -> Predictions:
     """Return the ensemble's predictions of the images that `join` gave."""
     first = members[0]
-    logits = mean_logits([m.logits for m in members], weights)
+    logits = mean_logits([m.logits for m in members], weights, bias)
     return Predictions(first.image_id, first.lesion_id, first.split, first.y_true, logits)
 
 
@@ -102,6 +105,18 @@ def fitted_weights(members: Sequence[Predictions]) -> np.ndarray:
     """Return `fit_weights` on the validation split of joined predictions."""
     validation = [m.of_split("validation") for m in members]
     return fit_weights([m.logits for m in validation], validation[0].y_true)
+
+
+def fitted_adjustment(members: Sequence[Predictions], weights: Sequence[float]) -> tuple[float, float, list[float]]:
+    """Choose tau and the melanoma weight on the validation split of joined predictions, and give their bias.
+
+    The members bring their own adjustment along; this one comes on top of it. The prior is that of the validation
+    split, which is stratified by diagnosis as the training split is.
+    """
+    validation = combine(members, weights, np.zeros(N_CLASSES)).of_split("validation")  # type: ignore[arg-type]
+    counts = np.bincount(validation.y_true, minlength=N_CLASSES)
+    tau, weight = choose(validation.logits, validation.y_true, counts)
+    return tau, weight, (np.round(shift(counts, tau, weight), BIAS_DIGITS) + 0.0).tolist()  # no -0.0
 
 
 def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "Ensemble", replace: bool = False) -> Path:
@@ -129,6 +144,7 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
     weights = {e.id: float(w) for e, w in zip(entries, fitted_weights(joined), strict=True)}
     if max(weights.values()) == 1:
         raise ModelError(f"On validation no other member adds anything to one of them: the weights are {weights}.")
+    tau, weight, bias = fitted_adjustment(joined, list(weights.values()))
     card = {
         "id": model_id,
         "name": name,
@@ -136,6 +152,9 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
         "classes": list(CLASSES),
         "members": weights,
         "member_hashes": hashes,
+        "logit_adjustment": tau,
+        "melanoma_weight": weight,
+        "bias": bias,
         "files": {},
         "parameters": sum(c.get("parameters", 0) for c in known),
         "created": datetime.now(UTC).date().isoformat(),
@@ -143,7 +162,7 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
     with tempfile.TemporaryDirectory(prefix=f".{model_id}-", dir=models) as scratch:
         folder = Path(scratch, model_id)
         folder.mkdir()
-        write_predictions(folder / "predictions.csv", combine(joined, list(weights.values())))
+        write_predictions(folder / "predictions.csv", combine(joined, list(weights.values()), bias))
         runs.write_json(folder / "card.json", card)
         cards.write(folder)
         if target.exists():
@@ -163,10 +182,14 @@ def problems(folder: Path, card: dict[str, Any]) -> list[str]:
     fitted, stored = fitted_weights(joined), list(card["members"].values())
     if np.abs(fitted - stored).max() > TOLERANCE:
         found.append(f"card.json, members: the weights are {stored}, the members' predictions give {fitted.tolist()}")
-    own, made = read_predictions(folder / "predictions.csv"), combine(joined, stored)
+    tau, weight, bias = fitted_adjustment(joined, stored)
+    for name, value in (("logit_adjustment", tau), ("melanoma_weight", weight), ("bias", bias)):
+        if card.get(name) != value:
+            found.append(f"card.json, {name}: {card.get(name)} is stored, the members' predictions give {value}")
+    own, made = read_predictions(folder / "predictions.csv"), combine(joined, stored, bias)
     aligned, same, left_out = align(own, made)
     if left_out or np.abs(aligned.logits - same.logits).max() > LOGIT_TOLERANCE:
-        found.append("predictions.csv is not the weighted mean of the members' predictions")
+        found.append("predictions.csv is not the weighted mean of the members' predictions and the bias")
     return found
 
 

@@ -187,15 +187,22 @@ SECTIONS: tuple[Callable[[Path], list[str]], ...] = (
 
 
 def _network(card: dict[str, Any]) -> list[str]:
-    side, tau, weight = card["input"]["size"], card.get("logit_adjustment"), card.get("melanoma_weight", 1)
+    side = card["input"]["size"]
+    return [
+        f"| Architecture | {card['architecture']}, {card['parameters']:,} parameters |",
+        f"| Input | RGB, {side} × {side} pixels at true aspect; how an image is fitted is in `card.json` |",
+        f"| Views | {card['views']}: an answer is the mean of the logits over these flips and turns |",
+        *_adjustment(card),
+    ]
+
+
+def _adjustment(card: dict[str, Any]) -> list[str]:
+    tau, weight = card.get("logit_adjustment"), card.get("melanoma_weight", 1)
     adjusted = f"| Logit adjustment | {tau}: rare diagnoses are favoured by this factor, chosen on validation "
     weighed = (
         f"| Melanoma weight | {weight:g}: a missed melanoma counts as so many other mistakes, chosen on validation "
     )
     return [
-        f"| Architecture | {card['architecture']}, {card['parameters']:,} parameters |",
-        f"| Input | RGB, {side} × {side} pixels at true aspect; how an image is fitted is in `card.json` |",
-        f"| Views | {card['views']}: an answer is the mean of the logits over these flips and turns |",
         *[adjusted + "(`training.adjustment`) |"] * bool(tau),
         *[weighed + "(`training.adjustment`) |"] * (weight != 1),
     ]
@@ -205,6 +212,7 @@ def _members(card: dict[str, Any]) -> list[str]:
     weights = ", ".join(f"`{name}` {weight:g}" for name, weight in card["members"].items())
     return [
         f"| Members | {weights}: the weights of their logits, fitted on validation (`training.ensemble`) |",
+        *_adjustment(card),
         f"| Parameters | {card['parameters']:,} in all |",
         "| Heat map | the members' Grad-CAM, added with the same weights |",
     ]

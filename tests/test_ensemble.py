@@ -68,7 +68,7 @@ def test_the_adjustment_is_the_one_that_stays_most_safely_above_the_floors() -> 
     logits[400:450, 5] = 5.3
     names = [f"i{i}" for i in range(len(y))]
     member = make_predictions(names, names, "validation", y, logits)
-    tau, weight, bias = ensemble.fitted_adjustment([member, member], [0.5, 0.5])
+    tau, weight, bias = ensemble.fitted_adjustment([member, member], [0.5, 0.5]).values()
     assert (tau, weight) == (0.0, 1.5), "log(1.5) is more than 0.3, log(1.25) is less; all classes are of one size"
     assert bias == pytest.approx([0, 0, 0, 0, np.log(1.5), 0, 0], abs=1e-6)
     called = ensemble.combine([member, member], [0.5, 0.5], bias).logits.argmax(1)

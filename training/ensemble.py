@@ -107,16 +107,20 @@ def fitted_weights(members: Sequence[Predictions]) -> np.ndarray:
     return fit_weights([m.logits for m in validation], validation[0].y_true)
 
 
-def fitted_adjustment(members: Sequence[Predictions], weights: Sequence[float]) -> tuple[float, float, list[float]]:
-    """Choose tau and the melanoma weight on the validation split of joined predictions, and give their bias.
+def fitted_adjustment(members: Sequence[Predictions], weights: Sequence[float]) -> dict[str, Any]:
+    """Choose tau and the melanoma weight on the validation split of joined predictions.
 
     The members bring their own adjustment along; this one comes on top of it. The prior is that of the validation
     split, which is stratified by diagnosis as the training split is.
+
+    Returns:
+        What the card says of it: `logit_adjustment`, `melanoma_weight` and the `bias` that they make, 7 floats.
     """
-    validation = combine(members, weights, np.zeros(N_CLASSES)).of_split("validation")  # type: ignore[arg-type]
+    validation = combine(members, weights, [0.0] * N_CLASSES).of_split("validation")
     counts = np.bincount(validation.y_true, minlength=N_CLASSES)
     tau, weight = choose(validation.logits, validation.y_true, counts)
-    return tau, weight, (np.round(shift(counts, tau, weight), BIAS_DIGITS) + 0.0).tolist()  # no -0.0
+    bias = np.round(shift(counts, tau, weight), BIAS_DIGITS) + 0.0  # no -0.0
+    return {"logit_adjustment": tau, "melanoma_weight": weight, "bias": bias.tolist()}
 
 
 def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "Ensemble", replace: bool = False) -> Path:
@@ -144,7 +148,7 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
     weights = {e.id: float(w) for e, w in zip(entries, fitted_weights(joined), strict=True)}
     if max(weights.values()) == 1:
         raise ModelError(f"On validation no other member adds anything to one of them: the weights are {weights}.")
-    tau, weight, bias = fitted_adjustment(joined, list(weights.values()))
+    adjustment = fitted_adjustment(joined, list(weights.values()))
     card = {
         "id": model_id,
         "name": name,
@@ -152,9 +156,7 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
         "classes": list(CLASSES),
         "members": weights,
         "member_hashes": hashes,
-        "logit_adjustment": tau,
-        "melanoma_weight": weight,
-        "bias": bias,
+        **adjustment,
         "files": {},
         "parameters": sum(c.get("parameters", 0) for c in known),
         "created": datetime.now(UTC).date().isoformat(),
@@ -162,7 +164,7 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
     with tempfile.TemporaryDirectory(prefix=f".{model_id}-", dir=models) as scratch:
         folder = Path(scratch, model_id)
         folder.mkdir()
-        write_predictions(folder / "predictions.csv", combine(joined, list(weights.values()), bias))
+        write_predictions(folder / "predictions.csv", combine(joined, list(weights.values()), adjustment["bias"]))
         runs.write_json(folder / "card.json", card)
         cards.write(folder)
         if target.exists():
@@ -182,11 +184,11 @@ def problems(folder: Path, card: dict[str, Any]) -> list[str]:
     fitted, stored = fitted_weights(joined), list(card["members"].values())
     if np.abs(fitted - stored).max() > TOLERANCE:
         found.append(f"card.json, members: the weights are {stored}, the members' predictions give {fitted.tolist()}")
-    tau, weight, bias = fitted_adjustment(joined, stored)
-    for name, value in (("logit_adjustment", tau), ("melanoma_weight", weight), ("bias", bias)):
+    adjustment = fitted_adjustment(joined, stored)
+    for name, value in adjustment.items():
         if card.get(name) != value:
             found.append(f"card.json, {name}: {card.get(name)} is stored, the members' predictions give {value}")
-    own, made = read_predictions(folder / "predictions.csv"), combine(joined, stored, bias)
+    own, made = read_predictions(folder / "predictions.csv"), combine(joined, stored, adjustment["bias"])
     aligned, same, left_out = align(own, made)
     if left_out or np.abs(aligned.logits - same.logits).max() > LOGIT_TOLERANCE:
         found.append("predictions.csv is not the weighted mean of the members' predictions and the bias")

@@ -92,6 +92,8 @@ def test_a_difference_is_first_minus_second() -> None:
     drawn = dict(zip(figure.data[0].y, figure.data[0].x, strict=True))
     assert drawn[style.SHORT["mel"]] == pytest.approx(20)
     assert drawn[style.SHORT["nv"]] == pytest.approx(0)
+    assert set(figure.data[0].text) == {"+20", "0"}
+    assert set(case.difference("B", b, "A", a).data[0].text) == {"−20", "0"}
 
 
 def test_a_picture_dims_what_is_not_seen() -> None:

@@ -198,13 +198,11 @@ def _network(card: dict[str, Any]) -> list[str]:
 
 def _adjustment(card: dict[str, Any]) -> list[str]:
     tau, weight = card.get("logit_adjustment"), card.get("melanoma_weight", 1)
-    adjusted = f"| Logit adjustment | {tau}: rare diagnoses are favoured by this factor, chosen on validation "
-    weighed = (
-        f"| Melanoma weight | {weight:g}: a missed melanoma counts as so many other mistakes, chosen on validation "
-    )
+    chosen = "chosen on validation (`training.adjustment`)" + ", on top of the members' own" * ("members" in card)
     return [
-        *[adjusted + "(`training.adjustment`) |"] * bool(tau),
-        *[weighed + "(`training.adjustment`) |"] * (weight != 1),
+        *[f"| Logit adjustment | {tau}: rare diagnoses are favoured by this factor, {chosen} |"] * bool(tau),
+        *[f"| Melanoma weight | {weight:g}: a missed melanoma counts as so many other mistakes, {chosen} |"]
+        * (weight != 1),
     ]
 
 

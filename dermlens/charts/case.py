@@ -114,7 +114,7 @@ def difference(name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> go.Fig
             y=[SHORT[CLASSES[i]] for i in order],
             orientation="h",
             marker={"color": np.where(points >= 0, COLOURS[0], COLOURS[1])},
-            text=[f"{p:+.0f}" if abs(p) >= 0.5 else "0" for p in points],
+            text=[f"{p:+.0f}".replace("-", "−") if abs(p) >= 0.5 else "0" for p in points],
             textposition="outside",
             cliponaxis=False,
             customdata=[[DIAGNOSES[i].group, percent(a[i], 1), percent(b[i], 1)] for i in order],

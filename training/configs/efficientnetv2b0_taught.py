@@ -8,7 +8,7 @@ other way about.
 Run time and score: 90 minutes on two cores with KERAS_BACKEND=torch (Keras' batch norm and RandomAffine done by single
 torch operations of the same result). Validation, one view, no logit adjustment, epoch 1 to 6: accuracy 0.863 0.857
 0.862 0.863 0.871 0.869, balanced 0.790 0.774 0.775 0.775 0.787 0.787, melanoma recall 0.612 0.552 0.612 0.600 0.636
-0.636. Published is epoch 6 (--last): on validation, four views, its macro AUC is 0.975 against 0.971 of epoch 1, its
+0.636. Published was epoch 6 (--last): on validation, four views, its macro AUC is 0.975 against 0.971 of epoch 1, its
 cross-entropy 0.424 against 0.428. With a melanoma weight of 1.5: validation accuracy 0.870, balanced 0.796, melanoma
 recall 0.691. It started from the network of efficientnetv2b0_192 (its hash is in run.json); the same command now goes
 on from this one.

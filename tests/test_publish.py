@@ -224,6 +224,21 @@ def test_the_model_card_names_the_published_models_that_a_run_used(copy: Path) -
     assert "went on from" not in shown
 
 
+def test_the_model_card_names_the_runs_behind_its_first_weights(copy: Path) -> None:
+    config = {**read(copy / "run.json")["config"], "start": "toy"}
+    once, twice = [{"when": "then"}], [{"when": "then"}, {"when": "later"}]
+    first = {"id": "a", "config_name": "c", "git_commit": "12ab-dirty", "weights": "some.npz"}
+    first |= {"weights_missing": ["conv5/kernel", "conv5/bias"], "test_evaluations": once}
+    second = {**first, "id": "b", "weights": "none", "weights_missing": [], "test_evaluations": twice}
+    recipe = "the first one first: `a` (config `c`, commit `12ab-dirty`), `b` (config `c`, commit `12ab-dirty`); the "
+    shown = told(copy, config=config, earlier_runs=[first, second])
+    assert recipe + "backbone's first weights were `some.npz`." in shown
+    assert "archive of `a`, so trained from scratch: conv5." in shown
+    assert "and 3 times with the networks that it goes on from." in shown
+    assert "| weights |" not in shown, "a run that goes on from a model looks at no others"
+    assert "| weights |" in told(copy, config={**config, "start": ""}, earlier_runs=[])
+
+
 def test_the_note_of_a_run_is_in_its_model_card(copy: Path) -> None:
     note = "Two images were taken out after the run."
     assert note not in told(copy)

@@ -26,7 +26,7 @@ from training import run as runs
 from training.architectures import build, feature_layer
 from training.config import Config, Phase, load_config
 from training.dataset import class_counts
-from training.train import first_network, main, new_id, select_rows, smoke
+from training.train import earlier_runs, first_network, main, new_id, select_rows, smoke
 
 ROOT = Path(__file__).parents[1]
 SIZE = 16
@@ -272,6 +272,21 @@ def test_a_run_goes_on_from_a_published_model_as_it_was_trained(tmp_path, monkey
         first_network(replace(config, architecture="resnet18"), rows)
     with pytest.raises(ModelError, match="no model 'absent'"):
         first_network(replace(config, start="absent"), rows)
+
+
+def test_a_run_that_goes_on_keeps_what_came_before(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path))
+    assert earlier_runs("") == []
+    oldest = {"id": "a", "test_evaluations": [{"when": "then", "by": "training.publish"}], "weights": "none"}
+    record = {"id": "b", "config_name": "c", "git_commit": "12ab", "weights_missing": ["x"], "test_evaluations": []}
+    more = {"config": {"weights": "imagenet"}, "earlier_runs": [oldest], "seed": 1}
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "card.json").write_text("{}")
+    (tmp_path / "base" / "run.json").write_text(json.dumps({**record, **more}))
+    assert earlier_runs("base") == [oldest, {**record, "weights": "imagenet"}]
+    (tmp_path / "base" / "run.json").unlink()
+    with pytest.raises(ModelError, match=r"run\.json"):
+        earlier_runs("base")
 
 
 def test_rows_of_a_run_are_never_of_the_test_split() -> None:

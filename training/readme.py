@@ -236,6 +236,7 @@ def _training_data(run: dict[str, Any]) -> list[str]:
 def _recipe(folder: Path, run: dict[str, Any]) -> list[str]:
     history = read_history(folder / "history.csv")
     best, hours = best_row(history), history["hours"].iloc[-1]
+    left_out = ("phases.", *["weights"] * bool(run["config"].get("start")))  # a run that goes on looks at no others
     return [
         "## Recipe",
         "",
@@ -252,7 +253,7 @@ def _recipe(folder: Path, run: dict[str, Any]) -> list[str]:
         "",
         "| setting | value |",
         "| --- | --- |",
-        *[f"| {name} | {value} |" for name, value in flat(run["config"]).items() if not name.startswith("phases.")],
+        *[f"| {name} | {value} |" for name, value in flat(run["config"]).items() if not name.startswith(left_out)],
         "",
         *_missing_line(run),
         f"Code at commit `{run['git_commit']}`, Python {run['python']}, "
@@ -274,7 +275,9 @@ def _split_section(split: str, measured: dict[str, Any], run: dict[str, Any]) ->
     if split == "test" and run:
         times = [t["when"] for t in run.get("test_evaluations", [])]
         note += f" This split was predicted {len(times)} time{'s' * (len(times) != 1)} with this run"
-        note += f" ({', '.join(times)})." if times else "."
+        note += f" ({', '.join(times)})" if times else ""
+        before = sum(len(earlier["test_evaluations"]) for earlier in run.get("earlier_runs", []))
+        note += f", and {before} time{'s' * (before != 1)} with the networks that it goes on from." if before else "."
     return [
         f"### {split.capitalize()} split",
         "",
@@ -324,9 +327,11 @@ def _left_out(run: dict[str, Any]) -> str:
 
 
 def _missing_line(run: dict[str, Any]) -> list[str]:
-    missing = run.get("weights_missing") or []
-    layers = sorted({name.partition("/")[0] for name in missing})
-    return [f"Not filled by the backbone's archive, so trained from scratch: {', '.join(layers)}.", ""] * bool(layers)
+    first = (run.get("earlier_runs") or [run])[0]
+    layers = sorted({name.partition("/")[0] for name in first.get("weights_missing") or []})
+    where = "" if first is run else f" of `{first['id']}`"
+    text = f"Not filled by the backbone's archive{where}, so trained from scratch: {', '.join(layers)}."
+    return [text, ""] * bool(layers)
 
 
 def _phase_line(number: int, phase: dict[str, Any], run: int) -> str:
@@ -360,7 +365,7 @@ def _used_models(run: dict[str, Any]) -> list[str]:
     if config.get("start"):
         lines += [
             f"It went on from the published model {_of(run, 'start')}, its head included; the hours are those of this "
-            "run alone.",
+            f"run alone.{_earlier(run)}",
             "",
         ]
     if config.get("teacher"):
@@ -370,6 +375,16 @@ def _used_models(run: dict[str, Any]) -> list[str]:
             "",
         ]
     return lines
+
+
+def _earlier(run: dict[str, Any]) -> str:
+    """Name the runs that made the model which this one goes on from."""
+    earlier = run.get("earlier_runs")
+    if not earlier:
+        return ""
+    named = ", ".join(f"`{e['id']}` (config `{e['config_name']}`, commit `{e['git_commit']}`)" for e in earlier)
+    weights = f"the backbone's first weights were `{earlier[0]['weights']}`"
+    return f" Behind that model, the first one first: {named}; {weights}."
 
 
 def _of(run: dict[str, Any], role: str) -> str:

@@ -19,7 +19,7 @@ import keras
 import pandas as pd
 
 from dermlens import registry
-from dermlens.errors import ConfigError, DermlensError
+from dermlens.errors import ConfigError, DermlensError, ModelError
 from dermlens.files import read_object
 from dermlens.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.labels import INDEX, N_CLASSES
@@ -209,6 +209,7 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             "seed": config.seed,
             "started": _now(),
             **_hashes({"start": config.start, "teacher": config.teacher}),
+            "earlier_runs": earlier_runs(config.start),
             "test_evaluations": [],
             **runs.environment(),
         }
@@ -222,6 +223,19 @@ def _hashes(used: dict[str, str]) -> dict[str, str]:
     """Return the SHA-256 of the published models a run uses; raises ModelError if there is none of that name."""
     models = registry.models_dir()
     return {f"{role}_sha256": registry.source_hash(registry.find(models, name)) for role, name in used.items() if name}
+
+
+def earlier_runs(start: str) -> list[dict[str, Any]]:
+    """Return what run.json keeps of the runs behind a published model, the first run first; none for "".
+
+    Raises:
+        ModelError: there is no such model, or its run.json cannot be read.
+    """
+    if not start:
+        return []
+    run = read_object(registry.find(registry.models_dir(), start).folder / "run.json", ModelError)
+    kept = {key: run.get(key) for key in ("id", "config_name", "git_commit", "weights_missing", "test_evaluations")}
+    return [*run.get("earlier_runs", []), {**kept, "weights": run["config"]["weights"]}]
 
 
 def new_id(name: str) -> str:

@@ -30,9 +30,9 @@ run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another p
 	$(PY) -m streamlit run Home.py --server.port $(PORT)
 
 .PHONY: test
-test: dev serving lint ## Lint, check types, run every test, a worker for each core (at most four: each holds TensorFlow)
+test: dev serving lint ## Lint, check types, run every test
 	$(MAKE) --no-print-directory browser || [ "$${CI:-}" != true ]
-	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(PY) -m pytest
 
 .PHONY: lint
 lint: dev ## Check style, format and types

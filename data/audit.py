@@ -27,7 +27,7 @@ from data.duplicates import (
     search,
 )
 from dermlens.audit import AUDIT, fingerprint
-from dermlens.errors import DataError, DermlensError, ImageError
+from dermlens.errors import DataError, DermlensError
 from dermlens.ham10000 import SPLIT_TABLE, SPLITS, data_root, image_path, load_table
 from dermlens.ingest import read_file
 from dermlens.predictions import CASE_COLUMNS
@@ -44,9 +44,9 @@ def read_table(root: Path, split_table: Path = SPLIT_TABLE) -> pd.DataFrame:
     """Return the metadata of the data set with the split of every image, sorted by image_id.
 
     Lesions are taken from the metadata and not from the split table, so that a table that renames a lesion cannot hide
-    a leak. Raises DataError if the two do not cover the same images.
+    a leak. Raises DataError if the two do not cover the same images, or for what `load_table` finds.
     """
-    table = load_table(root)
+    table = load_table(root, decode=True)
     if not split_table.is_file():
         raise DataError(f"No split table at {split_table}. Make it with python -m data.split.")
     split = pd.read_csv(split_table, dtype=str, keep_default_na=False).set_index("image_id")["split"]
@@ -60,15 +60,9 @@ def read_table(root: Path, split_table: Path = SPLIT_TABLE) -> pd.DataFrame:
 
 
 def read_images(root: Path, image_ids: list[str], stored_aspect: str) -> list[Described]:
-    """Describe the images in the order of `image_ids`; raises DataError if one cannot be decoded."""
-    found = []
-    for image_id in tqdm(image_ids, desc="describing", unit=" images", disable=None):
-        path = image_path(root, image_id)
-        try:
-            found.append(describe(read_file(path, stored_aspect=stored_aspect).pixels))
-        except ImageError as e:
-            raise DataError(f"{path}: {e} Fetch it again with python -m data.download.") from e
-    return found
+    """Describe the images in the order of `image_ids`; raises ImageError if one cannot be decoded."""
+    paths = (image_path(root, i) for i in tqdm(image_ids, desc="describing", unit=" images", disable=None))
+    return [describe(read_file(path, stored_aspect=stored_aspect).pixels) for path in paths]
 
 
 def leaks(table: pd.DataFrame, lesion: pd.Series, split: pd.Series) -> dict[str, Any]:

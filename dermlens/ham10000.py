@@ -19,8 +19,10 @@ from dermlens.tables import read_csv
 METADATA = "HAM10000_metadata.csv"
 IMAGE_FOLDERS = ("HAM10000_images_part_1", "HAM10000_images_part_2")
 MASK_FOLDER = "HAM10000_segmentations_lesion_tschandl"
-COLUMNS = ("lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization")
 REQUIRED = ("lesion_id", "image_id", "dx", "dx_type")
+OPTIONAL = ("age", "sex", "localization")
+"""Not recorded of every image."""
+COLUMNS = (*REQUIRED, *OPTIONAL)
 SPLITS = ("train", "validation", "test")
 _ID = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 SPLIT_TABLE = Path(__file__).parent.parent / "data" / "splits" / "ham10000.csv"
@@ -77,6 +79,7 @@ def load_table(root: Path, decode: bool = False, images: Collection[str] | None 
     dx_counts = table.groupby("lesion_id")["dx"].transform("nunique")
     problems = {
         **{f"empty {c}": ids[table[c].str.strip() == ""] for c in REQUIRED},
+        "column without a value": pd.Series([c for c in OPTIONAL if not table[c].str.strip().any()]),
         "duplicate image_id": ids[ids.duplicated()],
         "unknown dx": (ids + "=" + table["dx"])[~table["dx"].isin(["", *CLASSES])],
         "lesion with more than one dx": table["lesion_id"][dx_counts > 1].drop_duplicates(),

@@ -216,6 +216,6 @@ def test_what_does_not_fit_is_refused(root: Path, capsys: pytest.CaptureFixture[
         read_table(root, root / "other.csv")
     image_path(root, rows["image_id"][0]).write_bytes(b"no image")
     assert main(["--data", str(root), "--split-table", str(root / "split.csv")]) == 2
-    assert "Fetch it again" in capsys.readouterr().err
+    assert f"1 x unreadable image: {rows['image_id'][0]}" in capsys.readouterr().err
     (root / METADATA).unlink()
     assert main(["--data", str(root), "--split-table", str(root / "split.csv")]) == 2

@@ -66,6 +66,7 @@ def test_images_are_found_in_both_folders(root: Path) -> None:
         (put("dx", "", 3), "1 x empty dx: ISIC_0024309$"),
         (put("lesion_id", " ", 4), "1 x empty lesion_id: ISIC_0024310$"),
         (put("dx_type", "", *range(7)), r"7 x empty dx_type: ISIC_0024306, .*ISIC_0024310, \.\.\.$"),
+        (lambda t: t.assign(sex=""), "1 x column without a value: sex$"),
         (put("age", "old", 2), "1 x age that is not a number: ISIC_0024308$"),
         (put("dx", "mel", 1), "1 x lesion with more than one dx: HAM_000001$"),
         (lambda t: pd.concat([t, t.iloc[[3]]]), "1 x duplicate image_id: ISIC_0024309$"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dermlens import registry
 from dermlens.errors import DermlensError
-from dermlens.ham10000 import SPLIT_TABLE, data_root, load_split
+from dermlens.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.preprocess import STORED_ASPECTS
 from training import card as cards
 from training.fits import attention, calibration, conformal, embeddings, referral, thresholds
@@ -46,8 +46,10 @@ def fit(subject: Subject, steps: list[str]) -> list[str]:
         The steps left out because they need pictures.
 
     Raises:
-        DermlensError: a file of the model is missing or damaged.
+        DermlensError: a file of the model is missing or damaged, or the data set is not whole.
     """
+    if subject.data is not None and any(STEPS[name].pictures for name in steps):
+        check_rows(subject.data, subject.table, decode=True)
     left_out = []
     for name in steps:
         if STEPS[name].pictures and subject.data is None:

@@ -4,7 +4,11 @@ python -m training.train resnet50_mixup --data DIR
 
 It starts from the published network, which without mixup learned the training images by heart (see resnet50_taught).
 
-Run time and score: not run here.
+Run time and score: stopped after 2 of 3 epochs, 37 minutes on two cores with KERAS_BACKEND=torch (Keras' batch norm and
+RandomAffine done by single torch operations of the same result); not published. Validation, one view, no logit
+adjustment, against 0.868, 0.756 and 0.383 of the network it started from: accuracy 0.852 0.853, balanced 0.721 0.738,
+cross-entropy 0.423 0.424. Means of its weights and those it started from are no better than the latter (0.868, 0.755,
+0.387 half way between them).
 """
 
 from training.config import Augment, Config, Phase

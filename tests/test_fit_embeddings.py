@@ -204,6 +204,10 @@ def test_all_members_of_an_ensemble_must_accept(subject: Subject, files: dict[st
     assert ((joined["score"] <= limit) == both).all()
     assert 0 < both.mean() < 1
     assert isinstance(read(ensemble / "familiarity.json"), Joint)
+    rounded = flipped.assign(name=flipped["name"].str.replace(r", [0-9a-f]{12}$", ", 0123456789ab", regex=True))
+    assert (rounded["name"] != flipped["name"]).any()
+    rounded.to_csv(other / "familiarity.csv", index=False)
+    assert make(Subject(ensemble, subject.table))["familiarity.csv"] == made["familiarity.csv"], "another processor's"
     flipped.iloc[1:].to_csv(other / "familiarity.csv", index=False)
     with pytest.raises(DataError, match="of other pictures"):
         make(Subject(ensemble, subject.table))

@@ -203,19 +203,24 @@ def of_members(subject: Subject) -> pd.DataFrame:
         A table as `seen` gives it with "score": the largest excess over a member's threshold, in standard deviations
         of that member's scores on validation; up to 0 is accepted.
     """
-    joined, excess = None, []
+    first, excess = None, []
     for member in subject.card["members"]:
         folder = subject.folder.parent / member
         table, threshold = read_scores(folder)
-        if joined is None:
-            joined = table.drop(columns="score")
-        elif not joined.equals(table.drop(columns="score")):
+        if first is None:
+            first = table
+        elif not _pictures(first).equals(_pictures(table)):
             raise DataError(f"{member}/{SCORES_FILE} is of other pictures than that of another member: fit both again.")
         spread = table.loc[of_split(table, "validation"), "score"].std()
         excess.append((table["score"] - threshold) / spread)
-    if joined is None:
+    if first is None:
         raise DataError(f"{subject.folder.name} has no members.")
-    return joined.assign(score=np.max(excess, axis=0))
+    return first.assign(score=np.max(excess, axis=0))
+
+
+def _pictures(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what scores are of, without the hash of the pixels: breaking one rounds otherwise on another processor."""
+    return table.drop(columns="score").assign(name=table["name"].str.replace(r", [0-9a-f]{12}$", "", regex=True))
 
 
 def _real(subject: Subject, rows: pd.DataFrame) -> tuple[list[str], Callable[[int], np.ndarray]]:

@@ -227,7 +227,7 @@ def test_the_model_card_names_the_published_models_that_a_run_used(copy: Path) -
 def test_the_model_card_names_the_runs_behind_its_first_weights(copy: Path) -> None:
     config = {**read(copy / "run.json")["config"], "start": "toy"}
     once, twice = [{"when": "then"}], [{"when": "then"}, {"when": "later"}]
-    first = {"id": "a", "config_name": "c", "git_commit": "12ab-dirty", "weights": "some.npz"}
+    first: dict[str, object] = {"id": "a", "config_name": "c", "git_commit": "12ab-dirty", "weights": "some.npz"}
     first |= {"weights_missing": ["conv5/kernel", "conv5/bias"], "test_evaluations": once}
     second = {**first, "id": "b", "weights": "none", "weights_missing": [], "test_evaluations": twice}
     recipe = "the first one first: `a` (config `c`, commit `12ab-dirty`), `b` (config `c`, commit `12ab-dirty`); the "

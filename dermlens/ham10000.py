@@ -90,7 +90,9 @@ def load_table(root: Path, decode: bool = False, images: Collection[str] | None 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = needed[needed.isin(present)]
             problems["unreadable image"] = found[[not ok for ok in pool.map(lambda i: _readable(root, i), found)]]
-    raise_problems(str(root), {k: v.tolist() for k, v in problems.items()})
+    damaged = len(problems.get("unreadable image", ()))
+    advice = " Fetch it again with python -m data.download." if damaged else ""
+    raise_problems(str(root), {k: v.tolist() for k, v in problems.items()}, advice)
     return table[list(COLUMNS)].assign(age=age).sort_values("image_id", ignore_index=True)
 
 
@@ -157,7 +159,7 @@ def read_mask(root: Path, image_id: str) -> np.ndarray | None:
     return mask > 127
 
 
-def raise_problems(where: str, problems: dict[str, list[str]]) -> None:
+def raise_problems(where: str, problems: dict[str, list[str]], advice: str = "") -> None:
     """Raise one DataError that names the first offenders of every kind and their number; nothing if there are none."""
     lines = [
         f"{len(found)} x {kind}: {', '.join(map(str, found[:5]))}{', ...' if len(found) > 5 else ''}"
@@ -165,7 +167,7 @@ def raise_problems(where: str, problems: dict[str, list[str]]) -> None:
         if found
     ]
     if lines:
-        raise DataError(f"{where} cannot be used as it is.\n  " + "\n  ".join(lines))
+        raise DataError(f"{where} cannot be used as it is.{advice}\n  " + "\n  ".join(lines))
 
 
 def _readable(root: Path, image_id: str) -> bool:

@@ -216,6 +216,8 @@ def test_what_does_not_fit_is_refused(root: Path, capsys: pytest.CaptureFixture[
         read_table(root, root / "other.csv")
     image_path(root, rows["image_id"][0]).write_bytes(b"no image")
     assert main(["--data", str(root), "--split-table", str(root / "split.csv")]) == 2
-    assert f"1 x unreadable image: {rows['image_id'][0]}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Fetch it again" in said
+    assert f"1 x unreadable image: {rows['image_id'][0]}" in said
     (root / METADATA).unlink()
     assert main(["--data", str(root), "--split-table", str(root / "split.csv")]) == 2

@@ -2,7 +2,7 @@
 
 python -m training.train resnet50_224 --data DIR
 
-It starts from the published network, trained at 160 px, and is taught at the size its teacher was trained at. Mixup is
+It started from the network of resnet50_taught, trained at 160 px, and was taught at the size of its teacher. Mixup is
 half as strong as in resnet50_mixup, which lost accuracy by it, and so is the learning rate.
 
 Run time and score: 64 minutes on two cores with KERAS_BACKEND=torch (Keras' batch norm and RandomAffine done by single

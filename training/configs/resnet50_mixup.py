@@ -2,7 +2,7 @@
 
 python -m training.train resnet50_mixup --data DIR
 
-It starts from the published network, which without mixup learned the training images by heart (see resnet50_taught).
+It started from the network of resnet50_taught, which without mixup learned the training images by heart.
 
 Run time and score: stopped after 2 of 3 epochs, 37 minutes on two cores with KERAS_BACKEND=torch (Keras' batch norm and
 RandomAffine done by single torch operations of the same result); not published. Validation, one view, no logit

@@ -12,9 +12,8 @@ torch operations of the same result). Validation, one view, no logit adjustment:
 A second pass went on from that, taught by the network of efficientnetv2b0_taught, with --set phases.0.epochs=4 --set
 phases.0.learning_rate=2e-4. Epoch 1 to 3, 22 minutes each: accuracy 0.868 0.865 0.857, balanced 0.756 0.748 0.736,
 cross-entropy 0.383 0.398 0.412. It began to learn the training images by heart (accuracy on them, augmented: 0.880
-0.906 0.925) and was stopped in epoch 4. Published is epoch 1; the hash of what it started from is in run.json. With
-four views, logit adjustment 0.2 and melanoma weight 1.5: validation accuracy 0.862, balanced 0.799, melanoma recall
-0.709.
+0.906 0.925) and was stopped in epoch 4. Published was epoch 1, and resnet50_224 went on from it. With four
+views, logit adjustment 0.2 and melanoma weight 1.5: validation accuracy 0.862, balanced 0.799, melanoma recall 0.709.
 """
 
 from training.config import Augment, Config, Phase

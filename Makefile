@@ -10,6 +10,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 BROWSER_NAMES := chromium chromium-browser google-chrome
 
+# numpy's products here are small: shared among threads they take ten times as long where the cores are busy.
+export OPENBLAS_NUM_THREADS ?= 1
+
 # $(call apt,PACKAGES,what needs them): install Debian packages as root or by sudo, or say what to do.
 define apt
 { as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
@@ -32,7 +35,7 @@ run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another p
 .PHONY: test
 test: dev serving lint ## Lint, check types, run every test
 	$(MAKE) --no-print-directory browser || [ "$${CI:-}" != true ]
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: lint
 lint: dev ## Check style, format and types

@@ -150,7 +150,9 @@ def test_every_development_requirement_is_used_and_every_import_of_the_tests_is_
     assert distributions(foreign("tests")) - required - base == set(), "imported by tests but in no requirements file"
     stubs = {name for name in required if name.removeprefix("types-").removesuffix("-stubs") in base - {name}}
     commands = {name.replace("_", "-") for name in re.findall(r"\$\(PY\) -m (\w+)", (ROOT / "Makefile").read_text())}
-    assert required - distributions(foreign("tests")) - stubs - commands == set(), "in requirements-dev.txt but unused"
+    plugins = {name for name in required if metadata.distribution(name).entry_points.select(group="pytest11")}
+    unused = required - distributions(foreign("tests")) - stubs - commands - plugins
+    assert unused == set(), "in requirements-dev.txt but unused"
 
 
 def test_transitive_pins_agree_with_the_direct_ones() -> None:

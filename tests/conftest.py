@@ -1,6 +1,5 @@
 """Images drawn by code, and a toy model published through the code that real models go through."""
 
-import functools
 import json
 import os
 import shutil
@@ -13,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 from hypothesis import settings
-from streamlit.components.v2 import manifest_scanner
 
 from dermlens import registry
 from dermlens.ham10000 import METADATA, data_root
@@ -26,9 +24,6 @@ if TYPE_CHECKING:
 
 settings.register_profile("patient", deadline=None)  # a busy machine fails no test
 settings.load_profile("patient")
-
-# Streamlit's AppTest looks through every installed package anew for each page it opens.
-manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 
 
 SHARED = Path(__file__).parents[2] / "shared" / "ham10000"

@@ -1,9 +1,11 @@
 """Open pages of the dashboard without a browser, and fill a models folder with predictions like real ones."""
 
+import functools
 import json
 from pathlib import Path
 
 import numpy as np
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from dermlens.ham10000 import load_split
@@ -11,6 +13,9 @@ from dermlens.intervals import summarise
 from dermlens.labels import CLASSES, INDEX
 from dermlens.predictions import concatenate, make_predictions, write_predictions
 from dermlens.runs import HISTORY
+
+# AppTest looks through every installed package anew for each page it opens.
+manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 
 HOME = Path(__file__).parents[1] / "Home.py"
 SHARES = (0.033, 0.051, 0.110, 0.011, 0.111, 0.670, 0.014)  # of HAM10000, in class order

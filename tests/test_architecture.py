@@ -28,6 +28,7 @@ HEAVY = {"tensorflow", "keras", "tf_keras_vis"}  # seconds to import: never at t
 PAGE_MAY_IMPORT = {"ui", "dermlens", "streamlit", "plotly", "pandas"}
 OPTIONAL = {"jax", "torch", "keras_hub"}  # other Keras backends and weights: chosen by who trains
 UNDECLARED = {"scikit-learn": "crepes"}  # package -> what imports it without asking for it
+PLUGINS = {"pytest-xdist": "--numprocesses"}  # package -> the option in the Makefile that uses it
 MAX_BYTES = 60 * 2**20
 
 
@@ -149,8 +150,9 @@ def test_every_development_requirement_is_used_and_every_import_of_the_tests_is_
     required, base = set(requirements("requirements-dev.txt")), set(requirements("requirements.txt"))
     assert distributions(foreign("tests")) - required - base == set(), "imported by tests but in no requirements file"
     stubs = {name for name in required if name.removeprefix("types-").removesuffix("-stubs") in base - {name}}
-    commands = {name.replace("_", "-") for name in re.findall(r"\$\(PY\) -m (\w+)", (ROOT / "Makefile").read_text())}
-    plugins = {name for name in required if metadata.distribution(name).entry_points.select(group="pytest11")}
+    makefile = (ROOT / "Makefile").read_text()
+    commands = {name.replace("_", "-") for name in re.findall(r"\$\(PY\) -m (\w+)", makefile)}
+    plugins = {name for name, option in PLUGINS.items() if option in makefile}
     unused = required - distributions(foreign("tests")) - stubs - commands - plugins
     assert unused == set(), "in requirements-dev.txt but unused"
 

@@ -10,7 +10,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 BROWSER_NAMES := chromium chromium-browser google-chrome
 
-# numpy's products here are small: shared among threads they take ten times as long where the cores are busy.
+# Matrices here are small: threads gain nothing, and where the cores are busy they took ten times as long for a fit.
 export OPENBLAS_NUM_THREADS ?= 1
 
 # $(call apt,PACKAGES,what needs them): install Debian packages as root or by sudo, or say what to do.

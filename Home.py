@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 if __name__ == "__main__":  # a session runs this file as its script
-    from ui import entry, frame
+    from ui.access import frame, sign_in
 
     UI = Path(__file__).parent / "ui"
     st.set_page_config(page_title="Dermlens", page_icon=str(UI / "mark.svg"), layout="wide")
@@ -20,12 +20,12 @@ if __name__ == "__main__":  # a session runs this file as its script
             st.Page("pages/training_curves.py", title="Training curves", icon=":material/show_chart:"),
             st.Page("pages/about_data.py", title="About the data", icon=":material/dataset:"),
         ],
-        position="sidebar" if entry.admitted() else "hidden",
+        position="sidebar" if sign_in.admitted() else "hidden",
     )
     frame.run(page.run)
 else:  # `streamlit run` imports it once, before it serves anyone
-    from dermlens import memory
-    from ui import shield
+    from dermlens.server import memory
+    from ui.access import middleware
 
     memory.keep_few_heaps()
-    app = st.App(__file__, middleware=shield.middleware())
+    app = st.App(__file__, middleware=middleware.middleware())

@@ -28,7 +28,7 @@ help: ## Show this list
 
 .PHONY: run
 run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another port)
-	@$(PY) -m dermlens.port $(PORT)
+	@$(PY) -m dermlens.server.port $(PORT)
 	@$(PY) -m training.export --all || echo "What cannot be built is left out; the other models go on." >&2
 	$(PY) -m streamlit run Home.py --server.port $(PORT)
 

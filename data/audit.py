@@ -26,13 +26,13 @@ from data.duplicates import (
     join_lesions,
     search,
 )
-from dermlens.audit import AUDIT, fingerprint
+from dermlens.dataset.ham10000 import SPLIT_TABLE, SPLITS, data_root, image_path, load_table
+from dermlens.dataset.split_audit import AUDIT, fingerprint
 from dermlens.errors import DataError, DermlensError
-from dermlens.ham10000 import SPLIT_TABLE, SPLITS, data_root, image_path, load_table
-from dermlens.ingest import read_file
-from dermlens.predictions import CASE_COLUMNS
-from dermlens.preprocess import STORED_ASPECTS
-from dermlens.slices import UNKNOWN, group_names
+from dermlens.evaluation.predictions import CASE_COLUMNS
+from dermlens.evaluation.slices import UNKNOWN, group_names
+from dermlens.image.preprocess import STORED_ASPECTS
+from dermlens.ingest.read import read_file
 
 SAME_LESION_COLUMNS = ["lesion_a", "lesion_b", "image_a", "image_b", "hash_distance", "agreeing_features"]
 HASH_STEPS = (0, 8, 16, 24, 32, 40)

@@ -34,9 +34,9 @@ import requests
 from tqdm import tqdm
 
 from data.fetch import Remote, Sleep, fetch, get_json, unpack
+from dermlens.dataset.ham10000 import COLUMNS, IMAGE_FOLDERS, MASK_FOLDER, METADATA, SPLIT_TABLE, load_split
 from dermlens.errors import DermlensError, DownloadError, ImageError
-from dermlens.ham10000 import COLUMNS, IMAGE_FOLDERS, MASK_FOLDER, METADATA, SPLIT_TABLE, load_split
-from dermlens.ingest import read_file
+from dermlens.ingest.read import read_file
 
 DOI = "doi:10.7910/DVN/DBW86T"
 COLLECTION = 212  # HAM10000

@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from dermlens.ham10000 import SPLIT_TABLE
-from dermlens.preprocess import resize
+from dermlens.dataset.ham10000 import SPLIT_TABLE
+from dermlens.image.preprocess import resize
 
 SAME_LESION_TABLE = SPLIT_TABLE.with_name("same_lesion.csv")  # written by data.audit
 HEIGHT = 224  # pixels to which every image is brought, so that any resolution gives the same result

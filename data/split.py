@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from data.duplicates import SAME_LESION_TABLE, join_lesions
+from dermlens.dataset.ham10000 import COLUMNS, SPLIT_TABLE, data_root, load_table
 from dermlens.errors import DermlensError
-from dermlens.ham10000 import COLUMNS, SPLIT_TABLE, data_root, load_table
 
 SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
 SEED = 20180814

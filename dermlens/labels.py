@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from dermlens.wording import interval as interval  # for who draws
+from dermlens.wording import percent as percent
+
 Group = Literal["benign", "pre-malignant", "malignant"]
 
 
@@ -36,3 +39,13 @@ SUSPECT: tuple[int, ...] = tuple(i for i, d in enumerate(DIAGNOSES) if d.group !
 def members(group: Group) -> tuple[int, ...]:
     """Return the class indices that belong to `group`."""
     return tuple(i for i, d in enumerate(DIAGNOSES) if d.group == group)
+
+
+# Most urgent group first; inside a group the order of labels.CLASSES.
+SHOWN: tuple[int, ...] = tuple(i for group in reversed(GROUPS) for i in members(group))
+
+
+GROUP_TITLES = {group: group.capitalize() for group in GROUPS}
+
+
+NAMES: dict[str, str] = {d.code: d.name[0].upper() + d.name[1:] for d in DIAGNOSES}

@@ -20,17 +20,17 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from dermlens import registry
-from dermlens.ensemble import Ensemble
+from dermlens.case.ood_gate import accepts
+from dermlens.case.predict import predict, softmax
+from dermlens.case.summary import quantity
 from dermlens.errors import DataError, DermlensError, ImageError
-from dermlens.files import unwritable
-from dermlens.formats import IMAGE_SUFFIXES
-from dermlens.ingest import read_file
+from dermlens.files.documents import unwritable
+from dermlens.image.preprocess import STORED_ASPECTS
+from dermlens.ingest.formats import IMAGE_SUFFIXES
+from dermlens.ingest.read import read_file
 from dermlens.labels import INDEX
-from dermlens.predict import predict, softmax
-from dermlens.preprocess import STORED_ASPECTS
-from dermlens.summary import quantity
-from dermlens.trust import accepts
+from dermlens.models import registry
+from dermlens.models.model import AnyModel, Ensemble
 
 ROW_BYTES = 80
 """Bytes of a row of the submission file beside the id of the image, at most."""
@@ -64,7 +64,7 @@ def find_images(folder: Path) -> tuple[list[Path], int]:
 
 
 def score(
-    model: registry.AnyModel,
+    model: AnyModel,
     images: Sequence[Path],
     output: Path,
     stored_aspect: str = "as-is",

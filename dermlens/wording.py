@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dermlens.intervals import Figure
+from dermlens.estimate import Estimate
 
 
 def percent(share: float, digits: int = 0) -> str:
@@ -18,8 +18,13 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{value:.{digits}f} %"
 
 
-def interval(figure: Figure, digits: int = 1) -> str:
+def interval(figure: Estimate, digits: int = 1) -> str:
     """Return the 95 % interval of a share as a person reads it: "78.1 to 83.4 %"."""
     if np.isnan(figure.low) or np.isnan(figure.high):
         return "n/a"
     return f"{100 * figure.low:.{digits}f} to {100 * figure.high:.{digits}f} %"
+
+
+def short_percent(share: float) -> str:
+    """Return a share that somebody chose, such as a level or a wanted sensitivity: "95 %", "97.5 %"."""
+    return f"{round(100 * share, 1):g} %"

@@ -3,12 +3,13 @@
 import pandas as pd
 import streamlit as st
 
-from dermlens.audit import Audit
 from dermlens.charts import data as charts
 from dermlens.charts.style import percent
-from dermlens.ham10000 import SPLITS
-from dermlens.slices import group_names
-from ui import cache, slicing, widgets
+from dermlens.dataset.ham10000 import SPLITS
+from dermlens.dataset.split_audit import Audit
+from dermlens.evaluation.slices import group_names
+from ui import cache, widgets
+from ui.metrics import slices
 
 SOURCE = """
 **HAM10000**: Tschandl, Rosendahl, Kittler, *The HAM10000 dataset, a large collection of multi-source dermatoscopic
@@ -88,7 +89,7 @@ def leakage(result: cache.Result[Audit]) -> None:
 
 def subgroups(table: pd.DataFrame) -> None:
     st.header("Who is in it", anchor=False)
-    names_of = slicing.BY
+    names_of = slices.BY
     by = st.segmented_control(
         "Images by",
         list(names_of),
@@ -99,7 +100,7 @@ def subgroups(table: pd.DataFrame) -> None:
         bind="query-params",
     )
     names = group_names(table.replace({by: {"": "unknown"}}), by)
-    figure = charts.subgroups(table, names.astype(str), f"Images by {slicing.BY[by].lower()}")
+    figure = charts.subgroups(table, names.astype(str), f"Images by {slices.BY[by].lower()}")
     data = pd.crosstab(names, table["split"]).rename_axis(by).reset_index
     widgets.chart(figure, f"Share of each {by} in each split", data, f"subgroups-{by}")
 

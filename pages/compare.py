@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from dermlens.predictions import SPLITS
-from dermlens.registry import networks
-from ui import cache, oncase, onsplit, splits, state, widgets
+from dermlens.evaluation.predictions import SPLITS
+from dermlens.models.model import networks
+from ui import cache, splits, state, widgets
+from ui.compare import on_case, on_split
 
 TABS = ("On one image", "On a data split")
 
@@ -49,7 +50,7 @@ def one_image(models: list) -> None:
     if len(ids) < 2:
         st.caption("Choose at least two models.")
         return
-    oncase.show(shown, [asked[i] for i in ids], list(asked.values()))
+    on_case.show(shown, [asked[i] for i in ids], list(asked.values()))
 
 
 def data_split(entries: dict) -> None:
@@ -75,11 +76,11 @@ def data_split(entries: dict) -> None:
             return
         split = splits.choose_split(tuple(common))
     splits.mark_final(split)
-    onsplit.figures([entries[i] for i in ids], split)
+    on_split.figures([entries[i] for i in ids], split)
     pair = [entries[i] for i in ids]
     if len(pair) > 2:
-        pair = onsplit.choose_pair(pair)
-    onsplit.differ(pair[0], pair[1], split)
+        pair = on_split.choose_pair(pair)
+    on_split.differ(pair[0], pair[1], split)
 
 
 page()

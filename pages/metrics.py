@@ -2,8 +2,18 @@
 
 import streamlit as st
 
-from dermlens.registry import Entry
-from ui import attending, cache, calibrating, deciding, measured, referring, slicing, splits, trusting, widgets
+from dermlens.models.registry import Entry
+from ui import cache, splits, widgets
+from ui.metrics import (
+    calibration,
+    localisation,
+    ood,
+    operating_points,
+    overview,
+    prediction_sets,
+    referral,
+    slices,
+)
 
 
 def page() -> None:
@@ -21,23 +31,23 @@ def page() -> None:
         if everything is None:
             return
         split = splits.choose_split(everything.splits)
-        chosen, key = slicing.choose(everything.of_split(split))
+        chosen, key = slices.choose(everything.of_split(split))
     splits.mark_final(split)
     if not len(chosen):
         widgets.nothing_here("No image fits this choice.", "Take a filter away.")
         return
     entry = entries[model_id]
-    measured.headline(cache.summary(entry, (split, *key), chosen), split)
+    overview.headline(cache.summary(entry, (split, *key), chosen), split)
     sections = {
-        "Confusion matrix": lambda: measured.confusion(chosen, entry),
-        "Per class": lambda: measured.per_class(cache.summary(entry, (split, *key), chosen), entry),
-        "Curves": lambda: measured.curves(chosen, entry),
-        "Calibration": lambda: calibrating.section(entry, split, chosen, key),
-        "Prediction sets": lambda: deciding.sets_tab(entry, split),
-        "Operating points": lambda: deciding.points_tab(entry, split),
-        "Referral": lambda: referring.section(entry, split, everything.of_split(split)),
-        "Slices": lambda: slicing.show(entry, split, chosen, key),
-        "Where it looked": lambda: attending.section(entry),
+        "Confusion matrix": lambda: overview.confusion(chosen, entry),
+        "Per class": lambda: overview.per_class(cache.summary(entry, (split, *key), chosen), entry),
+        "Curves": lambda: overview.curves(chosen, entry),
+        "Calibration": lambda: calibration.section(entry, split, chosen, key),
+        "Prediction sets": lambda: prediction_sets.section(entry, split),
+        "Operating points": lambda: operating_points.section(entry, split),
+        "Referral": lambda: referral.section(entry, split, everything.of_split(split)),
+        "Slices": lambda: slices.show(entry, split, chosen, key),
+        "Where it looked": lambda: localisation.section(entry),
         "Unlike images": lambda: unlike(entry, split, filtered=bool(key)),
     }
     tabs = st.tabs(list(sections), key="show", on_change="rerun", bind="query-params")
@@ -49,8 +59,8 @@ def page() -> None:
 
 def unlike(entry: Entry, split: str, filtered: bool) -> None:
     if filtered:
-        slicing.mark_whole(split)
-    trusting.section(entry, split)
+        slices.mark_whole(split)
+    ood.section(entry, split)
 
 
 page()

@@ -4,23 +4,13 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from dermlens.case import CaseImage
-from dermlens.registry import AnyModel
-from dermlens.trust import refusing
-from ui import (
-    answer,
-    cache,
-    deciding,
-    intake,
-    looking,
-    more,
-    prevalence,
-    referring,
-    state,
-    steadiness,
-    trusting,
-    widgets,
-)
+from dermlens.case.image import CaseImage
+from dermlens.case.ood_gate import refusing
+from dermlens.models.model import AnyModel
+from ui import cache, state, widgets
+from ui.predict import answer, decisions, heat_map, intake, other_methods, prevalence, referral, stability, warnings
+from ui.predict.downloads import downloads
+from ui.predict.similar_cases import similar_cases
 
 
 def page() -> None:
@@ -45,8 +35,8 @@ def page() -> None:
 
 
 def show(image: CaseImage, models: Sequence[AnyModel]) -> None:
-    trusting.warnings(image, models)
-    referring.sentence(image, models)
+    warnings.warnings(image, models)
+    referral.sentence(image, models)
     refused = refusing(image, models)
     left, right = st.columns([2, 3], gap="medium")
     with left:
@@ -62,23 +52,23 @@ def show(image: CaseImage, models: Sequence[AnyModel]) -> None:
         with right, st.container(key="greyed" if refused else "scores"):
             answer.probabilities(weighted, asked)
         if refused:
-            looking.plain(image, asked[0], "image")
+            heat_map.plain(image, asked[0], "image")
         else:
             explained(image, weighted, asked)
-        more.downloads(weighted, asked, class_mix)
+        downloads(weighted, asked, class_mix)
 
 
 def explained(image: CaseImage, weighted: CaseImage, asked: Sequence[AnyModel]) -> None:
     what_it_means(image, asked)
-    looking.where_it_looked(image, asked)
-    trusting.similar_cases(image, asked)
-    steadiness.section(image, asked)
+    heat_map.where_it_looked(image, asked)
+    similar_cases(image, asked)
+    stability.section(image, asked)
     classes = st.expander("All seven classes", icon=":material/grid_view:", key="every", on_change="rerun")
     if classes.open:
         with classes:
-            more.every_class(weighted, asked)
+            other_methods.every_class(weighted, asked)
     with st.expander("Other methods", icon=":material/brush:", key="others"):
-        more.other_methods(image, asked)
+        other_methods.other_methods(image, asked)
 
 
 def what_it_means(image: CaseImage, models: Sequence[AnyModel]) -> None:
@@ -86,10 +76,10 @@ def what_it_means(image: CaseImage, models: Sequence[AnyModel]) -> None:
     one, two = st.columns(2, gap="medium")
     with one:
         st.header("Not ruled out", anchor=False)
-        deciding.prediction_sets(image, models)
+        decisions.prediction_sets(image, models)
     with two:
         st.header("Against the thresholds", anchor=False)
-        deciding.operating(image, models)
+        decisions.operating(image, models)
 
 
 page()

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import curves
-from dermlens.runs import Run, differences
+from dermlens.models.runs import Run, differences
 from ui import cache, polling, widgets
 from ui import runs as shown
 

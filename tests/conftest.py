@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from dermlens import registry
-from dermlens.ham10000 import METADATA, data_root
+from dermlens.dataset.ham10000 import METADATA, data_root
+from dermlens.image.preprocess import Geometry, fingerprint
+from dermlens.image.synthetic import draw_lesion
 from dermlens.labels import CLASSES
-from dermlens.preprocess import Geometry, fingerprint
-from dermlens.synthetic import draw_lesion
+from dermlens.models import registry
+from dermlens.models.model import Model
 
 if TYPE_CHECKING:
     import keras
@@ -126,13 +127,13 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy(published: Path) -> registry.Model:
+def toy(published: Path) -> Model:
     """The toy model, loaded."""
     return registry.load(registry.find(published, "toy"))
 
 
 @pytest.fixture(scope="session")
-def spot(tmp_path_factory: pytest.TempPathFactory) -> registry.Model:
+def spot(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The bright-spot detector, published with four views and loaded."""
     return registry.load(publish_toy(tmp_path_factory.mktemp("spot") / "spot", spot_network(), views=4))
 

@@ -22,7 +22,7 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 
-from dermlens.formats import LIMITS, Limits
+from dermlens.ingest.formats import LIMITS, Limits
 from tests.image_files import (
     dicom,
     dicom_by_gdcm,

@@ -8,11 +8,11 @@ import numpy as np
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
-from dermlens.ham10000 import load_split
-from dermlens.intervals import summarise
+from dermlens.dataset.ham10000 import load_split
+from dermlens.evaluation.intervals import summarise
+from dermlens.evaluation.predictions import concatenate, make_predictions, write_predictions
 from dermlens.labels import CLASSES, INDEX
-from dermlens.predictions import concatenate, make_predictions, write_predictions
-from dermlens.runs import HISTORY
+from dermlens.models.runs import HISTORY
 
 # AppTest looks through every installed package anew for each page it opens.
 manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)

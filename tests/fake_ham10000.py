@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from data.split import assign
-from dermlens.ham10000 import COLUMNS, IMAGE_FOLDERS, METADATA
+from dermlens.dataset.ham10000 import COLUMNS, IMAGE_FOLDERS, METADATA
+from dermlens.image.synthetic import draw_lesion
 from dermlens.labels import CLASSES
-from dermlens.synthetic import draw_lesion
 from tests.conftest import encode
 
 

@@ -19,10 +19,10 @@ from functools import cache
 import numpy as np
 from tqdm import tqdm
 
-from dermlens import sandbox
 from dermlens.errors import DermlensError
-from dermlens.formats import ACCEPTED, LIMITS, format_of
-from dermlens.ingest import read_image
+from dermlens.ingest import pool
+from dermlens.ingest.formats import ACCEPTED, LIMITS, format_of
+from dermlens.ingest.read import read_image
 from tests.image_files import picture, samples
 
 FILES = 100_000
@@ -59,7 +59,7 @@ class Tally:
 def fuzz(kind: str, count: int, seed: int = 0, progress: bool = False) -> Tally:
     """Read `count` mutants of a format through the door and count what came out."""
     tally, lock = Tally(kind), threading.Lock()
-    sandbox.usage(anew=True)
+    pool.usage(anew=True)
 
     def attempt(number: int) -> None:
         data = mutant(kind, seed, number)
@@ -81,11 +81,11 @@ def fuzz(kind: str, count: int, seed: int = 0, progress: bool = False) -> Tally:
             setattr(tally, outcome, getattr(tally, outcome) + 1)
             tally.waited = max(tally.waited, waited)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = pool.map(attempt, range(count))
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        jobs = workers.map(attempt, range(count))
         for _ in tqdm(jobs, total=count, desc=kind, unit="file", disable=not progress):
             pass
-    used = sandbox.usage(anew=True)
+    used = pool.usage(anew=True)
     tally.crashed, tally.seconds, tally.memory = used.crashed, used.seconds, used.memory
     return tally
 

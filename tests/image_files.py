@@ -21,7 +21,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dermlens.synthetic import draw_lesion
+from dermlens.image.synthetic import draw_lesion
 
 PLAIN = {"PatientName": "Doe^Jane", "PatientID": "secret-7", "PatientBirthDate": "19700101"}
 """What must never come out of a DICOM file."""

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dermlens.line import IMAGES
-from dermlens.synthetic import draw_lesion
+from dermlens.image.synthetic import draw_lesion
+from dermlens.server.limiter import IMAGES
 from tests.browser.app import serve
 from tests.conftest import encode
 from tests.visitor import PATIENCE, Visitor

@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dermlens import sandbox
+from dermlens.case.timing import hardware
 from dermlens.errors import DermlensError
-from dermlens.files import write_whole
-from dermlens.formats import ACCEPTED
-from dermlens.ingest import read_image
-from dermlens.timing import hardware
+from dermlens.files.documents import write_whole
+from dermlens.ingest import pool
+from dermlens.ingest.formats import ACCEPTED
+from dermlens.ingest.read import read_image
 from tests import corpus, fuzz
-from tests.test_corpus import same
+from tests.ingest.test_corpus import same
 
 ROOT = Path(__file__).parents[1]
 REPORT = ROOT / "docs" / "reliability.md"
@@ -47,7 +47,7 @@ HEAD = ("what", "tried", "survived", "refused", "lost", "worst time", "worst mem
 
 def corpus_rows(full: bool) -> list[dict]:
     """Read every file of the corpus, and the beginnings of files that were cut off; in full also in a real browser."""
-    sandbox.usage(anew=True)
+    pool.usage(anew=True)
     cases, wrong, refused, worst = corpus.corpus(), [], 0, 0.0
     for case in cases:
         start = time.perf_counter()
@@ -89,7 +89,7 @@ def _truncations() -> dict:
 
 
 def _row(what: str, tried: int, refused: int, wrong: list[str], worst: float) -> dict:
-    used = sandbox.usage(anew=True)
+    used = pool.usage(anew=True)
     return {
         "what": what,
         "tried": tried,

@@ -3,7 +3,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.bench import Case, measure
+from tests.bench.__main__ import measure
+from tests.bench.case import Case
 
 
 def test_ratio_is_the_median_over_neighbouring_runs() -> None:

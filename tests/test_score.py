@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from dermlens import score as scoring
-from dermlens.ingest import read_image
+from dermlens.case.predict import predict
+from dermlens.image.synthetic import draw_lesion
+from dermlens.ingest.read import read_image
 from dermlens.labels import CLASSES
-from dermlens.predict import predict
-from dermlens.registry import Model
+from dermlens.models.model import Model
 from dermlens.score import main
-from dermlens.synthetic import draw_lesion
 from tests.conftest import encode
 
 

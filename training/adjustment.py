@@ -11,8 +11,8 @@ from itertools import product
 import keras
 import numpy as np
 
+from dermlens.evaluation.metrics import accuracy, balanced_accuracy, confusion_matrix, melanoma_recall
 from dermlens.labels import INDEX, N_CLASSES
-from dermlens.metrics import accuracy, balanced_accuracy, confusion_matrix, melanoma_recall
 
 TAUS = tuple(round(0.1 * i, 1) for i in range(11))
 WEIGHTS = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)

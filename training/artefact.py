@@ -11,8 +11,8 @@ import h5py
 import keras
 import numpy as np
 
-from dermlens import keras_file
 from dermlens.errors import ModelError
+from dermlens.models import keras_file
 
 _WEIGHTS, _CONFIG, _METADATA = "model.weights.h5", "config.json", "metadata.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -11,36 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dermlens import registry
-from dermlens.calibration import calibrate
+from dermlens.dataset.ham10000 import load_split
 from dermlens.errors import DermlensError
-from dermlens.familiarity import FAMILIARITY_FILE, SCORES_FILE, read_scores
-from dermlens.files import read_object, write_whole
-from dermlens.fitted import read_fitted
-from dermlens.ham10000 import load_split
-from dermlens.intervals import summarise
-from dermlens.predictions import read_predictions
+from dermlens.files.documents import read_object
+from dermlens.models import registry
+from dermlens.trust.ood import OOD_FILE, SCORES_FILE, read_scores
 from training.fits.embeddings import measure
-from training.readme import render
-from training.subject import Subject
+from training.fits.subject import Subject
+from training.model_card.render import render
+from training.model_card.write import figures, write
 
-HASHED_OF_ENSEMBLE = ("predictions.csv", "metrics.json")
-HASHED = ("model.keras", *HASHED_OF_ENSEMBLE, "run.json", "history.csv")
 TOLERANCE = 1e-5
 """Largest difference of a figure that another processor's rounding may make."""
 FITTED_TOLERANCE = 1e-3
 """The same of what an optimiser found, and of figures that count images in bins."""
-
-
-def figures(folder: Path) -> dict[str, Any]:
-    """Return metrics.json: every figure of every split with its interval, of the answers as users get them.
-
-    Of predictions.csv as it is now: unlike a page, this is asked what a changed file would give.
-    """
-    predictions = read_predictions(folder / "predictions.csv")
-    found = read_fitted(folder, registry.inspect(folder).card).calibration
-    predictions = calibrate(predictions, found) if found else predictions
-    return {split: summarise(predictions.of_split(split)).to_dict() for split in predictions.splits}
 
 
 def problems(folder: Path) -> list[str]:
@@ -76,30 +60,6 @@ def problems(folder: Path) -> list[str]:
     return found
 
 
-def write(folder: Path) -> None:
-    """Make metrics.json and its hash, hashes that card.json lacks, and README.md from the other files.
-
-    Raises:
-        DermlensError: a file is missing or cannot be read.
-    """
-    _write(folder / "metrics.json", figures(folder))
-    card = read_object(folder / "card.json")
-    known = {name: value for name, value in card["files"].items() if name != "metrics.json"}
-    needed = HASHED_OF_ENSEMBLE if "members" in card else HASHED
-    hashes = {name: registry.sha256(folder / name) for name in needed if name not in known}
-    card["files"] = {name: {**known, **hashes}[name] for name in sorted({**known, **hashes})}
-    _write(folder / "card.json", card)
-    write_whole(folder / "README.md", render(folder).encode())
-
-
-def note_hash(folder: Path, name: str) -> None:
-    """Put the SHA-256 of a file of the folder into its card.json."""
-    card = read_object(folder / "card.json")
-    hashes = {**card["files"], name: registry.sha256(folder / name)}
-    card["files"] = {key: hashes[key] for key in sorted(hashes)}
-    _write(folder / "card.json", card)
-
-
 def _refitted(folder: Path) -> list[str]:
     """Make every JSON file that is fitted on predictions alone again, and return where it is another one."""
     from training.fit import STEPS  # imports this module
@@ -120,9 +80,9 @@ def _refitted(folder: Path) -> list[str]:
 
 def _remeasured(folder: Path) -> Iterator[str]:
     """Measure familiarity.csv again, and yield where familiarity.json says otherwise."""
-    if (folder / FAMILIARITY_FILE).is_file():
-        stored, measured = read_object(folder / FAMILIARITY_FILE), measure(*read_scores(folder))
-        yield from _differences(stored["measured"], measured, f"{FAMILIARITY_FILE}, measured", TOLERANCE, SCORES_FILE)
+    if (folder / OOD_FILE).is_file():
+        stored, measured = read_object(folder / OOD_FILE), measure(*read_scores(folder))
+        yield from _differences(stored["measured"], measured, f"{OOD_FILE}, measured", TOLERANCE, SCORES_FILE)
 
 
 def _differences(
@@ -143,10 +103,6 @@ def _differences(
 
 def _short(value: Any) -> str:
     return f"an object with {', '.join(value)}" if isinstance(value, dict) else repr(value)
-
-
-def _write(file: Path, value: dict[str, Any]) -> None:
-    write_whole(file, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def main(argv: list[str] | None = None) -> int:

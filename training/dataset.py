@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from dermlens.dataset.ham10000 import image_path
 from dermlens.errors import DataError, ImageError
-from dermlens.ham10000 import image_path
-from dermlens.ingest import read_file
+from dermlens.image.preprocess import Geometry, fit, resize
+from dermlens.ingest.read import read_file
 from dermlens.labels import INDEX, N_CLASSES
-from dermlens.preprocess import Geometry, fit, resize
+from training.config import Config
 
 CANVAS_ASPECT = 4 / 3
 
@@ -62,7 +63,7 @@ def load_images(root: Path, rows: pd.DataFrame, size: int, stored_aspect: str, f
         root: HAM10000 folder.
         rows: columns image_id and dx.
         size: side of the network's square.
-        stored_aspect: see `dermlens.preprocess.true_aspect`.
+        stored_aspect: see `dermlens.image.preprocess.true_aspect`.
         for_training: canvases for augmentation; otherwise the exact squares that serving sees.
 
     Raises:
@@ -125,3 +126,19 @@ def batches(x: np.ndarray, labels: np.ndarray, order: np.ndarray, size: int) -> 
     for start in range(0, whole, size):
         index = order[start : start + size]
         yield x[index], labels[index]
+
+
+def select_rows(table: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Return the rows of the split table this run uses: training and validation only, less what the config leaves out.
+
+    The test split is never loaded here.
+    """
+    rows = table[table["split"].isin(["train", "validation"])]
+    if config.leave_out:
+        rows = rows[rows["dx"] != config.leave_out]
+    if config.max_images:
+        rows = pd.concat(
+            part.groupby("dx", group_keys=False).head(max(1, config.max_images // N_CLASSES))
+            for _, part in rows.groupby("split")
+        )
+    return rows.sort_values("image_id", ignore_index=True)

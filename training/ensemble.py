@@ -17,20 +17,21 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from dermlens import registry
-from dermlens.compare import align
-from dermlens.ensemble import check_views, mean_logits
 from dermlens.errors import ConfigError, DermlensError, ModelError
+from dermlens.evaluation.compare import align
+from dermlens.evaluation.metrics import log_softmax
+from dermlens.evaluation.predictions import Predictions, read_predictions, write_predictions
+from dermlens.image.preprocess import Geometry
 from dermlens.labels import CLASSES, N_CLASSES
-from dermlens.metrics import log_softmax
-from dermlens.predictions import Predictions, read_predictions, write_predictions
-from dermlens.preprocess import Geometry
-from training import card as cards
+from dermlens.models import registry
+from dermlens.models.card import read_card
+from dermlens.models.ensemble import check_views, mean_logits
 from training import run as runs
 from training.adjustment import choose, shift
+from training.model_card.write import write
 
 PRIOR_SD = 5.0
-"""As in dermlens.calibration: of the normal prior on every bias."""
+"""As in dermlens.trust.calibration: of the normal prior on every bias."""
 DIGITS = 3
 BIAS_DIGITS = 6
 TOLERANCE = 2.5 * 10**-DIGITS
@@ -166,7 +167,7 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
         folder.mkdir()
         write_predictions(folder / "predictions.csv", combine(joined, list(weights.values()), adjustment["bias"]))
         runs.write_json(folder / "card.json", card)
-        cards.write(folder)
+        write(folder)
         if target.exists():
             target.rename(Path(scratch, "replaced"))
         folder.rename(target)
@@ -206,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         folder = make(args.models_dir, args.id, args.members, args.name, args.replace)
-        weights = registry.read_card(folder)["members"]
+        weights = read_card(folder)["members"]
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2

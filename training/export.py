@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dermlens import registry
-from dermlens.engine import Engine
+from dermlens.case.predict import softmax
 from dermlens.errors import DermlensError, ModelError
-from dermlens.files import read_object, shortened
+from dermlens.files.documents import read_object, shortened
+from dermlens.image.preprocess import Geometry, fit
+from dermlens.image.synthetic import draw_lesion
 from dermlens.labels import N_CLASSES
-from dermlens.predict import softmax
-from dermlens.preprocess import Geometry, fit
-from dermlens.synthetic import draw_lesion
+from dermlens.models import registry
+from dermlens.models.engine import Engine
 
 if TYPE_CHECKING:
     import keras

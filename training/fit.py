@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dermlens import registry
+from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.errors import DermlensError
-from dermlens.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
-from dermlens.preprocess import STORED_ASPECTS
-from training import card as cards
-from training.fits import attention, calibration, conformal, embeddings, referral, thresholds
+from dermlens.image.preprocess import STORED_ASPECTS
+from dermlens.models import registry
+from training.fits import calibration, conformal, embeddings, localisation, referral, thresholds
+from training.fits.subject import Subject
+from training.model_card.write import note_hash, write
 from training.run import write_whole
-from training.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ STEPS: dict[str, Step] = {
     "conformal": Step(conformal.make, pictures=False),
     "thresholds": Step(thresholds.make, pictures=False),
     "embeddings": Step(embeddings.make, pictures=True),
-    "attention": Step(attention.make, pictures=True),
+    "attention": Step(localisation.make, pictures=True),
     "referral": Step(referral.make, pictures=False),
 }
 """In the order they build on each other."""
@@ -57,8 +57,8 @@ def fit(subject: Subject, steps: list[str]) -> list[str]:
             continue
         for file, content in STEPS[name].make(subject).items():
             write_whole(subject.folder / file, content)
-            cards.note_hash(subject.folder, file)
-    cards.write(subject.folder)
+            note_hash(subject.folder, file)
+    write(subject.folder)
     return left_out
 
 

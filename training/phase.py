@@ -14,10 +14,11 @@ import pandas as pd
 from keras import ops
 from tqdm import tqdm
 
-from dermlens import metrics, registry
 from dermlens.errors import ConfigError, DataError, DermlensError
-from dermlens.files import unwritable
+from dermlens.evaluation import metrics
+from dermlens.files.documents import unwritable
 from dermlens.labels import INDEX, N_CLASSES
+from dermlens.models import registry
 from training import run as runs
 from training.architectures import stage_of_layers
 from training.artefact import load_model

@@ -23,24 +23,25 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from dermlens import registry
+from dermlens.case.predict import predict
+from dermlens.dataset.ham10000 import check_rows, image_path, load_split
 from dermlens.errors import ConfigError, DermlensError, ModelError
-from dermlens.files import read_object
-from dermlens.ham10000 import check_rows, image_path, load_split
-from dermlens.ingest import read_file
+from dermlens.evaluation.predictions import SPLITS, write_predictions
+from dermlens.files.documents import read_object
+from dermlens.image.preprocess import Geometry, fingerprint
+from dermlens.image.tta import VIEWS
+from dermlens.ingest.read import read_file
 from dermlens.labels import CLASSES, INDEX
-from dermlens.predict import predict
-from dermlens.predictions import SPLITS, write_predictions
-from dermlens.preprocess import Geometry, fingerprint
-from dermlens.views import VIEWS
+from dermlens.models import registry
+from dermlens.models.model import Model
 from training import adjustment
 from training import card as cards
 from training import run as runs
 from training.architectures import feature_layer
 from training.artefact import save_model
 from training.dataset import class_counts
-from training.embed import keep
-from training.evaluate import (
+from training.export import build
+from training.finished import (
     add_run_arguments,
     best_model,
     data_of,
@@ -50,7 +51,8 @@ from training.evaluate import (
     predictions_of,
     rows_of,
 )
-from training.export import build
+from training.fits.embed import keep
+from training.model_card.write import write
 
 CHECKED = 16
 """Validation images that the final file is asked about once more."""
@@ -83,7 +85,7 @@ def publish(
     Args:
         run: the run's folder. models: the folder of all models. model_id: the name of its folder in there.
         root: HAM10000 folder. table: the split table.
-        stored_aspect: see `dermlens.preprocess.true_aspect`.
+        stored_aspect: see `dermlens.image.preprocess.true_aspect`.
         views: flips and turns averaged over, here and in the app.
         test: predict the test split too; noted in the run's run.json.
         name: what a person reads; by default the architecture's.
@@ -130,7 +132,7 @@ def publish(
         record = public(read_object(run / "run.json"))
         runs.write_json(folder / "run.json", {**record, "published_from": seen, "published_last_epoch": last})
         (folder / "history.csv").write_bytes((run / "history.csv").read_bytes())
-        cards.write(folder)
+        write(folder)
         wrong = cards.problems(folder)
         if wrong:
             raise ModelError(f"{model_id} was not published: {'; '.join(wrong)}.")
@@ -151,7 +153,7 @@ def public(value: Any) -> Any:
 
 def _served(
     run: Path, network: keras.Model, folder: Path, views: int, adjust: tuple[float, float], name: str | None
-) -> registry.Model:
+) -> Model:
     """Write model.keras and a first card.json, build the serving files and load them as the app does."""
     save_model(network, folder / "model.keras")
     geometry = Geometry(network.input_shape[1])
@@ -191,7 +193,7 @@ class Answers:
     """how often each width and height came"""
 
 
-def _ask(model: registry.Model, root: Path, rows: pd.DataFrame, stored_aspect: str) -> Answers:
+def _ask(model: Model, root: Path, rows: pd.DataFrame, stored_aspect: str) -> Answers:
     """Ask a model about one image after the other, as the app does."""
     logits, embeddings = [np.empty((0, len(CLASSES)))], [np.empty((0, len(model.head_kernel)))]
     sizes: Counter[tuple[int, int]] = Counter()
@@ -209,7 +211,7 @@ def _join(a: Answers, b: Answers) -> Answers:
     return Answers(logits, embeddings, a.sizes + b.sizes)
 
 
-def _check_shift(model: registry.Model, root: Path, rows: pd.DataFrame, stored_aspect: str, tuned: Answers) -> None:
+def _check_shift(model: Model, root: Path, rows: pd.DataFrame, stored_aspect: str, tuned: Answers) -> None:
     """Ask the final file about a few images: logit adjustment adds the same to every answer, and nothing else.
 
     Raises:
@@ -221,9 +223,7 @@ def _check_shift(model: registry.Model, root: Path, rows: pd.DataFrame, stored_a
         raise ModelError(f"The adjusted file's logits are off by {off:.2g}. The serving path is broken.")
 
 
-def _write_predictions(
-    model: registry.Model, folder: Path, rows: pd.DataFrame, answers: Answers, stored_aspect: str
-) -> None:
+def _write_predictions(model: Model, folder: Path, rows: pd.DataFrame, answers: Answers, stored_aspect: str) -> None:
     """Write predictions.csv, and keep the embeddings for training.fit."""
     y_true = rows["dx"].map(INDEX).to_numpy(np.int64)
     write_predictions(folder / "predictions.csv", predictions_of(rows, y_true, answers.logits))

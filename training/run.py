@@ -20,8 +20,8 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
 from dermlens.errors import DataError
-from dermlens.files import write_whole
-from dermlens.runs import HISTORY
+from dermlens.files.documents import write_whole
+from dermlens.models.runs import HISTORY
 
 
 def write_json(file: Path, value: Any) -> None:

@@ -18,20 +18,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import pandas as pd
 
-from dermlens import registry
+from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.errors import ConfigError, DermlensError, ModelError
-from dermlens.files import read_object
-from dermlens.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
-from dermlens.labels import INDEX, N_CLASSES
-from dermlens.preprocess import STORED_ASPECTS
-from dermlens.runs import runs_dir
+from dermlens.files.documents import read_object
+from dermlens.image.preprocess import STORED_ASPECTS
+from dermlens.labels import INDEX
+from dermlens.models import registry
+from dermlens.models.runs import runs_dir
 from training import adjustment
 from training import run as runs
 from training.architectures import build, load_archive
 from training.artefact import load_model
 from training.averaging import set_weights
 from training.config import Config, from_dict, load_config, override
-from training.dataset import class_counts, data_hash
+from training.dataset import class_counts, data_hash, select_rows
 from training.phase import Task, begin_phase, settle_best, train_phase
 
 
@@ -125,22 +125,6 @@ def _published_network(config: Config, rows: pd.DataFrame) -> keras.Model:
     tau, weight = card["logit_adjustment"], card.get("melanoma_weight", 1.0)
     adjustment.fold(model, class_counts(training), -tau, 1 / weight)
     return model
-
-
-def select_rows(table: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """Return the rows of the split table this run uses: training and validation only, less what the config leaves out.
-
-    The test split is never loaded here.
-    """
-    rows = table[table["split"].isin(["train", "validation"])]
-    if config.leave_out:
-        rows = rows[rows["dx"] != config.leave_out]
-    if config.max_images:
-        rows = pd.concat(
-            part.groupby("dx", group_keys=False).head(max(1, config.max_images // N_CLASSES))
-            for _, part in rows.groupby("split")
-        )
-    return rows.sort_values("image_id", ignore_index=True)
 
 
 def smoke(config: Config) -> Config:

@@ -9,24 +9,28 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dermlens import calibration, gradients, registry
-from dermlens.audit import AUDIT, Audit, read_audit
-from dermlens.compare import Comparison, compare
+from dermlens.case.timing import Timing, time_model
+from dermlens.dataset.ham10000 import SPLIT_TABLE, load_split
+from dermlens.dataset.split_audit import AUDIT, Audit, read_audit
 from dermlens.errors import DermlensError, ModelError
-from dermlens.evidence import FILE as ATTENTION
-from dermlens.evidence import Evidence, read_evidence
-from dermlens.examples import EXAMPLES, draw
-from dermlens.familiarity import FAMILIARITY_FILE, SCORES_FILE, refused_by_class
-from dermlens.fitted import PARTS, Fitted, read_calibrated, read_fitted
-from dermlens.ham10000 import SPLIT_TABLE, load_split
-from dermlens.intervals import Figure, Summary, summarise
-from dermlens.predictions import CASES, Predictions, cases_of, read_cases, read_predictions
-from dermlens.published import MODEL_CARD, read_figures, read_model_card
-from dermlens.registry import AnyModel, Entry, Model
-from dermlens.runs import Run, find_runs, read_history, runs_dir
-from dermlens.slices import Slice, slices
-from dermlens.timing import Timing, time_model
-from dermlens.verify import listed
+from dermlens.estimate import Estimate
+from dermlens.evaluation.compare import Comparison, compare
+from dermlens.evaluation.intervals import Summary, summarise
+from dermlens.evaluation.predictions import CASES, Predictions, cases_of, read_cases, read_predictions
+from dermlens.evaluation.slices import Slice, slices
+from dermlens.explain import gradients
+from dermlens.explain.localisation_results import FILE as ATTENTION
+from dermlens.explain.localisation_results import LocalisationResults, read_results
+from dermlens.files.hashes import listed
+from dermlens.image.examples import EXAMPLES, draw
+from dermlens.models import registry
+from dermlens.models.model import AnyModel, Model
+from dermlens.models.published import MODEL_CARD, read_figures, read_model_card
+from dermlens.models.registry import Entry
+from dermlens.models.runs import Run, find_runs, read_history, runs_dir
+from dermlens.trust import calibration
+from dermlens.trust.fitted import PARTS, Fitted, read_calibrated, read_fitted
+from dermlens.trust.ood import OOD_FILE, SCORES_FILE, refused_by_class
 
 T = TypeVar("T")
 
@@ -107,17 +111,17 @@ def modified(file: Path) -> float:
     return hash((found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino))
 
 
-def figures(entry: Entry) -> Result[dict[str, dict[str, Figure]]]:
+def figures(entry: Entry) -> Result[dict[str, dict[str, Estimate]]]:
     """Return the published figures of a model, by split."""
     return _figures(entry.folder, tuple(modified(entry.folder / name) for name in ("metrics.json", "card.json")))
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _figures(folder: Path, stamp: tuple[float, ...]) -> Result[dict[str, dict[str, Figure]]]:
+def _figures(folder: Path, stamp: tuple[float, ...]) -> Result[dict[str, dict[str, Estimate]]]:
     return _attempt(lambda: read_figures(listed(folder, registry.inspect(folder).card, "metrics.json")))
 
 
-def headline(entry: Entry) -> Result[dict[str, dict[str, Figure]]]:
+def headline(entry: Entry) -> Result[dict[str, dict[str, Estimate]]]:
     """Return the published figures of a model, by split; where there are none, those of its predictions."""
     if not entry.has_predictions or (entry.folder / "metrics.json").exists():
         return figures(entry)
@@ -278,23 +282,23 @@ def comparison(a: Entry, b: Entry, split: str) -> Result[Comparison]:
 
 
 @st.cache_data(show_spinner="Measuring where it looked, with intervals", max_entries=16)
-def _evidence(folder: Path, stamp: tuple[float, ...]) -> Result[Evidence]:
-    return _attempt(lambda: read_evidence(folder, registry.inspect(folder).card))
+def _evidence(folder: Path, stamp: tuple[float, ...]) -> Result[LocalisationResults]:
+    return _attempt(lambda: read_results(folder, registry.inspect(folder).card))
 
 
-def evidence(entry: Entry) -> Result[Evidence]:
+def evidence(entry: Entry) -> Result[LocalisationResults]:
     """Return the figures of where a model looked in the test images."""
     return _evidence(entry.folder, tuple(modified(entry.folder / name) for name in (ATTENTION, "card.json")))
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
-def _refused_by_class(folder: Path, split: str, stamp: tuple[float, ...]) -> Result[dict[str, Figure]]:
+def _refused_by_class(folder: Path, split: str, stamp: tuple[float, ...]) -> Result[dict[str, Estimate]]:
     return _attempt(lambda: refused_by_class(folder, split, load_split(SPLIT_TABLE)))
 
 
-def refused_of(folder: Path, split: str) -> dict[str, Figure]:
+def refused_of(folder: Path, split: str) -> dict[str, Estimate]:
     """Return the share of dermoscopic images of a split that a model refuses, by diagnosis; empty if not measured."""
-    stamp = tuple(modified(folder / name) for name in (SCORES_FILE, FAMILIARITY_FILE))
+    stamp = tuple(modified(folder / name) for name in (SCORES_FILE, OOD_FILE))
     return _refused_by_class(folder, split, stamp).value or {}
 
 
@@ -320,7 +324,7 @@ def _network(model_id: str, model_hash: str, _model: Model) -> Any:
 
 
 def network(model: Model) -> Any:
-    """Return the Keras network behind a model, which the methods of dermlens.gradients need. Loads TensorFlow."""
+    """Return the Keras network behind a model, which the methods of explain.gradients need. Loads TensorFlow."""
     return _network(model.id, model.identity, model)
 
 

@@ -3,14 +3,13 @@
 import numpy as np
 import streamlit as st
 
-from dermlens.case import thumbnail
-from dermlens.charts.style import data_uri
-from dermlens.ensemble import Ensemble
+from dermlens.case.image import thumbnail
+from dermlens.case.predict import Prediction, predict
+from dermlens.dataset.ham10000 import data_root, image_path
 from dermlens.errors import DermlensError
-from dermlens.ham10000 import data_root, image_path
-from dermlens.ingest import read_image
-from dermlens.predict import Prediction, predict
-from dermlens.registry import AnyModel
+from dermlens.image.encode import data_uri
+from dermlens.ingest.read import read_image
+from dermlens.models.model import AnyModel, Ensemble
 from ui import settings
 
 

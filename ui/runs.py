@@ -5,7 +5,7 @@ import time
 import pandas as pd
 import streamlit as st
 
-from dermlens.runs import Run, best_epoch, is_training, state
+from dermlens.models.runs import Run, best_epoch, is_training, state
 from ui import cache
 
 

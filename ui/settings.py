@@ -5,7 +5,7 @@ import os
 import sys
 
 from dermlens.errors import ConfigError
-from dermlens.preprocess import STORED_ASPECTS
+from dermlens.image.preprocess import STORED_ASPECTS
 
 
 def stored_aspect() -> str:

@@ -3,9 +3,9 @@
 import numpy as np
 import streamlit as st
 
+from dermlens.evaluation.predictions import SPLITS, Predictions
 from dermlens.labels import INDEX
-from dermlens.predictions import SPLITS, Predictions
-from dermlens.registry import Entry
+from dermlens.models.registry import Entry
 from ui import cache, widgets
 
 FINAL = "Final: not for choosing between models"

@@ -9,12 +9,12 @@ from weakref import WeakSet
 import numpy as np
 import streamlit as st
 
-from dermlens.case import CaseImage, examine, shown_name
+from dermlens.case.image import CaseImage, examine, shown_name
+from dermlens.case.stability import Stability
 from dermlens.errors import BusyError, ImageError
-from dermlens.line import IMAGES
-from dermlens.memory import give_back
-from dermlens.registry import AnyModel
-from dermlens.stability import Stability
+from dermlens.models.model import AnyModel
+from dermlens.server.limiter import IMAGES
+from dermlens.server.memory import give_back
 from ui import waiting as place
 from ui.cache import Problem
 
@@ -80,7 +80,7 @@ def drawn() -> dict[tuple[str, ...], np.ndarray]:
 
 
 def probes() -> dict[tuple[str, str], Future[Stability] | None]:
-    """Return the probes of dermlens.stability by image and model; None is one that was asked for and not begun."""
+    """Return the probes of dermlens.case.stability by image and model; None is one that was asked for and not begun."""
     return st.session_state.setdefault(_PROBES, {})
 
 

@@ -4,10 +4,10 @@ from contextlib import AbstractContextManager
 
 from streamlit.delta_generator import DeltaGenerator
 
-from dermlens.line import Line
+from dermlens.server.limiter import Limiter
 
 
-def turn(line: Line, bar: DeltaGenerator, share: float = 0.0) -> AbstractContextManager[None]:
+def turn(line: Limiter, bar: DeltaGenerator, share: float = 0.0) -> AbstractContextManager[None]:
     """Return a turn in a line, as a context; while it is waited for, the bar says how many are before.
 
     Streamlit ends a script whose session was closed or rerun when it next draws: the bar is that too.

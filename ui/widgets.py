@@ -8,12 +8,14 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from dermlens.case import shown_name, thumbnail
+from dermlens.case.image import shown_name, thumbnail
+from dermlens.case.summary import DISCLAIMER
 from dermlens.charts import style
-from dermlens.charts.style import GROUP_TITLES, NAMES
-from dermlens.labels import CLASSES, DIAGNOSES, INDEX, Diagnosis
-from dermlens.summary import DISCLAIMER
-from ui import state
+from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, INDEX, NAMES, Diagnosis
+from dermlens.models.registry import Entry
+from dermlens.trust.thresholds import CASE_SENSITIVITY, SENSITIVITIES
+from dermlens.wording import short_percent
+from ui import cache, state
 from ui.cache import Problem
 
 GROUP_LOOKS = {  # icon and colour go with the written word, never instead of it; green would sound like an all-clear
@@ -161,3 +163,41 @@ def nothing_here(sentence: str, advice: str) -> None:
     with st.container(border=True, horizontal_alignment="center"):
         st.markdown(f"**{sentence}**")
         st.markdown(advice)
+
+
+def choose_sensitivity() -> float:
+    """Let a person choose the wanted sensitivity; the choice is part of the link."""
+    return st.select_slider(
+        "Wanted sensitivity",
+        SENSITIVITIES,
+        value=CASE_SENSITIVITY,
+        format_func=short_percent,
+        key="sensitivity",
+        bind="query-params",
+        width=220,
+    )
+
+
+def not_fitted(entry: Entry, what: str, step: str) -> None:
+    """Fill the place of what was not fitted to a model: why it is missing, and the command that makes it."""
+    file = {"conformal": "conformal.json", "thresholds": "thresholds.json"}[step]
+    why = next((s for s in cache.fitted(entry).missing if file in s), "")
+    nothing_here(f"This model has no {what}.", f"{escape(why, 400)} {fit_advice(entry, step)}")
+
+
+def fit_advice(entry: Entry, step: str) -> str:
+    """Return the sentence that says how to fit a step to a model."""
+    return f"Make them with `{fit_command(entry.id, step)}`."
+
+
+def fit_command(model_id: str, step: str) -> str:
+    """Return the command that fits one step to a model."""
+    return f"python -m training.fit {model_id} --only {step}"
+
+
+def fitted_on(record: dict) -> str:
+    """Say which images thresholds come from; `record` as in thresholds.json."""
+    return (
+        f"Thresholds come from validation ({record['n_images']:,} images of {record['n_lesions']:,} lesions); there "
+        "each image is measured with thresholds from other lesions."
+    )

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dermlens.charts.style import COLOURS, NEUTRAL, SYMBOLS, error_bars, frame, interval, nth, percent
-from dermlens.reliability import Bin
+from dermlens.evaluation.calibration_error import Bin
 
 
 def reliability(parts: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> go.Figure:

@@ -6,18 +6,11 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import (
-    COLOURS,
-    GROUP_TITLES,
-    SHORT,
-    bar_marker,
-    data_uri,
-    frame,
-    percent,
-)
-from dermlens.explain import colour
-from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, members
-from dermlens.preprocess import Box
+from dermlens.charts.style import COLOURS, SHORT, bar_marker, frame, percent
+from dermlens.explain.grad_cam import colour
+from dermlens.image.encode import data_uri
+from dermlens.image.preprocess import Box
+from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, GROUPS, members
 
 ROW, LABELS, TOP = 22, 150, 76  # pixels: a bar's height, the class names' width, what stands above a picture
 GAP, BOTTOM = 40, 56  # pixels: between two groups, for their headings; for the axis

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 
-from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SHOWN, SYMBOLS, error_bars, frame, interval, nth
-from dermlens.compare import Comparison, Difference
-from dermlens.intervals import Figure
-from dermlens.labels import CLASSES
+from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, interval, nth
+from dermlens.estimate import Estimate
+from dermlens.evaluation.compare import Comparison, Difference
+from dermlens.labels import CLASSES, SHOWN
 
 HEADLINE = {
     "accuracy": "Accuracy",
@@ -19,7 +19,7 @@ HEADLINE = {
 }
 
 
-def headline(figures: Mapping[str, Mapping[str, Figure]], title: str) -> go.Figure:
+def headline(figures: Mapping[str, Mapping[str, Estimate]], title: str) -> go.Figure:
     """Draw the headline figures of several models with their 95 % intervals, one row a figure.
 
     Args:
@@ -71,7 +71,7 @@ def differences(comparison: Comparison, names: tuple[str, str]) -> go.Figure:
                 "line": {"width": 2},
                 "symbol": ["circle" if d.p_holm < 0.05 else "circle-open" for _, _, d in known],
             },
-            error_x=error_bars([Figure(d.difference, d.low, d.high, d.n_images, d.n_lesions) for _, _, d in known]),
+            error_x=error_bars([Estimate(d.difference, d.low, d.high, d.n_images, d.n_lesions) for _, _, d in known]),
             customdata=[
                 [label, f"{100 * d.a:.1f} %", f"{100 * d.b:.1f} %", p_value(d.p_holm), d.n_images]
                 for _, label, d in known

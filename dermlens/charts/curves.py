@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dermlens.charts.style import COLOURS, DASHES, NEUTRAL, frame, nth
-from dermlens.runs import Run, best_epoch, mean_and_range, smoothed
+from dermlens.models.runs import Run, best_epoch, mean_and_range, smoothed
 
 
 @dataclass(frozen=True)

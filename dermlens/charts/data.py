@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dermlens.charts.style import COLOURS, SHORT, SHOWN, bar_marker, frame
-from dermlens.ham10000 import SPLITS
-from dermlens.labels import CLASSES
+from dermlens.charts.style import COLOURS, SHORT, bar_marker, frame
+from dermlens.dataset.ham10000 import SPLITS
+from dermlens.labels import CLASSES, SHOWN
 
 
 def class_balance(table: pd.DataFrame) -> go.Figure:

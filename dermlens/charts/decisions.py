@@ -7,10 +7,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SHOWN, SYMBOLS, error_bars, frame, interval
-from dermlens.intervals import Figure
-from dermlens.labels import CLASSES, N_CLASSES
-from dermlens.operating import DecisionCurve, Point
+from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, interval
+from dermlens.estimate import Estimate
+from dermlens.labels import CLASSES, N_CLASSES, SHOWN
+from dermlens.trust.thresholds import DecisionCurve, Point
 
 BAND = 0.18
 """Opacity of an interval around a line."""
@@ -107,7 +107,7 @@ def operating_points(points: Sequence[Point], split: str, wanted: float, title: 
     """
     figure = go.Figure()
     for i, name in enumerate(("sensitivity", "specificity")):
-        found: list[Figure] = [getattr(p.measured[split], name) for p in points]
+        found: list[Estimate] = [getattr(p.measured[split], name) for p in points]
         shape = SYMBOLS[i]
         figure.add_scatter(
             x=[100 * f.value for f in found],
@@ -170,9 +170,9 @@ def decision_curve(curve: DecisionCurve, policy: np.ndarray, wanted: float, titl
     return figure.update_layout(margin_t=top + 22 * len(lines) + 12, legend={**legend, "traceorder": "normal"})
 
 
-def _in_percent(f: Figure) -> Figure:
+def _in_percent(f: Estimate) -> Estimate:
     """Return a figure a hundredth the size: error bars are drawn in percent."""
-    return Figure(f.value / 100, f.low / 100, f.high / 100, f.n_images, f.n_lesions)
+    return Estimate(f.value / 100, f.low / 100, f.high / 100, f.n_images, f.n_lesions)
 
 
 def _band(figure: go.Figure, x: Any, low: np.ndarray, high: np.ndarray, colour: str, **place: int) -> None:

@@ -10,11 +10,9 @@ from dermlens.charts.style import (
     COLOURS,
     DASHES,
     DIVERGING,
-    NAMES,
     NEUTRAL,
     SEQUENTIAL,
     SHORT,
-    SHOWN,
     SYMBOLS,
     TILTED,
     cells,
@@ -24,9 +22,9 @@ from dermlens.charts.style import (
     nth,
     percent,
 )
-from dermlens.intervals import Figure
-from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, members
-from dermlens.metrics import Sweep
+from dermlens.estimate import Estimate
+from dermlens.evaluation.metrics import Sweep
+from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, NAMES, SHOWN, members
 
 MODES = {"row": "Share of the true class", "column": "Share of what was called so", "count": "Images"}
 FIGURES = {
@@ -151,7 +149,7 @@ def _clickable(
     return frame(figure, title, 560, subtitle, clickmode="event+select", hovermode="closest")
 
 
-def per_class(figures: Mapping[str, Mapping[str, Mapping[str, Figure]]], name: str) -> go.Figure:
+def per_class(figures: Mapping[str, Mapping[str, Mapping[str, Estimate]]], name: str) -> go.Figure:
     """Draw one figure of every class with its 95 % interval, one mark a model.
 
     Args:

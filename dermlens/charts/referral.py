@@ -15,7 +15,7 @@ def coverage(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], kept: float | 
     """Draw coverage-accuracy curves.
 
     Args:
-        curves: name -> coverage and accuracy as `dermlens.referral.coverage_curve` gives them.
+        curves: name -> coverage and accuracy as `dermlens.trust.referral.coverage_curve` gives them.
         kept: share of the images that the rules do not refer, marked by a line; None marks nothing.
     """
     figure = go.Figure()

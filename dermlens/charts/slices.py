@@ -6,10 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, SEQUENTIAL, SHOWN, TILTED, cells, error_bars, frame, interval, percent
-from dermlens.intervals import Figure
-from dermlens.labels import CLASSES
-from dermlens.slices import Slice
+from dermlens.charts.style import COLOURS, SEQUENTIAL, TILTED, cells, error_bars, frame, interval, percent
+from dermlens.estimate import Estimate
+from dermlens.evaluation.slices import Slice
+from dermlens.labels import CLASSES, SHOWN
 
 
 def overview(slices: Sequence[Slice], title: str) -> go.Figure:
@@ -20,7 +20,7 @@ def overview(slices: Sequence[Slice], title: str) -> go.Figure:
         title: as shown.
     """
     labels = [f"{s.name}<br>{s.n_images:,} images" for s in slices]
-    panels: tuple[tuple[str, list[Figure | None], str, str], ...] = (
+    panels: tuple[tuple[str, list[Estimate | None], str, str], ...] = (
         ("Balanced accuracy", [s.balanced_accuracy for s in slices], COLOURS[0], "circle"),
         ("Melanomas found", [s.recall["mel"] for s in slices], COLOURS[1], "diamond"),
     )

@@ -4,16 +4,14 @@ Text and grid lines take the page's theme. Every colour set here has at least 3:
 dark page (WCAG 2.2, 1.4.11), and no two things are told apart by colour alone.
 """
 
-import base64
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import plotly.graph_objects as go
 
-from dermlens.explain import colour
-from dermlens.intervals import Figure
-from dermlens.labels import DIAGNOSES, GROUPS, members
+from dermlens.estimate import Estimate
+from dermlens.explain.grad_cam import colour
+from dermlens.labels import NAMES
 from dermlens.wording import interval as interval  # for who draws
 from dermlens.wording import percent as percent
 
@@ -28,10 +26,6 @@ SEQUENTIAL = colour(np.linspace(0, 1, 33)[None], "cividis")[0]
 DIVERGING = np.array([[179, 88, 6], [241, 163, 64], [247, 247, 247], [103, 169, 207], [11, 92, 158]], np.uint8)
 """Orange through white to blue: apart with any colour vision; the sign is written too."""
 
-# Most urgent group first; inside a group the order of labels.CLASSES.
-SHOWN: tuple[int, ...] = tuple(i for group in reversed(GROUPS) for i in members(group))
-GROUP_TITLES = {group: group.capitalize() for group in GROUPS}
-NAMES: dict[str, str] = {d.code: d.name[0].upper() + d.name[1:] for d in DIAGNOSES}
 SHORT = {**NAMES, "akiec": "Actinic keratosis<br>or Bowen's disease", "nv": "Nevus"}
 TILTED = {**SHORT, "akiec": "Actinic k. / Bowen", "bcc": "Basal cell ca.", "vasc": "Vascular"}
 """For the narrow places under a column."""
@@ -140,15 +134,7 @@ def cells(
     return figure
 
 
-def data_uri(pixels: np.ndarray, quality: int = 90) -> str:
-    """Encode (h, w, 3) uint8 RGB as a JPEG data URI."""
-    done, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not done:
-        raise ValueError(f"cannot encode an image of shape {pixels.shape}")
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
-
-
-def error_bars(figures: Sequence[Figure]) -> dict:
+def error_bars(figures: Sequence[Estimate]) -> dict:
     """Return horizontal error bars in percent from the 95 % intervals of shares."""
     return {
         "type": "data",

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from dermlens.ham10000 import IMAGE_FOLDERS
+from dermlens.dataset.ham10000 import IMAGE_FOLDERS
+from dermlens.evaluation.predictions import read_predictions
+from dermlens.image.synthetic import draw_lesion
 from dermlens.labels import INDEX
-from dermlens.predictions import read_predictions
-from dermlens.synthetic import draw_lesion
 from tests.browser.app import chromium, chromium_path, serve
 from tests.dashboard import add_run
 

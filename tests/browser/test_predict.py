@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from dermlens import predict, registry
-from dermlens.charts.style import NAMES
-from dermlens.summary import called
+from dermlens.case import predict
+from dermlens.case.summary import called
+from dermlens.labels import NAMES
+from dermlens.models import registry
 from tests.browser.app import choose, go_to, part, settle
 from tests.conftest import encode
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dermlens import registry
+from dermlens.models import registry
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
@@ -137,7 +137,7 @@ def workers(server: int) -> set[int]:
     found = set()
     for pid in descendants(server):
         with contextlib.suppress(OSError):
-            if b"dermlens.decoder" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"dermlens.ingest.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found |= {p for p in descendants(pid) if alive(p)}
     return found
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dermlens import registry
 from dermlens.errors import ModelError
+from dermlens.models import registry
 from tests.faults.kit import Count, child
 
 

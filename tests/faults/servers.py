@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
-from dermlens.synthetic import draw_lesion
+from dermlens.image.synthetic import draw_lesion
 from tests.browser.app import chromium, chromium_path, free_port, serve
 from tests.conftest import encode
 from tests.faults.kit import PATIENCE, Count, alive, descendants, fingerprint, server_of, until, workers

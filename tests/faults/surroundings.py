@@ -11,11 +11,11 @@ from unittest import mock
 
 import numpy as np
 
-from dermlens import registry
-from dermlens.case import examine
+from dermlens.case.image import examine
+from dermlens.case.timing import time_model
 from dermlens.errors import ModelError
-from dermlens.synthetic import draw_lesion
-from dermlens.timing import time_model
+from dermlens.image.synthetic import draw_lesion
+from dermlens.models import registry
 from tests.conftest import encode
 from tests.faults.kit import PATIENCE, ROOT, Count
 from ui import cache

@@ -14,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dermlens import registry
+from dermlens.models import registry
 from tests import fake_ham10000
 from tests.browser.app import serve
 from tests.conftest import encode

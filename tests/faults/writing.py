@@ -12,10 +12,10 @@ import numpy as np
 
 from dermlens import score
 from dermlens.errors import DermlensError
-from dermlens.files import write_whole
+from dermlens.evaluation.predictions import make_predictions, read_predictions, write_predictions
+from dermlens.files.documents import write_whole
+from dermlens.image.synthetic import draw_lesion
 from dermlens.labels import N_CLASSES
-from dermlens.predictions import make_predictions, read_predictions, write_predictions
-from dermlens.synthetic import draw_lesion
 from tests.conftest import encode
 from tests.faults.kit import Count, child, mounted, no_room
 

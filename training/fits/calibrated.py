@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from dermlens import calibration, registry
-from dermlens.predictions import Predictions
-from training.subject import Subject
+from dermlens.evaluation.predictions import Predictions
+from dermlens.models import registry
+from dermlens.trust import calibration
+from training.fits.subject import Subject
 
 
 def calibrated(subject: Subject, split: str) -> tuple[Predictions, np.ndarray]:

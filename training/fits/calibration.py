@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from dermlens import registry
-from dermlens.calibration import METHODS, Calibration, choose, out_of_fold, unseen
+from dermlens.evaluation.calibration_error import by_chance, log_loss, measure
+from dermlens.evaluation.metrics import log_softmax
+from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, N_CLASSES
-from dermlens.metrics import log_softmax
-from dermlens.predictions import Predictions
-from dermlens.reliability import by_chance, log_loss, measure
-from training.subject import Subject, encode
+from dermlens.models import registry
+from dermlens.trust.calibration import METHODS, Calibration, choose, out_of_fold, unseen
+from training.fits.subject import Subject, encode
 
 
 def make(subject: Subject) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Prediction sets (`dermlens.conformal`): thresholds fitted on validation by class-conditional conformal prediction.
+"""Prediction sets (`trust.conformal`): thresholds fitted on validation by class-conditional conformal prediction.
 
 The p-values are those of crepes (Boström, "Conformal prediction in Python with crepes", PMLR 230, 2024), not smoothed,
 so that a case gets the same set every time. Images of one lesion are not exchangeable, lesions are: one image a lesion
@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from crepes import ConformalClassifier
 
-from dermlens.calibration import folds
-from dermlens.conformal import PredictionSets
-from dermlens.intervals import Figure, mean, proportion, resampled_mean
+from dermlens.estimate import Estimate
+from dermlens.evaluation.intervals import mean, proportion, resampled_mean
+from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, N_CLASSES
-from dermlens.predictions import Predictions
+from dermlens.trust.calibration import folds
+from dermlens.trust.conformal import PredictionSets
 from training.fits.calibrated import calibrated, fitted_on
-from training.subject import Subject, encode
+from training.fits.subject import Subject, encode
 
 LEVELS = (*(x / 100 for x in range(50, 100, 5)), 0.97, 0.98, 0.99)
 RANK = 2
@@ -120,7 +121,7 @@ def measure(p: Predictions, kept: np.ndarray) -> tuple[dict[str, Any], ...]:
 
 def _figures(
     p: Predictions, rows: np.ndarray, shares: dict[str, np.ndarray], size: np.ndarray
-) -> list[dict[str, Figure]]:
+) -> list[dict[str, Estimate]]:
     """Return the figures of some images at every level; arrays (levels, n). Lesions are drawn once for all of them."""
     lesion, columns = p.lesion[rows], {**{name: hit[:, rows] for name, hit in shares.items()}, "size": size[:, rows]}
     means = resampled_mean(np.concatenate(list(columns.values())).T, lesion)

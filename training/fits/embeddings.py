@@ -1,6 +1,6 @@
 """embeddings.npz, familiarity.json and familiarity.csv: the training images as a model sees them, and what is unlike.
 
-The score (`dermlens.familiarity.METHODS`) is chosen by how well it tells validation images from the first half of the
+The score (`dermlens.trust.ood.METHODS`) is chosen by how well it tells validation images from the first half of the
 pictures of `training.negatives`, the threshold is the score that ACCEPT of the validation images keep to, and both are
 measured on test images and the second half. familiarity.csv has every score, so that all figures can be made anew.
 
@@ -15,15 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dermlens import metrics, registry
-from dermlens.bank import METHODS, Bank, encode_bank, make_bank
+from dermlens.dataset.ham10000 import image_path
 from dermlens.errors import DataError
-from dermlens.familiarity import EMBEDDINGS_FILE, FAMILIARITY_FILE, MEMBERS, REAL, SCORES_FILE, read_scores
-from dermlens.ham10000 import image_path
-from dermlens.ingest import read_file
-from dermlens.intervals import (
+from dermlens.estimate import Estimate
+from dermlens.evaluation import metrics
+from dermlens.evaluation.intervals import (
     REPLICATES,
-    Figure,
     effective_size,
     lesion_weights,
     percentile_interval,
@@ -32,10 +29,14 @@ from dermlens.intervals import (
     share,
     wilson_interval,
 )
+from dermlens.ingest.read import read_file
 from dermlens.labels import INDEX
-from training.embed import embed
-from training.negatives import Negative, broken, first_half, pictures
-from training.subject import Subject, encode
+from dermlens.models import registry
+from dermlens.trust.ood import EMBEDDINGS_FILE, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
+from dermlens.trust.reference_set import METHODS, ReferenceSet, encode_bank, make_reference_set
+from training.fits.embed import embed
+from training.fits.ood_pictures import OodPicture, broken, first_half, pictures
+from training.fits.subject import Subject, encode
 
 AXES = 128
 """Principal axes kept: 64, 128 and 192 told photographs apart alike, and found neighbours alike."""
@@ -84,7 +85,7 @@ def make(subject: Subject) -> dict[str, bytes]:
         "measured": measure(table, threshold),
     }
     scores = table[["name", "group", "kind", "part", "score"]].to_csv(index=False, lineterminator="\n").encode()
-    return {**files, FAMILIARITY_FILE: encode(content), SCORES_FILE: scores}
+    return {**files, OOD_FILE: encode(content), SCORES_FILE: scores}
 
 
 def of_split(table: pd.DataFrame, split: str) -> np.ndarray:
@@ -92,14 +93,14 @@ def of_split(table: pd.DataFrame, split: str) -> np.ndarray:
     return ((table["kind"] == REAL) & (table["part"] == split)).to_numpy()
 
 
-def bank_of(subject: Subject) -> Bank:
+def bank_of(subject: Subject) -> ReferenceSet:
     """Embed the images the model was trained on and fit the bank to them."""
     rows = subject.table[subject.table["split"] == "train"].sort_values("image_id", ignore_index=True)
     rows = rows[rows["dx"] != _diagnosis_left_out(subject)].reset_index(drop=True)
     model = replace(subject.model, views=BANK_VIEWS)
     found = embed(model, *_real(subject, rows), "training images")
     y = rows["dx"].map(INDEX).to_numpy(np.int64)
-    return make_bank(rows["image_id"].to_numpy(str), found, y, AXES, (model.head_kernel, model.head_bias))
+    return make_reference_set(rows["image_id"].to_numpy(str), found, y, AXES, (model.head_kernel, model.head_bias))
 
 
 def seen(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
@@ -129,7 +130,7 @@ def seen(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
     return pd.concat([table, other], ignore_index=True), np.concatenate([real, found])
 
 
-def choose(bank: Bank, table: pd.DataFrame, embeddings: np.ndarray) -> tuple[str, dict[str, float]]:
+def choose(bank: ReferenceSet, table: pd.DataFrame, embeddings: np.ndarray) -> tuple[str, dict[str, float]]:
     """Return the method with the highest mean AUROC over the kinds of the first half, and that mean of every method."""
     real = of_split(table, "validation")
     first = (table["part"] == "first half").to_numpy() & (table["kind"] != NOT_CHOSEN_BY).to_numpy()
@@ -173,7 +174,7 @@ def measure(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
     return measured
 
 
-def auroc(real: pd.DataFrame, others: pd.DataFrame) -> Figure:
+def auroc(real: pd.DataFrame, others: pd.DataFrame) -> Estimate:
     """Return how often one of `others` scores above a real image, with its interval over lesions and sources.
 
     Fewer than FEW_SOURCES sources say too little of their kind for an interval.
@@ -193,7 +194,7 @@ def auroc(real: pd.DataFrame, others: pd.DataFrame) -> Figure:
             rank_figures(ranks, w, average_precision=False)[0] for w in lesion_weights(groups.max() + 1, REPLICATES)
         ]
         low, high = percentile_interval(np.concatenate(draws))
-    return Figure(value, float(low), float(high), len(others), len(np.unique(sources)))
+    return Estimate(value, float(low), float(high), len(others), len(np.unique(sources)))
 
 
 def of_members(subject: Subject) -> pd.DataFrame:
@@ -235,7 +236,7 @@ def _read(subject: Subject, image_id: str) -> np.ndarray:
     return read_file(image_path(subject.data, image_id), stored_aspect=subject.stored_aspect).pixels
 
 
-def _broken(subject: Subject, rows: pd.DataFrame) -> Iterator[Negative]:
+def _broken(subject: Subject, rows: pd.DataFrame) -> Iterator[OodPicture]:
     """Break one image each of BROKEN validation lesions, drawn by a hash of their ids."""
     first = rows.sort_values("image_id").drop_duplicates("lesion_id")
     order = first["lesion_id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())

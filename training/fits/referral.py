@@ -1,4 +1,4 @@
-"""Rules for referral (`dermlens.referral`): how strict they are is chosen on validation under a cap."""
+"""Rules for referral (`dermlens.trust.referral`): how strict they are is chosen on validation under a cap."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,14 +6,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dermlens import conformal, intervals, operating
 from dermlens.errors import DataError
-from dermlens.familiarity import SCORES_FILE, refused
+from dermlens.evaluation import intervals
+from dermlens.evaluation.predictions import Predictions, read_predictions
 from dermlens.labels import CLASSES
-from dermlens.predictions import Predictions, read_predictions
-from dermlens.referral import SUSPECT, Referral, any_of, to_dict
+from dermlens.trust import conformal
+from dermlens.trust.ood import SCORES_FILE, refused
+from dermlens.trust.referral import SUSPECT, Referral, any_of, to_dict
+from dermlens.trust.thresholds import SENSITIVITIES, Thresholds
+from dermlens.trust.thresholds import read as read_thresholds
 from training.fits.calibrated import calibrated, fitted_on
-from training.subject import Subject, encode
+from training.fits.subject import Subject, encode
 
 CAP = 0.4
 """Largest share of validation images that may be referred: with one in five malignant or pre-malignant, at most about
@@ -24,7 +27,7 @@ Fired = Callable[[Referral], dict[str, np.ndarray]]
 
 def make(subject: Subject) -> dict[str, bytes]:
     """Return referral.json."""
-    thresholds = operating.read(subject.folder / "thresholds.json")
+    thresholds = read_thresholds(subject.folder / "thresholds.json")
     splits = {split: _rules(subject, split) for split in subject.predictions.splits}
     referral = choose(thresholds, splits["validation"][1])
     measured = {split: measure(p, fired(referral)) for split, (p, fired) in splits.items()}
@@ -32,13 +35,13 @@ def make(subject: Subject) -> dict[str, bytes]:
     return {"referral.json": encode(content)}
 
 
-def choose(thresholds: operating.Thresholds, fired: Fired, cap: float = CAP) -> Referral:
+def choose(thresholds: Thresholds, fired: Fired, cap: float = CAP) -> Referral:
     """Return the rules with the highest wanted sensitivity that keep the cap on validation; the lowest if none does.
 
     Args:
         thresholds: of the model. fired: which rules fire on the validation images. cap: 0..1.
     """
-    for wanted in sorted(operating.SENSITIVITIES, reverse=True):
+    for wanted in sorted(SENSITIVITIES, reverse=True):
         melanoma, malignant = (thresholds.point(target, wanted).threshold for target in ("melanoma", "malignant"))
         referral = Referral(wanted, melanoma, malignant, cap, {})
         if any_of(fired(referral)).mean() <= cap:

@@ -1,13 +1,13 @@
-"""Operating points (`dermlens.operating`): thresholds chosen on validation, measured there cross-fitted and on test."""
+"""Operating points (`trust.thresholds`): thresholds chosen on validation, measured there cross-fitted and on test."""
 
 import numpy as np
 
-from dermlens import intervals
-from dermlens.calibration import folds
-from dermlens.operating import SENSITIVITIES, TARGETS, Measured, Point, Thresholds, threshold_for
-from dermlens.predictions import Predictions
+from dermlens.evaluation import intervals
+from dermlens.evaluation.predictions import Predictions
+from dermlens.trust.calibration import folds
+from dermlens.trust.thresholds import SENSITIVITIES, TARGETS, Measured, Point, Thresholds, threshold_for
 from training.fits.calibrated import calibrated, fitted_on
-from training.subject import Subject, encode
+from training.fits.subject import Subject, encode
 
 DIGITS = 9
 

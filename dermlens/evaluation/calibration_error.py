@@ -1,0 +1,172 @@
+"""Do probabilities mean what they say? Calibration errors, proper scores, and the bins of a reliability diagram.
+
+An expected calibration error (ECE) is a mean over bins of |mean confidence - share that is right|, weighted by the
+images in a bin (Naeini, Cooper & Hauskrecht, AAAI 2015). It is not 0 for a perfect model: chance alone leaves a gap in
+every bin. `by_chance` says how large it is for these images, and a measured value is to be read beside it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dermlens.estimate import Estimate
+from dermlens.evaluation.intervals import SEED, mean, percentile_interval, resampled_mean, share
+from dermlens.labels import N_CLASSES
+
+BINS = 15
+DRAWS = 400
+NAMES = {
+    "ece": "ECE, 15 bins",
+    "adaptive_ece": "ECE, 15 bins of as many images each",
+    "classwise_ece": "ECE, mean over the seven diagnoses",
+    "call_ece": "ECE of the diagnosis called",
+    "brier": "Brier score",
+    "nll": "Negative log likelihood (nats)",
+}
+"""The figures of `measure`; lower is better for all."""
+Binning = Callable[[np.ndarray], np.ndarray]
+
+
+def equal_width(confidence: np.ndarray) -> np.ndarray:
+    """Return the bin of each confidence (n,), 0..14: fifteen bins of the same width, closed above."""
+    return np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence, side="left")
+
+
+def equal_mass(confidence: np.ndarray) -> np.ndarray:
+    """Return the bin of each confidence (n,), 0..14: fifteen bins of about as many images, equal ones together."""
+    if len(confidence) == 0:
+        return np.zeros(0, np.int64)
+    edges = np.quantile(confidence, np.arange(1, BINS) / BINS)
+    return np.searchsorted(edges, confidence, side="left")
+
+
+def calibration_error(confidence: np.ndarray, hit: np.ndarray, binning: Binning = equal_width) -> float:
+    """Expected calibration error, 0..1; NaN without an image.
+
+    Args:
+        confidence: (n,) float, 0..1. hit: (n,) bool, whether what it was given for is true.
+        binning: `equal_width` or `equal_mass`.
+    """
+    if len(confidence) == 0:
+        return np.nan
+    return float(np.abs(np.bincount(binning(confidence), confidence - hit)).sum() / len(confidence))
+
+
+def brier(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+    """Squared distance from the truth of each image, (n,) 0..2 (Brier, Monthly Weather Review 78:1, 1950).
+
+    Args:
+        probabilities: (n, 7). y_true: (n,) int.
+    """
+    return ((probabilities - np.eye(N_CLASSES)[y_true]) ** 2).sum(1)
+
+
+def log_loss(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+    """-log p(true class) of each image, (n,) in nats, of probabilities (n, 7)."""
+    true = np.take_along_axis(probabilities, y_true[:, None], 1)[:, 0]
+    return -np.log(np.maximum(true, np.finfo(np.float64).tiny))
+
+
+def measure(
+    probabilities: np.ndarray, y_true: np.ndarray, y_pred: np.ndarray, lesion: np.ndarray
+) -> dict[str, Estimate]:
+    """Measure how well probabilities are calibrated, with 95 % intervals over lesions.
+
+    The interval of a calibration error is that of the error which sets of this size show: the percentiles of the
+    bootstrap, moved back by what resampling itself adds to the gaps.
+
+    Args:
+        probabilities: (n, 7). y_true, y_pred: (n,) int, the true class and the class called. lesion: (n,) int.
+
+    Returns:
+        The figures of NAMES. "ece" and "adaptive_ece" are of the most probable class, "call_ece" of the class called,
+        "classwise_ece" is the mean over all seven classes (Kull et al., NeurIPS 2019).
+    """
+    if len(y_true) == 0:
+        return dict.fromkeys(NAMES, Estimate(np.nan, np.nan, np.nan, 0, 0))
+    top = probabilities.argmax(1)
+    rows = np.arange(len(y_true))
+    confidence, hit = probabilities[rows, top], top == y_true
+    return {
+        "ece": _error([(confidence, hit)], lesion, equal_width),
+        "adaptive_ece": _error([(confidence, hit)], lesion, equal_mass),
+        "classwise_ece": _error([(p, y_true == i) for i, p in enumerate(probabilities.T)], lesion, equal_width),
+        "call_ece": _error([(probabilities[rows, y_pred], y_pred == y_true)], lesion, equal_width),
+        "brier": mean(brier(probabilities, y_true), lesion),
+        "nll": mean(log_loss(probabilities, y_true), lesion),
+    }
+
+
+def by_chance(probabilities: np.ndarray, y_pred: np.ndarray, lesion: np.ndarray) -> dict[str, Estimate]:
+    """The calibration errors that a perfect model with these probabilities would show on so few images.
+
+    Args: as `measure`.
+
+    Returns:
+        For every error of `measure` the mean, and where 95 % lie, over DRAWS sets of true classes drawn from the
+        probabilities; all images of a lesion get one class, as in reality.
+    """
+    errors = [name for name in NAMES if name.endswith("ece")]
+    if len(lesion) == 0:
+        return dict.fromkeys(errors, Estimate(np.nan, np.nan, np.nan, 0, 0))
+    rng = np.random.default_rng(SEED)
+    _, group = np.unique(lesion, return_inverse=True)
+    cumulative = probabilities.cumsum(1)
+    top, rows = probabilities.argmax(1), np.arange(len(lesion))
+    confidence, stated = probabilities[rows, top], probabilities[rows, y_pred]
+    drawn: dict[str, list[float]] = {name: [] for name in errors}
+    for _ in range(DRAWS):
+        uniform = rng.random(group.max() + 1)[group]
+        y = (cumulative < uniform[:, None]).sum(1).clip(max=N_CLASSES - 1)
+        drawn["ece"].append(calibration_error(confidence, top == y))
+        drawn["adaptive_ece"].append(calibration_error(confidence, top == y, equal_mass))
+        of_class = [calibration_error(p, y == i) for i, p in enumerate(probabilities.T)]
+        drawn["classwise_ece"].append(float(np.mean(of_class)))
+        drawn["call_ece"].append(calibration_error(stated, y_pred == y))
+    n, lesions = len(lesion), len(np.unique(lesion))
+    found = {}
+    for name, values in drawn.items():
+        low, high = percentile_interval(np.array(values))
+        found[name] = Estimate(float(np.mean(values)), float(low), float(high), n, lesions)
+    return found
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Images of about one confidence: the mean of it, and the share that was right with its interval."""
+
+    low: float
+    high: float
+    """edges; of bins of equal mass the lowest and highest confidence in it"""
+    confidence: float
+    right: Estimate
+
+
+def diagram(
+    confidence: np.ndarray, hit: np.ndarray, lesion: np.ndarray, binning: Binning = equal_width
+) -> tuple[Bin, ...]:
+    """Return the bins of a reliability diagram that hold an image, from low to high confidence.
+
+    Args: as `calibration_error`; lesion: (n,) int.
+    """
+    bins = binning(confidence)
+    found = []
+    for i in np.unique(bins):
+        here = bins == i
+        inside = confidence[here]
+        low, high = (i / BINS, (i + 1) / BINS) if binning is equal_width else (inside.min(), inside.max())
+        found.append(Bin(float(low), float(high), float(inside.mean()), share(hit[here], lesion[here])))
+    return tuple(found)
+
+
+def _error(pairs: list[tuple[np.ndarray, np.ndarray]], lesion: np.ndarray, binning: Binning) -> Estimate:
+    """Mean calibration error of several (confidence, hit), with its interval."""
+    value = float(np.mean([calibration_error(c, h, binning) for c, h in pairs]))
+    total = np.zeros(1)
+    for confidence, hit in pairs:
+        gaps = np.zeros((len(hit), BINS))
+        gaps[np.arange(len(hit)), binning(confidence)] = confidence - hit
+        total = total + np.abs(resampled_mean(gaps, lesion)).sum(1) / len(pairs)
+    low, high = percentile_interval(total - total.mean() + value)
+    return Estimate(value, max(0.0, float(low)), float(high), len(lesion), len(np.unique(lesion)))

@@ -1,0 +1,218 @@
+"""Do two trained networks really differ on the same images? Paired differences, tests, and the cases that decide it.
+
+A difference is always A minus B. Everything is paired: the bootstrap draws the same lesions for both, the permutation
+test swaps the two answers of whole lesions, McNemar's test looks at one image a lesion.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import bdtr
+
+from dermlens.errors import DataError
+from dermlens.evaluation import metrics
+from dermlens.evaluation.intervals import OVERALL, SEED, bootstrap, percentile_interval
+from dermlens.evaluation.predictions import Predictions
+from dermlens.labels import CLASSES, MELANOMA, N_CLASSES
+
+PERMUTATIONS = 4999
+_BLOCK = 2_000_000
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of both models and of A minus B with its 95 % interval; NaN where the data cannot give it."""
+
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    """two-sided permutation test over lesions; NaN for a figure that is not tested (F1, AUC)"""
+    p_holm: float
+    """per class: p with Holm's correction for the classes tested; otherwise p"""
+    n_images: int
+    n_lesions: int
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """One image of each lesion: how many only A and only B gets right, and the exact two-sided p."""
+
+    only_a: int
+    only_b: int
+    n_lesions: int
+    p: float
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two models on the images both have answered."""
+
+    a: Predictions
+    b: Predictions
+    """both (n), the same image in the same row"""
+    left_out: int
+    """images that only one of the two has answered"""
+    overall: dict[str, Difference]
+    recall: dict[str, Difference]
+    """by class code"""
+    mcnemar: McNemar
+    confusion: np.ndarray
+    """(7, 7) int64, A's confusion matrix minus B's, rows true"""
+    only_a: np.ndarray
+    """(k,) int64 rows that only A gets right"""
+    only_b: np.ndarray
+
+
+def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions, int]:
+    """Bring two models' predictions onto their common images, in A's order.
+
+    Returns:
+        A's and B's rows, and the number of images that only one of them has.
+
+    Raises:
+        DataError: there is no common image, or the two files disagree on an image's true class, lesion or split.
+    """
+    order = {image: row for row, image in enumerate(b.image_id)}
+    rows_a = np.array([row for row, image in enumerate(a.image_id) if image in order], int)
+    if len(rows_a) == 0:
+        raise DataError("The two models share no image: nothing can be compared. Choose models of one data set.")
+    rows_b = np.array([order[image] for image in a.image_id[rows_a]], int)
+    left, right = a.select(rows_a), b.select(rows_b)
+    for name, what in (("y_true", "true class"), ("lesion_id", "lesion"), ("split", "split")):
+        wrong = np.flatnonzero(getattr(left, name) != getattr(right, name))
+        if len(wrong):
+            raise DataError(
+                f"The two predictions files name another {what} for {len(wrong)} of their common images, the first "
+                f"is {left.image_id[wrong[0]]}: they cannot be compared."
+            )
+    return left, right, len(a) + len(b) - 2 * len(left)
+
+
+def compare(a: Predictions, b: Predictions, *, replicates: int | None = None, seed: int = SEED) -> Comparison:
+    """Compare two models on one split (or any selection of images).
+
+    Args:
+        a, b: predictions of both models, restricted to the split; images that one of them lacks are left out.
+        replicates: of the bootstrap, see `intervals.bootstrap`.
+
+    Raises:
+        DataError: as `align`.
+    """
+    a, b, left_out = align(a, b)
+    value_a, value_b = (metrics.measure(x.y_true, x.logits, x.y_pred) for x in (a, b))
+    draws_a, draws_b = (bootstrap(x, replicates=replicates, seed=seed, ranks="auc") for x in (a, b))
+    p_values = permutation_tests(a, b, seed=seed)
+    p_holm = holm(p_values["recall"])
+
+    def difference(name: str, p: float, p_holm: float, rests_on: np.ndarray, i: int | None = None) -> Difference:
+        of_class = () if i is None else i
+        x, y = (float(np.asarray(value[name])[of_class]) for value in (value_a, value_b))
+        draws = draws_a[name] - draws_b[name]
+        low, high = percentile_interval(draws if i is None else draws[:, i])
+        lesions = len(np.unique(a.lesion[rests_on]))
+        return Difference(x, y, x - y, float(low), float(high), p, p_holm, int(rests_on.sum()), lesions)
+
+    overall = {}
+    for name in OVERALL:
+        rests_on = a.y_true == MELANOMA if name == "melanoma_recall" else np.ones(len(a), bool)
+        p = float(p_values.get(name, np.nan))
+        overall[name] = difference(name, p, p, rests_on)
+    recall = {
+        code: difference("recall", float(p_values["recall"][i]), float(p_holm[i]), a.y_true == i, i)
+        for i, code in enumerate(CLASSES)
+    }
+    right_a, right_b = a.y_pred == a.y_true, b.y_pred == b.y_true
+    return Comparison(
+        a=a,
+        b=b,
+        left_out=left_out,
+        overall=overall,
+        recall=recall,
+        mcnemar=mcnemar(right_a, right_b, a),
+        confusion=metrics.confusion_matrix(a.y_true, a.y_pred) - metrics.confusion_matrix(b.y_true, b.y_pred),
+        only_a=np.flatnonzero(right_a & ~right_b),
+        only_b=np.flatnonzero(right_b & ~right_a),
+    )
+
+
+def mcnemar(right_a: np.ndarray, right_b: np.ndarray, predictions: Predictions) -> McNemar:
+    """McNemar's exact test (Psychometrika 12:153, 1947) on the first image, by id, of every lesion.
+
+    Args:
+        right_a, right_b: (n,) bool. predictions: of the same images, for their lesions.
+    """
+    order = np.lexsort((predictions.image_id.astype(str), predictions.lesion))
+    first = order[np.append(True, np.diff(predictions.lesion[order]) > 0)]
+    only_a = int((right_a & ~right_b)[first].sum())
+    only_b = int((right_b & ~right_a)[first].sum())
+    n = only_a + only_b
+    p = min(1.0, 2 * float(bdtr(min(only_a, only_b), n, 0.5))) if n else 1.0
+    return McNemar(only_a, only_b, len(first), p)
+
+
+def permutation_tests(
+    a: Predictions, b: Predictions, *, permutations: int = PERMUTATIONS, seed: int = SEED
+) -> dict[str, np.ndarray]:
+    """Two-sided p of the differences that are sums over images, if A and B were the same.
+
+    Args:
+        a, b: aligned predictions.
+
+    Returns:
+        accuracy, balanced_accuracy, melanoma_recall, cross_entropy: () float64; recall: (7,). NaN without images.
+    """
+    gain = (a.y_pred == a.y_true).astype(float) - (b.y_pred == b.y_true)
+    support = np.bincount(a.y_true, minlength=N_CLASSES)
+    of_class = gain[:, None] * np.eye(N_CLASSES)[a.y_true]
+    loss = metrics.losses(a.y_true, a.logits) - metrics.losses(b.y_true, b.logits)
+    columns = np.column_stack([gain, gain / support[a.y_true], loss, of_class])
+    by_lesion = np.stack([np.bincount(a.lesion, column, a.n_lesions) for column in columns.T], 1)
+    p = swap_test(by_lesion, permutations, seed)
+    recall = np.where(support > 0, p[3:], np.nan)
+    return {
+        "accuracy": p[0],
+        "balanced_accuracy": p[1],
+        "cross_entropy": p[2],
+        "recall": recall,
+        "melanoma_recall": recall[MELANOMA],
+    }
+
+
+def swap_test(differences: np.ndarray, permutations: int = PERMUTATIONS, seed: int = SEED) -> np.ndarray:
+    """Two-sided p of each column's sum when the sign of every row may as well be the other.
+
+    The observed arrangement counts as one of the permutations, so p is never 0 (Phipson & Smyth, Stat Appl Genet Mol
+    Biol 9:39, 2010).
+
+    Args:
+        differences: (n_lesions, k) float, A minus B summed over each lesion.
+
+    Returns:
+        (k,) float64; 1 where nothing differs.
+    """
+    rows = differences[(differences != 0).any(1)]
+    total = rows.sum(0)
+    # Rounding must not turn an arrangement as extreme as the observed one into a less extreme one.
+    limit = np.abs(total) - 1e-6 * np.abs(rows).sum(0)
+    rng = np.random.default_rng(seed)
+    extreme = np.ones(differences.shape[1])
+    step = max(1, _BLOCK // max(1, len(rows)))
+    for start in range(0, permutations, step):
+        size = (min(step, permutations - start), len(rows))
+        swapped = rng.integers(0, 2, size, dtype=np.int8).astype(np.float32)
+        sums = total - 2 * (swapped @ rows.astype(np.float32)).astype(np.float64)
+        extreme += (np.abs(sums) >= limit).sum(0)
+    return extreme / (permutations + 1)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's step-down correction (Scand J Stat 6:65, 1979) of (k,) p values; NaN stays NaN and is not counted."""
+    corrected = np.full(len(p), np.nan)
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1) if len(order) else steps
+    return corrected

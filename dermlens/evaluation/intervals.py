@@ -1,0 +1,327 @@
+"""95 % intervals that respect lesions: images of one lesion are resampled together.
+
+Two methods, one rule (`summarise` applies it):
+
+- the percentile bootstrap over lesions (Davison & Hinkley, Bootstrap Methods and their Application, 1997), for every
+  figure;
+- for a single proportion (recall, precision, specificity, accuracy) that rests on fewer than FEW_LESIONS lesions, or
+  that is exactly 0 or 1, the Wilson interval at the effective sample size that clustering leaves (Dean & Pagano,
+  J Surv Stat Methodol 3:484, 2015): there the bootstrap is too narrow, or has no width at all. A class's F1, AUC or
+  average precision of exactly 0 or 1 gets the same bound from the class's own images.
+
+A replicate is a vector of weights, one a lesion: how often it was drawn. Figures that come from a confusion matrix are
+then one product of weights and per-lesion counts, and rank figures use weighted ranks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.special import stdtrit
+
+from dermlens.estimate import Estimate
+from dermlens.evaluation import metrics
+from dermlens.evaluation.predictions import Predictions
+from dermlens.labels import CLASSES, N_CLASSES
+
+SEED = 20180815
+REPLICATES = 1000
+MANY_LESIONS = 50_000
+FEW_LESIONS = 50
+Z = 1.959963984540054
+_BLOCK = 32
+Ranks = Literal["all", "auc", "none"]
+PER_CLASS = ("recall", "precision", "specificity", "f1", "auc", "average_precision")
+OVERALL = (
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "macro_auc",
+    "cross_entropy",
+    "melanoma_recall",
+)
+
+
+def lesion_weights(n_lesions: int, replicates: int, seed: int = SEED) -> Iterator[np.ndarray]:
+    """Draw n_lesions lesions with replacement, `replicates` times.
+
+    Yields:
+        (n_lesions, r) float32 blocks, how often each lesion was drawn in each of r replicates; the r add up to
+        `replicates`. Blocks are small enough to stay in the processor's cache.
+    """
+    rng = np.random.default_rng(seed)
+    for start in range(0, replicates, _BLOCK):
+        r = min(_BLOCK, replicates - start)
+        weights = np.empty((r, n_lesions), np.float32)
+        for row in weights:
+            row[:] = np.bincount(rng.integers(0, n_lesions, n_lesions), minlength=n_lesions)
+        yield np.ascontiguousarray(weights.T)
+
+
+def bootstrap(
+    predictions: Predictions, *, replicates: int | None = None, seed: int = SEED, ranks: Ranks = "all"
+) -> dict[str, np.ndarray]:
+    """Every figure of `metrics.measure` in every replicate.
+
+    Two sets of predictions of the same images get the same draws, so their replicates may be subtracted.
+
+    Args:
+        replicates: default 1000; 200 beyond MANY_LESIONS lesions, where intervals are narrow whatever their noise.
+        ranks: which rank figures to compute, they take most of the time: "all", "auc" (auc and macro_auc) or "none".
+
+    Returns:
+        (replicates,) float64 for an overall figure, (replicates, 7) for a per-class one; NaN where a replicate has
+        no image of the class.
+    """
+    p = predictions
+    if replicates is None:
+        replicates = REPLICATES if p.n_lesions <= MANY_LESIONS else REPLICATES // 5
+    cells = _count(p.y_true * N_CLASSES + p.y_pred, p.lesion, (N_CLASSES**2, p.n_lesions))
+    loss = np.bincount(p.lesion, metrics.losses(p.y_true, p.logits), p.n_lesions).astype(np.float32)
+    tables = []
+    for i, logp in enumerate(metrics.log_softmax(p.logits).T if ranks != "none" else ()):
+        positive = p.y_true == i
+        # Turned over, an AUC is the same and the table has as many rows as the smaller side has scores.
+        turn = ranks == "auc" and positive.mean() > 0.5
+        tables.append(rank_table(~positive, -logp, p.lesion) if turn else rank_table(positive, logp, p.lesion))
+    blocks = []
+    for weights in lesion_weights(p.n_lesions, replicates, seed):
+        confusion = (cells @ weights).T.reshape(-1, N_CLASSES, N_CLASSES)
+        figures = metrics.from_confusion(confusion)
+        figures["cross_entropy"] = (loss @ weights) / confusion.sum((1, 2), dtype=np.float64)
+        if tables:
+            both = [rank_figures(table, weights, average_precision=ranks == "all") for table in tables]
+            figures["auc"] = np.stack([auc for auc, _ in both], -1)
+            figures["macro_auc"] = metrics.mean_defined(figures["auc"])
+            if ranks == "all":
+                figures["average_precision"] = np.stack([ap for _, ap in both], -1)
+        blocks.append(figures)
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+@dataclass(frozen=True, eq=False)
+class RankTable:
+    """Images by lesion, sorted once by score: sparse tables whose rows are the k distinct scores of the positives.
+
+    `at` (k, n_lesions): positives with that score; `gap` (k + 1, n_lesions): negatives between the score before and
+    this one, this one included; `tied` (k, n_lesions) the negatives with exactly that score, None if there are none.
+    """
+
+    at: csr_array
+    gap: csr_array
+    tied: csr_array | None
+
+
+def rank_table(positive: np.ndarray, scores: np.ndarray, lesion: np.ndarray) -> RankTable:
+    """Prepare `rank_figures`. Args: positive (n,) bool, scores (n,) float, lesion (n,) int from 0."""
+    n_lesions = int(lesion.max()) + 1 if len(lesion) else 0
+    levels, level = np.unique(scores[positive], return_inverse=True)
+    k, others, lesion_n = len(levels), scores[~positive], lesion[~positive]
+    gap = np.searchsorted(levels, others, "left")
+    tie = np.append(levels, np.nan)[gap] == others
+    return RankTable(
+        _count(level, lesion[positive], (k, n_lesions)),
+        _count(gap, lesion_n, (k + 1, n_lesions)),
+        _count(gap[tie], lesion_n[tie], (k, n_lesions)) if tie.any() else None,
+    )
+
+
+def rank_figures(
+    table: RankTable, weights: np.ndarray, *, average_precision: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """`metrics.roc_auc` and `metrics.average_precision` with every image counted as often as its lesion was drawn.
+
+    Args:
+        weights: (n_lesions, r) float32 counts.
+
+    Returns:
+        (r,) float64 each: AUC, NaN where positives or negatives have no weight, and average precision, NaN without
+        positives (or everywhere, if it is not wanted).
+    """
+    at = table.at @ weights
+    below = (table.gap @ weights).cumsum(0)
+    positives, negatives = at.sum(0, dtype=np.float64), below[-1]
+    below = below[:-1]
+    tied = None if table.tied is None else table.tied @ weights
+    with np.errstate(invalid="ignore"):
+        better = below if tied is None else below - tied / 2
+        auc = np.einsum("kr,kr->r", at, better, dtype=np.float64) / (positives * negatives)
+        if not average_precision:
+            return auc, np.full_like(auc, np.nan)
+        true_positives = at[::-1].cumsum(0)[::-1]
+        called = true_positives + (negatives - below) + (0 if tied is None else tied)
+        steps = np.divide(true_positives, called, out=np.zeros_like(called), where=called > 0)
+        return auc, np.einsum("kr,kr->r", at, steps, dtype=np.float64) / positives
+
+
+def percentile_interval(replicates: np.ndarray) -> np.ndarray:
+    """Return (2, ...), the 2.5 % and 97.5 % percentiles over the first axis.
+
+    NaN replicates are left out; NaN if none is left.
+    """
+    some = ~np.isnan(replicates).all(0)
+    bounds = np.full((2, *replicates.shape[1:]), np.nan)
+    bounds[:, some] = np.nanpercentile(replicates[:, some], (2.5, 97.5), axis=0)
+    return bounds
+
+
+def wilson_interval(share: float, n: float) -> tuple[float, float]:
+    """Wilson's 95 % interval of a proportion (JASA 22:209, 1927).
+
+    Args:
+        share: 0..1. n: the number of independent cases, or the effective number, > 0; NaN, NaN otherwise.
+    """
+    if not n > 0:
+        return np.nan, np.nan
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    # At 0 and 1 the formula gives exactly that bound; rounding must not leave it.
+    return (0.0 if share == 0 else float(middle - half)), (1.0 if share == 1 else float(middle + half))
+
+
+def effective_size(hit: np.ndarray, lesion: np.ndarray) -> float:
+    """How many independent images carry as much information about a share as these clustered ones.
+
+    n divided by the design effect, from the spread between lesions, less what Student's t allows for having few of
+    them (Korn & Graubard, Survey Methodology 24:193, 1998); at a share of 0 or 1, where there is no spread, images of
+    one lesion are taken for copies of each other (Kish, Survey Sampling, 1965). Never more than n.
+
+    Args:
+        hit: (n,) bool, what the share counts. lesion: (n,) int.
+    """
+    n = len(hit)
+    if n == 0:
+        return 0.0
+    _, group = np.unique(lesion, return_inverse=True)
+    sizes = np.bincount(group)
+    share = hit.mean()
+    if share in (0, 1) or len(sizes) == 1:
+        return float(n**2 / (sizes**2).sum())
+    residual = np.bincount(group, hit) - share * sizes
+    variance = len(sizes) / (len(sizes) - 1) * (residual**2).sum() / n**2
+    few = (stdtrit(n - 1, 0.975) / stdtrit(len(sizes) - 1, 0.975)) ** 2
+    return float(min(n, few * share * (1 - share) / variance)) if variance > 0 else float(n)
+
+
+def proportion(hit: np.ndarray, lesion: np.ndarray, replicates: np.ndarray | None = None) -> Estimate:
+    """A share of images with its interval, by the rule in the head of this module.
+
+    Args:
+        hit: (n,) bool. lesion: (n,) int. replicates: the share in each bootstrap replicate; None always takes Wilson.
+    """
+    lesions = len(np.unique(lesion))
+    if len(hit) == 0:
+        return Estimate(np.nan, np.nan, np.nan, 0, 0)
+    share = float(hit.mean())
+    if replicates is None or lesions < FEW_LESIONS or share in (0, 1):
+        low, high = wilson_interval(share, effective_size(hit, lesion))
+    else:
+        low, high = percentile_interval(replicates)
+    return Estimate(share, float(low), float(high), len(hit), lesions)
+
+
+def resampled_mean(values: np.ndarray, lesion: np.ndarray, replicates: int = REPLICATES) -> np.ndarray:
+    """The mean over images in every bootstrap replicate of their lesions.
+
+    Args:
+        values: (n,) or (n, k) float or bool. lesion: (n,) int.
+
+    Returns:
+        (replicates,) or (replicates, k) float64.
+    """
+    _, group = np.unique(lesion, return_inverse=True)
+    sums = np.zeros((int(group.max(initial=-1)) + 1, *values.shape[1:]))
+    np.add.at(sums, group, values)
+    sizes = np.bincount(group)
+    blocks = [w.T.astype(np.float64) for w in lesion_weights(len(sums), replicates)] if len(sums) else []
+    if not blocks:
+        return np.full((replicates, *values.shape[1:]), np.nan)
+    return np.concatenate([((w @ sums).T / (w @ sizes)).T for w in blocks])
+
+
+def share(hit: np.ndarray, lesion: np.ndarray) -> Estimate:
+    """A share of images with its 95 % interval over lesions, by the rule in the head of this module.
+
+    Args:
+        hit: (n,) bool, what the share counts among these images. lesion: (n,) int.
+    """
+    few = len(np.unique(lesion)) < FEW_LESIONS
+    return proportion(hit, lesion, None if few else resampled_mean(hit, lesion))
+
+
+def mean(values: np.ndarray, lesion: np.ndarray, replicates: np.ndarray | None = None) -> Estimate:
+    """A mean over images with its 95 % interval, by bootstrap over lesions; NaN without an image.
+
+    Args:
+        values: (n,) float. lesion: (n,) int. replicates: as `resampled_mean` gives them, if they are known already.
+    """
+    if len(values) == 0:
+        return Estimate(np.nan, np.nan, np.nan, 0, 0)
+    low, high = percentile_interval(resampled_mean(values, lesion) if replicates is None else replicates)
+    return Estimate(float(values.mean()), float(low), float(high), len(values), len(np.unique(lesion)))
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """All figures of one split: `overall[name]`, `per_class[code][name]` and the confusion matrix (7, 7), rows true."""
+
+    overall: dict[str, Estimate]
+    per_class: dict[str, dict[str, Estimate]]
+    confusion: np.ndarray
+
+    def to_dict(self) -> dict:
+        """Return the split's entry of metrics.json."""
+        return {
+            **{name: figure.to_dict() for name, figure in self.overall.items()},
+            "per_class": {
+                code: {name: figure.to_dict() for name, figure in figures.items()}
+                for code, figures in self.per_class.items()
+            },
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def summarise(predictions: Predictions, *, replicates: int | None = None, seed: int = SEED) -> Summary:
+    """Measure one split (or any selection of images) with 95 % intervals over its lesions.
+
+    Returns:
+        OVERALL and PER_CLASS figures; n_images and n_lesions of recall, F1 and average precision count the class's
+        own images, of precision the images called that class, of specificity the other classes' images.
+    """
+    p = predictions
+    value = metrics.measure(p.y_true, p.logits, p.y_pred)
+    draws = bootstrap(p, replicates=replicates, seed=seed)
+
+    def percentile(name: str, rests_on: np.ndarray, i: int | None = None) -> Estimate:
+        of_class = () if i is None else i
+        low, high = percentile_interval(draws[name] if i is None else draws[name][:, i])
+        v = float(np.asarray(value[name])[of_class])
+        if v in (0, 1) and i is not None:
+            low, high = wilson_interval(v, effective_size(rests_on[rests_on], p.lesion[rests_on]))
+        lesions = len(np.unique(p.lesion[rests_on]))
+        return Estimate(v, float(low), float(high), int(rests_on.sum()), lesions)
+
+    right = p.y_true == p.y_pred
+    everything = np.ones(len(p), bool)
+    per_class = {}
+    for i, code in enumerate(CLASSES):
+        true, called = p.y_true == i, p.y_pred == i
+        per_class[code] = {
+            "recall": proportion(right[true], p.lesion[true], draws["recall"][:, i]),
+            "precision": proportion(right[called], p.lesion[called], draws["precision"][:, i]),
+            "specificity": proportion(~called[~true], p.lesion[~true], draws["specificity"][:, i]),
+            "f1": percentile("f1", true, i),
+            "auc": percentile("auc", true, i),
+            "average_precision": percentile("average_precision", true, i),
+        }
+    overall = {name: percentile(name, everything) for name in OVERALL}
+    overall["accuracy"] = proportion(right, p.lesion, draws["accuracy"])
+    overall["melanoma_recall"] = per_class["mel"]["recall"]
+    return Summary(overall, per_class, metrics.confusion_matrix(p.y_true, p.y_pred))
+
+
+def _count(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> csr_array:
+    """Sparse float32 table of how often each (row, column) occurs."""
+    return csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)

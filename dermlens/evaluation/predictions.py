@@ -1,0 +1,174 @@
+"""predictions.csv: what one model said about every image of a split, read once and checked completely."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dermlens.dataset.ham10000 import SPLIT_TABLE, load_split
+from dermlens.errors import DataError
+from dermlens.evaluation.metrics import log_softmax
+from dermlens.files.documents import write_whole
+from dermlens.files.tables import read_csv, refuse
+from dermlens.labels import CLASSES, INDEX
+
+LOGITS: tuple[str, ...] = tuple(f"logit_{code}" for code in CLASSES)
+IDS = ("image_id", "lesion_id", "split", "y_true")
+COLUMNS: tuple[str, ...] = (*IDS, *LOGITS)
+SPLITS = ("validation", "test")
+MOST = 1e6
+"""Largest logit that is believed, either way."""
+MAX_BYTES = 128 * 2**20
+"""Most bytes of a predictions file that are read: a million rows have some 75 MiB."""
+CASES = SPLIT_TABLE
+CASE_COLUMNS = ("age", "sex", "localization", "dx_type")
+_LABELS = {**INDEX, **{str(i): i for i in range(len(CLASSES))}}
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """One model's logits for n images; row i of every array is the same image. The arrays are read-only.
+
+    Attributes:
+        image_id: (n,) str, unique.
+        lesion_id: (n,) str; images of one lesion are not independent, so all intervals resample lesions.
+        split: (n,) str, each one of SPLITS.
+        y_true: (n,) int64, indices into labels.CLASSES.
+        logits: (n, 7) float64, columns in the order of labels.CLASSES; for a model that gives probabilities, their
+            logarithms.
+        y_pred: (n,) int64, the class called: the one with the largest logit as the network gave it. Calibration changes
+            the logits and keeps the calls (dermlens.trust.calibration).
+    """
+
+    image_id: np.ndarray
+    lesion_id: np.ndarray
+    split: np.ndarray
+    y_true: np.ndarray
+    logits: np.ndarray
+    y_pred: np.ndarray = None  # type: ignore[assignment]  # made from the logits if it is not given
+
+    def __post_init__(self) -> None:
+        if self.y_pred is None:
+            object.__setattr__(self, "y_pred", self.logits.argmax(1))
+        for field in fields(self):
+            getattr(self, field.name).setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.y_true)
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """(n, 7) float64, the softmax of the logits."""
+        return np.exp(log_softmax(self.logits))
+
+    @cached_property
+    def lesion(self) -> np.ndarray:
+        """(n,) int64, lesions numbered 0..n_lesions-1 by their sorted ids, so that row order changes no interval."""
+        return pd.factorize(self.lesion_id, sort=True)[0]
+
+    @property
+    def n_lesions(self) -> int:
+        """The number of different lesions."""
+        return int(self.lesion.max()) + 1 if len(self) else 0
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have rows, in the order of SPLITS."""
+        return tuple(s for s in SPLITS if (self.split == s).any())
+
+    def select(self, rows: np.ndarray) -> "Predictions":
+        """Return the rows of a boolean mask (n,) or of an index array, in that order."""
+        return Predictions(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def of_split(self, split: str) -> "Predictions":
+        """Return the rows of one split; raises DataError if there are none."""
+        if split not in self.splits:
+            have = ", ".join(self.splits) or "none"
+            raise DataError(f"There are no predictions for the split {split!r}; there are some for: {have}.")
+        return self.select(self.split == split)
+
+
+def make_predictions(
+    image_id: Iterable[str], lesion_id: Iterable[str], split: str, y_true: np.ndarray, logits: np.ndarray
+) -> Predictions:
+    """Build the predictions of one split from a model's output; shapes as in `Predictions`."""
+    ids = np.array(list(image_id), object)
+    return Predictions(
+        ids,
+        np.array(list(lesion_id), object),
+        np.full(len(ids), split, object),
+        np.array(y_true, np.int64),
+        np.array(logits, np.float64),
+    )
+
+
+def concatenate(parts: Iterable[Predictions]) -> Predictions:
+    """Join predictions of several splits, in the given order."""
+    parts = list(parts)
+    return Predictions(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Predictions)))
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write predictions.csv: the columns of COLUMNS, `y_true` as class code, logits with five decimals.
+
+    Raises:
+        DataError: it cannot be written; what was there before is as it was.
+    """
+    table = pd.DataFrame({name: getattr(predictions, name) for name in IDS[:3]})
+    table["y_true"] = np.array(CLASSES, object)[predictions.y_true]
+    table[list(LOGITS)] = predictions.logits
+    write_whole(path, table.to_csv(index=False, float_format="%.5f", lineterminator="\n").encode())
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read and check a predictions.csv.
+
+    `y_true` holds class codes, or indices into labels.CLASSES. Further columns are ignored. A class without any row is
+    allowed.
+
+    Raises:
+        DataError: the file is missing, empty or not UTF-8 CSV; a column is missing; an id is empty or an image_id
+            appears twice; a split, class or logit is not valid. The message names file, line and column.
+    """
+    table = read_csv(path, {**dict.fromkeys(IDS, str), **dict.fromkeys(LOGITS, float)}, most=MAX_BYTES)
+    for name in ("image_id", "lesion_id"):
+        refuse(path, table, name, table[name].str.strip() == "", "is empty; every row needs one")
+    refuse(path, table, "image_id", table["image_id"].duplicated(), "appears a second time; every image has one row")
+    refuse(path, table, "split", ~table["split"].isin(SPLITS), f"must be one of {', '.join(SPLITS)}")
+    y_true = table["y_true"].map(_LABELS)
+    refuse(path, table, "y_true", y_true.isna(), f"must be one of {', '.join(CLASSES)} or 0..{len(CLASSES) - 1}")
+    logits = table[list(LOGITS)].to_numpy(np.float64)
+    for i, name in enumerate(LOGITS):
+        bad = ~(np.abs(logits[:, i]) <= MOST)
+        refuse(path, table, name, bad, "must be a finite number (for a probability of 0 write log(1e-12), -27.6)")
+    image_id, lesion_id, split = (table[name].to_numpy(object) for name in IDS[:3])
+    return Predictions(image_id, lesion_id, split, y_true.to_numpy(np.int64), logits)
+
+
+def read_cases(path: Path = CASES) -> pd.DataFrame:
+    """Read what is known of each image beside the picture.
+
+    Returns:
+        A table indexed by image_id (str): `age` (float years, NaN unknown); `sex`, `localization` and `dx_type`
+        (str, "unknown" where empty).
+
+    Raises:
+        DataError: as `ham10000.load_split`.
+    """
+    return load_split(path).set_index("image_id")[list(CASE_COLUMNS)].replace("", "unknown")
+
+
+def cases_of(predictions: Predictions, cases: pd.DataFrame) -> pd.DataFrame:
+    """Look each predicted image up in the table of `read_cases`.
+
+    Returns:
+        (n, 4) table, row i is image i, columns as in `read_cases`; NaN and "unknown" where the image is not in the
+        table (an external test set, say).
+    """
+    found = cases.reindex(predictions.image_id)
+    text = [name for name in CASE_COLUMNS if name != "age"]
+    found[text] = found[text].fillna("unknown")
+    return found

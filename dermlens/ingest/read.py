@@ -1,0 +1,79 @@
+"""The one door: the only place where untrusted bytes become pixels.
+
+A file is known by its first bytes, never by its name. It is decoded in a process of its own (`pool`), so that
+a decoder's bug, a bomb or an endless loop costs one file its answer and nothing else.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dermlens.errors import ImageError
+from dermlens.image.preprocess import STORED_ASPECTS, true_aspect
+from dermlens.ingest import pool
+from dermlens.ingest.formats import LIMITS, LISTED, Limits, format_of, other_kind
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """An image that was read safely."""
+
+    pixels: np.ndarray
+    """(height, width, 3) uint8 sRGB, upright, at its true aspect"""
+    format: str
+    """as found in the bytes, one of formats.ACCEPTED"""
+    notices: tuple[str, ...]
+    """what a person should know of how it was read, one sentence each"""
+
+
+def read_image(data: bytes, *, stored_aspect: str = "as-is", limits: Limits = LIMITS) -> Ingested:
+    """Read an image of any name from its bytes; the content decides what it is.
+
+    Args:
+        data: the whole file.
+        stored_aspect: "as-is", or the width:height that the upright picture had before it was squeezed ("4:3").
+        limits: on the file and on what decoding it may cost.
+
+    Raises:
+        ImageError: the bytes are no such image, damaged, or over a limit.
+        BusyError: too many others are having files read.
+    """
+    if not data:
+        raise ImageError("The file is empty (0 bytes). Save or export the image again.")
+    if len(data) > limits.bytes:
+        raise ImageError(
+            f"The file is larger than {limits.bytes / 2**20:.0f} MiB, the most that is read. "
+            "Save it smaller, for example as a JPEG."
+        )
+    kind = format_of(data)
+    if kind is None:
+        raise ImageError(f"The file cannot be read: {other_kind(data)}. {LISTED} are read; save it as one of these.")
+    pixels, notices = pool.decode(data, kind, limits)
+    _check_stretched(pixels, stored_aspect, limits)
+    return Ingested(true_aspect(pixels, stored_aspect), kind, notices)
+
+
+def read_file(path: Path, *, stored_aspect: str = "as-is") -> Ingested:
+    """Read an image file as `read_image` does, without taking more than the limit of bytes into memory.
+
+    Raises:
+        ImageError: as `read_image`, or the file cannot be read at all.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(LIMITS.bytes + 1)
+    except OSError as e:
+        raise ImageError(f"The file cannot be read: {e.strerror}.") from e
+    return read_image(data, stored_aspect=stored_aspect)
+
+
+def _check_stretched(pixels: np.ndarray, stored_aspect: str, limits: Limits) -> None:
+    height, width = pixels.shape[:2]
+    aspect = STORED_ASPECTS.get(stored_aspect)
+    stretched = round(height * aspect) if aspect else width
+    if height * stretched > limits.pixels:
+        raise ImageError(
+            f"Stretched to {stored_aspect}, the image would have {stretched} x {height} pixels; "
+            f"at most {limits.pixels / 1e6:.0f} million are read. Save it smaller."
+        )

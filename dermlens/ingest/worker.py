@@ -1,0 +1,105 @@
+"""The decoding process: `python -m dermlens.ingest.worker FD`, started by dermlens.ingest.pool and of no other use.
+
+It serves as a warm template. For every file it forks a child, which limits itself, decodes that one file and ends: a
+file can harm neither the next one nor see it. The child answers in JSON and raw pixels, never in pickle: what comes out
+of it is as untrusted as what went in. Nothing is written to any log.
+"""
+
+import gc
+import json
+import os
+import resource
+import socket
+import sys
+from typing import NoReturn
+
+from PIL import Image
+
+from dermlens.errors import ImageError
+from dermlens.ingest import decode
+from dermlens.ingest.formats import ACCEPTED, Limits
+
+LENGTH = 4
+"""Bytes that give the length of a JSON header, big-endian."""
+
+
+def serve(control: socket.socket) -> None:
+    """Answer "ready", then fork a child for every job that comes, until the other side hangs up."""
+    gc.disable()  # a child ends before there is much to collect, and collecting would copy every page of the template
+    Image.preinit()
+    loaded = set()
+    send(control, {"ready": True})
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 4096, 1)
+        if not descriptors:
+            return
+        job = json.loads(message)
+        if job["kind"] in ACCEPTED and job["kind"] not in loaded:
+            decode.load_plugin(job["kind"])  # here, once, rather than in every child
+            loaded.add(job["kind"])
+        child = os.fork()
+        if not child:
+            control.close()
+            _work(socket.socket(fileno=descriptors[0]), job)
+        os.close(descriptors[0])
+        _, status, used = os.wait4(child, 0)
+        exit_code = os.waitstatus_to_exitcode(status)
+        send(control, {"exit": exit_code, "seconds": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * 1024})
+
+
+def send(to: socket.socket, header: dict, body: memoryview | None = None) -> None:
+    """Send a JSON header with its length before it, and a body after it."""
+    text = json.dumps(header).encode()
+    to.sendall(len(text).to_bytes(LENGTH, "big") + text)
+    if body is not None:
+        to.sendall(body)
+
+
+def _work(answer: socket.socket, job: dict) -> NoReturn:
+    """Be the child: read the file, decode it, answer, and end without any of the template's clean-up."""
+    try:
+        limits = Limits(**job["limits"])
+        _limit(limits)
+        found = decode.decode(_receive(answer, job["bytes"]), job["kind"], limits)
+        height, width = found.pixels.shape[:2]
+        header = {"height": height, "width": width, "notices": found.notices}
+        send(answer, header, found.pixels.data.cast("B"))
+    except ImageError as e:
+        send(answer, {"error": str(e)})
+    except MemoryError:
+        send(answer, {"memory": True})
+    finally:
+        answer.close()
+        os._exit(0 if sys.exc_info()[0] is None else 1)
+
+
+def _receive(answer: socket.socket, count: int) -> bytes:
+    data = bytearray(count)
+    view, at = memoryview(data), 0
+    while at < count:
+        got = answer.recv_into(view[at:])
+        if not got:
+            raise EOFError("the other side hung up")
+        at += got
+    return bytes(data)
+
+
+def _limit(limits: Limits) -> None:
+    """Bound memory and computing time; allow no file to be written and no core (which would hold the image) dumped."""
+    for which, most, beyond in (
+        (resource.RLIMIT_AS, limits.memory, 0),
+        (resource.RLIMIT_CPU, limits.cpu_seconds, 1),  # SIGXCPU comes first and tells what it was
+        (resource.RLIMIT_FSIZE, 0, 0),
+        (resource.RLIMIT_CORE, 0, 0),
+    ):
+        hard = resource.getrlimit(which)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        try:
+            resource.setrlimit(which, (most, most + beyond if hard == resource.RLIM_INFINITY else hard))
+        except ValueError:  # macOS does not know a limit on address space
+            if sys.platform == "linux":
+                raise
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])))

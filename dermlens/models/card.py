@@ -1,0 +1,105 @@
+"""card.json: what a model folder says of itself, and the checks of it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dermlens.errors import ModelError
+from dermlens.files.documents import read_object, shortened
+from dermlens.image.tta import VIEWS
+from dermlens.labels import CLASSES, N_CLASSES
+
+_CARD_FIELDS = {
+    "id": str,
+    "name": str,
+    "architecture": str,
+    "classes": list,
+    "input": dict,
+    "views": int,
+    "feature_layer": str,
+    "fingerprint": str,
+    "files": dict,
+}
+_ENSEMBLE_FIELDS = {
+    "id": str,
+    "name": str,
+    "classes": list,
+    "members": dict,
+    "member_hashes": dict,
+    "bias": list,
+    "files": dict,
+}
+MAX_CARD = 2**20
+_ID = re.compile(r"[a-zA-Z0-9][\w-]*", re.ASCII)
+NAME = re.compile(r"[\w .,+()/&'’×-]{1,80}")  # nothing that Markdown or a browser would take for more than text
+_FILE, _SHA256 = re.compile(r"\w[\w.-]{0,99}", re.ASCII), re.compile(r"[0-9a-f]{64}")
+
+
+def read_card(folder: Path) -> dict:
+    """Read card.json; raises ModelError if it is not a JSON object."""
+    return read_object(folder / "card.json", ModelError, MAX_CARD)
+
+
+def check_card(folder: Path, card: dict | None) -> dict:
+    """Return a card, once all its fields are known to be of the right form.
+
+    Args:
+        folder: models/ID. card: as `read_card` gives it, None if there is none.
+
+    Raises:
+        ModelError: the card is missing, or the sentence names the field that is wrong and what it is.
+    """
+    where = f"models/{folder.name}/card.json"
+    if card is None:
+        raise ModelError(f"{where} is missing or damaged; publish the model again.")
+    is_ensemble = "members" in card
+    for field, kind in (_ENSEMBLE_FIELDS if is_ensemble else _CARD_FIELDS).items():
+        if type(card.get(field)) is not kind:
+            raise ModelError(f"{where}: {field!r} must be a {kind.__name__}, got {shortened(repr(card.get(field)))}.")
+    if card["id"] != folder.name:
+        raise ModelError(f"{where}: the id is {shortened(card['id'])!r}, but the folder is called {folder.name!r}.")
+    if not _ID.fullmatch(folder.name):
+        raise ModelError(f"{where}: an id is made of letters, digits, - and _, got {folder.name!r}.")
+    if not NAME.fullmatch(card["name"]):
+        raise ModelError(f"{where}: a name has 1 to 80 plain characters, got {shortened(repr(card['name']))}.")
+    if card["classes"] != list(CLASSES):
+        received = shortened(repr(card["classes"]))
+        raise ModelError(f"{where}: the classes must be {list(CLASSES)} in this order, got {received}.")
+    if not is_ensemble and card["views"] not in VIEWS:
+        raise ModelError(f"{where}: 'views' must be one of {VIEWS}, got {card['views']}.")
+    hashes = {**card["files"], **(card["member_hashes"] if is_ensemble else {})}
+    for name, value in hashes.items():
+        if not (_FILE.fullmatch(name) and isinstance(value, str) and _SHA256.fullmatch(value)):
+            received = shortened(f"{name!r}: {value!r}")
+            raise ModelError(f"{where}: 'files' gives names of files and their SHA-256, got {received}.")
+    if is_ensemble:
+        check_weights(card["members"], card["member_hashes"], where)
+        check_bias(card["bias"], where)
+    elif "model.keras" not in card["files"]:
+        raise ModelError(f"{where}: 'files' gives no SHA-256 of model.keras.")
+    return card
+
+
+def check_weights(weights: Mapping[str, object], hashes: Mapping[str, str], where: str) -> None:
+    """Raise ModelError unless two or more members have weights of 0..1 that add up to 1, and a hash each.
+
+    Args:
+        weights: member -> weight. hashes: member -> SHA-256. where: how to name the file they are from.
+    """
+    numbers = [w for w in weights.values() if type(w) in (int, float) and 0 <= w <= 1]  # type: ignore[operator]
+    if len(numbers) != len(weights) or len(weights) < 2 or abs(sum(numbers) - 1) > 1e-6:  # type: ignore[arg-type]
+        raise ModelError(
+            f"{where}: two or more members must have weights of 0..1 adding up to 1, got {shortened(repr(weights))}."
+        )
+    if hashes.keys() != weights.keys():
+        raise ModelError(
+            f"{where}: 'member_hashes' must name the members {shortened(', '.join(weights))}, "
+            f"got {shortened(', '.join(hashes))}."
+        )
+
+
+def check_bias(bias: Sequence[object], where: str) -> None:
+    """Raise ModelError unless the bias is a number of at most 100 either way a class; `where` as above."""
+    numbers = [b for b in bias if type(b) in (int, float) and abs(b) <= 100]  # type: ignore[arg-type]
+    if len(numbers) != len(bias) or len(bias) != N_CLASSES:
+        raise ModelError(f"{where}: 'bias' must be {N_CLASSES} numbers of -100 to 100, got {shortened(repr(bias))}.")

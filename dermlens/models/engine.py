@@ -1,0 +1,99 @@
+"""Run a serving file on the CPU with LiteRT and XNNPACK in float32, without TensorFlow."""
+
+import os
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from dermlens.errors import ModelError
+from dermlens.files.documents import shortened
+
+BUILD_AGAIN = "Build it again with python -m training.export."
+OUTPUTS = ("logits", "features", "embedding")
+
+
+class Outputs(NamedTuple):
+    """What a network gives for N images, all float32."""
+
+    logits: np.ndarray
+    """(N, n_classes)"""
+    features: np.ndarray
+    """(N, h, w, C), the map that the head pools"""
+    embedding: np.ndarray
+    """(N, C), its mean over h and w"""
+
+
+class Engine:
+    """One interpreter behind a lock: safe to share between threads, which then take turns."""
+
+    def __init__(self, path: Path, threads: int | None = None, content: bytes | None = None) -> None:
+        """Load a serving file. What is loaded stays in memory: the file may be changed or removed afterwards.
+
+        Args:
+            path: a .tflite file with one signature: one image input, and the outputs of OUTPUTS.
+            threads: CPU threads a run may use; all that this process may use by default.
+            content: of the file, if it was read already.
+
+        Raises:
+            ModelError: the file cannot be loaded or has other inputs or outputs.
+        """
+        try:
+            data = path.read_bytes() if content is None else content
+            interpreter = Interpreter(model_content=data, num_threads=threads or available_cores())
+            self._run = interpreter.get_signature_runner()
+            inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
+            shapes = [[int(n) for n in detail["shape"]] for detail in inputs.values()]
+        except Exception as e:  # the interpreter raises almost anything on a damaged file
+            raise ModelError(f"{path.name} cannot be loaded ({_first_line(e)}). {BUILD_AGAIN}") from e
+        if len(inputs) != 1 or set(outputs) != set(OUTPUTS):
+            raise ModelError(
+                f"{path.name} must have one input and the outputs {', '.join(OUTPUTS)}, it has the inputs "
+                f"{sorted(inputs)} and the outputs {sorted(outputs)}. {BUILD_AGAIN}"
+            )
+        if len(shapes[0]) != 4 or shapes[0][1] != shapes[0][2] or shapes[0][3] != 3:
+            raise ModelError(f"{path.name} must take (1, size, size, 3) images, it takes {shapes[0]}. {BUILD_AGAIN}")
+        (self._input,) = inputs
+        self.size = shapes[0][1]
+        self._lock = threading.Lock()
+
+    def run(self, batch: np.ndarray) -> Outputs:
+        """Run the network.
+
+        Args:
+            batch: (N, size, size, 3) RGB, 0..255; anything but float32 is converted.
+
+        Returns:
+            The outputs by name, whatever their order in the file.
+
+        Raises:
+            ModelError: the batch has another shape, or the network cannot be run.
+        """
+        if batch.ndim != 4 or len(batch) == 0 or batch.shape[1:] != (self.size, self.size, 3):
+            raise ModelError(f"The network takes (N, {self.size}, {self.size}, 3) images, got {batch.shape}.")
+        values = np.ascontiguousarray(batch, np.float32)
+        with self._lock:
+            try:
+                found = self._run(**{self._input: values})
+            except Exception as e:  # as above, where only running shows the damage
+                raise ModelError(f"The network cannot be run ({_first_line(e)}).") from e
+        outputs = Outputs(*(found[name] for name in OUTPUTS))
+        if [(a.ndim, len(a), a.dtype) for a in outputs] != [(n, len(values), np.dtype(np.float32)) for n in (2, 4, 2)]:
+            shapes = ", ".join(f"{name} {a.shape}" for name, a in outputs._asdict().items())
+            raise ModelError(f"The network's outputs have the wrong form for {len(values)} images: {shapes}.")
+        return outputs
+
+    def run_grey(self, count: int) -> Outputs:
+        """Run the network on so many grey images, to see whether it can be; raises as `run`."""
+        return self.run(np.full((count, self.size, self.size, 3), 128, np.float32))
+
+
+def available_cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _first_line(error: Exception) -> str:
+    return shortened(str(error).partition("\n")[0] or type(error).__name__, 120)

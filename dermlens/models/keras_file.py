@@ -1,0 +1,121 @@
+"""Load a model.keras, which is a program, after looking at everything in it that could be more than a network."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dermlens.errors import ModelError
+from dermlens.files.documents import read_bytes
+
+if TYPE_CHECKING:
+    import keras
+
+MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
+MAX_BYTES = 2**30
+MODULES = ("keras", "keras.layers", "keras.initializers", "keras.regularizers", "keras.constraints")
+"""Where the classes of a network may come from; so do those of FUNCTIONAL."""
+FUNCTIONAL = "keras.src.models.functional"
+CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
+"""Layers of Keras that run or load a program of their own."""
+_MAX_CONFIG = 2**24
+_MAX_ARRAYS, _MAX_DEPTH = 20_000, 10
+
+
+def load_network(path: Path, expected: str | None = None) -> "keras.Model":
+    """Load a network, not compiled, with Keras' safe mode on.
+
+    Args:
+        path: a model.keras: an archive of MEMBERS, stored as they are, of layers that Keras itself brings.
+        expected: the SHA-256 it must have.
+
+    Raises:
+        ModelError: the file is missing, damaged, changed, packed, or brings code, links or less data than it says.
+    """
+    import keras
+
+    data = read_bytes(path, MAX_BYTES, ModelError)
+    if expected is not None and hashlib.sha256(data).hexdigest() != expected:
+        raise ModelError(f"{path.parent.name}/{path.name} was changed: it is not what card.json lists. Restore it.")
+    check(data, f"{path.parent.name}/{path.name}")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as e:  # Keras raises almost anything on a config that it did not write
+        raise ModelError(f"{path.parent.name}/{path.name} cannot be loaded: {e}") from e
+
+
+def check(data: bytes, where: str) -> None:
+    """Raise ModelError unless the bytes are the archive of a plain network; nothing of it is run.
+
+    Args:
+        data: content of a model.keras.
+        where: what to call it.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            names = [m.filename for m in members]
+            if sorted(names) != sorted(MEMBERS):
+                raise ModelError(f"{where} must hold {', '.join(sorted(MEMBERS))}, it holds {', '.join(names[:9])}.")
+            if any(m.compress_type != zipfile.ZIP_STORED for m in members):
+                raise ModelError(f"{where} is compressed: it could unpack to any size. Publish the model again.")
+            if archive.getinfo("config.json").file_size > _MAX_CONFIG:
+                raise ModelError(f"{where}: its config.json is larger than {_MAX_CONFIG >> 20} MiB.")
+            config = json.loads(archive.read("config.json"))
+            _check_weights(archive.read("model.weights.h5"), where)
+        for node in _objects(config):
+            _check_class(node, where)
+    except ModelError:
+        raise
+    except Exception as e:  # zipfile, JSON and HDF5 raise almost anything on damaged bytes
+        raise ModelError(f"{where} cannot be loaded: it is damaged ({type(e).__name__}: {e}).") from e
+
+
+def _objects(value: Any) -> Iterator[dict]:
+    waiting = [value]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            yield node
+        waiting += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+
+
+def _check_class(node: dict, where: str) -> None:
+    name, module = node.get("class_name"), node.get("module")
+    if name is None and module is None:
+        return
+    known = module is None or module in MODULES or (module, name) == (FUNCTIONAL, "Functional")
+    if not isinstance(name, str) or name in CODE or not known:
+        raise ModelError(
+            f"{where} holds {name!r} of {module!r}, which could run code of its own. Only layers that Keras itself "
+            "brings are loaded."
+        )
+
+
+def _check_weights(data: bytes, where: str) -> None:
+    """Every array must lie in this file, whole: a link leads elsewhere, and a hole could be of any size."""
+    import h5py
+
+    seen = 0
+
+    def look(group: "h5py.Group", depth: int) -> None:
+        nonlocal seen
+        for name in group:
+            seen += 1
+            if seen > _MAX_ARRAYS or depth > _MAX_DEPTH:  # hard links can make a small file look endless
+                raise ModelError(f"{where}: its weights are more, or deeper, than those of any network.")
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ModelError(f"{where}: its weights hold a link to elsewhere ({name!r}).")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                look(item, depth + 1)
+            elif item.dtype.kind not in "fiub":
+                raise ModelError(f"{where}: the array {item.name!r} holds no numbers.")
+            elif item.external or item.is_virtual or item.id.get_storage_size() < item.nbytes:
+                raise ModelError(f"{where}: the array {item.name!r} is not whole in the file.")
+
+    with h5py.File(io.BytesIO(data)) as file:
+        look(file, 0)

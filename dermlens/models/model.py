@@ -1,0 +1,78 @@
+"""What can be asked about an image: a loaded network, or an ensemble of some."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dermlens.image.preprocess import Geometry
+from dermlens.models.engine import Engine
+from dermlens.trust.fitted import NOTHING_FITTED, Fitted
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded model, verified and ready to run."""
+
+    id: str
+    name: str
+    architecture: str
+    geometry: Geometry
+    views: int
+    feature_layer: str
+    card: dict
+    folder: Path
+    engine: Engine
+    head_kernel: np.ndarray
+    """(C, 7) float32"""
+    head_bias: np.ndarray
+    """(7,) float32"""
+    fitted: Fitted = NOTHING_FITTED
+    """what was fitted to it; a part is None where there is none"""
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of model.keras, on which all its answers depend."""
+        return self.card["files"]["model.keras"]
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """A published combination of loaded networks; asked like one of them by predict.predict.
+
+    It has no network, no feature map and no embedding of its own: what needs one is asked of its members.
+    """
+
+    id: str
+    name: str
+    members: tuple[Model, ...]
+    weights: tuple[float, ...]
+    """of the members' logits, >= 0, adding up to 1"""
+    bias: tuple[float, ...]
+    """added to the mean logits, one a class"""
+    card: dict
+    folder: Path
+    fitted: Fitted
+
+    @property
+    def geometry(self) -> Geometry:
+        """That of the member with the largest square; all members see the same part of an image."""
+        return max((m.geometry for m in self.members), key=lambda g: g.size)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what its answers depend on: the members' weights and files, and the bias."""
+        parts = [repr(self.bias)]
+        parts += [f"{m.id} {w!r} {m.identity}" for m, w in zip(self.members, self.weights, strict=True)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+AnyModel = Model | Ensemble
+"""What can be asked about an image."""
+
+
+def networks(models: Iterable[AnyModel]) -> list[Model]:
+    """Return the models that are networks of their own, in the given order; ensembles are left out."""
+    return [m for m in models if isinstance(m, Model)]

@@ -1,0 +1,67 @@
+"""What was published with a model for people to read: its figures in metrics.json, checked, and its model card."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dermlens.errors import DataError
+from dermlens.estimate import Estimate
+from dermlens.evaluation.intervals import OVERALL
+from dermlens.evaluation.predictions import SPLITS
+from dermlens.files.documents import decode, read_bytes, read_object, shortened, shown
+
+_KEYS = ("value", "low", "high", "n_images", "n_lesions")
+_MANY = 10**9
+MODEL_CARD = "README.md"
+MAX_MODEL_CARD = 2**20
+"""Most bytes of a model card that are read."""
+_RELATIVE_LINK = re.compile(r"(?<!!)\[([^\[\]]*)\]\((?![a-z][a-z0-9+.-]*:)[^()\s]*\)", re.IGNORECASE)
+
+
+def read_figures(file: Path) -> dict[str, dict[str, Estimate]]:
+    """Read the overall figures of metrics.json.
+
+    Args:
+        file: path of metrics.json.
+
+    Returns:
+        split -> name of OVERALL -> figure; an absent split or figure is left out, a null number is NaN.
+
+    Raises:
+        DataError: the file is missing or not what training.publish writes.
+    """
+    if not file.exists():
+        raise DataError(f"{shown(file)}: there is no such file. Measure the model with python -m training.publish.")
+    stored = read_object(file)
+    return {split: _figures(file, split, stored[split]) for split in SPLITS if split in stored}
+
+
+def read_model_card(file: Path) -> str:
+    """Read a model card for a page: Markdown, in which a link to another file of the repository is its text alone.
+
+    Raises:
+        DataError: the file is missing, too large or no UTF-8 text.
+    """
+    text = decode(read_bytes(file, MAX_MODEL_CARD), shown(file))
+    return _RELATIVE_LINK.sub(r"\1", text)
+
+
+def _figures(file: Path, split: str, stored: object) -> dict[str, Estimate]:
+    where = f"{shown(file)}, {split}"
+    if not isinstance(stored, dict):
+        raise DataError(f"{where}: an object of figures expected, it is a {type(stored).__name__}.")
+    return {name: _figure(f"{where}, {name}", name, stored[name]) for name in OVERALL if name in stored}
+
+
+def _figure(where: str, name: str, stored: object) -> Estimate:
+    most = _MANY if name == "cross_entropy" else 1
+    received = f"received {shortened(repr(stored))}"
+    numbers: list[Any] = [stored.get(key, "missing") for key in _KEYS] if isinstance(stored, dict) else ["missing"]
+    if not all(n is None or (type(n) in (int, float) and 0 <= n <= most) for n in numbers[:3]):
+        raise DataError(f"{where}: value, low and high must be null or numbers from 0 to {most}, {received}.")
+    if not all(type(n) is int and 0 <= n <= _MANY for n in numbers[3:]):
+        raise DataError(f"{where}: n_images and n_lesions must be whole numbers, {received}.")
+    value, low, high = (np.nan if n is None else float(n) for n in numbers[:3])
+    return Estimate(value, low, high, n_images=numbers[3], n_lesions=numbers[4])

@@ -1,0 +1,246 @@
+"""Calibration: from a network's logits to probabilities that mean what they say.
+
+Three maps, each a special case of the next: temperature scaling (one number for all logits; Guo et al., "On
+calibration of modern neural networks", ICML 2017), temperature with a bias for every class (Alexandari et al.,
+"Maximum likelihood with bias-corrected calibration is hard-to-beat at label shift adaptation", ICML 2020), and vector
+scaling (a scale and a bias for every class; Guo et al.). A bias can undo what logit adjustment added to the logits
+of rare classes to have them called more often (`training.adjustment`); a temperature cannot.
+
+Because of that the most probable class need not be the one with the largest logit. The call of a model is, everywhere,
+the class with the largest logit: that is the decision its published accuracy was measured with, and calibration does
+not change it. Calibration says how probable that class, and every other one, is.
+
+Everything is fitted on validation by the mean negative log likelihood, a convex problem, with a wide normal prior that
+keeps a class with hardly any images finite.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+
+from dermlens.errors import DataError, ModelError
+from dermlens.evaluation.metrics import log_softmax
+from dermlens.evaluation.predictions import Predictions
+from dermlens.labels import CLASSES, N_CLASSES, SUSPECT
+
+FOLDS = 5
+PRIOR_SD = 5.0
+"""Standard deviation of the normal prior on every bias and on every scale's distance from their mean."""
+_SCALES = (0.01, 100.0)
+_ONE, _NONE = np.ones((N_CLASSES, 1)), np.zeros((N_CLASSES, N_CLASSES))
+_CENTRE = np.eye(N_CLASSES) - 1 / N_CLASSES
+"""Takes the mean off, as adding a number to all biases changes no probability."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fitted map from logits to calibrated logits, `scale * logits + bias`; classes as in labels.CLASSES."""
+
+    method: str
+    """one of METHODS"""
+    scale: tuple[float, ...]
+    """(7,), > 0; all the same, 1 / temperature, unless the method is "vector" """
+    bias: tuple[float, ...]
+    """(7,), adding up to 0; all 0 if the method is "temperature" """
+
+    def adjust(self, logits: np.ndarray) -> np.ndarray:
+        """Return calibrated logits (..., 7) float64 of a network's logits (..., 7)."""
+        return np.asarray(logits, np.float64) * np.array(self.scale) + np.array(self.bias)
+
+    def apply(self, logits: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities (..., 7) float64, summing to 1, of a network's logits (..., 7).
+
+        They hold where the class mix is that of the images it was fitted on: `reweight` is for another one.
+        """
+        return np.exp(log_softmax(self.adjust(logits)))
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by; of vector scaling the (geometric) mean over the classes."""
+        return float(np.exp(-np.log(self.scale).mean()))
+
+
+def fit_temperature(logits: np.ndarray, y_true: np.ndarray) -> Calibration:
+    """Fit one temperature.
+
+    Args:
+        logits: (n, 7) float. y_true: (n,) int, 0..6.
+
+    Raises:
+        DataError: there is no image.
+    """
+    return _fit("temperature", logits, y_true, _ONE, _NONE[:, :1])
+
+
+def fit_bias(logits: np.ndarray, y_true: np.ndarray) -> Calibration:
+    """Fit one temperature and a bias for every class; arguments as `fit_temperature`."""
+    return _fit("bias", logits, y_true, np.hstack([_ONE, _NONE]), np.hstack([_NONE[:, :1], _CENTRE]))
+
+
+def fit_vector(logits: np.ndarray, y_true: np.ndarray) -> Calibration:
+    """Fit a scale and a bias for every class; arguments as `fit_temperature`."""
+    return _fit("vector", logits, y_true, np.hstack([np.eye(N_CLASSES), _NONE]), np.hstack([_NONE, _CENTRE]))
+
+
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray], Calibration]] = {
+    "temperature": fit_temperature,
+    "bias": fit_bias,
+    "vector": fit_vector,
+}
+"""From the fewest numbers to the most."""
+
+
+def folds(predictions: Predictions, n: int = FOLDS) -> np.ndarray:
+    """Deal the lesions out into n folds, every class evenly; the same lesions always land in the same folds.
+
+    Returns:
+        (n_images,) int64, 0..n-1; images of one lesion have one number, whatever the order of the rows.
+    """
+    p = predictions
+    dx = np.full(p.n_lesions, N_CLASSES)
+    np.minimum.at(dx, p.lesion, p.y_true)
+    fold = np.empty(p.n_lesions, np.int64)
+    start = 0
+    for i in range(N_CLASSES):
+        of_class = np.flatnonzero(dx == i)
+        fold[of_class] = (start + np.arange(len(of_class))) % n
+        start += len(of_class)
+    return fold[p.lesion]
+
+
+def out_of_fold(predictions: Predictions, method: str | None = None) -> np.ndarray:
+    """Calibrate every image with a map fitted on the other folds' lesions only.
+
+    Args:
+        predictions: of the validation split, from the network, not calibrated.
+        method: one of METHODS; by default the one that `choose` chooses.
+
+    Returns:
+        (n, 7) float64 probabilities, as honest on these images as calibrated ones are on new images.
+
+    Raises:
+        DataError: there are fewer lesions than folds.
+    """
+    p = predictions
+    if p.n_lesions < FOLDS:
+        raise DataError(f"Calibration needs images of at least {FOLDS} lesions, got {p.n_lesions}.")
+    fit, fold = METHODS[method or choose(p)], folds(p)
+    found = np.empty((len(p), N_CLASSES))
+    for i in range(FOLDS):
+        here = fold == i
+        found[here] = fit(p.logits[~here], p.y_true[~here]).apply(p.logits[here])
+    return found
+
+
+def choose(predictions: Predictions) -> str:
+    """Return the method to calibrate a model with: the simplest that no richer one clearly beats.
+
+    A richer method beats a simpler one clearly if its cross-fitted negative log likelihood is lower by more than 1.96
+    standard errors of the difference, which are taken over lesions.
+    """
+    p = predictions
+    chosen = "temperature"
+    best = -_log_of_true(out_of_fold(p, chosen), p.y_true)
+    for method in list(METHODS)[1:]:
+        found = -_log_of_true(out_of_fold(p, method), p.y_true)
+        gain = np.bincount(p.lesion, best - found)
+        if gain.sum() > 1.96 * np.sqrt(len(gain)) * gain.std():
+            chosen, best = method, found
+    return chosen
+
+
+def calibrate(predictions: Predictions, calibration: Calibration) -> Predictions:
+    """Return predictions with calibrated logits and probabilities, and the calls as they were."""
+    return replace(predictions, logits=calibration.adjust(predictions.logits), y_pred=predictions.y_pred)
+
+
+def unseen(predictions: Predictions, calibration: Calibration) -> np.ndarray:
+    """Return the probabilities of images as if the calibration had not been fitted on them, (n, 7) float64.
+
+    Args:
+        predictions: of one split, from the network, not calibrated. Those of validation are cross-fitted by the
+            calibration's method; others get the calibration itself.
+        calibration: the model's.
+    """
+    if "validation" in predictions.splits:
+        return out_of_fold(predictions, calibration.method)
+    return calibration.apply(predictions.logits)
+
+
+def mix_at(mix: np.ndarray, prevalence: float) -> np.ndarray:
+    """Return a class mix (7,) in which malignant and pre-malignant diagnoses have the share `prevalence` in all.
+
+    Args:
+        mix: (7,) shares or counts; inside the suspect and inside the benign diagnoses their proportions are kept.
+        prevalence: 0..1.
+    """
+    suspect = np.isin(np.arange(N_CLASSES), SUSPECT)
+    mix = np.asarray(mix, np.float64)
+    return np.where(suspect, prevalence * mix / mix[suspect].sum(), (1 - prevalence) * mix / mix[~suspect].sum())
+
+
+def reweight(probabilities: np.ndarray, mix_from: np.ndarray, mix_to: np.ndarray) -> np.ndarray:
+    """Return what calibrated probabilities become where diagnoses are more or less frequent, by Bayes' theorem.
+
+    Right if a diagnosis looks the same there, only its frequency differs (Saerens, Latinne & Decaestecker, Neural
+    Computation 14:21, 2002).
+
+    Args:
+        probabilities: (..., 7), calibrated for the class mix `mix_from`.
+        mix_from, mix_to: (7,) shares or counts, > 0 and >= 0.
+
+    Returns:
+        (..., 7) float64, summing to 1.
+    """
+    mix_from, mix_to = (np.asarray(m, np.float64) / np.sum(m) for m in (mix_from, mix_to))
+    weighted = probabilities * (mix_to / mix_from)
+    return weighted / weighted.sum(-1, keepdims=True)
+
+
+def read(file: Path) -> Calibration:
+    """Read calibration.json; raises ModelError if it is not what training.fit writes for these seven classes."""
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        method, classes = stored["method"], stored["classes"]
+        scale, bias = (tuple(float(v) for v in stored[name]) for name in ("scale", "bias"))
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise ModelError(f"{file.name} is not a calibration ({type(e).__name__}: {e}).") from e
+    if classes != list(CLASSES) or method not in METHODS:
+        raise ModelError(
+            f"{file.name}: one of {', '.join(METHODS)} for {list(CLASSES)} expected, got {method!r} for {classes}."
+        )
+    if len(scale) != N_CLASSES or len(bias) != N_CLASSES or not np.isfinite([*scale, *bias]).all() or min(scale) <= 0:
+        raise ModelError(f"{file.name}: seven finite scales > 0 and biases expected, got {scale} and {bias}.")
+    return Calibration(method, scale, bias)
+
+
+def _log_of_true(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+    return np.log(np.take_along_axis(probabilities, y_true[:, None], 1)[:, 0])
+
+
+def _fit(method: str, logits: np.ndarray, y_true: np.ndarray, scales: np.ndarray, biases: np.ndarray) -> Calibration:
+    """Fit x so that scale = scales @ x and bias = biases @ x; both matrices are (7, len(x))."""
+    n = len(y_true)
+    if n == 0:
+        raise DataError("Calibration needs at least one image, got none.")
+    spread = _CENTRE @ scales
+    prior = (spread.T @ spread + biases.T @ biases) / (PRIOR_SD**2 * n)
+    hit = np.eye(N_CLASSES)[y_true]
+
+    def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
+        log_p = log_softmax(logits * (scales @ x) + biases @ x)
+        slope = (np.exp(log_p) - hit) / n
+        gradient = scales.T @ (slope * logits).sum(0) + biases.T @ slope.sum(0) + prior @ x
+        return float(-(log_p * hit).sum() / n + x @ prior @ x / 2), gradient
+
+    is_scale = np.asarray(scales.any(0))
+    bounds = [_SCALES if s else (None, None) for s in is_scale]
+    options = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000}
+    found = minimize(objective, is_scale.astype(float), method="L-BFGS-B", jac=True, bounds=bounds, options=options)
+    # Four decimals are what another processor's rounding leaves the same.
+    scale, bias = (np.round(v, 4).tolist() for v in (scales @ found.x, biases @ found.x))
+    return Calibration(method, tuple(scale), tuple(bias))

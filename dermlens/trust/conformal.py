@@ -1,0 +1,153 @@
+"""Prediction sets: the diagnoses that an image does not rule out, chosen so that the true one is seldom left out.
+
+A diagnosis is ruled out if its calibrated probability is lower than a threshold of its own. The thresholds are
+class-conditional (Mondrian) conformal ones: of new lesions of a diagnosis, at least the wanted share keeps it in the
+set, whatever the network, as long as they are drawn as the validation lesions were (Vovk, Gammerman & Shafer,
+Algorithmic Learning in a Random World, 2005; Sadinle, Lei & Wasserman, "Least ambiguous set-valued classifiers with
+bounded error levels", JASA 114:223, 2019). They are fitted by `training.fits.conformal`.
+
+The promise is an average over lesions of one diagnosis, not a probability for the lesion at hand. It needs enough
+lesions of the diagnosis: where there are too few, the diagnosis takes the threshold that holds for all diagnoses
+together and has no promise of its own.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dermlens.errors import ConfigError, DataError, ModelError
+from dermlens.estimate import Estimate
+from dermlens.evaluation.predictions import SPLITS
+from dermlens.files.documents import read_object, shown
+from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, members
+
+CASE_LEVEL = 0.9
+"""The level used on a case."""
+NO_GUARANTEE = "no class guarantee"
+OVERALL = ("coverage", "size", "single", "empty")
+PER_CLASS = ("coverage", "size")
+_ORDER = [i for group in reversed(GROUPS) for i in members(group)]
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionSets:
+    """Fitted thresholds and how they did; classes are in the order of labels.CLASSES."""
+
+    levels: tuple[float, ...]
+    """wanted coverage, 0..1, rising"""
+    thresholds: np.ndarray
+    """(levels, 7) float64, 0..1: the lowest probability that keeps a class in the set; 0 always keeps it"""
+    own: np.ndarray
+    """(levels, 7) bool: whether the threshold is the class's own, so that the promise holds for the class"""
+    lesions: tuple[int, ...]
+    """(7,) lesions of each class that the thresholds rest on"""
+    measured: dict[str, tuple[dict[str, Any], ...]]
+    """split -> for every level the names of OVERALL -> Figure, and "per_class" -> code -> PER_CLASS -> Figure"""
+    fitted_on: dict[str, Any]
+
+    def sets(self, probabilities: np.ndarray, level: float = CASE_LEVEL) -> np.ndarray:
+        """Return which classes are not ruled out, (..., 7) bool.
+
+        Args:
+            probabilities: (..., 7) of the same kind as the thresholds were fitted on. level: one of `levels`.
+
+        Raises:
+            ConfigError: there are no thresholds for that level.
+        """
+        return np.asarray(probabilities) >= self.thresholds[self.row(level)]
+
+    def row(self, level: float) -> int:
+        """Return the position of a level; raises ConfigError if there is no such level."""
+        found = np.flatnonzero(np.isclose(self.levels, level, rtol=0, atol=1e-9))
+        if len(found) == 0:
+            known = ", ".join(f"{100 * x:g} %" for x in self.levels)
+            raise ConfigError(f"There are prediction sets for the levels {known}; got {100 * level:g} %.")
+        return int(found[0])
+
+    def sentence(self, kept: np.ndarray, level: float = CASE_LEVEL) -> str:
+        """Say in words what a set leaves open; a class without a promise of its own is marked.
+
+        Args:
+            kept: (7,) bool, as `sets` gives it. level: the level it is for.
+        """
+        if not kept.any():
+            return (
+                "Every diagnosis is ruled out: none of the seven is as probable here as it nearly always is where it "
+                "is true. That is no all-clear: the image may show something else, or be unlike those the model knows."
+            )
+        if kept.all():
+            return "Nothing is ruled out: the model cannot narrow down the seven diagnoses on this image."
+        own = self.own[self.row(level)]
+        names = [DIAGNOSES[i].name + f" ({NO_GUARANTEE})" * (not own[i]) for i in _ORDER if kept[i]]
+        return f"Not ruled out: {', '.join(names)}."
+
+    def unguaranteed(self, level: float = CASE_LEVEL) -> tuple[str, ...]:
+        """Return the codes of the classes with too few lesions for a promise of their own at a level."""
+        return tuple(CLASSES[i] for i in _ORDER if not self.own[self.row(level), i])
+
+    def caveat(self, level: float = CASE_LEVEL) -> str:
+        """Say which classes have no promise of their own at a level; empty if all have one."""
+        codes = self.unguaranteed(level)
+        if not codes:
+            return ""
+        few = ", ".join(f"{DIAGNOSES[i].name} ({self.lesions[i]})" for i in map(CLASSES.index, codes))
+        return (
+            f"No class guarantee at {100 * level:g} %, for want of validation lesions (their number in brackets): "
+            f"{few}. Whether such a diagnosis is ruled out follows the threshold of all diagnoses together."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return conformal.json."""
+        return {
+            "fitted_on": self.fitted_on,
+            "lesions": dict(zip(CLASSES, self.lesions, strict=True)),
+            "levels": list(self.levels),
+            "thresholds": {code: self.thresholds[:, i].tolist() for i, code in enumerate(CLASSES)},
+            "own": {code: self.own[:, i].tolist() for i, code in enumerate(CLASSES)},
+            "measured": {split: [_written(found) for found in rows] for split, rows in self.measured.items()},
+        }
+
+
+def read(file: Path) -> PredictionSets:
+    """Read conformal.json.
+
+    Raises:
+        ModelError: the file is missing or not what training.fits.conformal writes.
+    """
+    where, stored = shown(file), read_object(file, ModelError)
+    try:
+        levels = tuple(float(x) for x in stored["levels"])
+        found = PredictionSets(
+            levels=levels,
+            thresholds=np.array([stored["thresholds"][code] for code in CLASSES], np.float64).T,
+            own=np.array([stored["own"][code] for code in CLASSES]).T,
+            lesions=tuple(int(stored["lesions"][code]) for code in CLASSES),
+            measured={s: tuple(map(_figures, stored["measured"][s])) for s in SPLITS if s in stored["measured"]},
+            fitted_on=dict(stored["fitted_on"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, DataError) as e:
+        raise ModelError(f"{where} cannot be used ({type(e).__name__}: {e}). Make it by python -m training.fit.") from e
+    shape = (len(levels), N_CLASSES)
+    if not levels or list(levels) != sorted(set(levels)) or not 0 < levels[0] <= levels[-1] < 1:
+        raise ModelError(f"{where}: levels must rise between 0 and 1, got {list(levels)}.")
+    if found.thresholds.shape != shape or found.own.shape != shape or found.own.dtype != bool:
+        raise ModelError(f"{where}: every class needs one threshold and one true or false in 'own' for every level.")
+    if not ((found.thresholds >= 0) & (found.thresholds <= 1)).all() or (np.diff(found.thresholds, axis=0) > 0).any():
+        raise ModelError(f"{where}: thresholds must lie in 0..1 and never rise with the level.")
+    if any(len(rows) != len(levels) for rows in found.measured.values()):
+        raise ModelError(f"{where}: every split must be measured at every level.")
+    found.thresholds.setflags(write=False)
+    found.own.setflags(write=False)
+    return found
+
+
+def _figures(stored: dict[str, Any]) -> dict[str, Any]:
+    per_class = {c: {n: Estimate.from_dict(stored["per_class"][c][n]) for n in PER_CLASS} for c in CLASSES}
+    return {**{name: Estimate.from_dict(stored[name]) for name in OVERALL}, "per_class": per_class}
+
+
+def _written(found: dict[str, Any]) -> dict[str, Any]:
+    per_class = {code: {n: f.to_dict() for n, f in figures.items()} for code, figures in found["per_class"].items()}
+    return {**{name: found[name].to_dict() for name in OVERALL}, "per_class": per_class}

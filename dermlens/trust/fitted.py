@@ -1,0 +1,115 @@
+"""What was fitted to a published model so that one knows how far to trust it; every part may be missing."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dermlens.errors import ModelError
+from dermlens.evaluation.predictions import Predictions, read_predictions
+from dermlens.files.documents import read_bytes
+from dermlens.files.hashes import listed
+from dermlens.trust import calibration, conformal, ood, referral, thresholds
+from dermlens.trust.calibration import Calibration, calibrate
+from dermlens.trust.conformal import PredictionSets
+from dermlens.trust.ood import JointOodDetector, OodDetector
+from dermlens.trust.referral import Referral
+from dermlens.trust.thresholds import Thresholds
+
+MAX_BYTES = 2**28
+"""Most bytes of a fitted file that are read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What is known beyond the network itself. A part that is missing or cannot be used is None."""
+
+    calibration: Calibration | None = None
+    prediction_sets: PredictionSets | None = None
+    thresholds: Thresholds | None = None
+    ood: OodDetector | JointOodDetector | None = None
+    referral: Referral | None = None
+    missing: tuple[str, ...] = ()
+    """one sentence for every part that is None: why, and what it means"""
+
+
+class Part(NamedTuple):
+    """One part of `Fitted`: its field, its files, the first of which `read` gets, and what is lost without it."""
+
+    field: str
+    files: tuple[str, ...]
+    read: Callable[[Path], Any]
+    without: str
+
+
+PARTS: tuple[Part, ...] = (
+    Part("calibration", ("calibration.json",), calibration.read, "its numbers are uncalibrated scores"),
+    Part("prediction_sets", ("conformal.json",), conformal.read, "it cannot say which diagnoses are ruled out"),
+    Part("thresholds", ("thresholds.json",), thresholds.read, "it has no thresholds for a wanted sensitivity"),
+    Part(
+        "ood",
+        ("familiarity.json",),
+        ood.read,
+        "it cannot say whether an image is like those it was trained on, nor show similar cases",
+    ),
+    Part("referral", ("referral.json",), referral.read, "it has no rules for when to refer"),
+)
+"""In the order of training.fit."""
+
+
+def read_fitted(folder: Path, card: dict | None) -> Fitted:
+    """Read what was fitted to a model; a file that is missing, damaged, changed or out of date is left out and named.
+
+    Args:
+        folder: models/ID.
+        card: its card.json, whose `files` give the SHA-256 that every file must have; None if there is none.
+    """
+    hashes = (card or {}).get("files")
+    hashes = hashes if isinstance(hashes, dict) else {}
+    found: dict[str, Any] = {}
+    missing = []
+    for part in PARTS:
+        try:
+            for name in part.files:
+                _check(folder / name, hashes, calibrated="calibration" in found)
+            found[part.field] = part.read(folder / part.files[0])
+        except ModelError as e:
+            missing.append(f"{str(e).rstrip('.')}, so {part.without}.")
+    return Fitted(**found, missing=tuple(missing))
+
+
+def read_calibrated(folder: Path, card: dict | None) -> Predictions:
+    """Read predictions.csv as users get the answers: with calibrated probabilities if the model has a calibration.
+
+    Raises:
+        DataError: as `read_predictions`; or it was changed after the model was published.
+    """
+    predictions = read_predictions(listed(folder, card, "predictions.csv"))
+    found = read_fitted(folder, card).calibration
+    return calibrate(predictions, found) if found else predictions
+
+
+def _check(file: Path, hashes: dict[str, Any], calibrated: bool) -> None:
+    """Raise ModelError if a file is missing, not the one in the card, or not fitted on what the model answers now."""
+    if not file.exists():
+        raise ModelError(f"There is no {file.name}")
+    data = read_bytes(file, MAX_BYTES, ModelError)
+    if hashlib.sha256(data).hexdigest() != hashes.get(file.name):
+        raise ModelError(f"{file.name} is not the file whose SHA-256 is in card.json")
+    if file.suffix == ".json":
+        try:
+            sources = json.loads(data)["fitted_on"]
+            predictions, calibrated_with = sources["predictions_sha256"], sources.get("calibration_sha256")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+            raise ModelError(f"{file.name} does not say what it was fitted on") from e
+        if predictions != hashes.get("predictions.csv"):
+            raise ModelError(f"{file.name} was fitted on other predictions than those in the folder")
+        if calibrated_with not in (None, hashes.get("calibration.json")):
+            raise ModelError(f"{file.name} was fitted with another calibration than the one in the folder")
+        if calibrated_with is not None and not calibrated:
+            raise ModelError(f"{file.name} was fitted on calibrated probabilities, which the model no longer gives")
+
+
+NOTHING_FITTED = Fitted(missing=tuple(f"There is no {part.files[0]}, so {part.without}." for part in PARTS))

@@ -1,0 +1,194 @@
+"""The embeddings of the training images, and three scores of how far another one is from them."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dermlens.errors import DataError, ModelError
+from dermlens.files.hashes import read_arrays
+from dermlens.labels import N_CLASSES
+
+NEIGHBOUR = 10
+"""The kNN score is the distance to this neighbour."""
+AGAIN = "Fit the step embeddings again (python -m training.fit)."
+MAX_UNPACKED = 2**29
+"""Most bytes that embeddings.npz may unpack to; 10,000 images need 10 MB."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceSet:
+    """The embeddings of the training images, projected on their principal axes: embeddings.npz.
+
+    n images, C values an embedding, d axes.
+    """
+
+    image_id: np.ndarray
+    """(n,) str"""
+    points: np.ndarray
+    """(n, d) float16: embedding less `centre`, on `axes`"""
+    centre: np.ndarray
+    """(C,) float32"""
+    axes: np.ndarray
+    """(C, d) float16, nearly orthonormal"""
+    means: np.ndarray
+    """(7, d) float32, the mean point of each class; NaN for a class without images"""
+    precision: np.ndarray
+    """(d, d) float32, inverse of the covariance of points about the mean of their class"""
+    rest_variance: float
+    """mean variance along the C - d directions that the axes leave out; infinity if they leave out none"""
+    head_kernel: np.ndarray
+    """(C, 7) float32"""
+    head_bias: np.ndarray
+    """(7,) float32"""
+
+    def project(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return (m, d) float32 points of (m, C) embeddings."""
+        return (embeddings - self.centre) @ self.axes.astype(np.float32)
+
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """(n, d) float32, the points at length 1."""
+        return unit(self.points.astype(np.float32))
+
+
+def make_reference_set(
+    image_id: np.ndarray, embeddings: np.ndarray, y: np.ndarray, axes: int, head: tuple[np.ndarray, np.ndarray]
+) -> ReferenceSet:
+    """Fit axes, class means and the shared covariance to the training images.
+
+    Args:
+        image_id: (n,) str. embeddings: (n, C) float. y: (n,) int, 0..6. axes: most axes to keep.
+        head: kernel (C, 7) and bias (7,) of the network's last layer.
+
+    Raises:
+        DataError: there are too few images for a covariance.
+    """
+    n, channels = embeddings.shape
+    axes = min(axes, channels)
+    if n < axes + N_CLASSES + 1:
+        raise DataError(f"{axes} axes need more than {axes + N_CLASSES} training images, got {n}.")
+    centre = embeddings.mean(0).astype(np.float32)
+    off = embeddings.astype(np.float64) - centre
+    _, vectors = np.linalg.eigh(off.T @ off)
+    kept = vectors[:, ::-1][:, :axes].astype(np.float16)
+    # From here on with the rounded values that are stored, so that fitting and serving see the same.
+    points = (off @ kept.astype(np.float64)).astype(np.float16)
+    exact = points.astype(np.float64)
+    means = np.full((N_CLASSES, axes), np.nan)
+    for i in np.unique(y):
+        means[i] = exact[y == i].mean(0)
+    within = exact - means[y]
+    covariance = within.T @ within / (n - len(np.unique(y)))
+    covariance += np.eye(axes) * 1e-6 * max(np.trace(covariance) / axes, 1e-12)  # a dead unit has no variance
+    rest = float(((off**2).sum(1) - (exact**2).sum(1)).clip(0).mean())
+    return ReferenceSet(
+        np.asarray(image_id, str),
+        points,
+        centre,
+        kept,
+        means.astype(np.float32),
+        np.linalg.inv(covariance).astype(np.float32),
+        rest / (channels - axes) if channels > axes and rest > 0 else float("inf"),
+        np.asarray(head[0], np.float32),
+        np.asarray(head[1], np.float32),
+    )
+
+
+def mahalanobis(bank: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
+    """Squared distance to the nearest class mean under one covariance for all classes (Lee et al., NeurIPS 2018).
+
+    What lies outside the axes counts by its mean variance there, as in probabilistic principal component analysis
+    (Tipping & Bishop, J R Stat Soc B 61:611, 1999).
+
+    Args:
+        embeddings: (m, C) float.
+
+    Returns:
+        (m,) float64, >= 0.
+    """
+    points = bank.project(embeddings).astype(np.float64)
+    rest = ((embeddings - bank.centre).astype(np.float64) ** 2).sum(1) - (points**2).sum(1)
+    off = points[:, None] - bank.means[~np.isnan(bank.means[:, 0])].astype(np.float64)
+    inside = np.einsum("mki,ij,mkj->mk", off, bank.precision.astype(np.float64), off, optimize=True).min(1)
+    return inside + rest.clip(0) / bank.rest_variance
+
+
+def nearest(bank: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
+    """Distance to the NEIGHBOUR-th nearest of all training embeddings, each at length 1 (Sun et al., ICML 2022).
+
+    Arguments and result as for `mahalanobis`.
+    """
+    points = bank.points.astype(np.float32)
+    shift = bank.centre @ bank.axes.astype(np.float32)
+    lengths = np.sqrt((bank.centre**2).sum() + 2 * points @ shift + (points**2).sum(1))
+    along = embeddings @ bank.axes.astype(np.float32)
+    cosine = ((embeddings @ bank.centre)[:, None] + along @ points.T) / lengths
+    cosine /= np.linalg.norm(embeddings, axis=1, keepdims=True).clip(1e-12)
+    k = min(NEIGHBOUR, len(points))
+    kth = -np.partition(-cosine, k - 1, axis=1)[:, k - 1]
+    return np.sqrt((2 - 2 * kth.astype(np.float64)).clip(0))
+
+
+def energy(bank: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
+    """Free energy of the logits, high where no class is claimed (Liu et al., NeurIPS 2020).
+
+    Arguments as for `mahalanobis`; (m,) float64 of any sign.
+    """
+    logits = (embeddings @ bank.head_kernel + bank.head_bias).astype(np.float64)
+    return -np.logaddexp.reduce(logits, axis=1)
+
+
+METHODS: dict[str, Callable[[ReferenceSet, np.ndarray], np.ndarray]] = {
+    "mahalanobis": mahalanobis,
+    "knn": nearest,
+    "energy": energy,
+}
+"""Scores: the higher, the less familiar."""
+
+
+def encode_bank(bank: ReferenceSet) -> bytes:
+    """Return embeddings.npz; the same bank gives the same bytes."""
+    arrays: dict[str, Any] = {field.name: np.asarray(getattr(bank, field.name)) for field in fields(bank)}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def decode_bank(data: bytes, where: str = "embeddings.npz") -> ReferenceSet:
+    """Read embeddings.npz; raises ModelError if anything in it is missing, misshapen or not finite."""
+    shapes: dict[str, tuple[str | int, ...]] = {
+        "image_id": ("n",),
+        "points": ("n", "d"),
+        "centre": ("C",),
+        "axes": ("C", "d"),
+        "means": (N_CLASSES, "d"),
+        "precision": ("d", "d"),
+        "rest_variance": (),
+        "head_kernel": ("C", N_CLASSES),
+        "head_bias": (N_CLASSES,),
+    }
+    found = read_arrays(data, shapes, where, MAX_UNPACKED, AGAIN)
+    sizes: dict[str | int, int] = {N_CLASSES: N_CLASSES}
+    for name, shape in shapes.items():
+        value = found[name]
+        if value.ndim != len(shape) or any(
+            sizes.setdefault(k, n) != n for k, n in zip(shape, value.shape, strict=True)
+        ):
+            raise ModelError(f"{where}: {name} must have the shape {shape}, it has {value.shape}. {AGAIN}")
+        if value.dtype.kind != ("U" if name == "image_id" else "f"):
+            raise ModelError(f"{where}: {name} has the wrong type, {value.dtype}. {AGAIN}")
+        if name not in ("image_id", "means", "rest_variance") and not np.isfinite(value).all():
+            raise ModelError(f"{where}: {name} has values that are not finite. {AGAIN}")
+    if sizes["n"] == 0 or not found["rest_variance"] > 0 or np.isinf(found["means"]).any():
+        raise ModelError(f"{where} is empty, or a mean or variance in it is no number. {AGAIN}")
+    values: dict[str, Any] = {**found, "rest_variance": float(found["rest_variance"])}
+    return ReferenceSet(**values)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Return vectors (..., d) at length 1; a zero vector stays zero."""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-12)

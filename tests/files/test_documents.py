@@ -1,0 +1,98 @@
+import json
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from dermlens.errors import DataError, ModelError
+from dermlens.files.documents import MAX_DEPTH, read_bytes, read_object, write_whole
+
+
+def test_a_file_within_the_limit_is_read_and_a_larger_one_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 10)
+    assert read_bytes(tmp_path / "a", 10) == b"x" * 10
+    with pytest.raises(ModelError, match="a is larger than"):
+        read_bytes(tmp_path / "a", 9, ModelError)
+    with pytest.raises(DataError, match="no such file"):
+        read_bytes(tmp_path / "b", 9)
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
+    (tmp_path / "null").symlink_to("/dev/zero")  # reading it would never end
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("folder", "pipe", "null", "loop"):
+        with pytest.raises(DataError, match=name):
+            read_bytes(tmp_path / name, 100)
+
+
+def test_a_link_may_lead_within_the_folder_but_not_out_of_it(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "real").write_text("mine")
+    (folder / "inner").symlink_to("real")
+    (folder / "outer").symlink_to("../secret")
+    assert read_bytes(folder / "inner", 100) == b"mine"
+    with pytest.raises(DataError, match="outer is a link that leads out of its folder") as caught:
+        read_bytes(folder / "outer", 100)
+    assert "secret" not in str(caught.value)
+    moved = tmp_path / "elsewhere"
+    moved.symlink_to(folder)  # where the folder itself stands is its owner's choice
+    assert read_bytes(moved / "real", 100) == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b'{"a": 1,\n "b": }', "line 2 column 7"),
+        (b'{"a": 1,\n "b": "\xff"}', "line 2, byte 8"),
+        (b"", "line 1 column 1"),
+        (b"[1]", "it is a list"),
+        (b"7", "it is a int"),
+        (b'{"a": "\\ud800"}', "no valid Unicode"),
+        (b'{"a": ' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "deeper"),
+        (b"[" * 200_000, "deeper"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "JSON"),
+    ],
+)
+def test_what_is_no_json_object_is_named_with_its_place(tmp_path: Path, data: bytes, told: str) -> None:
+    (tmp_path / "x.json").write_bytes(data)
+    with pytest.raises(DataError, match=told) as caught:
+        read_object(tmp_path / "x.json")
+    assert "x.json" in str(caught.value)
+
+
+def test_an_object_comes_back_as_it_was(tmp_path: Path) -> None:
+    value: dict = {"text": "é 😀", "list": [1, 2.5, None, {"deep": []}]}
+    for _ in range(MAX_DEPTH - 4):
+        value = {"in": value}
+    for data in (json.dumps(value).encode(), json.dumps(value, ensure_ascii=False).encode("utf-8-sig")):
+        (tmp_path / "x.json").write_bytes(data)
+        assert read_object(tmp_path / "x.json") == value
+
+
+def test_a_file_that_cannot_be_written_is_left_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    write_whole(file, b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        with pytest.raises(DataError, match=r"x\.json cannot be written: .+unchanged"):
+            write_whole(file, b"n" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert file.read_bytes() == b"old"
+    assert [f.name for f in tmp_path.iterdir()] == ["x.json"]
+    write_whole(file, b"new")
+    assert file.read_bytes() == b"new"
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="gone/x cannot be written: No such file"):
+        write_whole(tmp_path / "gone" / "x", b"")

@@ -1,0 +1,54 @@
+import re
+from datetime import UTC, datetime
+from html import escape
+
+import numpy as np
+import pytest
+
+from dermlens.case.image import CaseImage, examine
+from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, called
+from dermlens.charts.style import percent
+from dermlens.interchange.report import case_report
+from dermlens.labels import CLASSES, NAMES
+from dermlens.models.model import Model
+from tests.conftest import encode
+
+NOW = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
+
+
+@pytest.fixture
+def image(toy: Model, lesion: np.ndarray) -> CaseImage:
+    return examine(encode(lesion), "Jane Doe 1970-01-01.png", [toy])
+
+
+def test_the_report_says_what_was_found_by_what_and_when(image: CaseImage, toy: Model) -> None:
+    report = case_report(image, [toy], NOW)
+    answer = image.answers["toy"]
+    assert f"<strong>{escape(NAMES[called(answer).code])}</strong>" in report
+    assert "uncalibrated score" in report
+    for code, share in zip(CLASSES, answer.probabilities, strict=True):
+        assert f'<td>{escape(NAMES[code])}</td><td class="n">{escape(percent(float(share), 1))}</td>' in report
+    for needed in (toy.name, toy.card["files"]["model.keras"], image.sha256, "04 March 2026, 05:06 UTC", DISCLAIMER):
+        assert needed in report
+    assert CANNOT_NAME in report
+    for group in ("Malignant, in total", "Pre-malignant, in total", "Benign, in total"):
+        assert group in report
+
+
+def test_the_report_is_self_contained_and_names_no_file(image: CaseImage, toy: Model) -> None:
+    report = case_report(image, [toy], NOW)
+    assert "Jane Doe" not in report
+    assert "<script" not in report
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", report)
+    assert "://" not in re.sub(r"data:image/jpeg;base64,[A-Za-z0-9+/=]+", "", report)
+    assert report.count("data:image/jpeg;base64,") == 2, "the image, and a map of each model"
+    assert len(re.findall(r"<img [^>]*alt=\"[^\"]+\"", report)) == 2
+
+
+def test_a_drawing_is_marked_and_a_failure_told(lesion: np.ndarray, toy: Model) -> None:
+    image = examine(encode(lesion), "a.png", [], synthetic=True)
+    image.failures["toy"] = "<b>broken</b>"
+    report = case_report(image, [toy], NOW)
+    assert "synthetic drawing" in report
+    assert "No model has answered." in report
+    assert "&lt;b&gt;broken&lt;/b&gt;" in report

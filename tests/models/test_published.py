@@ -1,0 +1,62 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dermlens.errors import DataError
+from dermlens.estimate import Estimate
+from dermlens.models.published import read_figures, read_model_card
+
+FIGURE = {"value": 0.8, "low": 0.7, "high": None, "n_images": 10, "n_lesions": 9}
+
+
+def write(tmp_path: Path, value: object) -> Path:
+    file = tmp_path / "metrics.json"
+    file.write_text(value if isinstance(value, str) else json.dumps(value))
+    return file
+
+
+def test_figures_are_read_by_split(tmp_path: Path) -> None:
+    found = read_figures(write(tmp_path, {"test": {"accuracy": FIGURE, "per_class": {}, "confusion": []}}))
+    assert list(found) == ["test"]
+    figure = found["test"]["accuracy"]
+    assert isinstance(figure, Estimate)
+    assert (figure.value, figure.low, figure.n_images, figure.n_lesions) == (0.8, 0.7, 10, 9)
+    assert np.isnan(figure.high)
+    assert list(found["test"]) == ["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("{", "JSON"),
+        ([], "object"),
+        ({"test": 1}, "test: an object"),
+        ({"test": {"accuracy": {"value": 1}}}, "test, accuracy: value, low and high"),
+        ({"test": {"accuracy": {**FIGURE, "low": "x"}}}, "test, accuracy"),
+        ({"test": {"accuracy": 0.8}}, "test, accuracy"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, value: object, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        read_figures(write(tmp_path, value))
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("[a](../a/README.md), [b](LICENSE.md#x)", "a, b"),
+        ("[a](https://example.org) and <https://b.org>", "[a](https://example.org) and <https://b.org>"),
+        ("[mail](mailto:a@example.org)", "[mail](mailto:a@example.org)"),
+        ("(78.1 to 83.4 %) | [x] | f(x)", "(78.1 to 83.4 %) | [x] | f(x)"),
+    ],
+)
+def test_a_model_card_for_a_page_keeps_only_links_that_lead_somewhere(tmp_path: Path, written: str, shown: str) -> None:
+    (tmp_path / "README.md").write_text(written)
+    assert read_model_card(tmp_path / "README.md") == shown
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read_figures(tmp_path / "metrics.json")

@@ -1,0 +1,89 @@
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dermlens.dataset.ham10000 import SPLIT_TABLE, SPLITS, load_split
+from dermlens.dataset.split_audit import fingerprint
+from tests.dashboard import open_page, text
+from tests.dataset.test_split_audit import content
+
+
+@pytest.fixture(autouse=True)
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The page reads a copy of the split table, with no audit beside it."""
+    copy = tmp_path / "ham10000.csv"
+    shutil.copy(SPLIT_TABLE, copy)
+    monkeypatch.setattr("ui.cache.SPLIT_TABLE", copy)
+    monkeypatch.setattr("ui.cache.AUDIT", tmp_path / "audit.json")
+    monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path / "models"))
+    return copy
+
+
+def test_the_split_is_counted(table: Path) -> None:
+    app = open_page("about_data")
+    rows = load_split(table)
+    counted = {m.label: m.value for m in app.metric}
+    assert counted == {s.capitalize(): f"{(rows['split'] == s).sum():,} images" for s in SPLITS}
+    assert "CC BY-NC 4.0" in text(app)
+    assert "has not been audited" in text(app)
+    assert "No published model has a model card." in text(app)
+
+
+def test_the_audit_is_shown_against_a_naive_split(table: Path) -> None:
+    audit = content(table_sha256=fingerprint(load_split(table)))
+    table.with_name("audit.json").write_text(json.dumps(audit))
+    app = open_page("about_data")
+    assert "**Nothing leaks.**" in text(app)
+    assert "would put 1,000 lesions" in text(app)
+    assert not app.warning
+    assert "Seen in training already" in str([c.proto for c in app.get("plotly_chart")])
+
+
+def test_an_audit_of_another_table_and_a_leak_are_told(table: Path) -> None:
+    table.with_name("audit.json").write_text(json.dumps(content(exact_duplicates={"across_splits": 2})))
+    app = open_page("about_data")
+    assert "another split table" in app.warning[0].value
+    assert "**Something leaks.**" in text(app)
+
+
+def write_card(table: Path, content: bytes) -> None:
+    folder = table.parent / "models" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_bytes(content)
+    (folder / "predictions.csv").write_text("image_id\n")
+
+
+def test_model_cards_are_shown(table: Path) -> None:
+    write_card(table, b"# Card of the toy\n")
+    assert "# Card of the toy" in text(open_page("about_data"))
+
+
+def test_a_link_of_a_model_card_that_leads_to_no_page_is_its_text(table: Path) -> None:
+    write_card(table, b"Of [other](../other/README.md), [a paper](https://example.org/a).\n")
+    assert "Of other, [a paper](https://example.org/a)." in text(open_page("about_data"))
+
+
+def test_a_model_card_that_cannot_be_read_is_named(table: Path) -> None:
+    write_card(table, b"\xff\xfe")
+    assert "models/toy/README.md, line 1, byte 1: this is no UTF-8 text" in text(open_page("about_data"))
+
+
+def test_a_deep_link_chooses_the_subgroups(table: Path) -> None:
+    app = open_page("about_data", **{"images-by": "Sex"})
+    assert app.segmented_control(key="images-by").value == "sex"
+    assert "Images by sex" in str([c.proto for c in app.get("plotly_chart")])
+
+
+def test_shares_are_written_with_a_space(table: Path) -> None:
+    shown = text(open_page("about_data"))
+    train = load_split(table)["split"].eq("train").mean()
+    assert f"{100 * train:.1f} % of the images" in shown
+    assert not re.search(r"\d%", shown)
+
+
+def test_a_missing_split_table_is_told(table: Path) -> None:
+    table.unlink()
+    assert "cannot be read" in text(open_page("about_data"))

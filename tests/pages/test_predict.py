@@ -1,0 +1,281 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec
+from streamlit.testing.v1 import AppTest
+
+from dermlens.case import predict
+from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, called
+from dermlens.charts.style import percent
+from dermlens.errors import DownloadError
+from dermlens.ingest.read import read_image
+from dermlens.labels import NAMES
+from dermlens.models import registry
+from tests.conftest import encode
+from tests.dashboard import check, open_page, text
+from ui.predict.downloads import isic_table
+
+
+@pytest.fixture
+def app(pair: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv("DERMLENS_MODELS", str(pair))
+    return open_page("predict")
+
+
+def upload(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
+    app.file_uploader[0].set_value([(name, data, "application/octet-stream") for name, data in files])
+    return check(app.run())
+
+
+def test_an_upload_is_answered_by_every_model(app: AppTest, pair: Path, lesion: np.ndarray) -> None:
+    data = encode(lesion)
+    upload(app, ("lesion.png", data))
+    shown = text(app)
+    for model_id in ("toy", "toy2"):
+        model = registry.load(registry.find(pair, model_id))
+        answer = predict.predict(model, read_image(data).pixels)
+        probabilities, diagnosis = answer.probabilities, called(answer)
+        assert model.name in shown
+        assert NAMES[diagnosis.code] in shown
+        assert f"**{percent(float(probabilities.max()))}** uncalibrated score" in shown
+    assert "disagree" in shown or "Both models call it" in shown
+    assert CANNOT_NAME in shown
+    assert "External" not in shown
+    assert [s.label for s in app.selectbox if s.label == "Evidence for"]
+
+
+def test_every_page_says_once_that_it_is_no_diagnosis(app: AppTest) -> None:
+    assert text(app).count(DISCLAIMER) == 1
+
+
+def test_switching_class_model_or_opacity_asks_no_model(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(app, ("lesion.png", encode(lesion)))
+
+    def refuse(*_: object) -> None:
+        pytest.fail("a model ran")
+
+    monkeypatch.setattr(predict, "forward", refuse)
+    monkeypatch.setattr("dermlens.case.image.predict", refuse)
+    app.selectbox(key="class").set_value("mel")
+    check(app.run())
+    app.slider(key="opacity").set_value(20)
+    check(app.run())
+    app.button_group(key="view").set_value("Overlay")
+    check(app.run())
+    app.button_group(key="network").set_value("toy2")
+    check(app.run())
+    assert "Toy toy2: Melanoma" in str(app.get("plotly_chart")[-1].proto)
+
+
+def test_the_case_survives_a_change_of_page_and_new_case_clears_it(app: AppTest, lesion: np.ndarray) -> None:
+    upload(app, ("lesion.png", encode(lesion)))
+    app.switch_page("pages/home.py").run()
+    assert "One image in this case" in text(check(app))
+    app.switch_page("pages/predict.py").run()
+    assert "uncalibrated score" in text(check(app))
+    next(b for b in app.button if b.label == "New case").click().run()
+    shown = text(check(app))
+    assert "uncalibrated score" not in shown
+    assert "in this case" not in shown
+    assert "image" not in app.query_params
+
+
+def test_a_file_that_is_no_image_is_refused_in_a_sentence_and_the_others_go_on(
+    app: AppTest, lesion: np.ndarray
+) -> None:
+    upload(app, ("empty.png", b""), ("[x](http://evil)*.txt", b"hello"), ("lesion.png", encode(lesion)))
+    errors = [str(e.value) for e in app.error]
+    assert len(errors) == 2
+    assert "0 bytes" in errors[0].replace("\\", "")
+    assert r"\[x\]\(http\://evil\)\*" in errors[1], "a file name must not become markup"
+    assert "uncalibrated score" in text(app)
+
+
+def test_files_that_were_taken_are_not_kept_by_streamlit_as_well(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[str, UploadedFileRec] = {}
+    add, remove = MemoryUploadedFileManager.add_file, MemoryUploadedFileManager.remove_file
+
+    def adding(manager: MemoryUploadedFileManager, session_id: str, file: UploadedFileRec) -> None:
+        kept[file.file_id] = file
+        add(manager, session_id, file)
+
+    def removing(manager: MemoryUploadedFileManager, session_id: str, file_id: str) -> None:
+        assert [f.file_id for f in manager.get_files(session_id, [file_id])] == [file_id]
+        remove(manager, session_id, file_id)
+        del kept[file_id]
+
+    monkeypatch.setattr(MemoryUploadedFileManager, "add_file", adding)
+    monkeypatch.setattr(MemoryUploadedFileManager, "remove_file", removing)
+    files = [("a.png", encode(lesion), "image/png"), ("b.txt", b"no image", "text/plain")]
+    app.file_uploader[0].set_value(files)
+    check(app.run())
+    assert not kept
+    assert len(app.session_state["case_images"]) == 1
+
+
+def test_many_images_make_a_table_and_a_row_opens_a_case(app: AppTest, lesion: np.ndarray) -> None:
+    flipped = np.ascontiguousarray(lesion[:, ::-1])
+    upload(app, ("a.png", encode(lesion)), ("b.png", encode(flipped)))
+    table = app.dataframe[0].value
+    assert list(table["file"]) == ["a.png", "b.png"]
+    assert {"Toy toy", "Toy toy2", "agree"} <= set(table.columns)
+    assert app.query_params["image"]
+
+
+def test_an_example_is_labelled_synthetic(app: AppTest) -> None:
+    assert "synthetic and show no real lesion" in text(app)
+    app.button(key="example-red").click().run()
+    assert "Synthetic drawing." in text(check(app))
+    assert "uncalibrated score" in text(app)
+
+
+def test_a_link_to_an_image_of_another_session_says_that_it_is_gone(
+    pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(pair))
+    app = open_page("predict", image="0123456789ab")
+    assert "it is gone" in app.info[0].value
+    assert app.file_uploader
+
+
+def test_without_a_model_the_page_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path))
+    app = open_page("predict")
+    assert "There is no model to ask." in text(app)
+    assert not app.file_uploader
+
+
+def test_a_damaged_model_is_named_and_the_other_one_answers(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lesion: np.ndarray
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(pair, models)
+    card = models / "toy2" / "card.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "classes": ["mel"]}))
+    with (models / "toy" / "model.keras").open("ab") as file:
+        file.write(b"x")
+    shutil.copytree(pair / "toy", models / "toy3")
+    third = models / "toy3" / "card.json"
+    third.write_text(json.dumps({**json.loads(third.read_text()), "id": "toy3", "name": "Third"}))
+    monkeypatch.setenv("DERMLENS_MODELS", str(models))
+    app = upload(open_page("predict"), ("lesion.png", encode(lesion)))
+    shown = text(app)
+    assert "the classes must be" in shown
+    assert "damaged or was changed" in shown
+    assert "Only one model has answered" in shown
+
+
+def test_an_image_of_the_isic_archive_comes_through_the_same_door(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fetch(image_id: str) -> bytes:
+        asked.append(image_id)
+        if len(asked) == 1:
+            raise DownloadError("The ISIC Archive cannot be reached. This server may have no network.")
+        return encode(lesion)
+
+    monkeypatch.setattr("dermlens.dataset.isic_archive.fetch", fetch)
+    app.button_group(key="kind").set_value("By ISIC id")
+    check(app.run())
+    assert asked == []
+    for _ in range(2):
+        app.text_input[0].set_value("ISIC_0024306")
+        next(b for b in app.button if "ISIC" in b.label).click()
+        check(app.run())
+        if len(asked) == 1:
+            assert "cannot be reached" in app.error[0].value
+    assert asked == ["ISIC_0024306"] * 2
+    assert "uncalibrated score" in text(app)
+
+
+def test_of_a_folder_only_images_are_taken(app: AppTest, lesion: np.ndarray) -> None:
+    app.button_group(key="kind").set_value("A folder")
+    app.run()
+    assert app.file_uploader[0].accept_directory
+    upload(app, ("case/a.png", encode(lesion)), ("case/notes.txt", b"text"), ("case/.DS_Store", b"x"))
+    shown = text(app)
+    assert "2 files of the folder are not images" in shown
+    assert "uncalibrated score" in shown
+    assert not app.error
+
+
+def test_many_refusals_make_a_table(app: AppTest) -> None:
+    upload(app, *((f"{i}.png", bytes([i])) for i in range(8)))
+    assert "8 files could not be used." in app.error[0].value
+    assert app.dataframe[0].value["file"].tolist() == [f"{i}.png" for i in range(8)]
+    assert app.file_uploader, "another file can be tried"
+
+
+def test_squeezed_files_are_stretched_when_the_person_says_so(app: AppTest, lesion: np.ndarray, pair: Path) -> None:
+    app.selectbox(key="stored_aspect").set_value("4:3")
+    app.run()
+    squeezed = np.ascontiguousarray(lesion[:, :90])
+    upload(app, ("a.png", encode(squeezed)))
+    model = registry.load(registry.find(pair, "toy"))
+    stretched = read_image(encode(squeezed), stored_aspect="4:3").pixels
+    assert stretched.shape == (90, 120, 3)
+    expected = float(predict.predict(model, stretched).probabilities.max())
+    assert f"**{percent(expected)}** uncalibrated score" in text(app)
+
+
+def test_what_was_chosen_for_one_case_does_not_reach_the_next(app: AppTest, lesion: np.ndarray) -> None:
+    app.selectbox(key="stored_aspect").set_value("4:3")
+    app.run()
+    upload(app, ("a.png", encode(lesion)))
+    app.session_state["prevalence"] = 60.0
+    next(b for b in app.button if b.label == "New case").click().run()
+    check(app)
+    assert app.selectbox(key="stored_aspect").value == "as-is"
+    assert "prevalence" not in app.session_state
+
+
+def test_two_files_of_one_name_have_two_ids_in_the_isic_table(
+    app: AppTest, lesion: np.ndarray, pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ui import state
+
+    flipped = np.ascontiguousarray(lesion[::-1])
+    upload(app, ("a/mole.png", encode(lesion)), ("b/mole.png", encode(flipped)), ("other.png", encode(lesion[:80])))
+    images = app.session_state["case_images"]
+    monkeypatch.setattr(state, "images", lambda: images)
+    model = registry.load(registry.find(pair, "toy"))
+    first, second, third = isic_table(model, [model])["image"]
+    keys = list(images)
+    assert (first, second, third) == (f"mole-{keys[0]}", f"mole-{keys[1]}", "other")
+
+
+def count_pictures(app: AppTest) -> int:
+    return len(app.get("imgs")) + len(app.get("image"))
+
+
+def test_another_method_is_drawn_on_demand(app: AppTest, lesion: np.ndarray) -> None:
+    upload(app, ("a.png", encode(lesion)))
+    pictures = count_pictures(app)
+    next(b for b in app.button if b.label == "Draw").click().run()
+    check(app)
+    assert count_pictures(app) == pictures + 2
+    drawn = app.session_state["case_drawn"]
+    assert [key[1:3] for key in drawn] == [("toy", "grad_cam_plus_plus")]
+
+
+def test_every_image_is_in_the_isic_table(app: AppTest, lesion: np.ndarray, pair: Path) -> None:
+    from ui.predict.downloads import _id
+
+    assert _id("folder/ISIC_0024306.jpg") == "ISIC_0024306"
+    assert _id("..\\..\\a.b.png") == "a.b"
+    assert _id("=cmd().png") == "'=cmd()", "a spreadsheet must not run it"
+    upload(app, ("ISIC_1.png", encode(lesion)))
+    assert [b.label for b in app.get("download_button") if "ISIC CSV" in b.label] == [
+        "All images by Toy toy (ISIC CSV)",
+        "All images by Toy toy2 (ISIC CSV)",
+    ]

@@ -1,0 +1,198 @@
+"""Nothing here sleeps: a thread is known to wait because the line has told it so."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dermlens.errors import BusyError
+from dermlens.server.limiter import Limiter
+
+PATIENCE = 30.0  # seconds after which a test fails rather than hangs
+
+
+class SessionClosed(BaseException):
+    """As Streamlit's StopException, which is no Exception."""
+
+
+class Person:
+    """A thread that takes a turn, and keeps it until it is let go."""
+
+    def __init__(self, line: Limiter, name: str, served: list[str], tell: Callable[[int], None] | None = None) -> None:
+        self.told: list[int] = []
+        self.waits, self.is_in, self.may_go = threading.Event(), threading.Event(), threading.Event()
+        self.error: SessionClosed | None = None
+        self._tell = tell
+        self._thread = threading.Thread(target=self._run, args=(line, name, served), daemon=True)
+        self._thread.start()
+
+    def _run(self, line: Limiter, name: str, served: list[str]) -> None:
+        try:
+            with line.turn(self._hear, every=0.001):
+                served.append(name)
+                self.is_in.set()
+                assert self.may_go.wait(PATIENCE)
+        except SessionClosed as e:
+            self.error = e
+
+    def _hear(self, before: int) -> None:
+        self.told.append(before)
+        self.waits.set()
+        if self._tell:
+            self._tell(before)
+
+    def end(self) -> None:
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the thread hangs"
+
+
+@contextmanager
+def held(line: Limiter, turns: int = 1) -> Iterator[None]:
+    with ExitStack() as stack:
+        for _ in range(turns):
+            stack.enter_context(line.turn())
+        yield
+
+
+def test_who_came_first_is_served_first_and_told_how_many_are_before() -> None:
+    line, served, people = Limiter(1, 10), [], []
+    with held(line):
+        for i in range(5):
+            people.append(Person(line, str(i), served))
+            assert people[-1].waits.wait(PATIENCE)
+            assert people[-1].told[0] == i + 1
+        assert line.length() == (1, 5)
+    for person in people:
+        assert person.is_in.wait(PATIENCE)
+        assert line.length()[0] == 1
+        person.may_go.set()
+        person.end()
+        assert person.told == sorted(person.told, reverse=True), "nobody is overtaken"
+    assert served == ["0", "1", "2", "3", "4"]
+    assert line.length() == (0, 0)
+
+
+def test_beyond_the_limit_one_is_sent_away_at_once_and_can_come_again() -> None:
+    line, served = Limiter(2, 1), []
+    with held(line, 2):
+        waiting = Person(line, "waits", served)
+        assert waiting.waits.wait(PATIENCE)
+        with pytest.raises(BusyError, match="1 others are waiting"), line.turn():
+            pytest.fail("the line is full")
+        assert line.length() == (2, 1)
+    assert waiting.is_in.wait(PATIENCE)
+    with line.turn():
+        assert line.length() == (2, 0)
+    waiting.may_go.set()
+    waiting.end()
+
+
+def divide(by: int) -> float:
+    return 1 / by
+
+
+def test_an_error_inside_gives_the_turn_back() -> None:
+    line = Limiter(1, 0)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), line.turn():
+            divide(line.length()[1])
+    assert line.length() == (0, 0)
+
+
+def test_who_leaves_while_waiting_gives_the_place_up_and_the_next_moves_on() -> None:
+    line, served = Limiter(1, 5), []
+    close, next_in_line = threading.Event(), threading.Event()
+
+    def stop(before: int) -> None:
+        if close.is_set():
+            raise SessionClosed
+
+    def hear(before: int) -> None:
+        if before == 1:
+            next_in_line.set()
+
+    with held(line):
+        leaves = Person(line, "leaves", served, stop)
+        assert leaves.waits.wait(PATIENCE)
+        stays = Person(line, "stays", served, hear)
+        assert stays.waits.wait(PATIENCE)
+        assert stays.told[0] == 2
+        close.set()
+        leaves.end()
+        assert isinstance(leaves.error, SessionClosed)
+        assert line.length() == (1, 1)
+        assert next_in_line.wait(PATIENCE)
+    assert stays.is_in.wait(PATIENCE)
+    assert served == ["stays"]
+    stays.may_go.set()
+    stays.end()
+
+
+def test_who_is_stopped_at_the_very_moment_of_being_let_in_gives_the_turn_back() -> None:
+    line = Limiter(1, 1)
+    first = line.turn()
+    first.__enter__()
+
+    def stop(before: int) -> None:
+        first.__exit__(None, None, None)  # the place becomes a turn, and only then the session is closed
+        raise SessionClosed
+
+    with pytest.raises(SessionClosed), line.turn(stop):
+        pytest.fail("was stopped")
+    assert line.length() == (0, 0)
+    with line.turn():
+        pass
+
+
+def test_many_threads_are_all_served_never_more_than_allowed_at_once() -> None:
+    line, threads, rounds = Limiter(3, 40), 32, 25
+    start = threading.Barrier(threads)
+    lock = threading.Lock()
+    now, most, done = 0, 0, 0
+
+    def work() -> None:
+        nonlocal now, most, done
+        start.wait(PATIENCE)
+        for _ in range(rounds):
+            with line.turn():
+                with lock:
+                    now += 1
+                    most = max(most, now)
+                with lock:
+                    now -= 1
+                    done += 1
+
+    with ThreadPoolExecutor(threads) as pool:
+        for future in [pool.submit(work) for _ in range(threads)]:
+            future.result(PATIENCE)
+    assert done == threads * rounds
+    assert most <= 3
+    assert line.length() == (0, 0)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3), st.integers(0, 3), st.lists(st.sampled_from(["come", "go", "leave"]), max_size=20))
+def test_whatever_the_order_the_limits_hold_and_no_turn_is_lost(at_once: int, waiting: int, events: list[str]) -> None:
+    line = Limiter(at_once, waiting)
+    inside, queue = [], []
+    for event in events:
+        if event == "come" and len(inside) + len(queue) < at_once + waiting:
+            place = line._join()
+            (inside if place.is_set() else queue).append(place)
+        elif event == "come":
+            with pytest.raises(BusyError):
+                line._join()
+        elif event == "go" and inside:
+            line._leave(inside.pop(0))
+            if queue:
+                inside.append(queue.pop(0))
+        elif event == "leave" and queue:
+            line._leave(queue.pop())
+        assert line.length() == (len(inside), len(queue))
+        assert all(p.is_set() for p in inside)
+        assert not any(p.is_set() for p in queue)
+        assert [line._before(p) for p in queue] == [len(inside) + i for i in range(len(queue))]

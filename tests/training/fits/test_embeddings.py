@@ -1,0 +1,241 @@
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dermlens.case.predict import predict
+from dermlens.dataset.ham10000 import load_split
+from dermlens.errors import DataError, ModelError
+from dermlens.evaluation.predictions import concatenate, make_predictions, write_predictions
+from dermlens.labels import INDEX
+from dermlens.models import registry
+from dermlens.trust.ood import REAL, JointOodDetector, OodDetector, read, read_scores
+from dermlens.trust.reference_set import make_reference_set
+from tests import fake_ham10000
+from tests.conftest import publish_toy, toy_network
+from training import card as cards
+from training.fits import embed as embedding
+from training.fits import embeddings
+from training.fits.embeddings import auroc, choose, make, measure, of_split
+from training.fits.ood_pictures import OodPicture
+from training.fits.subject import Subject
+from training.model_card.ood import ood
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A toy model with predictions of a drawn data set, and few other pictures."""
+    place = tmp_path_factory.mktemp("fit")
+    fake_ham10000.write(place / "data", lesions=10)
+    table = load_split(place / "data" / "split.csv")
+    entry = publish_toy(place / "models" / "toy", toy_network(channels=8), views=4)
+    parts = []
+    for split in ("validation", "test"):
+        rows = table[table["split"] == split].sort_values("image_id")
+        y = rows["dx"].map(INDEX).to_numpy()
+        parts.append(make_predictions(rows["image_id"], rows["lesion_id"], split, y, np.eye(7)[y]))
+    write_predictions(entry.folder / "predictions.csv", concatenate(parts))
+    (entry.folder / "run.json").write_text(json.dumps({"config": {"leave_out": None}}))
+    return Subject(entry.folder, table, place / "data")
+
+
+def few() -> list[OodPicture]:
+    rng = np.random.default_rng(0)
+    return [OodPicture("noise", f"n{i}", rng.integers(0, 256, (40, 50, 3), np.uint8)) for i in range(8)]
+
+
+@pytest.fixture(scope="module")
+def files(subject: Subject) -> dict[str, bytes]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embeddings, "pictures", few)
+        made = make(subject)
+    for name, content in made.items():
+        (subject.folder / name).write_bytes(content)
+    return made
+
+
+def test_the_files_are_what_the_app_reads(subject: Subject, files: dict[str, bytes]) -> None:
+    assert list(files) == ["embeddings.npz", "familiarity.json", "familiarity.csv"]
+    found = read(subject.folder / "familiarity.json", subject.table)
+    assert isinstance(found, OodDetector)
+    train = subject.table[subject.table["split"] == "train"].sort_values("image_id")
+    assert found.bank.image_id.tolist() == train["image_id"].tolist()
+    stored = json.loads(files["familiarity.json"])
+    assert stored["fitted_on"]["predictions_sha256"] == registry.sha256(subject.folder / "predictions.csv")
+    assert stored["method"] == max(stored["chosen_by_mean_auroc"], key=stored["chosen_by_mean_auroc"].get)
+
+
+def test_a_score_is_that_of_the_serving_path(subject: Subject, files: dict[str, bytes]) -> None:
+    found = read(subject.folder / "familiarity.json", subject.table)
+    assert isinstance(found, OodDetector)
+    table, threshold = read_scores(subject.folder)
+    row = table[of_split(table, "test")].iloc[0]
+    pixels = embeddings._read(subject, row["name"])
+    embedding = predict(subject.model, pixels).embedding
+    assert found.score(embedding) == pytest.approx(row["score"], rel=1e-4)
+    assert found.threshold == threshold
+
+
+def test_the_threshold_is_the_score_that_97_percent_of_validation_keep_to(files: dict[str, bytes]) -> None:
+    table = pd.read_csv(io.BytesIO(files["familiarity.csv"]))
+    scores = np.sort(table.loc[of_split(table, "validation"), "score"])
+    threshold = json.loads(files["familiarity.json"])["threshold"]
+    assert threshold in scores
+    assert (scores <= threshold).mean() >= 0.97
+    assert (scores < threshold).mean() < 0.97
+
+
+def test_the_figures_are_those_of_the_scores(files: dict[str, bytes]) -> None:
+    table, stored = pd.read_csv(io.BytesIO(files["familiarity.csv"])), json.loads(files["familiarity.json"])
+    assert measure(table, stored["threshold"]) == stored["measured"]
+    kinds = set(stored["measured"]["test"]["auroc"])
+    assert "noise" in kinds
+    assert "dermoscopic, inverted" in kinds
+    assert REAL not in kinds
+
+
+def test_no_source_is_in_both_halves(files: dict[str, bytes]) -> None:
+    table = pd.read_csv(io.BytesIO(files["familiarity.csv"]))
+    others = table[table["kind"] != REAL]
+    assert set(others["part"]) == {"first half", "second half"}
+    assert others.groupby("group")["part"].nunique().eq(1).all()
+    assert others["name"].is_unique
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding, "CHUNK", 3)
+    images = [np.full((40, 40, 3), 20 * i, np.uint8) for i in range(8)]
+    names = [f"image {i}" for i in range(8)]
+
+    def breaks(i: int) -> np.ndarray:
+        if i == 7:
+            raise DataError("gone")
+        return images[i]
+
+    with pytest.raises(DataError, match="gone"):
+        embedding.embed(subject.model, names, breaks, "images")
+    asked = []
+
+    def load(i: int) -> np.ndarray:
+        asked.append(i)
+        return images[i]
+
+    found = embedding.embed(subject.model, names, load, "images")
+    assert sorted(asked) == [6, 7]
+    np.testing.assert_allclose(found, [predict(subject.model, pixels).embedding for pixels in images], atol=1e-5)
+    asked.clear()
+    embedding.embed(subject.model, [*names[:7], "another"], load, "images")
+    assert len(asked) == 8, "other images are embedded anew"
+
+
+def test_the_left_out_diagnosis_is_measured_and_not_learned(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = subject.folder / "run.json"
+    before = record.read_text()
+    record.write_text(json.dumps({"config": {"leave_out": "vasc"}}))
+    monkeypatch.setattr(embeddings, "pictures", few)
+    try:
+        bank = embeddings.bank_of(subject)
+        table, found = embeddings.seen(subject)
+    finally:
+        record.write_text(before)
+    assert np.isnan(bank.means[INDEX["vasc"]]).all()
+    left_out = table[table["kind"] == embeddings.LEFT_OUT]
+    own = subject.table[subject.table["dx"] == "vasc"].set_index("image_id")
+    known = table[table["kind"] == REAL]
+    assert not set(known["name"]) & set(own.index), "it is counted among the known ones nowhere"
+    assert set(left_out["name"]) == set(subject.predictions.image_id) & set(own.index)
+    measured = left_out[left_out["part"] == "second half"]
+    assert set(own.loc[measured["name"], "split"]) == {"test"}
+    assert len(found) == len(table)
+
+
+def test_the_method_that_tells_them_best_apart_is_chosen() -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(210) % 7
+    head = np.zeros((12, 7)), np.zeros(7)
+    bank = make_reference_set(y.astype(str), rng.normal(0, 1, (210, 12)), y, 12, head)
+    real, others = rng.normal(0, 1, (50, 12)), rng.normal(0, 6, (50, 12))
+    table = pd.DataFrame({"kind": [REAL] * 50 + ["noise"] * 50, "part": ["validation"] * 50 + ["first half"] * 50})
+    method, means = choose(bank, table, np.concatenate([real, others]).astype(np.float32))
+    assert method == "mahalanobis", "only it sees lengths"
+    assert means["mahalanobis"] > 0.99
+    assert means["energy"] == 0.5, "a head of zeros tells nothing"
+
+
+def scores(real: list[float], others: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return tuple(pd.DataFrame({"score": s, "group": [f"g{i}" for i in range(len(s))]}) for s in (real, others))  # type: ignore[return-value]
+
+
+def test_auroc_counts_pairs() -> None:
+    figure = auroc(*scores([1, 2, 3, 4], [2.5, 3, 9, 0, 5]))
+    assert figure.value == pytest.approx((2 + 2.5 + 4 + 0 + 4) / 20)
+    assert figure.low < figure.value < figure.high
+    assert (figure.n_images, figure.n_lesions) == (5, 5)
+    perfect = auroc(*scores([1, 2, 3], [7, 8, 9, 10, 11]))
+    assert perfect.value == perfect.high == 1
+    assert perfect.low < 0.9, "five pictures prove little"
+    few = auroc(*scores([1, 2, 3], [7, 8, 9]))
+    assert few.value == 1
+    assert np.isnan([few.low, few.high]).all(), "three even less"
+
+
+def test_all_members_of_an_ensemble_must_accept(subject: Subject, files: dict[str, bytes]) -> None:
+    models = subject.folder.parent
+    other = models / "second"
+    ensemble = models / "ensemble"
+    for folder in (other, ensemble):
+        folder.mkdir()
+    table, threshold = read_scores(subject.folder)
+    flipped = table.assign(score=table["score"].max() - table["score"])
+    flipped.to_csv(other / "familiarity.csv", index=False)
+    second = {**json.loads(files["familiarity.json"]), "threshold": float(flipped["score"].quantile(0.9))}
+    (other / "familiarity.json").write_text(json.dumps(second))
+    (ensemble / "card.json").write_text(json.dumps({"members": {"toy": 0.5, "second": 0.5}}))
+    (ensemble / "predictions.csv").write_bytes((subject.folder / "predictions.csv").read_bytes())
+    made = make(Subject(ensemble, subject.table))
+    assert list(made) == ["familiarity.json", "familiarity.csv"]
+    for name, content in made.items():
+        (ensemble / name).write_bytes(content)
+    joined, limit = read_scores(ensemble)
+    both = (table["score"] <= threshold) & (flipped["score"] <= second["threshold"])
+    assert ((joined["score"] <= limit) == both).all()
+    assert 0 < both.mean() < 1
+    assert isinstance(read(ensemble / "familiarity.json"), JointOodDetector)
+    rounded = flipped.assign(name=flipped["name"].str.replace(r", [0-9a-f]{12}$", ", 0123456789ab", regex=True))
+    assert (rounded["name"] != flipped["name"]).any()
+    rounded.to_csv(other / "familiarity.csv", index=False)
+    assert make(Subject(ensemble, subject.table))["familiarity.csv"] == made["familiarity.csv"], "another processor's"
+    flipped.iloc[1:].to_csv(other / "familiarity.csv", index=False)
+    with pytest.raises(DataError, match="of other pictures"):
+        make(Subject(ensemble, subject.table))
+    (other / "familiarity.json").unlink()
+    with pytest.raises(ModelError, match="no such file"):
+        make(Subject(ensemble, subject.table))
+
+
+def test_the_model_card_has_the_figures_of_the_file(subject: Subject, files: dict[str, bytes]) -> None:
+    lines = "\n".join(ood(subject.folder))
+    stored = json.loads(files["familiarity.json"])
+    for split in ("validation", "test"):
+        assert f"{split} {100 * stored['measured'][split]['accepted']['value']:.1f} %" in lines
+    for kind, figure in stored["measured"]["test"]["auroc"].items():
+        assert f"| {kind} | {figure['n_images']} / {figure['n_lesions']} |" in lines
+        assert f"| {figure['value']:.3f} (" in lines
+    assert ood(subject.folder.parent) == []
+
+
+def test_a_figure_that_the_scores_do_not_give_is_found(
+    subject: Subject, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    for name in ("familiarity.csv", "familiarity.json"):
+        (tmp_path / name).write_bytes(files[name])
+    assert list(cards._remeasured(tmp_path)) == []
+    stored = json.loads(files["familiarity.json"])
+    stored["measured"]["test"]["auroc"]["noise"]["value"] -= 0.25
+    (tmp_path / "familiarity.json").write_text(json.dumps(stored))
+    (said,) = cards._remeasured(tmp_path)
+    assert said.startswith("familiarity.json, measured, test, auroc, noise, value is ")
+    assert "familiarity.csv gives" in said

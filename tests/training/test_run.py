@@ -1,0 +1,107 @@
+import csv
+import json
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from dermlens.errors import DataError
+from dermlens.files.documents import read_object
+from dermlens.models.runs import HISTORY
+from training import run
+
+ROW = dict.fromkeys(HISTORY, 0.123456789) | {"epoch": 3, "phase": 1}
+
+
+def variables() -> list[keras.Variable]:
+    rng = np.random.default_rng(0)
+    return [keras.Variable(rng.normal(size=s).astype(np.float32)) for s in ((3, 2), (), (5,))]
+
+
+def test_a_state_comes_back_bit_by_bit(tmp_path: Path) -> None:
+    saved, count = variables(), keras.Variable(7, dtype="int32")
+    state = {"history": [ROW], "plateau": {"best": math.inf}, "finished": False}
+    run.save_state(tmp_path / "last.npz", {"model": saved, "optimizer": [count], "average": []}, state)
+    arrays, found = run.load_state(tmp_path / "last.npz")
+    assert found == state
+    fresh, counted = [keras.Variable(np.zeros(v.shape)) for v in saved], keras.Variable(0, dtype="int32")
+    run.restore(fresh, arrays, "model")
+    run.restore([counted], arrays, "optimizer")
+    run.restore([], arrays, "average")
+    for a, b in zip(saved, fresh, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
+    assert int(counted) == 7
+    assert [f.name for f in tmp_path.iterdir()] == ["last.npz"]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b + b"x"])
+def test_a_damaged_checkpoint_is_refused_with_a_sentence(tmp_path: Path, damage) -> None:
+    file = tmp_path / "last.npz"
+    run.save_state(file, {"model": variables()}, {})
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(DataError, match=r"Checkpoint .*last\.npz is damaged\. Delete it to start the run anew"):
+        run.load_state(file)
+
+
+def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "last.npz"
+    run.save_state(file, {"model": variables()}, {})
+    data = bytearray(file.read_bytes())
+    data[len(data) // 3] ^= 1
+    file.write_bytes(bytes(data))
+    with pytest.raises(DataError, match="is damaged"):
+        run.load_state(file)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    run.save_state(tmp_path / "last.npz", {"model": variables()}, {})
+    arrays, _ = run.load_state(tmp_path / "last.npz")
+    with pytest.raises(DataError, match="holds 3 model variables, the network has 2"):
+        run.restore(variables()[:2], arrays, "model")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write_json(tmp_path / "run.json", {"a": "é"})
+    assert read_object(tmp_path / "run.json") == {"a": "é"}
+
+    def full(_: int) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DataError, match=r"run\.json cannot be written: No space left"):
+        run.write_json(tmp_path / "run.json", {"a": 2})
+    assert read_object(tmp_path / "run.json") == {"a": "é"}
+    assert [f.name for f in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_history_has_the_columns_of_the_interface(tmp_path: Path) -> None:
+    run.write_history(tmp_path / "history.csv", [ROW, ROW | {"epoch": 4, "val_melanoma_recall": math.nan}])
+    with (tmp_path / "history.csv").open() as f:
+        lines = list(csv.reader(f))
+    assert ",".join(lines[0]) == (
+        "epoch,phase,learning_rate,loss,val_loss,accuracy,val_accuracy,balanced_accuracy,val_balanced_accuracy,"
+        "val_melanoma_recall,val_cross_entropy,seconds"
+    )
+    assert lines[1] == ["3", "1", *["0.123457"] * 10]
+    assert lines[2][9] == "nan"
+
+
+def test_environment_says_what_ran_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run.environment()
+    assert json.loads(json.dumps(found)) == found
+    assert found["versions"]["keras"] == keras.__version__
+    assert found["backend"] in found["versions"]
+    assert found["hardware"]["cores"] >= 1
+    monkeypatch.setenv("PATH", "")  # no git
+    assert run.environment()["git_commit"] == "unknown"
+
+
+def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    run.write_json(tmp_path / "run.json", {})
+    (tmp_path / ".history.csv.77.part").write_text("half")
+    (tmp_path / "checkpoints" / ".last.npz.77.part").write_text("half")
+    run.remove_partial(tmp_path)
+    assert {f.name for f in tmp_path.rglob("*")} == {"checkpoints", "run.json"}

@@ -1,0 +1,208 @@
+"""Calibration: what was distorted is recovered, folds keep lesions together, and prevalence follows Bayes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import log_loss
+
+from dermlens.errors import DataError, ModelError
+from dermlens.evaluation.metrics import log_softmax
+from dermlens.evaluation.predictions import Predictions, make_predictions
+from dermlens.labels import CLASSES, N_CLASSES, SUSPECT
+from dermlens.trust import calibration
+from dermlens.trust.calibration import (
+    METHODS,
+    Calibration,
+    calibrate,
+    choose,
+    fit_bias,
+    fit_temperature,
+    fit_vector,
+    folds,
+    mix_at,
+    out_of_fold,
+    reweight,
+)
+
+MIX = np.array([0.03, 0.05, 0.11, 0.01, 0.11, 0.67, 0.02])
+
+
+def true_model(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits (n, 7) of a perfectly calibrated model and classes (n,) drawn from its probabilities."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (n, N_CLASSES)) + np.log(MIX)
+    uniform = rng.random((n, 1))
+    y = (np.exp(log_softmax(logits)).cumsum(1) < uniform).sum(1).clip(max=N_CLASSES - 1)
+    return logits, y
+
+
+def predictions_of(logits: np.ndarray, y: np.ndarray, images_a_lesion: int = 1) -> Predictions:
+    lesions = [f"L{i // images_a_lesion:05}" for i in range(len(y))]
+    return make_predictions([f"I{i:05}" for i in range(len(y))], lesions, "validation", y, logits)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 2.5])
+def test_a_temperature_is_recovered(temperature: float) -> None:
+    logits, y = true_model(20_000)
+    found = fit_temperature(logits * temperature, y)
+    assert found.temperature == pytest.approx(temperature, rel=0.03)
+    assert found.bias == (0,) * N_CLASSES
+
+
+def test_the_temperature_is_the_one_of_the_lowest_log_loss() -> None:
+    logits, y = true_model(400, seed=3)
+
+    def loss(scale: float) -> float:
+        return float(log_loss(y, np.exp(log_softmax(logits * scale)), labels=range(N_CLASSES)))
+
+    best = minimize_scalar(loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-8}).x
+    assert fit_temperature(logits, y).scale[0] == pytest.approx(best, abs=1e-3)
+
+
+def test_scikit_learns_temperature_is_the_same() -> None:
+    sklearn_calibration = pytest.importorskip("sklearn.calibration")
+    logits, y = true_model(2000, seed=4)
+    oracle = sklearn_calibration._TemperatureScaling().fit(3 * logits, y)
+    assert fit_temperature(3 * logits, y).scale[0] == pytest.approx(oracle.beta_, rel=1e-2)
+
+
+def test_scales_and_biases_are_recovered() -> None:
+    logits, y = true_model(60_000, seed=1)
+    scale = np.array([0.5, 0.8, 1.2, 1.0, 2.0, 0.7, 1.5])
+    bias = np.array([1.0, 0.5, -0.5, 2.0, -1.0, -1.5, -0.5])
+    by_bias = fit_bias((logits - bias) / 0.5, y)
+    np.testing.assert_allclose(by_bias.scale, 0.5, rtol=0.05)
+    np.testing.assert_allclose(by_bias.bias, bias - bias.mean(), atol=0.15)
+    by_vector = fit_vector((logits - bias) / scale, y)
+    np.testing.assert_allclose(by_vector.scale, scale, rtol=0.15)
+    np.testing.assert_allclose(by_vector.apply((logits - bias) / scale), np.exp(log_softmax(logits)), atol=0.05)
+
+
+def test_a_richer_method_never_fits_worse_and_the_prior_keeps_an_absent_class_finite() -> None:
+    logits, y = true_model(600, seed=2)
+    present = y != CLASSES.index("df")
+    logits, y = logits[present], y[present]
+    fits = [METHODS[m](logits, y) for m in METHODS]
+    losses = [log_loss(y, f.apply(logits), labels=range(N_CLASSES)) for f in fits]
+    assert losses[0] >= losses[1] >= losses[2] - 1e-3
+    assert np.abs(fits[2].bias).max() < 20
+
+
+def test_calibrating_nothing_is_refused() -> None:
+    with pytest.raises(DataError, match="at least one image"):
+        fit_vector(np.zeros((0, N_CLASSES)), np.zeros(0, int))
+    with pytest.raises(DataError, match="at least 5 lesions, got 2"):
+        out_of_fold(predictions_of(np.zeros((2, N_CLASSES)), np.array([0, 1])), "temperature")
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 1000))
+def test_a_temperature_changes_no_call_and_probabilities_add_up(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 5, (20, N_CLASSES))
+    found = fit_temperature(logits, rng.integers(0, N_CLASSES, 20))
+    probabilities = found.apply(logits)
+    assert (probabilities.argmax(1) == logits.argmax(1)).all()
+    np.testing.assert_allclose(probabilities.sum(1), 1)
+
+
+def test_folds_keep_lesions_together_spread_classes_and_ignore_row_order() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat(rng.choice(N_CLASSES, 300, p=MIX / MIX.sum()), 2)
+    p = predictions_of(np.zeros((600, N_CLASSES)), y, images_a_lesion=2)
+    fold = folds(p)
+    assert all(len(set(fold[p.lesion == i])) == 1 for i in range(p.n_lesions))
+    for c in range(N_CLASSES):
+        counts = np.bincount(fold[y == c], minlength=5)
+        assert counts.max() - counts.min() <= 2, "one lesion of two images"
+    shuffled = rng.permutation(600)
+    assert (folds(p.select(shuffled)) == fold[shuffled]).all()
+
+
+def test_out_of_fold_calibrates_without_the_lesion_itself() -> None:
+    logits, y = true_model(500, seed=5)
+    p = predictions_of(logits, y)
+    found = out_of_fold(p, "vector")
+    here = folds(p) == 3
+    np.testing.assert_array_equal(found[here], fit_vector(logits[~here], y[~here]).apply(logits[here]))
+    np.testing.assert_array_equal(found, out_of_fold(p, "vector"))
+
+
+def test_the_simplest_method_that_nothing_clearly_beats_is_chosen() -> None:
+    logits, y = true_model(1500, seed=6)
+    assert choose(predictions_of(2 * logits, y)) == "temperature"
+    assert choose(predictions_of(2 * logits - 1.4 * np.log(MIX), y)) == "bias"
+    assert choose(predictions_of(logits / np.array([0.2, 1, 3, 1, 0.3, 1, 1]), y)) == "vector"
+
+
+def test_calibrated_predictions_keep_their_calls() -> None:
+    logits, y = true_model(300, seed=7)
+    p = predictions_of(logits - np.log(MIX), y)
+    found = calibrate(p, fit_bias(p.logits, y))
+    assert (found.y_pred == p.logits.argmax(1)).all()
+    assert (found.probabilities.argmax(1) != found.y_pred).any()
+    assert (found.select(np.arange(10)).y_pred == p.y_pred[:10]).all()
+
+
+def test_another_prevalence_by_hand() -> None:
+    mix = np.array([1, 1, 1, 1, 1, 2, 1]) / 8
+    to = mix_at(mix, 0.75)
+    np.testing.assert_allclose(to, [0.25, 0.25, 0.05, 0.05, 0.25, 0.1, 0.05])
+    probabilities = np.array([0, 0, 0, 0, 0.5, 0.5, 0])
+    # melanoma twice as frequent as before, nevus 0.4 times: odds of 1 become 5
+    np.testing.assert_allclose(reweight(probabilities, mix, to), [0, 0, 0, 0, 5 / 6, 1 / 6, 0])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.001, 0.999))
+def test_reweighting_adds_up_turns_back_and_follows_the_prevalence(seed: int, prevalence: float) -> None:
+    probabilities = np.random.default_rng(seed).dirichlet(np.ones(N_CLASSES), 5)
+    to = mix_at(MIX, prevalence)
+    assert to[list(SUSPECT)].sum() == pytest.approx(prevalence)
+    there = reweight(probabilities, MIX, to)
+    np.testing.assert_allclose(there.sum(1), 1)
+    np.testing.assert_allclose(reweight(there, to, MIX), probabilities, atol=1e-9)
+    suspect = [p[:, list(SUSPECT)].sum(1) for p in (probabilities, there)]
+    assert ((suspect[1] > suspect[0]) == (prevalence > MIX[list(SUSPECT)].sum() / MIX.sum())).all()
+
+
+def test_a_reweighted_model_is_calibrated_where_the_mix_is_another() -> None:
+    logits, y = true_model(60_000, seed=8)
+    probabilities = np.exp(log_softmax(logits))
+    rare = mix_at(np.bincount(y, minlength=N_CLASSES), 0.05)
+    keep = np.random.default_rng(0).random(len(y)) < (rare / np.bincount(y) * len(y) / 4)[y]
+    found = reweight(probabilities[keep], np.bincount(y), rare)
+    np.testing.assert_allclose(found.mean(0), np.bincount(y[keep]) / keep.sum(), atol=0.01)
+
+
+def write(folder: Path, **values: object) -> Path:
+    stored = {"method": "vector", "classes": list(CLASSES), "scale": [1.5] * 7, "bias": [0.0] * 7}
+    path = folder / "calibration.json"
+    path.write_text(json.dumps({**stored, **values}))
+    return path
+
+
+def test_a_file_is_read_back(tmp_path: Path) -> None:
+    assert calibration.read(write(tmp_path)) == Calibration("vector", (1.5,) * 7, (0.0,) * 7)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"classes": list(reversed(CLASSES))}, "expected"),
+        ({"method": "isotonic"}, "isotonic"),
+        ({"scale": [1.0] * 6}, "seven"),
+        ({"scale": [1.0] * 6 + [0.0]}, "> 0"),
+        ({"bias": [float("nan")] * 7}, "finite"),
+        ({"bias": None}, "not a calibration"),
+        ({"scale": ["a"] * 7}, "not a calibration"),
+    ],
+)
+def test_a_file_that_is_no_calibration_is_refused(tmp_path: Path, values: dict, told: str) -> None:
+    with pytest.raises(ModelError, match=told):
+        calibration.read(write(tmp_path, **values))

@@ -1,0 +1,267 @@
+import hashlib
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dermlens.case.ood_gate import refusing, verdicts
+from dermlens.dataset.ham10000 import load_split
+from dermlens.errors import ModelError
+from dermlens.labels import CLASSES
+from dermlens.models.model import Ensemble
+from dermlens.trust.fitted import Fitted
+from dermlens.trust.ood import (
+    JointOodDetector,
+    Measured,
+    OodDetector,
+    read,
+    read_scores,
+    refused,
+    refused_by_class,
+)
+from dermlens.trust.reference_set import METHODS, encode_bank, make_reference_set
+
+N, C = 40, 6
+NOTHING = Measured({}, {}, {})
+
+
+def cases(n: int = N) -> pd.DataFrame:
+    """A split table of training images, two an image's lesion."""
+    return pd.DataFrame(
+        {
+            "image_id": [f"ISIC_{i:07}" for i in range(n)],
+            "lesion_id": [f"HAM_{i // 2:07}" for i in range(n)],
+            "dx": [CLASSES[i // 2 % 7] for i in range(n)],
+            "dx_type": ["histo" if i % 4 else "" for i in range(n)],
+            "age": [float("nan") if i == 2 else 40.0 + i for i in range(n)],
+            "sex": "female",
+            "localization": "back",
+            "split": "train",
+        }
+    )
+
+
+def embeddings(n: int = N) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 1, (n, C))
+
+
+def familiar(method: str = "mahalanobis", threshold: float = 30.0) -> OodDetector:
+    table = cases()
+    y = table["dx"].map({code: i for i, code in enumerate(CLASSES)}).to_numpy()
+    head = np.zeros((C, 7)), np.zeros(7)
+    bank = make_reference_set(table["image_id"].to_numpy(str), embeddings(), y, C, head)
+    return OodDetector(bank, method, threshold, table, NOTHING)
+
+
+def write(folder: Path, **changes: object) -> Path:
+    """Write familiarity.json and embeddings.npz of `familiar` with some values changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = encode_bank(familiar().bank)
+    (folder / "embeddings.npz").write_bytes(data)
+    figure = {"value": 0.96, "low": 0.95, "high": 0.97, "n_images": 10, "n_lesions": 9}
+    values: dict[str, object] = {
+        "method": "mahalanobis",
+        "threshold": 30.0,
+        "embeddings_sha256": hashlib.sha256(data).hexdigest(),
+        "measured": {
+            "validation": {"accepted": {**figure, "value": 0.97}},
+            "test": {"accepted": figure, "auroc": {"noise": {**figure, "value": 1.0}}, "refused": {"noise": figure}},
+        },
+    }
+    file = folder / "familiarity.json"
+    file.write_text(json.dumps({**values, **changes}))
+    return file
+
+
+def test_what_was_trained_on_is_accepted_and_what_is_far_is_not() -> None:
+    assert all(familiar().accepted(e) for e in embeddings())
+    assert not familiar().accepted(np.full(C, 50.0))
+    score = familiar().score(np.full(C, 50.0))
+    assert familiar(threshold=score).accepted(np.full(C, 50.0)), "the threshold itself is accepted"
+    assert not familiar(threshold=np.nextafter(score, 0)).accepted(np.full(C, 50.0))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_score_is_that_of_the_chosen_method(method: str) -> None:
+    found = familiar(method)
+    assert found.score(embeddings()[3]) == METHODS[method](found.bank, embeddings()[3:4].astype(np.float32))[0]
+
+
+def test_similar_cases_are_the_nearest_by_cosine_one_a_lesion() -> None:
+    found, all_of_them = familiar(), embeddings()
+    centred = all_of_them - all_of_them.mean(0)
+    query = centred[7] / np.linalg.norm(centred[7])
+    cosine = centred @ query / np.linalg.norm(centred, axis=1)
+    best = pd.Series(1 - cosine).groupby(np.arange(N) // 2).min().sort_values()
+    neighbours = found.similar(all_of_them[7], k=5)
+    assert [n.lesion_id for n in neighbours] == [f"HAM_{i:07}" for i in best.index[:5]]
+    np.testing.assert_allclose([n.distance for n in neighbours], best.iloc[:5], atol=2e-3)
+    assert neighbours[0].image_id == "ISIC_0000007"
+    assert neighbours[0].dx == CLASSES[3]
+    assert neighbours[0].distance == pytest.approx(0, abs=1e-3)
+
+
+def test_the_images_own_lesion_can_be_left_out() -> None:
+    found = familiar()
+    neighbours = found.similar(embeddings()[7], k=N, exclude_lesion="HAM_0000003")
+    assert "HAM_0000003" not in {n.lesion_id for n in neighbours}
+    assert len(neighbours) == N // 2 - 1, "no more than there are"
+
+
+def test_a_neighbour_says_what_is_known_of_it() -> None:
+    found = {n.lesion_id: n for n in familiar().similar(embeddings()[0], k=N)}
+    case = familiar().similar(embeddings()[4], k=1)[0]
+    assert (case.image_id, case.dx_type, case.age, case.sex, case.site) == (
+        "ISIC_0000004",
+        "unknown",
+        44.0,
+        "female",
+        "back",
+    )
+    unknown = familiar().similar(embeddings()[2], k=1)[0]
+    assert np.isnan(unknown.age)
+    assert {n.dx for n in found.values()} == set(CLASSES)
+
+
+def test_exact_search_over_ten_thousand_is_fast() -> None:
+    n, channels = 10_000, 256
+    rng = np.random.default_rng(1)
+    table = pd.concat([cases()] * (n // N), ignore_index=True)
+    table["lesion_id"] = [f"HAM_{i}" for i in range(n)]
+    own = rng.normal(0, 1, (n, 16)) @ rng.normal(0, 1, (16, channels)).astype(np.float32)
+    head = np.zeros((channels, 7)), np.zeros(7)
+    bank = make_reference_set(np.arange(n).astype(str), own, np.arange(n) % 7, 128, head)
+    found = OodDetector(bank, "mahalanobis", 1.0, table, NOTHING)
+    found.similar(own[0])
+    seconds = []
+    for i in range(20):
+        start = time.thread_time()
+        found.similar(own[i], 6)
+        seconds.append(time.thread_time() - start)
+    assert min(seconds) < 0.02
+
+
+def test_files_are_read_as_they_were_written(tmp_path: Path) -> None:
+    found = read(write(tmp_path / "toy"), cases())
+    assert isinstance(found, OodDetector)
+    assert found.score(embeddings()[3]) == familiar().score(embeddings()[3])
+    assert found.similar(embeddings()[3]) == familiar().similar(embeddings()[3])
+    assert {split: f.value for split, f in found.measured.accepted.items()} == {"validation": 0.97, "test": 0.96}
+    assert found.measured.auroc["noise"].value == 1.0
+    assert found.measured.refused["noise"].value == 0.96
+
+
+def test_an_ensembles_file_names_its_members(tmp_path: Path) -> None:
+    found = read(write(tmp_path, method="members", members=["a", "b"]), cases())
+    assert isinstance(found, JointOodDetector)
+    assert found.members == ("a", "b")
+    assert found.measured.accepted["test"].value == 0.96
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"method": "guess"}, "'method' must be one of mahalanobis, knn, energy, got 'guess'"),
+        ({"threshold": None}, "'threshold' must be a number"),
+        ({"threshold": float("nan")}, "'threshold' must be a number"),
+        ({"threshold": True}, "'threshold' must be a number"),
+        ({"embeddings_sha256": "0"}, "other embeddings"),
+        ({"measured": []}, "'measured' does not hold"),
+        ({"measured": {"test": {"accepted": {"value": 1}}}}, "'measured' does not hold"),
+        ({"method": "members", "members": [3]}, "'members' must be a list"),
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path: Path, changes: dict, sentence: str) -> None:
+    with pytest.raises(ModelError, match=sentence):
+        read(write(tmp_path, **changes), cases())
+
+
+def test_images_that_were_not_trained_on_are_refused(tmp_path: Path) -> None:
+    table = cases()
+    table.loc[5, "split"] = "test"
+    with pytest.raises(ModelError, match="1 images are not training images of the split table, such as ISIC_0000005"):
+        read(write(tmp_path), table)
+    with pytest.raises(ModelError, match="not training images"):
+        read(write(tmp_path), cases().iloc[1:])
+    table = cases()
+    table["dx"] = table["dx"].replace("mel", "nv")
+    with pytest.raises(ModelError, match="differ on whether there are images of mel"):
+        read(write(tmp_path), table)
+
+
+def test_without_its_embeddings_it_cannot_be_read(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    (tmp_path / "embeddings.npz").unlink()
+    with pytest.raises(ModelError, match="there is no such file"):
+        read(file, cases())
+    with pytest.raises(ModelError, match="there is no such file"):
+        read(tmp_path / "other.json", cases())
+
+
+def test_an_embedding_of_another_network_is_refused() -> None:
+    with pytest.raises(ModelError, match="must have 6 values"):
+        familiar().score(np.zeros(7))
+
+
+def test_scores_of_the_data_sets_images_say_which_were_refused(tmp_path: Path) -> None:
+    write(tmp_path, threshold=2.0)
+    rows = ["name,group,kind,part,score", "a,HAM_1,dermoscopic,test,2.0", "b,HAM_2,dermoscopic,test,2.1"]
+    file = tmp_path / "familiarity.csv"
+    file.write_text("\n".join([*rows, "cat,cat.png,photograph,second half,90"]) + "\n")
+    table, threshold = read_scores(tmp_path)
+    assert threshold == 2.0
+    assert table["score"].tolist() == [2.0, 2.1, 90.0]
+    assert refused(tmp_path, np.array(["b", "a"])).tolist() == [True, False]
+    with pytest.raises(ModelError, match="lacks images"):
+        refused(tmp_path, np.array(["a", "cat"]))
+    for content in ("\n".join([*rows, rows[1]]), "name,score\na,1\n", "\n".join([*rows, "c,HAM,dermoscopic,test,x"])):
+        file.write_text(content)
+        with pytest.raises(ModelError, match=r"familiarity\.csv"):
+            read_scores(tmp_path)
+
+
+def test_all_members_of_an_ensemble_must_accept_an_image() -> None:
+    near, far = embeddings()[0].astype(np.float32), np.full(C, 50.0, np.float32)
+
+    def model(model_id: str, detector: object) -> SimpleNamespace:
+        return SimpleNamespace(id=model_id, fitted=SimpleNamespace(ood=detector))
+
+    one, two, none = model("one", familiar()), model("two", familiar()), model("none", None)
+    both = Ensemble("both", "Both", (one, two), (0.5, 0.5), (0.0,) * 7, {}, Path(), Fitted())  # type: ignore[arg-type]
+
+    def asked(**answers: np.ndarray) -> dict[str, bool]:
+        image = SimpleNamespace(answers={name: SimpleNamespace(embedding=e) for name, e in answers.items()})
+        return verdicts(image, [one, none, both])  # type: ignore[arg-type, list-item]
+
+    assert asked(one=near, two=near, none=near) == {"one": True, "both": True}
+    assert asked(one=near, two=far) == {"one": True, "both": False}
+    assert asked(one=near) == {"one": True}, "an ensemble cannot tell without all of its members"
+    assert asked(one=far) == {"one": False, "both": False}
+
+    def silent(models: list, synthetic: bool = False, **answers: np.ndarray) -> set[str]:
+        found = {name: SimpleNamespace(embedding=e) for name, e in answers.items()}
+        return refusing(SimpleNamespace(answers=found, synthetic=synthetic), models)
+
+    third = model("three", familiar())
+    everyone = [one, two, third, none, both]
+    assert silent(everyone, one=near, two=near, three=near) == set()
+    assert silent(everyone, one=near, two=near, three=far) == {"three"}, "it is no member of the ensemble"
+    assert silent(everyone, one=near, two=far, three=near) == {"one", "two", "three", "none", "both"}
+    assert silent([one, third, none], one=near, three=far) == {"one", "three", "none"}
+    assert silent(everyone, synthetic=True, one=far, two=far, three=far) == set()
+
+
+def test_refusals_are_counted_by_true_diagnosis(tmp_path: Path) -> None:
+    write(tmp_path, threshold=2.0)
+    table = load_split().query("split == 'test'")
+    some = pd.concat([table[table["dx"] == code].head(8) for code in ("mel", "vasc")])
+    scores = pd.DataFrame({"name": some["image_id"], "group": some["lesion_id"], "kind": "dermoscopic", "part": "test"})
+    scores["score"] = np.where(some["dx"] == "vasc", 3.0, 1.0)
+    scores.to_csv(tmp_path / "familiarity.csv", index=False)
+    found = refused_by_class(tmp_path, "test", table)
+    assert {code: (f.value, f.n_images) for code, f in found.items()} == {"mel": (0.0, 8), "vasc": (1.0, 8)}
+    assert refused_by_class(tmp_path, "validation", table) == {}

@@ -1,0 +1,147 @@
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from sklearn.covariance import EmpiricalCovariance
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+from dermlens.errors import DataError, ModelError
+from dermlens.trust.reference_set import (
+    NEIGHBOUR,
+    ReferenceSet,
+    decode_bank,
+    encode_bank,
+    energy,
+    mahalanobis,
+    make_reference_set,
+    nearest,
+    unit,
+)
+
+N, C = 140, 24
+
+
+def data(seed: int = 0, n: int = N) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of seven classes whose spread falls from one channel to the next."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 7
+    return 3 + np.eye(C)[y] * 2 + rng.normal(0, 1, (n, C)) * 0.9 ** np.arange(C), y
+
+
+def bank(axes: int = C) -> ReferenceSet:
+    embeddings, y = data()
+    rng = np.random.default_rng(5)
+    return make_reference_set(
+        np.array([f"ISIC_{i}" for i in range(N)]), embeddings, y, axes, (rng.normal(0, 1, (C, 7)), np.ones(7))
+    )
+
+
+def test_mahalanobis_is_the_distance_to_the_nearest_class_mean_under_one_covariance() -> None:
+    embeddings, y = data()
+    means = np.stack([embeddings[y == i].mean(0) for i in range(7)])
+    shared = EmpiricalCovariance(assume_centered=True).fit(embeddings - means[y])
+    others = data(1, 20)[0]
+    expected = np.min([shared.mahalanobis(others - mean) for mean in means], axis=0) * (N - 7) / N
+    np.testing.assert_allclose(mahalanobis(bank(), others.astype(np.float32)), expected, rtol=0.01)
+
+
+def test_what_lies_off_the_axes_counts_by_its_variance_there() -> None:
+    found, (embeddings, _) = bank(4), data()
+    pca = PCA(4, svd_solver="full").fit(embeddings)
+    _, _, off_axes = np.linalg.svd(found.axes.astype(float).T)
+    off = off_axes[-1]
+    assert np.abs(pca.components_ @ off).max() < 1e-2
+    rest = ((embeddings - embeddings.mean(0)) ** 2).sum(1) - (pca.transform(embeddings) ** 2).sum(1)
+    assert found.rest_variance == pytest.approx(rest.mean() / (C - 4), rel=0.01)
+    at, far = (found.centre + step * off for step in (0.0, 30.0))
+    here, there = mahalanobis(found, np.stack([at, far]).astype(np.float32))
+    assert there - here == pytest.approx(900 / found.rest_variance, rel=0.01)
+
+
+def test_nearest_is_the_distance_of_the_tenth_neighbour_at_length_one() -> None:
+    embeddings, others = data()[0], data(1, 20)[0]
+    search = NearestNeighbors(n_neighbors=NEIGHBOUR).fit(unit(embeddings))
+    expected = search.kneighbors(unit(others))[0][:, -1]
+    np.testing.assert_allclose(nearest(bank(), others.astype(np.float32)), expected, atol=3e-3)
+
+
+def test_energy_is_the_negative_logarithm_of_the_summed_exponentials_of_the_logits() -> None:
+    found = bank()
+    zero = energy(found, np.zeros((1, C), np.float32))
+    assert zero[0] == pytest.approx(-1 - np.log(7))
+    claimed = np.linalg.lstsq(found.head_kernel.T, 50 * np.eye(7)[2], rcond=None)[0].astype(np.float32)
+    assert energy(found, claimed[None])[0] == pytest.approx(-51, abs=1e-3)
+
+
+def test_other_pictures_score_higher_than_those_of_the_same_make() -> None:
+    same, other = data(2, 60)[0], np.random.default_rng(3).normal(-6, 3, (60, C))
+    for axes in (6, C):
+        found = bank(axes)
+        for score in (mahalanobis, nearest):
+            assert score(found, other.astype(np.float32)).min() > score(found, same.astype(np.float32)).max()
+
+
+def test_a_bank_is_read_as_it_was_written() -> None:
+    found = bank(8)
+    again = decode_bank(encode_bank(found))
+    for field in fields(ReferenceSet):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(found, field.name))
+    assert again.points.dtype == np.float16
+    assert encode_bank(found) == encode_bank(again)
+
+
+def test_all_axes_leave_no_rest_and_an_absent_class_has_no_mean() -> None:
+    embeddings, y = data()
+    kept = y != 3
+    ids = np.array([str(i) for i in range(kept.sum())])
+    found = make_reference_set(ids, embeddings[kept], y[kept], 100, (np.zeros((C, 7)), np.zeros(7)))
+    assert found.axes.shape == (C, C)
+    assert found.rest_variance == float("inf")
+    assert np.isnan(found.means).all(1).tolist() == [False] * 3 + [True] + [False] * 3
+    assert np.isfinite(mahalanobis(found, embeddings.astype(np.float32))).all()
+
+
+def test_a_unit_that_is_always_zero_does_no_harm() -> None:
+    embeddings, y = data()
+    embeddings[:, 5] = 0
+    ids = np.array([str(i) for i in range(N)])
+    found = make_reference_set(ids, embeddings, y, C, (np.zeros((C, 7)), np.zeros(7)))
+    assert np.isfinite(mahalanobis(found, embeddings.astype(np.float32))).all()
+
+
+def test_too_few_images_make_no_bank() -> None:
+    embeddings, y = data(n=20)
+    with pytest.raises(DataError, match="16 axes need more than 23 training images, got 20"):
+        make_reference_set(np.arange(20).astype(str), embeddings, y, 16, (np.zeros((C, 7)), np.zeros(7)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("points", np.zeros((N, 7), np.float16), "must have the shape"),
+        ("points", np.zeros((N, 8), np.int64), "wrong type"),
+        ("centre", np.full(C, np.nan, np.float32), "not finite"),
+        ("means", np.full((7, 8), np.inf, np.float32), "no number"),
+        ("rest_variance", np.float64(0), "no number"),
+        ("image_id", np.arange(N), "wrong type"),
+        ("precision", None, "cannot be read"),
+        ("head_bias", np.zeros(6, np.float32), "must have the shape"),
+        ("axes", np.array([{}], object), "cannot be read"),
+    ],
+)
+def test_a_damaged_bank_is_refused(name: str, value: np.ndarray | None, sentence: str) -> None:
+    import io
+
+    arrays = {field.name: getattr(bank(8), field.name) for field in fields(ReferenceSet)} | {name: value}
+    buffer = io.BytesIO()
+    np.savez(buffer, **{k: v for k, v in arrays.items() if v is not None})
+    with pytest.raises(ModelError, match=sentence):
+        decode_bank(buffer.getvalue())
+
+
+def test_what_is_no_archive_is_refused() -> None:
+    whole = encode_bank(bank(8))
+    for content in (b"", b"PK\x03\x04", b"text", whole[: len(whole) // 2]):
+        with pytest.raises(ModelError, match="cannot be read"):
+            decode_bank(content)

@@ -1,0 +1,136 @@
+"""Calibrated answers on the pages: what is shown is what the calibration gives, and a page says what it is."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dermlens import score
+from dermlens.case.predict import predict, softmax
+from dermlens.case.summary import called, share_called
+from dermlens.charts.style import percent
+from dermlens.dataset.ham10000 import load_split
+from dermlens.ingest.read import read_image
+from dermlens.labels import CLASSES, NAMES, SUSPECT
+from dermlens.models import registry
+from dermlens.models.card import read_card
+from dermlens.trust.calibration import mix_at, reweight
+from dermlens.trust.fitted import read_calibrated
+from tests.conftest import encode
+from tests.dashboard import check, open_page, text
+from training.fits import calibration
+from training.fits.subject import Subject
+from training.model_card.write import note_hash
+
+
+@pytest.fixture(scope="module")
+def models(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two toy models with predictions, of which "toy" is calibrated. Shared: copy it before changing anything."""
+    models = tmp_path_factory.mktemp("calibrated") / "models"
+    shutil.copytree(pair, models)
+    note_hash(models / "toy", "predictions.csv")
+    for name, content in calibration.make(Subject(models / "toy", load_split())).items():
+        (models / "toy" / name).write_bytes(content)
+        note_hash(models / "toy", name)
+    return models
+
+
+@pytest.fixture
+def open_at(models: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("DERMLENS_MODELS", str(models))
+    return open_page
+
+
+def uploaded(app: AppTest, lesion: np.ndarray) -> AppTest:
+    app.file_uploader[0].set_value([("lesion.png", encode(lesion), "image/png")])
+    return check(app.run())
+
+
+def test_a_case_shows_calibrated_probabilities_and_names_the_model_without(open_at, models: Path, lesion) -> None:
+    app = uploaded(open_at("predict"), lesion)
+    shown = text(app)
+    pixels = read_image(encode(lesion)).pixels
+    for model_id, quantity in (("toy", "calibrated probability"), ("toy2", "uncalibrated score")):
+        answer = predict(registry.load(registry.find(models, model_id)), pixels)
+        assert answer.calibrated == (model_id == "toy")
+        assert f"**{percent(share_called(answer))}** {quantity}" in shown
+        assert NAMES[called(answer).code] in shown
+    assert "There is no calibration.json, so its numbers are uncalibrated scores." in shown
+
+
+def test_another_prevalence_reweights_the_calibrated_model_only_and_keeps_the_calls(open_at, models, lesion) -> None:
+    app = uploaded(open_at("predict"), lesion)
+    dx = load_split()["dx"]
+    mix = np.array([(dx == code).sum() for code in CLASSES])
+    usual = mix[list(SUSPECT)].sum() / mix.sum()
+    assert f"hold where {100 * usual:.1f} % of lesions are malignant or pre-malignant" in text(app)
+    app.slider(key="prevalence").set_value(60.0)
+    shown = text(check(app.run()))
+    assert "re-weighted for lesions of which 60.0 % are malignant or pre-malignant" in shown
+    pixels = read_image(encode(lesion)).pixels
+    toy, toy2 = (predict(registry.load(registry.find(models, i)), pixels) for i in ("toy", "toy2"))
+    call = CLASSES.index(called(toy).code)
+    expected = float(reweight(toy.probabilities, mix, mix_at(mix, 0.6))[call])
+    assert expected != pytest.approx(share_called(toy), abs=0.02)
+    assert f"**{percent(expected)}** calibrated probability" in shown
+    assert f"**{percent(share_called(toy2))}** uncalibrated score" in shown
+
+
+def test_the_tab_shows_errors_before_and_after_and_the_diagram_of_what_is_chosen(open_at) -> None:
+    app = open_at("metrics", show="Calibration", split="test")
+    table = app.dataframe[-1].value
+    assert list(table.columns) == ["Figure", "Before", "After", "A perfect model"]
+    before, after = (float(table[c][0].split()[0]) for c in ("Before", "After"))
+    assert after < before
+    for of in ("top", "suspect", "mel"):
+        app.selectbox(key="stated").set_value(of)
+        check(app.run())
+    assert "cross-fitted" not in text(app)
+    assert "cross-fitted" in text(open_at("metrics", show="Calibration", split="validation"))
+
+
+def test_the_tab_agrees_with_the_fitted_file(open_at, models: Path) -> None:
+    stored = json.loads((models / "toy" / "calibration.json").read_text())["measured"]
+    for split in ("validation", "test"):
+        table = open_at("metrics", show="Calibration", split=split).dataframe[-1].value
+        for row, name in enumerate(("ece", "adaptive_ece", "classwise_ece", "call_ece", "brier", "nll")):
+            for column, part in (("Before", "before"), ("After", "after")):
+                assert table[column][row].startswith(f"{stored[split][part][name]['value']:.3f} (")
+
+
+def test_a_model_without_a_calibration_says_so_on_its_tab(open_at) -> None:
+    app = open_at("metrics", show="Calibration", split="test")
+    app.selectbox(key="of").set_value("toy2")
+    check(app.run())
+    assert "These are uncalibrated scores." in text(app)
+    assert list(app.dataframe[-1].value.columns) == ["Figure", "Before", "A perfect model"]
+
+
+def test_a_folder_is_scored_calibrated_unless_the_networks_own_scores_are_wanted(
+    models: Path, lesion: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(encode(lesion))
+    where = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out.csv"), "--models-dir", str(models)]
+    answer = predict(registry.load(registry.find(models, "toy")), read_image(encode(lesion)).pixels)
+    for more, expected, told in (
+        ((), answer.probabilities, "calibrated probability"),
+        (("--uncalibrated",), softmax(answer.logits), "uncalibrated score"),
+    ):
+        assert score.main(["--model", "toy", *where, *more]) == 0
+        header, row = ((tmp_path / "out.csv").read_text().splitlines()[i].split(",") for i in (0, 1))
+        found = [float(row[header.index(code.upper())]) for code in CLASSES]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert told in capsys.readouterr().err
+
+
+def test_the_headline_is_of_the_calibrated_answers(open_at, models: Path) -> None:
+    from dermlens.evaluation.intervals import summarise
+
+    answers = read_calibrated(models / "toy", read_card(models / "toy")).of_split("test")
+    auc = summarise(answers, replicates=20).overall["macro_auc"].value
+    app = open_at("metrics", split="test")
+    assert percent(auc, 1) in {m.value for m in app.metric}

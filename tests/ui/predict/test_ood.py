@@ -1,0 +1,171 @@
+"""What the pages say of images that look unlike the training's, and of similar cases."""
+
+import hashlib
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dermlens.case.image import CaseImage
+from dermlens.case.ood_gate import refusing
+from dermlens.case.predict import predict
+from dermlens.dataset.ham10000 import load_split
+from dermlens.image.synthetic import draw_lesion
+from dermlens.interchange.report import case_report
+from dermlens.labels import INDEX
+from dermlens.models import registry
+from dermlens.trust.ood import OodDetector, read
+from dermlens.trust.reference_set import encode_bank, mahalanobis, make_reference_set
+from tests.conftest import encode
+from tests.dashboard import check, open_page, text
+from training.model_card.write import note_hash
+from ui.predict import intake
+from ui.predict.similar_cases import CONFIRMED, NEIGHBOURS, lesion_of
+
+UNLIKE = "This does not look like a dermoscopic image"
+FIGURE = {"low": 0.95, "high": 0.99, "n_images": 40, "n_lesions": 30}
+
+
+@pytest.fixture(scope="module")
+def models(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy models, the first with a bank around the embedding of a drawn lesion."""
+    folder = tmp_path_factory.mktemp("trusted") / "models"
+    shutil.copytree(pair, folder)
+    toy = folder / "toy"
+    model = registry.load(registry.inspect(toy))
+    middle = predict(model, draw_lesion(np.random.default_rng(7), 90, 120)).embedding
+    rows = load_split().query("split == 'train'").groupby("dx").head(30)
+    embeddings = middle + np.random.default_rng(0).normal(0, 0.02, (len(rows), len(middle)))
+    y = rows["dx"].map(INDEX).to_numpy()
+    bank = make_reference_set(rows["image_id"].to_numpy(str), embeddings, y, 8, (model.head_kernel, model.head_bias))
+    stored = encode_bank(bank)
+    (toy / "embeddings.npz").write_bytes(stored)
+    note_hash(toy, "predictions.csv")
+    refused = {"auroc": {"photograph": {**FIGURE, "value": 0.98}}, "refused": {"photograph": {**FIGURE, "value": 0.97}}}
+    content = {
+        "method": "mahalanobis",
+        "threshold": float(4 * mahalanobis(bank, embeddings.astype(np.float32)).max()),
+        "embeddings_sha256": hashlib.sha256(stored).hexdigest(),
+        "fitted_on": {"predictions_sha256": registry.sha256(toy / "predictions.csv")},
+        "measured": {"test": {"accepted": {**FIGURE, "value": 0.963}, **refused}},
+    }
+    (toy / "familiarity.json").write_text(json.dumps(content))
+    for name in ("embeddings.npz", "familiarity.json"):
+        note_hash(toy, name)
+    return folder
+
+
+@pytest.fixture
+def app(models: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv("DERMLENS_MODELS", str(models))
+    monkeypatch.delenv("HAM10000_DIR", raising=False)
+    return open_page("predict")
+
+
+def upload(app: AppTest, name: str, pixels: np.ndarray) -> str:
+    app.file_uploader[0].set_value([(name, encode(pixels), "image/png")])
+    return text(check(app.run()))
+
+
+def test_a_familiar_image_is_answered_with_similar_cases(app: AppTest, lesion: np.ndarray, models: Path) -> None:
+    shown = upload(app, "lesion.png", lesion)
+    assert UNLIKE not in shown
+    assert "Similar cases" in shown
+    found = read(models / "toy" / "familiarity.json")
+    assert isinstance(found, OodDetector)
+    model = registry.load(registry.inspect(models / "toy"))
+    cases = found.similar(predict(model, lesion).embedding, NEIGHBOURS)
+    assert len(cases) == NEIGHBOURS
+    for case in cases:
+        assert f"[{case.image_id}](https://api.isic-archive.com/images/{case.image_id}/)" in shown
+        assert f"Distance {case.distance:.2f}" in shown
+    assert f"Confirmed by {CONFIRMED[cases[0].dx_type]}" in shown
+
+
+def test_an_unlike_image_is_named_first_and_not_diagnosed(app: AppTest) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    shown = upload(app, "cat.png", noise)
+    said = next(str(w.value) for w in app.warning if UNLIKE in str(w.value))
+    assert "Toy toy learned from" in said
+    assert "no diagnosis is called" in said
+    assert "3.7 % of the dermoscopic images of the test split" in said
+    assert shown.index(UNLIKE) >= 0
+
+
+def test_a_refused_image_is_diagnosed_nowhere(app: AppTest, lesion: np.ndarray, models: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    shown = upload(app, "cat.png", noise)
+    image: CaseImage = app.session_state["case_images"][app.session_state["image"]]
+    ready = [registry.load(registry.inspect(models / name)) for name in ("toy", "toy2")]
+    assert refusing(image, ready) == {"toy", "toy2"}, "toy2 cannot tell, and is silenced by toy"
+    assert shown.count("No diagnosis") == 2
+    assert "altered copies" not in shown
+    report = case_report(image, ready, datetime.now(UTC))
+    assert "Toy toy calls no diagnosis" in report
+    assert "<h2>Answer</h2><p>No diagnosis.</p>" in report
+    assert "<tbody><tr><td>Toy" not in report
+    upload(app, "lesion.png", lesion)
+    table = app.dataframe[0].value
+    assert (table["Toy toy"] == intake.NO_DIAGNOSIS).tolist() == [True, False]
+    assert table["agree"].tolist()[0] == ""
+    app.session_state["image"] = image.key
+    app.switch_page("pages/compare.py")
+    shown = text(check(app.run()))
+    assert UNLIKE in shown
+    assert "models call it" not in shown
+    assert "models disagree" not in shown
+    assert "differ most on" not in shown
+    assert "scores are the same" not in shown
+
+
+def test_a_poor_image_is_named_with_advice(app: AppTest, lesion: np.ndarray) -> None:
+    upload(app, "small.png", lesion)
+    said = "\n".join(str(w.value) for w in app.warning)
+    assert "The shorter side has 90 pixels" in said
+    assert "Send the original file" in said
+
+
+def test_cases_of_the_images_own_lesion_are_left_out(app: AppTest, lesion: np.ndarray, models: Path) -> None:
+    model = registry.load(registry.inspect(models / "toy"))
+    found = read(models / "toy" / "familiarity.json")
+    assert isinstance(found, OodDetector)
+    (first,) = found.similar(predict(model, lesion).embedding, 1)
+    shown = upload(app, f"{first.image_id}.png", lesion)
+    assert f"[{first.image_id}]" not in shown
+    assert "Cases of the image's own lesion are left out." in shown
+
+
+def test_the_lesion_of_an_image_is_known_by_its_name_alone() -> None:
+    row = load_split().iloc[0]
+    for name in (f"{row['image_id']}.jpg", f"folder/{row['image_id']}.png"):
+        assert lesion_of(SimpleNamespace(name=name)) == row["lesion_id"]  # type: ignore[arg-type]
+    for name in ("ISIC_9999999.jpg", "mole.jpg", ""):
+        assert lesion_of(SimpleNamespace(name=name)) is None  # type: ignore[arg-type]
+
+
+def test_models_without_a_bank_say_how_to_make_one(
+    pair: Path, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(pair))
+    shown = upload(open_page("predict"), "lesion.png", lesion)
+    assert "--only embeddings" in shown
+    assert UNLIKE not in shown
+
+
+def test_the_metrics_page_shows_how_often_unlike_images_are_refused(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(models))
+    app = open_page("metrics", of="toy", show="Unlike images", split="test")
+    shown = text(app)
+    assert "Mahalanobis distance" in shown
+    assert [m.value for m in app.metric if "accepted" in m.label] == ["96.3 %"]
+    assert any("photograph" in str(chart.proto) for chart in app.get("plotly_chart"))
+    app.selectbox(key="of").set_value("toy2")
+    check(app.run())
+    assert "cannot say whether an image is like those" in text(app)

@@ -1,0 +1,151 @@
+from contextlib import ExitStack
+from pathlib import Path
+from weakref import WeakSet
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dermlens.case.image import CaseImage
+from dermlens.errors import ImageError
+from dermlens.server.limiter import Limiter
+from tests.conftest import encode
+from tests.dashboard import check, open_page, text
+from ui import state, waiting
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Limiter:
+    line = Limiter(at_once=1, waiting=0)
+    monkeypatch.setattr("ui.state.IMAGES", line)
+    return line
+
+
+@pytest.fixture
+def app(pair: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv("DERMLENS_MODELS", str(pair))
+    return open_page("predict")
+
+
+def upload(app: AppTest, *pictures: np.ndarray) -> AppTest:
+    app.file_uploader[0].set_value([(f"{i}.png", encode(p), "image/png") for i, p in enumerate(pictures)])
+    return check(app.run())
+
+
+def warnings(app: AppTest) -> str:
+    return "\n".join(str(warning.value) for warning in app.warning)
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    next(b for b in app.button if b.label == label).click()
+    return check(app.run())
+
+
+def test_where_the_line_is_full_the_upload_is_kept_and_can_be_tried_again(
+    app: AppTest, line: Limiter, lesion: np.ndarray
+) -> None:
+    with line.turn():
+        upload(app, lesion, np.ascontiguousarray(lesion[::-1]))
+        assert "The server is busy" in warnings(app)
+        press(app, "Try again")
+        assert "The server is busy" in warnings(app)
+        assert "in this case" not in text(app)
+    press(app, "Try again")
+    assert "The server is busy" not in warnings(app)
+    assert "2 images in this case" in text(app)
+    assert line.length() == (0, 0)
+
+
+def test_every_image_takes_a_turn_of_its_own_and_a_bad_one_gives_it_back(
+    app: AppTest, line: Limiter, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths, real = [], state.examine
+
+    def examine(data: bytes, name: str, *args: object, **options: object) -> CaseImage:
+        lengths.append(line.length())
+        if name == "1.png":
+            raise ImageError("Not an image.")
+        return real(data, name, *args, **options)
+
+    monkeypatch.setattr("ui.state.examine", examine)
+    upload(app, lesion, lesion, np.ascontiguousarray(lesion[::-1]))
+    assert lengths == [(1, 0)] * 3
+    assert line.length() == (0, 0)
+    assert "Not an image" in app.error[0].value
+    assert "2 images in this case" in text(app)
+
+
+def test_a_run_that_is_stopped_half_way_leaves_the_image_to_the_next_one(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from streamlit.runtime.scriptrunner_utils.exceptions import StopException
+
+    real = state.select
+    stops = [StopException()]
+
+    def select(key: str) -> None:
+        if stops:
+            raise stops.pop()
+        real(key)
+
+    monkeypatch.setattr("ui.state.select", select)
+    upload(app, lesion)
+    assert "in this case" not in text(app)
+    check(app.run())
+    assert "One image in this case" in text(app)
+
+
+def test_a_session_cannot_hand_in_more_than_its_share(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.state.MAX_WAITING", len(encode(lesion)) + 10)
+    upload(app, lesion, lesion)
+    assert "were handed in at once" in app.error[0].value
+    assert "One image in this case" in text(app)
+
+
+def test_all_sessions_together_hand_in_no_more_than_the_server_may(
+    app: AppTest, line: Limiter, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.state.MAX_WAITING_OF_ALL", len(encode(lesion)) + 10)
+    monkeypatch.setattr("ui.state._handed_in", WeakSet())
+    other = open_page("predict")
+    with line.turn():
+        upload(other, lesion)  # it waits, and keeps its file
+        upload(app, lesion)
+        assert "The server holds as many files as it can" in app.error[0].value
+    press(other, "Try again")
+    upload(app, lesion)
+    assert "One image in this case" in text(app)
+
+
+def test_all_sessions_together_keep_no_more_than_the_server_may(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.state.MAX_KEPT_BY_ALL", lesion.nbytes - 1)
+    monkeypatch.setattr("ui.state._alive", WeakSet())  # images of other tests may not be forgotten yet
+    other = open_page("predict")
+    upload(other, lesion)
+    upload(app, np.ascontiguousarray(lesion[::-1]))
+    assert "holds as many images as it can" in warnings(app)
+    press(other, "New case")
+    del other
+    press(app, "Try again")
+    assert "One image in this case" in text(app)
+
+
+def test_the_bar_says_how_many_are_before() -> None:
+    told: list[tuple[float, str]] = []
+
+    class Bar:
+        def progress(self, share: float, sentence: str) -> None:
+            told.append((share, sentence))
+            first.close()  # who was before leaves, once this one has been told
+
+    line = Limiter(1, 1)
+    first = ExitStack()
+    first.enter_context(line.turn())
+    with waiting.turn(line, Bar(), 0.25):
+        assert line.length() == (1, 0)
+    assert told == [(0.25, "Waiting: one other is before you")]
+    assert waiting.sentence(3) == "Waiting: 3 others are before you"

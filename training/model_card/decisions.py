@@ -1,0 +1,111 @@
+"""The model card's sections on prediction sets, operating points and referral, made from their files."""
+
+from pathlib import Path
+
+from dermlens.charts.style import interval, percent
+from dermlens.estimate import Estimate
+from dermlens.labels import CLASSES, DIAGNOSES
+from dermlens.trust import conformal, thresholds
+from dermlens.trust import referral as rules
+from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE
+from dermlens.trust.thresholds import TARGETS
+
+
+def prediction_sets(folder: Path) -> list[str]:
+    """Return the section on prediction sets; empty if the model has none."""
+    if not (folder / "conformal.json").is_file():
+        return []
+    found = conformal.read(folder / "conformal.json")
+    row = found.row(CASE_LEVEL)
+    lines = [
+        "## Prediction sets",
+        "",
+        f"Class-conditional conformal sets at {percent(CASE_LEVEL)}, the level used on a case: of new lesions of a "
+        "diagnosis, at least that share has it in the set, as long as they are like those of HAM10000. Fitted on "
+        f"{sum(found.lesions):,} validation lesions, one image each; validation is measured with thresholds from other "
+        f"lesions. {found.caveat()}".rstrip(),
+        "",
+    ]
+    for split, rows in found.measured.items():
+        figures = rows[row]
+        lines += [
+            f"| {split} | guarantee | images | true diagnosis in the set | diagnoses in the set |",
+            "| --- | --- | --- | --- | --- |",
+            _line("all", "of the average", figures["coverage"], figures["size"]),
+            *[
+                _line(code, "of its own" if found.own[row, i] else NO_GUARANTEE, *figures["per_class"][code].values())
+                for i, code in enumerate(CLASSES)
+            ],
+            "",
+            f"Sets of one diagnosis: {_share(figures['single'])}; empty sets: {_share(figures['empty'])}.",
+            "",
+        ]
+    return lines
+
+
+def operating_points(folder: Path) -> list[str]:
+    """Return the section on operating points; empty if the model has none."""
+    if not (folder / "thresholds.json").is_file():
+        return []
+    found = thresholds.read(folder / "thresholds.json")
+    lines = [
+        "## Operating points",
+        "",
+        "Thresholds on calibrated probabilities, chosen on validation for a wanted sensitivity. There each image is "
+        "measured with a threshold chosen on other lesions.",
+        "",
+    ]
+    for split in found.splits:
+        lines += [
+            f"| {split} | wanted | from | sensitivity | specificity |",
+            "| --- | --- | --- | --- | --- |",
+            *[
+                f"| {TARGETS[target].title.lower()} | {percent(p.wanted, 1)} | {percent(p.threshold, 1)} | "
+                f"{_share(p.measured[split].sensitivity)} | {_share(p.measured[split].specificity)} |"
+                for target, points in found.points.items()
+                for p in points
+            ],
+            "",
+        ]
+    return lines
+
+
+def referral(folder: Path) -> list[str]:
+    """Return the section on the rules for referral; empty if the model has none."""
+    if not (folder / "referral.json").is_file():
+        return []
+    found = rules.read(folder / "referral.json")
+    lines = [
+        "## Referral",
+        "",
+        "An image is referred if at least one of the rules below fires. Both thresholds, "
+        f"{percent(found.melanoma, 1)} for melanoma and {percent(found.malignant, 1)} for malignant and pre-malignant "
+        f"diagnoses together, were chosen on validation to find {percent(found.sensitivity, 1)} there: of the wanted "
+        f"sensitivities the highest that keeps the share of referred images at or below {percent(found.cap)}, the "
+        "lowest if none does. An image that is not referred is not cleared.",
+        "",
+    ]
+    for split, measured in found.measured.items():
+        missed = {f"missed: {DIAGNOSES[i].name}": measured["missed"][CLASSES[i]] for i in rules.SUSPECT}
+        totals = {"referred": measured["referred"], "referred of the benign": measured["benign_referred"], **missed}
+        lines += [
+            f"| {split} | images | share |",
+            "| --- | --- | --- |",
+            *[f"| {name} | {figure.n_images} | {_share(figure)} |" for name, figure in totals.items()],
+            *[
+                f"| {rules.RULES[key].rstrip('.')} | {fired.n_images} | {_share(fired)}, alone "
+                f"{percent(alone.value, 1)} |"
+                for key, (fired, alone) in ((k, (v["fired"], v["alone"])) for k, v in measured["rules"].items())
+            ],
+            "",
+        ]
+    return lines
+
+
+def _line(name: str, guarantee: str, coverage: Estimate, size: Estimate) -> str:
+    sets = f"{size.value:.2f} ({size.low:.2f} to {size.high:.2f})" if size.n_images else "not defined"
+    return f"| {name} | {guarantee} | {coverage.n_images} | {_share(coverage)} | {sets} |"
+
+
+def _share(figure: Estimate) -> str:
+    return f"{percent(figure.value, 1)} ({interval(figure)})" if figure.n_images else "not defined"

@@ -1,0 +1,143 @@
+"""Whether a model's probabilities mean what they say, as the Metrics page shows it."""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dermlens.charts import calibration as charts
+from dermlens.charts.style import percent
+from dermlens.estimate import Estimate
+from dermlens.evaluation.calibration_error import (
+    NAMES,
+    by_chance,
+    calibration_error,
+    diagram,
+    equal_mass,
+    equal_width,
+    measure,
+)
+from dermlens.evaluation.predictions import Predictions
+from dermlens.labels import INDEX, SUSPECT
+from dermlens.labels import NAMES as DIAGNOSIS_NAMES
+from dermlens.models.registry import Entry
+from dermlens.trust.calibration import unseen
+from dermlens.trust.fitted import Fitted
+from ui import cache, widgets
+
+CALLED, TOP, SUSPECTED = "called", "top", "suspect"
+OF = {
+    CALLED: "The diagnosis called",
+    TOP: "The most probable diagnosis",
+    SUSPECTED: "Malignant or pre-malignant",
+    **DIAGNOSIS_NAMES,
+}
+BEFORE, AFTER, BY_CHANCE = "Before", "After", "A perfect model"
+BINNINGS = {"Of one width": equal_width, "Of as many images each": equal_mass}
+
+
+class Stated(NamedTuple):
+    """Probabilities (n, 7) of the same images before and after calibration, and what is measured of both."""
+
+    parts: dict[str, np.ndarray]
+    """heading -> probabilities; only BEFORE for a model without a calibration"""
+    figures: dict[str, dict[str, Estimate]]
+    """heading -> figures of reliability.NAMES; BY_CHANCE too"""
+
+
+def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...]) -> None:
+    """Show the reliability diagrams and the figures of a selection of images.
+
+    Args:
+        entry: the model. split: the chosen split. chosen: the selection. key: names the selection.
+    """
+    raw, fitted = cache.raw_predictions(entry).value, cache.fitted(entry)
+    if raw is None:
+        return
+    stated = _stated(entry.folder, cache.stamp_of_answers(entry), (split, *key), (raw, chosen, fitted))
+    if fitted.calibration is None:
+        st.markdown(f"**These are uncalibrated scores.** {widgets.escape(fitted.missing[0], 400)}")
+    elif split == "validation":
+        st.caption(
+            "The calibration was fitted on this split, so what stands under After is cross-fitted: every image is "
+            "calibrated on other lesions than its own."
+        )
+    _diagrams(stated.parts, chosen, entry.name)
+    st.dataframe(_table(stated.figures), hide_index=True, alt="Calibration errors and scores with 95 % intervals")
+    st.caption(
+        "ECE: mean distance between the probability stated and the share that is true, over bins of images. Chance "
+        "alone leaves a distance on so few images: the last column says how much a perfect model would show. All "
+        f"figures: lower is better. {split.capitalize()} split, {len(chosen):,} images of {chosen.n_lesions:,} lesions."
+    )
+
+
+@st.cache_data(show_spinner="Measuring the calibration", max_entries=64)
+def _stated(
+    folder: Path,
+    stamp: tuple[float, ...],
+    key: tuple[Hashable, ...],
+    _from: tuple[Predictions, Predictions, Fitted],
+) -> Stated:
+    raw, chosen, fitted = _from
+    whole = raw.of_split(chosen.split[0])
+    here = np.isin(whole.image_id, chosen.image_id)
+    p = whole.select(here)
+    parts = {BEFORE: p.probabilities}
+    if fitted.calibration is not None:
+        parts[AFTER] = unseen(whole, fitted.calibration)[here]
+    figures = {name: measure(q, p.y_true, p.y_pred, p.lesion) for name, q in parts.items()}
+    last = list(parts.values())[-1]
+    return Stated(parts, {**figures, BY_CHANCE: by_chance(last, p.y_pred, p.lesion)})
+
+
+@st.fragment
+def _diagrams(parts: dict[str, np.ndarray], chosen: Predictions, name: str) -> None:
+    """Draw the reliability diagrams of what a person chooses; redraws alone."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        of = st.selectbox(
+            "Probability of", list(OF), key="stated", format_func=OF.__getitem__, bind="query-params", width=340
+        )
+        width = st.segmented_control(
+            "Bins", list(BINNINGS), default=next(iter(BINNINGS)), required=True, key="bins", bind="query-params"
+        )
+    bins = {heading: diagram(*_event(q, chosen, of), chosen.lesion, BINNINGS[width]) for heading, q in parts.items()}
+
+    def data() -> pd.DataFrame:
+        rows = [{"part": h, **vars(b), **vars(b.right)} for h, found in bins.items() for b in found]
+        return pd.DataFrame(rows).drop(columns=["right", "value"]).assign(right=[r["value"] for r in rows])
+
+    subtitle = f"{OF[of]}; dotted: stated and true are the same"
+    figure = charts.reliability(bins, f"What {name} states, and what is true", subtitle)
+    gaps = "; ".join(
+        f"{heading}: mean distance {percent(calibration_error(*_event(q, chosen, of), BINNINGS[width]), 1)}"
+        for heading, q in parts.items()
+    )
+    widgets.chart(figure, f"Reliability diagrams. {gaps}.", data, "reliability")
+
+
+def _event(probabilities: np.ndarray, chosen: Predictions, of: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability of something (n,) and whether it is true (n,) bool."""
+    rows, y = np.arange(len(chosen)), chosen.y_true
+    if of == SUSPECTED:
+        return probabilities[:, list(SUSPECT)].sum(1).clip(max=1), np.isin(y, SUSPECT)
+    if of in (CALLED, TOP):
+        said = chosen.y_pred if of == CALLED else probabilities.argmax(1)
+        return probabilities[rows, said], said == y
+    return probabilities[:, INDEX[of]], y == INDEX[of]
+
+
+def _table(figures: dict[str, dict[str, Estimate]]) -> pd.DataFrame:
+    rows = []
+    for name, label in NAMES.items():
+        row = {"Estimate": label}
+        for heading, found in figures.items():
+            row[heading] = _text(found[name]) if name in found else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _text(figure: Estimate) -> str:
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"

@@ -1,0 +1,149 @@
+"""Whether a model looks at the lesion: what is measured of it on test, and a word on a single map."""
+
+import pandas as pd
+import streamlit as st
+
+from dermlens.charts import localisation as charts
+from dermlens.charts.style import interval, percent
+from dermlens.estimate import Estimate
+from dermlens.explain.localisation_results import METHODS, LocalisationResults, Where
+from dermlens.models.registry import Entry
+from ui import cache, widgets
+
+READING = (
+    "A heat map can look right by accident: lesions lie in the middle of the picture, and a large one takes most of "
+    "it. So each figure stands beside what would come out without looking: the lesion's share of the area, the mean "
+    "map of all images, the centre of the picture. Only what goes beyond them says that the model looked at this "
+    "lesion. The map is the one of the diagnosis it called; lesions are as outlined in HAM10000."
+)
+REMOVING = (
+    "Does the answer rest on what the map marks? Pixels are taken away, hottest first, until only the mean colour is "
+    "left; and they are put back, hottest first, onto a blurred picture. If the map is right, the probability of the "
+    "called diagnosis falls early and comes back early: a smaller area under the first curve, and a larger one under "
+    "the second, than in an order by chance. Petsiuk et al., RISE, BMVC 2018."
+)
+
+
+def section(entry: Entry) -> None:
+    """Show where a model looked in the test images, in numbers with intervals; part of the Metrics page."""
+    result = cache.evidence(entry)
+    if result.value is None:
+        widgets.nothing_here(
+            "Where this model looks has not been measured, so a heat map shows only one case.",
+            widgets.escape(result.sentence, 400),
+        )
+        return
+    found = result.value
+    everything = found.where["all"]
+    st.caption(
+        "Measured on the test split, whatever split and filter are chosen above: "
+        f"{everything.energy.n_images:,} images of {everything.energy.n_lesions:,} lesions; 95 % intervals over "
+        "lesions. Final: not for choosing between models."
+    )
+    _headline(everything)
+    st.markdown(READING)
+    widgets.chart(charts.inside(found.where), _inside_alt(everything), lambda: _where_table(found), "heat-inside")
+    widgets.chart(charts.pointing(found.where), _pointing_alt(everything), lambda: _where_table(found), "pointing")
+    if found.removal:
+        st.markdown(REMOVING)
+        some = found.removal["all"].deletion
+        st.caption(
+            f"On {some.n_images} images of {some.n_lesions} lesions, of every diagnosis as many as there are up to a "
+            "limit: here a rare diagnosis weighs as much as a common one."
+        )
+        alt = "Areas under the deletion and insertion curves by diagnosis, beside those of an order by chance"
+        widgets.chart(charts.removal(found.removal), alt, lambda: _removal_table(found), "deletion-insertion")
+    if found.methods:
+        _methods(found)
+    _warnings(found)
+
+
+def _headline(found: Where) -> None:
+    cells = st.grid(5, min_column_width=175)
+    in_points = {"Beyond an even map": found.gain, "Beyond the mean map": found.usual_gain}
+    figures = {
+        "Heat in the lesion": found.energy,
+        **in_points,
+        "Hottest point inside": found.hits,
+        "Picture centre inside": found.centre,
+    }
+    for label, figure in figures.items():
+        with cells.cell(), st.container(border=True, gap=None, height="stretch"):
+            if label in in_points:
+                st.metric(label, f"{100 * figure.value:+.1f} points")
+                st.caption(f"95 %: {100 * figure.low:+.1f} to {100 * figure.high:+.1f}")
+            else:
+                st.metric(label, percent(figure.value, 1))
+                st.caption(f"95 %: {interval(figure)}")
+
+
+def _methods(found: LocalisationResults) -> None:
+    count = next(iter(found.methods.values()))[0].energy.n_images
+    st.markdown(
+        f"**Methods on the same {count} images.** The others take seconds an image, so there are few, and the "
+        "intervals are wide; they look in one view, Grad-CAM in all of the model's."
+    )
+    rows = [
+        {
+            "Method": METHODS[name],
+            "Heat inside the lesion": _text(where.energy),
+            "Hottest point in the lesion": _text(where.hits),
+            "Deletion (lower is better)": _text(removal.deletion),
+            "Insertion (higher is better)": _text(removal.insertion),
+        }
+        for name, (where, removal) in found.methods.items()
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Figures of every heat map method on the same images")
+
+
+def _warnings(found: LocalisationResults) -> None:
+    warned = found.warned
+    text = (
+        f"A map is reported as lying on the border or in a corner for **{percent(warned.share.value, 1)}** of the test "
+        f"images ({interval(warned.share)})."
+    )
+    if warned.right_if_warned.n_images:
+        text += (
+            f" There the model is right on {percent(warned.right_if_warned.value)} "
+            f"({interval(warned.right_if_warned)}, {warned.right_if_warned.n_images} images), elsewhere on "
+            f"{percent(warned.right_if_not.value)} "
+            f"({interval(warned.right_if_not)})."
+        )
+    st.markdown(text)
+    if found.where["all"].without:
+        st.caption(f"{found.where['all'].without} maps were empty: no evidence for the called diagnosis anywhere.")
+
+
+def _text(figure: Estimate) -> str:
+    return f"{percent(figure.value, 1)} ({interval(figure)})"
+
+
+def _inside_alt(found: Where) -> str:
+    return (
+        f"Share of the heat inside the lesion by diagnosis; over all images {percent(found.energy.value)}, where "
+        f"lesions take {percent(found.area.value)} of the area"
+    )
+
+
+def _pointing_alt(found: Where) -> str:
+    return (
+        f"How often the hottest point is in the lesion, by diagnosis; over all images {percent(found.hits.value)}, the "
+        f"centre of the picture {percent(found.centre.value)}"
+    )
+
+
+def _where_table(found: LocalisationResults) -> pd.DataFrame:
+    names = ("energy", "area", "gain", "usual", "usual_gain", "hits", "centre")
+    return pd.DataFrame([_row(group, {n: getattr(w, n) for n in names}) for group, w in found.where.items()])
+
+
+def _removal_table(found: LocalisationResults) -> pd.DataFrame:
+    return pd.DataFrame([_row(group, vars(removal)) for group, removal in found.removal.items()])
+
+
+def _row(group: str, figures: dict[str, Estimate]) -> dict[str, object]:
+    row: dict[str, object] = {"group": group}
+    for name, figure in figures.items():
+        row |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+        row |= {f"{name}_images": figure.n_images, f"{name}_lesions": figure.n_lesions}
+    return row

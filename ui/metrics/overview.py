@@ -1,0 +1,124 @@
+"""What is measured of one model on one selection of images, as the Metrics page shows it."""
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+from dermlens.charts import metrics as charts
+from dermlens.charts.compare import HEADLINE
+from dermlens.charts.style import interval, percent
+from dermlens.evaluation.intervals import Summary
+from dermlens.evaluation.metrics import confusion_matrix, most_common_confusion, sweep
+from dermlens.evaluation.predictions import Predictions
+from dermlens.labels import CLASSES, DIAGNOSES, INDEX, NAMES, SHOWN
+from dermlens.models.registry import Entry
+from ui import splits, widgets
+from ui.metrics import cases, slices
+
+
+def headline(summary: Summary, split: str) -> None:
+    """Show the headline figures of a split with their intervals."""
+    cells = st.grid(5, min_column_width=140)
+    for name, label in HEADLINE.items():
+        figure = summary.overall[name]
+        with cells.cell(), st.container(border=True, gap=None, height="stretch"):
+            st.metric(label, percent(figure.value, 1))
+            st.caption(f"95 %: {interval(figure)}")
+    accuracy = summary.overall["accuracy"]
+    present = int((summary.confusion.sum(1) > 0).sum())
+    st.caption(
+        f"{split.capitalize()} split: {accuracy.n_images:,} images of {accuracy.n_lesions:,} lesions; intervals by "
+        f"bootstrap over lesions; means are over the {present} diagnoses that have images here."
+    )
+
+
+@st.fragment
+def confusion(chosen: Predictions, entry: Entry) -> None:
+    """Show the confusion matrix and the cases of the cell that was clicked; redraws alone."""
+    left, right = st.columns([3, 1], gap="medium")
+    with right:
+        mode = st.radio(
+            "Cells show", list(charts.MODES), format_func=charts.MODES.get, key="cells", bind="query-params"
+        )
+        log = st.toggle("Logarithmic colour", key="log", bind="query-params")
+        off = st.toggle("Errors only", key="errors", bind="query-params", help="Leaves the diagonal out.")
+        cell = slices.choose_cell()
+    counts = confusion_matrix(chosen.y_true, chosen.y_pred)
+
+    def data() -> pd.DataFrame:
+        return pd.DataFrame(counts, index=CLASSES, columns=CLASSES).rename_axis("true \\ called").reset_index()
+
+    figure = charts.confusion_matrix(counts, entry.name, mode, log, off, cell)
+    right_share = percent(float(counts.trace() / counts.sum()), 1)
+    with left:
+        widgets.clickable(
+            figure, f"Confusion matrix; {right_share} on the diagonal", data, "confusion", slices.take_cell
+        )
+    rows = splits.rows_in(chosen, *(cell or (None, None)))
+    if not cell:
+        st.caption("Click a cell, or choose a true and a called diagnosis, to list its cases.")
+        return
+    true, called = (DIAGNOSES[INDEX[code]].name for code in cell)
+    of = counts[INDEX[cell[0]]].sum()
+    st.markdown(f"**{true}, called {called}**: {len(rows):,} of {of:,} ({percent(len(rows) / of if of else 0)})")
+    if len(rows):
+        cases.table({entry.name: chosen}, rows, "cell")
+    cases.open_chosen([entry])
+
+
+def per_class(summary: Summary, entry: Entry) -> None:
+    """Show every figure of every class with its interval, and what the class is most often called instead."""
+    st.dataframe(_table(summary), hide_index=True, alt="Per-class figures with intervals")
+    grid = st.grid(2, min_column_width=330)
+    for name, label in charts.FIGURES.items():
+        figure = charts.per_class({entry.name: summary.per_class}, name)
+        with grid.cell():
+            widgets.chart(figure, f"{label} of every class; the table has the numbers", _column(summary, name), name)
+
+
+def _table(summary: Summary) -> pd.DataFrame:
+    confused = most_common_confusion(summary.confusion)
+    rows = []
+    for i in SHOWN:
+        worst = confused[i]
+        instead = "none"
+        if worst:
+            name, share = DIAGNOSES[worst.predicted].name, percent(worst.count / worst.support)
+            instead = f"{worst.count} of {worst.support} called {name}, {share}"
+        found = summary.per_class[CLASSES[i]]
+        shares = {label: f"{percent(found[k].value, 1)} ({interval(found[k])})" for k, label in charts.FIGURES.items()}
+        row = {"Diagnosis": NAMES[CLASSES[i]], "Images": int(summary.confusion[i].sum())}
+        rows.append({**row, "Most often called instead": instead, **shares})
+    return pd.DataFrame(rows)
+
+
+def _column(summary: Summary, name: str) -> Callable[[], pd.DataFrame]:
+    return lambda: pd.DataFrame([{"class": c, **vars(summary.per_class[c][name])} for c in CLASSES])
+
+
+@st.fragment
+def curves(chosen: Predictions, entry: Entry) -> None:
+    """Show ROC and precision-recall curves of one class with a movable operating point; redraws alone."""
+    one, two = st.columns([1, 1], gap="medium")
+    with one:
+        code = widgets.choose_class("Diagnosis", "curve", index=INDEX["mel"])
+    with two:
+        threshold = st.slider(
+            "Called so from a score of", 0.0, 100.0, 50.0, 0.5, format="%.1f %%", key="at", bind="query-params"
+        )
+    i = INDEX[code]
+    counts = sweep(chosen.y_true == i, chosen.probabilities[:, i])
+    at = charts.operating_index(counts, threshold / 100)
+    hits, alarms = int(counts.true_positives[at]), int(counts.false_positives[at])
+    st.markdown(
+        f"From a score of {threshold:g} %: **{hits:,} of {counts.positives:,}** found, "
+        f"**{counts.positives - hits:,} missed**, {alarms:,} false alarms among {counts.negatives:,} others."
+    )
+    figure = charts.curves({entry.name: counts}, threshold / 100, NAMES[code])
+
+    def data() -> pd.DataFrame:
+        rates = {"sensitivity": counts.sensitivity, "false_positive_rate": counts.false_positive_rate}
+        return pd.DataFrame({"threshold": counts.thresholds, **rates, "precision": counts.precision})
+
+    widgets.chart(figure, f"ROC and precision-recall curves of {NAMES[code]}", data, "curves")

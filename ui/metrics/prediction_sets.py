@@ -1,0 +1,118 @@
+"""Prediction sets on the Metrics page: how often they hold the true diagnosis, and how large they are."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dermlens.charts import decisions as charts
+from dermlens.charts.style import interval, percent
+from dermlens.estimate import Estimate
+from dermlens.labels import CLASSES, NAMES, SHOWN
+from dermlens.models.registry import Entry
+from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE, PredictionSets
+from dermlens.wording import short_percent
+from ui import cache, widgets
+from ui.widgets import fit_advice, fitted_on, not_fitted
+
+SETS = (
+    "A prediction set names every diagnosis that is not ruled out. Thresholds were fitted on validation so that, of "
+    "new lesions of a diagnosis, at least the wanted share has it in the set; one image a lesion counted. That is a "
+    "promise about lesions like those of HAM10000 on average, not about the one at hand."
+)
+
+
+def section(entry: Entry, split: str) -> None:
+    """Show coverage and size of the prediction sets on a split; part of the Metrics page."""
+    found = cache.fitted(entry).prediction_sets
+    if found is None:
+        not_fitted(entry, "prediction sets, so it cannot say which diagnoses are ruled out", "conformal")
+    elif split not in found.measured:
+        widgets.nothing_here(f"The prediction sets were not measured on {split}.", fit_advice(entry, "conformal"))
+    else:
+        _sets(entry, split, found)
+
+
+@st.fragment
+def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
+    level = st.select_slider(
+        "Wanted coverage",
+        found.levels,
+        value=CASE_LEVEL,
+        format_func=short_percent,
+        key="coverage",
+        bind="query-params",
+        help=f"Cases are shown with {short_percent(CASE_LEVEL)}.",
+    )
+    row = found.row(level)
+    figures, own = found.measured[split][row], found.own[row]
+    names = {"coverage": "True diagnosis in the set", "size": "Diagnoses in the set, mean"}
+    names |= {"single": "Sets of one diagnosis", "empty": "Empty sets"}
+    cells = st.grid(4, min_column_width=190)
+    for name, label in names.items():
+        with cells.cell(), st.container(border=True, gap=None, height="stretch"):
+            st.metric(label, _value(name, figures[name]))
+            st.caption(f"95 %: {_interval(name, figures[name])}")
+    st.caption(f"{_whole(split, figures['coverage'])} {fitted_on(found.fitted_on)}")
+    st.markdown(SETS)
+    if found.caveat(level):
+        st.markdown(f":material/info: {found.caveat(level)} A hollow mark below says the same.")
+    where = f"{entry.name}, {split}"
+    worst = min((figures["per_class"][c]["coverage"].value, NAMES[c]) for c in CLASSES if _known(figures, c))
+    alt = (
+        f"Coverage and size of {short_percent(level)} prediction sets by true diagnosis. Overall "
+        f"{percent(figures['coverage'].value, 1)}; lowest {worst[1]} with {percent(worst[0])}."
+    )
+    widgets.chart(charts.by_class(figures, level, own, where), alt, lambda: _sets_data(found, split), "prediction-sets")
+    st.dataframe(_sets_table(figures, own), hide_index=True, alt="Coverage and mean size by diagnosis, with intervals")
+    widgets.chart(
+        charts.by_level(found.levels, found.measured[split], level, where),
+        "Coverage and mean size of the prediction sets at every level",
+        lambda: _sets_data(found, split),
+        "prediction-set-levels",
+    )
+
+
+def _known(figures: dict, code: str) -> bool:
+    return bool(figures["per_class"][code]["coverage"].n_images)
+
+
+def _sets_table(figures: dict, own: np.ndarray) -> pd.DataFrame:
+    rows = [{"Diagnosis": "All", "Guarantee": "of the average", **_set_cells(figures)}]
+    for i in SHOWN:
+        row = {"Diagnosis": NAMES[CLASSES[i]], "Guarantee": "of its own" if own[i] else NO_GUARANTEE}
+        rows.append({**row, **_set_cells(figures["per_class"][CLASSES[i]])})
+    return pd.DataFrame(rows)
+
+
+def _set_cells(figures: dict) -> dict[str, object]:
+    cells: dict[str, object] = {"Images": figures["coverage"].n_images}
+    for name, label in (("coverage", "True diagnosis in the set"), ("size", "Diagnoses in the set")):
+        cells[label] = f"{_value(name, figures[name])} ({_interval(name, figures[name])})"
+    return cells
+
+
+def _sets_data(found: PredictionSets, split: str) -> pd.DataFrame:
+    rows = []
+    for level, figures, own in zip(found.levels, found.measured[split], found.own, strict=True):
+        everything = [("all", figures, None), *((c, figures["per_class"][c], own[i]) for i, c in enumerate(CLASSES))]
+        for code, of_class, guaranteed in everything:
+            row = {"level": level, "class": code, "class_guarantee": guaranteed}
+            rows += [{**row, "figure": name, **vars(of_class[name])} for name in ("coverage", "size")]
+    return pd.DataFrame(rows)
+
+
+def _value(name: str, figure: Estimate) -> str:
+    return percent(figure.value, 1) if name != "size" else "n/a" if np.isnan(figure.value) else f"{figure.value:.2f}"
+
+
+def _interval(name: str, figure: Estimate) -> str:
+    if name != "size" or np.isnan(figure.low):
+        return interval(figure)
+    return f"{figure.low:.2f} to {figure.high:.2f}"
+
+
+def _whole(split: str, figure: Estimate) -> str:
+    return (
+        f"{split.capitalize()} split, all of it: {figure.n_images:,} images of {figure.n_lesions:,} lesions; 95 % "
+        "intervals over lesions. Filters chosen above do not apply here."
+    )

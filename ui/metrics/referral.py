@@ -1,0 +1,88 @@
+"""What the rules for referral refer and miss; part of the Metrics page."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dermlens.charts import referral as charts
+from dermlens.charts.style import interval, percent
+from dermlens.estimate import Estimate
+from dermlens.evaluation.predictions import Predictions
+from dermlens.labels import CLASSES, NAMES
+from dermlens.models.registry import Entry
+from dermlens.trust import referral as rules
+from dermlens.trust.referral import RULES, Referral
+from ui import cache, widgets
+
+
+def section(entry: Entry, split: str, whole: Predictions) -> None:
+    """Show how much the rules refer, what they miss, and accuracy against coverage; part of the Metrics page.
+
+    Args:
+        entry: the model. split: the chosen split. whole: the model's predictions of all its images.
+    """
+    referral = cache.fitted(entry).referral
+    known = referral is not None and split in referral.measured
+    st.caption(
+        f"{split.capitalize()} split, all of it: {len(whole):,} images of {whole.n_lesions:,} lesions; 95 % intervals "
+        "over lesions. The rules were chosen on validation. Filters chosen above do not apply here."
+    )
+    if referral is None or not known:
+        widgets.nothing_here(
+            "This model has no rules for referral that were measured on this split.",
+            f"{_why(entry)}Make them with `python -m training.fit {entry.id} --only referral`.",
+        )
+    else:
+        _tables(referral, split)
+    p, probabilities = cache.unseen(entry, split).value or (whole, whole.probabilities)
+    curve = rules.coverage_curve(probabilities[np.arange(len(p)), p.y_pred], p.y_pred == p.y_true)
+    kept = 1 - referral.measured[split]["referred"].value if referral is not None and known else None
+
+    def data() -> pd.DataFrame:
+        return pd.DataFrame({"coverage": curve[0], "accuracy": curve[1]})
+
+    half = curve[1][np.searchsorted(curve[0], 0.5)]
+    widgets.chart(
+        charts.coverage({entry.name: curve}, kept),
+        f"Accuracy against the share of images kept, surest first: {percent(half, 1)} of the calls are right on the "
+        f"surest half, {percent(curve[1][-1], 1)} on all.",
+        data,
+        "coverage",
+    )
+    st.caption(
+        "Surest first: by the probability of the diagnosis called. The dotted line, where there is one, is at the "
+        "share of images that the rules do not refer; the rules go by more than this order."
+    )
+
+
+def _why(entry: Entry) -> str:
+    why = next((s for s in cache.fitted(entry).missing if "referral.json" in s), "")
+    return f"{widgets.escape(why, 400)} " if why else ""
+
+
+def _tables(referral: Referral, split: str) -> None:
+    found = referral.measured[split]
+    st.markdown(
+        f"Thresholds for {100 * referral.sensitivity:g} % sensitivity: melanoma {percent(referral.melanoma, 1)}, "
+        f"malignant or pre-malignant {percent(referral.malignant, 1)}. "
+        f"At most {percent(referral.cap)} of the validation images were to be referred."
+    )
+    totals = {"Referred": found["referred"], "Benign images referred": found["benign_referred"]}
+    missed = {f"{NAMES[CLASSES[i]]}, not referred": found["missed"][CLASSES[i]] for i in rules.SUSPECT}
+    rows = [{"What": name, **_cells(f)} for name, f in {**totals, **missed}.items()]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Share referred, and cancers not referred, with intervals")
+    of_rules = [
+        {
+            "Rule": RULES[key],
+            "Fires": percent(values["fired"].value, 1),
+            "95 % interval": interval(values["fired"]),
+            "Fires alone": percent(values["alone"].value, 1),
+        }
+        for key, values in found["rules"].items()
+    ]
+    st.dataframe(pd.DataFrame(of_rules), hide_index=True, alt="How often each rule fires, and fires alone")
+
+
+def _cells(figure: Estimate) -> dict[str, str]:
+    count = "n/a" if np.isnan(figure.value) else f"{round(figure.value * figure.n_images)} of {figure.n_images}"
+    return {"Share": percent(figure.value, 1), "95 % interval": interval(figure), "Images": count}

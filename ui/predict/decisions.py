@@ -1,0 +1,79 @@
+"""What can be decided with a model: its prediction sets and operating points, on a split and on a case."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+
+from dermlens.case.image import CaseImage
+from dermlens.case.predict import Prediction
+from dermlens.case.summary import called, share_called
+from dermlens.charts.style import percent
+from dermlens.labels import INDEX
+from dermlens.models.model import AnyModel
+from dermlens.trust.conformal import CASE_LEVEL, PredictionSets
+from dermlens.trust.thresholds import (
+    TARGETS,
+)
+from dermlens.wording import short_percent
+from ui import widgets
+from ui.widgets import choose_sensitivity, fit_command
+
+
+def prediction_sets(image: CaseImage, models: Sequence[AnyModel]) -> None:
+    """Say which diagnoses each model does not rule out on a case; part of page Predict."""
+    caveats = set()
+    for model in (m for m in models if m.id in image.answers):
+        found = model.fitted.prediction_sets
+        if found is None:
+            said = f"no prediction sets. Make them with `{fit_command(model.id, 'conformal')}`."
+        else:
+            answer = image.answers[model.id]
+            kept = found.sets(answer.probabilities)
+            said = widgets.escape(found.sentence(kept) + _call_outside(answer, kept, found), 1000)
+            caveats.add(found.caveat())
+        level = f" at {short_percent(CASE_LEVEL)}" if found else ""
+        st.markdown(f"**{widgets.escape(model.name)}**{level}: {said}")
+    if caveats:
+        st.caption(" ".join((_promise(), *sorted(caveats - {""}))))
+
+
+def _call_outside(answer: Prediction, kept: np.ndarray, sets: PredictionSets) -> str:
+    """Explain a set without the class that the model calls: its own cases mostly get more than this one."""
+    diagnosis = called(answer)
+    if kept[INDEX[diagnosis.code]] or not kept.any():
+        return ""
+    if diagnosis.code in sets.unguaranteed():
+        return f" The call, {diagnosis.name}, is not among them, and has no guarantee of its own."
+    return (
+        f" The call, {diagnosis.name}, is not among them: {short_percent(CASE_LEVEL)} of the {diagnosis.name} images "
+        f"of validation got a higher probability of it than the {percent(share_called(answer))} here."
+    )
+
+
+def _promise() -> str:
+    return (
+        f"In {short_percent(CASE_LEVEL)} of lesions like those of HAM10000 the true diagnosis is in the set, diagnosis "
+        "by diagnosis unless marked. What is ruled out is ruled out only to that extent."
+    )
+
+
+@st.fragment
+def operating(image: CaseImage, models: Sequence[AnyModel]) -> None:
+    """Say on which side of each model's thresholds a case lies, for a sensitivity that a person sets; redraws alone."""
+    asked = [m for m in models if m.id in image.answers]
+    if any(m.fitted.thresholds for m in asked):
+        wanted = choose_sensitivity()
+    for model in asked:
+        found = model.fitted.thresholds
+        st.markdown(f"**{widgets.escape(model.name)}**")
+        if found is None:
+            st.markdown(f"- No thresholds. Make them with `{fit_command(model.id, 'thresholds')}`.")
+            continue
+        probabilities = image.answers[model.id].probabilities
+        for name, target in TARGETS.items():
+            share = percent(float(target.score(probabilities)), 1)
+            side = widgets.escape(found.side(name, probabilities, wanted), 1000)
+            st.markdown(f"- {target.title}, probability {share}: **{side.split(' ')[0]}** {side.partition(' ')[2]}")
+        st.caption(" ".join(found.above(probabilities)))
+    st.caption("Below a threshold is no all-clear: some of those that were missed lie there.")

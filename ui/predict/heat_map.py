@@ -1,0 +1,115 @@
+"""Where a model looked: the Grad-CAM of a class over the image, as Predict and Compare show it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+
+from dermlens.case.image import CaseImage, seen_part
+from dermlens.case.summary import called
+from dermlens.charts import case as charts
+from dermlens.charts.style import percent
+from dermlens.explain.grad_cam import heat_on_image, overlay
+from dermlens.explain.localisation import map_seen, where_it_sits
+from dermlens.labels import CLASSES, DIAGNOSES, INDEX, NAMES
+from dermlens.models.model import AnyModel
+from ui import widgets
+
+FRAME = "dashed frame: what the model sees"
+PREDICTED = "predicted"
+VIEWS = ("Side by side", "Overlay")
+READING = (
+    "Grad-CAM: bright areas raised the score of the chosen diagnosis. It shows where the network looked, not why, and "
+    "not whether it was right. Outside the dashed frame the network saw nothing. Drag over a picture to zoom in; "
+    "double-click to zoom out."
+)
+
+
+@st.fragment
+def where_it_looked(image: CaseImage, models: Sequence[AnyModel]) -> None:
+    """Redraws alone: no choice made here asks a model again."""
+    st.header("Where the model looked", anchor=False)
+    by_id = {m.id: m for m in models}
+    with st.container(horizontal=True, vertical_alignment="top", gap="small"):
+        model = by_id[
+            st.segmented_control(
+                "Model",
+                list(by_id),
+                key="network",
+                format_func=lambda i: by_id[i].name,
+                required=True,
+                default=models[0].id,
+                bind="query-params",
+            )
+        ]
+        view = st.segmented_control("View", VIEWS, key="view", required=True, default=VIEWS[0], bind="query-params")
+        code = st.selectbox(
+            "Evidence for",
+            (PREDICTED, *CLASSES),
+            key="class",
+            bind="query-params",
+            format_func=lambda c: "What the model called it" if c == PREDICTED else widgets.class_name(c),
+            width=270,
+        )
+        opacity = st.slider("Opacity", 0, 100, 60, 5, format="%d %%", key="opacity", bind="query-params", width=160)
+    code = called(image.answers[model.id]).code if code == PREDICTED else code
+    if view == "Overlay":
+        with st.container(width=820):
+            heat_map(image, model, code, opacity / 100, "heat", 660)
+    else:
+        one, two = st.columns(2, gap="medium")
+        with one:
+            plain(image, model, "image")
+        with two:
+            heat_map(image, model, code, opacity / 100, "heat")
+    warning = map_warning(image, model, code)
+    if warning:
+        st.warning(widgets.escape(warning, 1000), icon=":material/crop_free:")
+    st.caption(READING)
+
+
+def heat_map(image: CaseImage, model: AnyModel, code: str, opacity: float, key: str, height: int = 370) -> None:
+    """Show the image with the Grad-CAM of one class and model over it."""
+    heat = heat_on_image(
+        image.answers[model.id].maps[CLASSES.index(code)], image.pixels.shape[0], image.pixels.shape[1], model.geometry
+    )
+    where = _strongest(heat)
+    title = f"{model.name}: {NAMES[code]}"
+    figure = charts.picture(
+        overlay(image.pixels, heat, opacity), title, seen=seen_part(image, model.geometry), heat=True, height=height
+    )
+    widgets.zoomable(figure, f"Grad-CAM of {NAMES[code]} by {model.name} over the image, {where}.", key)
+
+
+def plain(image: CaseImage, model: AnyModel, key: str, height: int = 370) -> None:
+    """Show the image alone, the part that the model does not see dimmed."""
+    figure = charts.picture(image.pixels, "Image", FRAME, seen_part(image, model.geometry), height=height)
+    widgets.zoomable(figure, "The image; what lies outside the dashed frame is not seen by the model.", key)
+
+
+def _strongest(heat: np.ndarray) -> str:
+    if heat.max() <= 0:
+        return "without any evidence for it"
+    row, column = divmod(int(heat.argmax()), heat.shape[1])
+    vertical = ("top", "middle", "bottom")[min(2, 3 * row // heat.shape[0])]
+    horizontal = ("left", "centre", "right")[min(2, 3 * column // heat.shape[1])]
+    return f"strongest at the {vertical} {horizontal}"
+
+
+def map_warning(image: CaseImage, model: AnyModel, code: str) -> str | None:
+    """Return a sentence if the heat map of a class lies where a lesion seldom is, else None.
+
+    Args:
+        image: with an answer of the model. code: of the class.
+    """
+    heat, (height, width) = image.answers[model.id].maps[INDEX[code]], image.pixels.shape[:2]
+    finding = where_it_sits(map_seen(heat, height, width, model.geometry))
+    if finding is None:
+        return None
+    where = f"in the {finding.place} corner" if finding.kind == "corner" else "along the border"
+    side = f", mostly at the {finding.place}" if finding.kind == "border" and finding.place != "all sides" else ""
+    return (
+        f"{percent(finding.share)} of the evidence for {DIAGNOSES[INDEX[code]].name} lies {where} of what {model.name} "
+        f"saw{side}. Check that the lesion is whole and in the middle, and that no ruler, ink, hair or dark edge lies "
+        "there."
+    )

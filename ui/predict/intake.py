@@ -1,0 +1,186 @@
+"""How images come in: uploads, drawn examples, the table of a case with many images."""
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+import pandas as pd
+import streamlit as st
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from dermlens.case.image import thumbnail
+from dermlens.case.ood_gate import refusing
+from dermlens.case.summary import called, share_called
+from dermlens.dataset import isic_archive
+from dermlens.errors import DermlensError
+from dermlens.image import examples
+from dermlens.image.encode import data_uri
+from dermlens.image.preprocess import STORED_ASPECTS
+from dermlens.ingest.formats import IMAGE_SUFFIXES, LISTED
+from dermlens.labels import NAMES
+from dermlens.models.model import AnyModel, networks
+from ui import settings, state, widgets
+
+KINDS = ("Images", "A folder", "By ISIC id")
+SHOWN_REFUSALS = 5
+SHOWN_ROWS = 4
+"""Of the table of a case, so that the answer below it stays in sight; the others are scrolled to."""
+NO_DIAGNOSIS = "No diagnosis: unlike dermoscopy"
+
+
+def receive(models: Sequence[AnyModel]) -> None:
+    """Examine what was handed in since the last run, and say what could not be used."""
+    if models:
+        state.examine_waiting(models, st.session_state.get(state.STORED_ASPECT) or settings.stored_aspect())
+
+
+def welcome() -> None:
+    """Fill the page of a case without images: the uploader, and drawings for who has no image at hand."""
+    uploader()
+    _refusals()
+    st.header("No image at hand?", anchor=False)
+    st.caption("Four drawings made by this project. They are synthetic and show no real lesion.")
+    cells = st.grid(4, min_column_width=180)
+    for example in examples.EXAMPLES:
+        with cells.cell():
+            st.image(examples.draw(example), width="stretch", alt=f"Synthetic drawing: {example.name}")
+            st.button(
+                example.name, key=f"example-{example.key}", on_click=_take_example, args=(example,), width="stretch"
+            )
+
+
+def add_more() -> None:
+    """Offer to add images to the case at hand."""
+    with st.popover("Add images", icon=":material/add_photo_alternate:"):
+        uploader()
+    _refusals()
+
+
+def uploader() -> None:
+    """Take images by drag and drop, a whole folder, or an image of the ISIC Archive by its id."""
+    number = st.session_state.get(state.NONCE, 0)
+    kind = st.segmented_control("Add", KINDS, default=KINDS[0], required=True, key="kind", label_visibility="collapsed")
+    if kind == "By ISIC id":
+        _by_id(number)
+        return
+    folder = kind == "A folder"
+    key = f"upload-{number}-{'folder' if folder else 'files'}"
+    st.file_uploader(
+        "A folder of dermoscopic images" if folder else "Dermoscopic images",
+        accept_multiple_files="directory" if folder else True,
+        key=key,
+        on_change=_take_uploads,
+        args=(key, folder),
+        help=f"{LISTED}. Images stay in this session's memory and are never stored.",
+    )
+    st.selectbox(
+        "Aspect the files are stored in",
+        list(STORED_ASPECTS),
+        index=list(STORED_ASPECTS).index(settings.stored_aspect()),
+        key=state.STORED_ASPECT,
+        persist_state="session",
+        format_func=lambda a: "As it is" if a == "as-is" else f"Squeezed from {a} to a square",
+        help="Some copies of HAM10000 are squeezed from 4:3 to a square, and nothing inside the files says so.",
+    )
+
+
+def _by_id(number: int) -> None:
+    with st.form(f"isic-{number}", border=False):
+        image_id = st.text_input("ISIC id", placeholder="ISIC_0024306", max_chars=20).strip()
+        st.caption(
+            "This server then asks the ISIC Archive (api.isic-archive.com) for that public image, and nothing else."
+        )
+        asked = st.form_submit_button("Load from the ISIC Archive", icon=":material/cloud_download:")
+    if asked:
+        try:
+            with st.spinner("Asking the ISIC Archive"):
+                data = isic_archive.fetch(image_id)
+        except DermlensError as e:
+            st.error(widgets.escape(str(e), 400), icon=":material/cloud_off:")
+            return
+        state.hand_in(data, image_id)
+        state.renew_uploader()
+        st.rerun()
+
+
+def case_table(models: Sequence[AnyModel]) -> None:
+    """List the images of a case; a click on a row opens it."""
+    images = list(state.images().values())
+    rows = []
+    for image in images:
+        refused = refusing(image, models)
+        calls = {m.name: called(image.answers[m.id]) for m in models if m.id in image.answers and m.id not in refused}
+        row: dict[str, object] = {"image": data_uri(thumbnail(image.pixels, 64)), "file": image.name}
+        for m in models:
+            if m.name in calls:
+                row[m.name] = NAMES[calls[m.name].code]
+                row[f"{m.name} score"] = share_called(image.answers[m.id])
+            elif m.id in refused:
+                row[m.name] = NO_DIAGNOSIS
+        alone = [calls[m.name].code for m in networks(models) if m.name in calls]
+        row["agree"] = "" if len(alone) < 2 else "yes" if len(set(alone)) == 1 else "no"
+        rows.append(row)
+
+    def open_row() -> None:
+        chosen = st.session_state["case-table"].selection.rows
+        if chosen:
+            state.select(images[chosen[0]].key)
+
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        row_height=52,
+        height=52 * min(len(rows), SHOWN_ROWS) + 40,
+        key="case-table",
+        on_select=open_row,
+        selection_mode="single-row",
+        alt="The images of this case with the call of each model",
+        column_config={
+            "image": st.column_config.ImageColumn("Image", width="small"),
+            "file": st.column_config.TextColumn("File"),
+            **{
+                f"{m.name} score": st.column_config.ProgressColumn("score", min_value=0, max_value=1, format="percent")
+                for m in models
+            },
+        },
+    )
+
+
+def _take_uploads(key: str, folder: bool) -> None:
+    # A browser that asks again while the first answer is on its way names files that were taken already.
+    files = [file for file in st.session_state[key] or [] if isinstance(file, UploadedFile)]
+    for file in files:
+        if not folder or PurePath(file.name).suffix.lower() in IMAGE_SUFFIXES:
+            state.hand_in(file.getvalue(), file.name)
+        else:
+            state.skip()
+        _forget(file)
+    if files:
+        state.renew_uploader()
+
+
+def _forget(file: UploadedFile) -> None:
+    """Have Streamlit drop a file that was taken; it would keep it for as long as the page is open, past "New case"."""
+    context = get_script_run_ctx()
+    if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
+        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
+
+
+def _take_example(example: examples.Example) -> None:
+    state.hand_in(examples.png(example), f"{example.name} (synthetic drawing)", synthetic=True)
+
+
+def _refusals() -> None:
+    if state.skipped():
+        st.caption(f"{state.skipped()} files of the folder are not images and were passed over.")
+    found = state.refused()
+    if len(found) <= SHOWN_REFUSALS:
+        for problem in found:
+            name, sentence = widgets.escape(problem.name), widgets.escape(problem.sentence, 400)
+            st.error(f"**{name}**: {sentence}", icon=":material/broken_image:")
+    else:
+        st.error(f"{len(found)} files could not be used.", icon=":material/broken_image:")
+        st.dataframe(
+            pd.DataFrame(found, columns=["file", "reason"]), hide_index=True, alt="Files that could not be used"
+        )

@@ -1,0 +1,89 @@
+"""What a case offers to who wants more: every class at once, other methods, and the downloads."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from dermlens.case.image import CaseImage, thumbnail
+from dermlens.case.summary import called
+from dermlens.charts.style import percent
+from dermlens.errors import DermlensError
+from dermlens.explain import gradients
+from dermlens.explain.grad_cam import heat_on_image, overlay
+from dermlens.labels import CLASSES, INDEX, NAMES, SHOWN
+from dermlens.models.model import AnyModel, networks
+from dermlens.server.limiter import SLOW
+from ui import cache, state, waiting, widgets
+
+SIDE = 300
+
+
+def every_class(image: CaseImage, models: Sequence[AnyModel]) -> None:
+    """Show the Grad-CAM of all seven classes and every model as small pictures on one scale a model."""
+    small = thumbnail(image.pixels, SIDE)
+    for model in models:
+        found = image.answers[model.id]
+        highest = float(found.maps.max())
+        st.markdown(f"**{widgets.escape(model.name)}**")
+        cells = st.grid(7, min_column_width=105)
+        for i in SHOWN:
+            own = float(found.maps[i].max())
+            heat = heat_on_image(found.maps[i], small.shape[0], small.shape[1], model.geometry) * (
+                own / highest if highest > 0 else 0
+            )
+            name = NAMES[CLASSES[i]]
+            with cells.cell():
+                st.image(overlay(small, heat, 0.65), width="stretch", alt=f"Grad-CAM of {name} by {model.name}")
+                st.caption(f"{name} {percent(float(found.probabilities[i]))}")
+    st.caption("One scale a model: a dark picture means little evidence compared with the brightest one.")
+
+
+@st.fragment
+def other_methods(image: CaseImage, models: Sequence[AnyModel]) -> None:
+    """Draw a heat map by a slower method on demand; what was drawn stays until the case is closed."""
+    by_id = {m.id: m for m in networks(models)}
+    if not by_id:
+        st.caption("An ensemble has no network of its own: these methods are drawn for its members.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        method = st.selectbox(
+            "Method", list(gradients.METHODS), format_func=gradients.METHODS.__getitem__, key="method", width=200
+        )
+        model = by_id[
+            st.selectbox("Model", list(by_id), format_func=lambda i: by_id[i].name, key="method-model", width=240)
+        ]
+        own = called(image.answers[model.id]).code
+        code = st.selectbox(
+            "Class", CLASSES, index=INDEX[own], format_func=widgets.class_name, key="method-class", width=320
+        )
+        wanted = st.button("Draw", icon=":material/brush:")
+    members = " An ensemble has no network of its own: choose one of its members." * (len(by_id) < len(models))
+    st.caption(f"These need gradients or many passes: seconds, and the first one loads TensorFlow.{members}")
+    key = (image.key, model.id, method, code)
+    if wanted and key not in state.drawn():
+        bar = st.progress(0.0, f"{gradients.METHODS[method]} for {NAMES[code]}")
+
+        def show(share: float) -> None:
+            bar.progress(min(1.0, share))
+
+        try:
+            with waiting.turn(SLOW, bar):
+                network = cache.network(model)
+                state.drawn()[key] = gradients.explain_with(method, model, network, image.pixels, INDEX[code], show)
+        except DermlensError as e:
+            st.error(widgets.escape(str(e), 400), icon=":material/error:")
+        bar.empty()
+    if key not in state.drawn():
+        return
+    small = thumbnail(image.pixels, 700)
+    pictures = {
+        "Grad-CAM": image.answers[model.id].maps[INDEX[code]],
+        gradients.METHODS[method]: state.drawn()[key],
+    }
+    cells = st.columns(2, gap="medium")
+    for cell, (name, heat) in zip(cells, pictures.items(), strict=True):
+        with cell:
+            drawn = overlay(small, heat_on_image(heat, small.shape[0], small.shape[1], model.geometry), 0.6)
+            st.image(
+                drawn, width="stretch", caption=f"{name}: {NAMES[code]}", alt=f"{name} of {NAMES[code]} by {model.name}"
+            )

@@ -1,0 +1,72 @@
+"""The class mix that a case's probabilities hold for, and another one that a person may set."""
+
+from dataclasses import replace
+
+import numpy as np
+import streamlit as st
+
+from dermlens.case.image import CaseImage
+from dermlens.labels import CLASSES, SUSPECT
+from dermlens.trust.calibration import mix_at, reweight
+from ui import cache, state, widgets
+
+STEP = 0.5  # percent
+UNCHANGED = "Calibrated probabilities hold for the class mix of HAM10000."
+"""Said where no other one can be set."""
+
+
+def choose(image: CaseImage) -> tuple[CaseImage, str]:
+    """Let a person set how many lesions are malignant or pre-malignant where the image comes from.
+
+    Args:
+        image: with the answers of the models; uncalibrated scores hold for no class mix and stay as they are.
+
+    Returns:
+        The image with its calibrated probabilities re-weighted (the calls stay), and a sentence that says for which
+        class mix they hold; empty if none of them is calibrated.
+    """
+    table = cache.split_table()
+    if not any(a.calibrated for a in image.answers.values()):
+        return image, ""
+    if table.value is None:
+        st.caption(widgets.escape(table.sentence, 400))
+        return image, ""
+    mix = np.array([(table.value["dx"] == code).sum() for code in CLASSES])
+    usual = mix[list(SUSPECT)].sum() / mix.sum()
+    nearest = STEP * round(100 * usual / STEP)
+    with st.popover(f"Class mix: {_chosen(100 * usual, nearest):.1f} % malignant or pre-malignant", key="class-mix"):
+        wanted = st.slider(
+            "Malignant or pre-malignant among the lesions you see",
+            STEP,
+            90.0,
+            nearest,
+            STEP,
+            format="%.1f %%",
+            key=state.PREVALENCE,
+            bind="query-params",
+        )
+        st.caption(
+            "Re-weights the calibrated probabilities for a clinic that sees more or fewer of them. The proportions "
+            "among the malignant and pre-malignant diagnoses, and among the benign ones, stay those of HAM10000."
+        )
+    if wanted == nearest:
+        return image, (
+            f"The probabilities hold where {100 * usual:.1f} % of lesions are malignant or pre-malignant, as in "
+            "HAM10000."
+        )
+    to = mix_at(mix, wanted / 100)
+    answers = {
+        i: replace(a, probabilities=reweight(a.probabilities, mix, to).astype(np.float32)) if a.calibrated else a
+        for i, a in image.answers.items()
+    }
+    return replace(image, answers=answers), (
+        f"The probabilities are re-weighted for lesions of which {wanted:.1f} % are malignant or pre-malignant; in "
+        f"HAM10000 {100 * usual:.1f} % are. That is right if a diagnosis looks the same there. The calls stay as they "
+        "are, and so does all that was fitted for the class mix of HAM10000: prediction sets, thresholds, rules for "
+        "referral."
+    )
+
+
+def _chosen(usual: float, nearest: float) -> float:
+    wanted = float(st.session_state.get(state.PREVALENCE, nearest))
+    return usual if wanted == nearest else wanted

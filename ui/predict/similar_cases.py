@@ -1,0 +1,85 @@
+"""Similar training cases, on the Predict page."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from dermlens.case.image import CaseImage, thumbnail
+from dermlens.dataset import isic_archive
+from dermlens.labels import DIAGNOSES, INDEX, NAMES
+from dermlens.models.model import AnyModel
+from dermlens.trust.ood import Neighbour, OodDetector
+from ui import cache, dataset, widgets
+
+NEIGHBOURS = 5
+
+
+CONFIRMED = {
+    "histo": "histology",
+    "follow_up": "follow-up",
+    "consensus": "expert consensus",
+    "confocal": "confocal microscopy",
+}
+
+
+SIMILAR = (
+    "The training images whose embedding points most nearly the same way as this image's, one a lesion. They show what "
+    "the model was taught on pictures that look alike to it. They are no second opinion: it learned from them. "
+    "Distance: 0 is the same direction, 1 unrelated, 2 the opposite. Only cases confirmed by histology are sure."
+)
+
+
+@st.fragment
+def similar_cases(image: CaseImage, models: Sequence[AnyModel]) -> None:
+    """Show the training cases that look most like the image to one model; redraws alone."""
+    able = {m.id: m for m in models if isinstance(m.fitted.ood, OodDetector) and m.id in image.answers}
+    st.header("Similar cases", anchor=False)
+    if not able:
+        st.caption("No model here holds its training cases: run `python -m training.fit ID --only embeddings`.")
+        return
+    chosen = st.segmented_control(
+        "According to",
+        list(able),
+        key="similar-by",
+        format_func=lambda i: able[i].name,
+        required=True,
+        default=next(iter(able)),
+        bind="query-params",
+    )
+    detector = able[chosen].fitted.ood
+    assert isinstance(detector, OodDetector)
+    own = lesion_of(image)
+    found = detector.similar(image.answers[chosen].embedding, NEIGHBOURS, exclude_lesion=own)
+    counts = Counter(case.dx for case in found)
+    st.markdown("; ".join(f"**{n}** {DIAGNOSES[INDEX[code]].name}" for code, n in counts.most_common()))
+    cells = st.grid(NEIGHBOURS, min_column_width=150)
+    for rank, case in enumerate(found, start=1):
+        with cells.cell(), st.container(border=True, gap="xsmall", height="stretch", key=f"similar-{rank}"):
+            _card(rank, case)
+    st.caption(SIMILAR + (" Cases of the image's own lesion are left out." if own else ""))
+
+
+def lesion_of(image: CaseImage) -> str | None:
+    """Return the lesion of an image whose file name is an id of the data set, None otherwise."""
+    table = cache.split_table().value
+    found = isic_archive.ID.search(image.name)
+    if table is None or found is None:
+        return None
+    rows = table.loc[table["image_id"] == found.group(), "lesion_id"]
+    return str(rows.iloc[0]) if len(rows) else None
+
+
+def _card(rank: int, case: Neighbour) -> None:
+    diagnosis = DIAGNOSES[INDEX[case.dx]]
+    pixels = dataset.pixels(case.image_id)
+    if pixels is not None:
+        st.image(thumbnail(pixels, 240), width="stretch", alt=f"Similar case {rank}: {diagnosis.name}")
+    st.markdown(f"**{NAMES[case.dx]}**")
+    widgets.group_badge(diagnosis)
+    age = "age unknown" if pd.isna(case.age) else f"{case.age:.0f} years"
+    st.markdown(
+        f"Confirmed by {CONFIRMED.get(case.dx_type, 'unknown means')}  \n{age}, sex {case.sex}, site {case.site}  \n"
+        f"Distance {case.distance:.2f}  \n[{case.image_id}]({isic_archive.page_of(case.image_id)})"
+    )

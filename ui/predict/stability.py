@@ -1,0 +1,112 @@
+"""Whether the answers to a case are steady: the probe of case.stability, run behind the page and shown when ready.
+
+The page is drawn first and asks for the probe then; a thread of its own runs it, so nothing that a person does on the
+page waits for it or starts it anew. The results are the session's, one an image and model.
+"""
+
+import logging
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future
+
+import pandas as pd
+import streamlit as st
+
+from dermlens.case import stability
+from dermlens.case.image import CaseImage
+from dermlens.case.stability import Stability
+from dermlens.labels import INDEX, NAMES
+from dermlens.models.model import AnyModel, Model, networks
+from ui import cache, polling, state, widgets
+
+POLL = 1.0
+"""Seconds between two looks whether the probe is done."""
+READING = (
+    "Every copy is what another picture of the same lesion could look like: turned, nearer or farther, lighter or "
+    "darker, a little out of focus, with a hair across. A steady answer can still be wrong; one that changes with a "
+    "hair rests on little."
+)
+logger = logging.getLogger(__name__)
+
+
+def section(image: CaseImage, models: Sequence[AnyModel]) -> None:
+    """Show how steady each model's answer is. Ensembles are left out: their members are probed.
+
+    Args:
+        image: with answers. models: loaded; those without an answer are left out.
+    """
+    asked = [m for m in networks(models) if m.id in image.answers]
+    if not asked:
+        return
+    st.header("Is the answer steady?", anchor=False)
+    waiting = not all(_done(image, model) for model in asked)
+    st.fragment(_show, run_every=POLL if waiting else None)(image, asked, waiting)
+
+
+def _show(image: CaseImage, models: list[Model], waiting: bool) -> None:
+    """Redraws alone while it waits. The run after the first one starts the probe."""
+    if not waiting:
+        _results(image, models)
+        return
+    for model in models:
+        key = (image.key, model.id)
+        if key not in state.probes():
+            state.probes()[key] = None
+        elif state.probes()[key] is None:
+            state.probes()[key] = cache.prober().submit(_probe, model, weakref.ref(image))
+    if all(_done(image, model) for model in models):
+        polling.end()
+        _results(image, models)
+        return
+    n = len(stability.alterations(models[0].views, models[0].geometry))
+    st.caption(f":material/hourglass_top: Asking again with {n} altered copies of the image.")
+
+
+def _probe(model: Model, image: weakref.ref[CaseImage]) -> Stability:
+    """Probe an image whose session is still there; one that ended waits no longer and keeps no picture in memory."""
+    held = image()
+    if held is None:
+        raise CancelledError
+    return stability.probe(model, held.pixels, held.answers[model.id])
+
+
+def _done(image: CaseImage, model: Model) -> bool:
+    future = state.probes().get((image.key, model.id))
+    return future is not None and future.done()
+
+
+def _results(image: CaseImage, models: list[Model]) -> None:
+    found: dict[str, Stability] = {}
+    for model in models:
+        result = _result(state.probes()[image.key, model.id])
+        if result is None:
+            st.caption(f"{widgets.escape(model.name)} could not be asked again; the server's log has the details.")
+            continue
+        found[model.name] = result
+        icon = ":material/anchor:" if not result.changed else ":material/swap_horiz:"
+        st.markdown(f"{icon} {widgets.escape(stability.sentence(result, model.name), 1000)}")
+    st.caption(READING)
+    if found:
+        with st.expander("Copy by copy", icon=":material/table_rows:"):
+            st.dataframe(_table(found), hide_index=True, alt="The call and probability of every model for every copy")
+
+
+def _result(future: Future[Stability] | None) -> Stability | None:
+    error = future.exception() if future else None
+    if future is None or error is not None:
+        logger.error("a probe failed", exc_info=error)
+        return None
+    return future.result()
+
+
+def _table(found: dict[str, Stability]) -> pd.DataFrame:
+    """Return a row a copy: what was altered, and each model's call and its probability for its first call."""
+    names = dict.fromkeys(look.name for result in found.values() for look in result.looks)
+    table = pd.DataFrame({"copy": list(names)})
+    for name, result in found.items():
+        looks = {look.name: look for look in result.looks}
+        table[name] = [NAMES[looks[c].called] if c in looks else "" for c in names]
+        table[f"{name}: {NAMES[result.called]}"] = [
+            f"{100 * looks[c].probabilities[INDEX[result.called]]:.0f} %" if c in looks else "" for c in names
+        ]
+    return table

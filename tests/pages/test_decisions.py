@@ -232,6 +232,7 @@ def case(models: str, shares: dict[str, float]) -> None:
 
     import numpy as np
 
+    from dermlens.case.opinion import form
     from dermlens.labels import INDEX
     from dermlens.models.card import read_card
     from dermlens.trust.fitted import NOTHING_FITTED, read_fitted
@@ -242,11 +243,11 @@ def case(models: str, shares: dict[str, float]) -> None:
     for code, share in shares.items():
         probabilities[INDEX[code]] = share
     answer = SimpleNamespace(probabilities=probabilities, logits=np.log(probabilities + 1e-9))
-    image = SimpleNamespace(answers={"a": answer, "b": answer})
     parts = {"a": read_fitted(folder, read_card(folder)), "b": NOTHING_FITTED}
     asked = [SimpleNamespace(id=i, name=i.upper(), fitted=part) for i, part in parts.items()]
-    decisions.prediction_sets(image, asked)
-    decisions.operating(image, asked)
+    opinion = form(asked, {"a": answer, "b": answer})  # type: ignore[arg-type, dict-item]
+    decisions.prediction_sets(opinion)
+    decisions.operating(opinion)
 
 
 def open_case(models: Path, **shares: float) -> AppTest:
@@ -262,6 +263,7 @@ def refer(models: str, more: int) -> None:
 
     import numpy as np
 
+    from dermlens.case.opinion import form
     from dermlens.models.card import read_card
     from dermlens.trust.fitted import read_fitted
     from ui.predict import referral
@@ -275,10 +277,10 @@ def refer(models: str, more: int) -> None:
     measured["validation"]["missed"]["mel"] = dataclasses.replace(figure, value=value, low=0.0, high=1.0)
     second = dataclasses.replace(first, referral=dataclasses.replace(first.referral, measured=measured))
     answer = SimpleNamespace(probabilities=np.full(7, 1 / 7), logits=np.zeros(7))
-    image = SimpleNamespace(answers={"a": answer, "b": answer}, quality=SimpleNamespace(findings=()))
+    image = SimpleNamespace(quality=SimpleNamespace(findings=()))
     parts = {"a": first, "b": second}
     asked = [SimpleNamespace(id=i, name=i.upper(), fitted=part, card={}) for i, part in parts.items()]
-    referral.sentence(image, asked)
+    referral.sentence(image, form(asked, {"a": answer, "b": answer}))  # type: ignore[arg-type, dict-item]
 
 
 @pytest.mark.parametrize(("more", "speaks"), [(-1, "B"), (0, "A"), (1, "A")])

@@ -1,12 +1,10 @@
 """Refer or not: the sentence at the top of a case, and what the rules did on the data, on page Metrics."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import streamlit as st
 
 from dermlens.case.image import CaseImage
-from dermlens.case.ood_gate import accepts, refusing
+from dermlens.case.opinion import Opinion
 from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.models.model import AnyModel
@@ -15,19 +13,19 @@ from dermlens.trust.referral import RULES, Referral
 from ui import widgets
 
 
-def sentence(image: CaseImage, models: Sequence[AnyModel]) -> None:
+def sentence(image: CaseImage, opinion: Opinion) -> None:
     """Say whether to refer, by the rules of one model; say so if none has any.
 
     All rules refer at most the same share, so those that missed the fewest malignant and pre-malignant images of
     validation speak; of equals, the best model's.
     """
-    having = [(m, m.fitted.referral) for m in models if m.fitted.referral is not None and m.id in image.answers]
+    having = [(m, m.fitted.referral) for m in opinion.asked if m.fitted.referral is not None]
     if not having:
         st.caption("No model here has rules for referral: decide without this page.")
         return
     model, referral = min(having, key=lambda pair: rules.n_missed(pair[1], "validation"))
-    probabilities = image.answers[model.id].probabilities
-    fired = _fired(image, model, referral, models)
+    probabilities = opinion.answers[model.id].probabilities
+    fired = _fired(opinion, model, referral)
     said = rules.sentence(referral, probabilities, fired)
     poor = any(finding.poor for finding in image.quality.findings)
     if poor:
@@ -38,16 +36,15 @@ def sentence(image: CaseImage, models: Sequence[AnyModel]) -> None:
         _list_rules(referral, {key: bool(here[0]) for key, here in fired.items()})
 
 
-def _fired(image: CaseImage, model: AnyModel, referral: Referral, models: Sequence[AnyModel]) -> dict[str, np.ndarray]:
-    probabilities = image.answers[model.id].probabilities[None]
+def _fired(opinion: Opinion, model: AnyModel, referral: Referral) -> dict[str, np.ndarray]:
+    probabilities = opinion.answers[model.id].probabilities[None]
     sets = model.fitted.prediction_sets
-    members = [image.answers[m] for m in model.card.get("members", {}) if m in image.answers]
-    can_tell = accepts(model, image.answers) is not None
+    members = [opinion.answers[m] for m in model.card.get("members", {}) if m in opinion.answers]
     return referral.fired(
         probabilities,
         sets.sets(probabilities) if sets else None,
         np.array([[int(a.logits.argmax()) for a in members]]) if len(members) > 1 else None,
-        np.array([model.id in refusing(image, models)]) if can_tell else None,
+        np.array([model.id in opinion.refused]) if model.id in opinion.accepted else None,
     )
 
 

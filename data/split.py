@@ -8,6 +8,7 @@ shares, and the same metadata gives the same table on every machine. Some lesion
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,28 +24,42 @@ SEED = 20180814
 SAME_LESION = {"HAM_0004919": "HAM_0000140"}
 
 
+def deal(group: pd.Series, dx: pd.Series, shares: Mapping[str, float], seed: int = SEED) -> pd.Series:
+    """Deal images to splits so that every diagnosis has its shares and no lesion spans two splits.
+
+    Args:
+        group: lesion of every image; the order of rows does not matter.
+        dx: diagnosis of every image, one a lesion.
+        shares: split -> its share of the images of every diagnosis.
+        seed: decides the order in which lesions are dealt.
+
+    Returns:
+        Series of the names of the splits, indexed like `group`.
+    """
+    split_of: dict[str, str] = {}
+    for _, rows in group.groupby(dx):
+        sizes = rows.value_counts().sort_index()
+        order = np.random.default_rng(seed).permutation(len(sizes))
+        dealt = dict.fromkeys(shares, 0)
+        for lesion, size in sizes.iloc[order].items():
+            # Relative fill, so that the small splits get their turn from the first lesions on.
+            target = min(shares, key=lambda name: (dealt[name] + size) / shares[name])
+            split_of[str(lesion)] = target
+            dealt[target] += int(size)
+    return group.map(split_of)
+
+
 def assign(table: pd.DataFrame, seed: int = SEED) -> pd.Series:
     """Return the split of every row.
 
     Args:
         table: columns image_id, lesion_id and dx; the order of rows does not matter.
-        seed: decides the order in which lesions are dealt.
+        seed: as for `deal`.
 
     Returns:
         Series of "train", "validation" or "test", indexed like `table`.
     """
-    split_of: dict[str, str] = {}
-    group = table["lesion_id"].replace(SAME_LESION)
-    for _, rows in group.groupby(table["dx"]):
-        sizes = rows.value_counts().sort_index()
-        order = np.random.default_rng(seed).permutation(len(sizes))
-        dealt = dict.fromkeys(SHARES, 0)
-        for lesion, size in sizes.iloc[order].items():
-            # Relative fill, so that the small splits get their turn from the first lesions on.
-            target = min(SHARES, key=lambda name: (dealt[name] + size) / SHARES[name])
-            split_of[str(lesion)] = target
-            dealt[target] += int(size)
-    split = group.map(split_of)
+    split = deal(table["lesion_id"].replace(SAME_LESION), table["dx"], SHARES, seed)
     lesion = join_lesions(table["lesion_id"], pd.read_csv(SAME_LESION_TABLE))
     split[split.groupby(lesion).transform("nunique") > 1] = "train"
     return split

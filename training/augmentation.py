@@ -1,121 +1,148 @@
-"""Augmentation as Keras layers: canvases in, squares out, labels kept right.
+"""Random changes of training images: a uint8 canvas in, a float32 square out, labels kept right.
 
-Geometry is one resampling and colour one matrix per image. The chain of Keras' own layers for the same changes took
-160 ms for 32 images of 160 px against 1.1 s for the training step itself; these two layers take about a quarter.
+Geometry is one resampling, light and colour one curve a channel and one matrix. All of it is OpenCV on plain arrays:
+it works on threads of its own and is the same under every backend of Keras; JPEG and defocus, which another camera
+brings, have no Keras layer at all.
 """
 
 import math
-from typing import Any
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-import keras
+import cv2
 import numpy as np
-from keras import layers, ops
 
 from training.config import Augment
 
 # Rows: luma and the two colour-difference axes of NTSC YIQ; hue is an angle in their plane, saturation a length.
-RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], np.float32)
+RGB_TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+YIQ_TO_RGB = np.linalg.inv(RGB_TO_YIQ)
+SMALLEST = 64
+"""Least side, in pixels, that a picture is shrunk to where low resolution is drawn."""
+JPEG_QUALITY = (40, 95)
+ERASED = (0.02, 0.2)
+"""Least and largest share of the square that an erased rectangle takes."""
 
 
-class RandomAffine(layers.Layer):
-    """Flip, turn, zoom and shift (b, h, w, 3) images in one resampling, then cut the centre (size, size) square.
+def augment(canvas: np.ndarray, size: int, a: Augment, rng: np.random.Generator) -> np.ndarray:
+    """Change one image at random.
 
-    Pixels are square and both axes are zoomed alike, so a lesion is never distorted. What lies outside the canvas
-    is mirrored. Without `training=True` it only cuts the centre.
+    Args:
+        canvas: (h, 4/3 h, 3) uint8 RGB of any resolution, as `dataset.canvas` makes it.
+        size: side of the network's square, in pixels.
+        a: what may change, and how far.
+        rng: source of every choice.
+
+    Returns:
+        (size, size, 3) float32 RGB 0..255.
+    """
+    square = warp(_coarser(canvas, size, a.low_resolution, rng), size, a, rng)
+    square = recolour(square, a, rng)
+    if rng.random() < a.blur:
+        square = cv2.GaussianBlur(square, (0, 0), max(0.3, rng.uniform(0, 0.01) * size))
+    if rng.random() < a.jpeg:
+        square = _recompressed(square, int(rng.integers(*JPEG_QUALITY, endpoint=True)))
+    if rng.random() < a.erasing:
+        _erase(square, rng)
+    return square
+
+
+def centre(canvas: np.ndarray, size: int) -> np.ndarray:
+    """Return the middle (size, size, 3) float32 of a canvas, unchanged but for its resolution."""
+    return warp(canvas, size, Augment.none(), np.random.default_rng(0)).astype(np.float32)
+
+
+def warp(canvas: np.ndarray, size: int, a: Augment, rng: np.random.Generator) -> np.ndarray:
+    """Flip, turn, zoom, shift and cut a canvas in one resampling.
+
+    Pixels stay square and both axes are zoomed alike, so a lesion is never distorted. What lies outside is mirrored.
+    """
+    height, width = canvas.shape[:2]
+    angle = math.radians(rng.uniform(-a.rotation_degrees, a.rotation_degrees))
+    zoom = (1 + rng.uniform(-a.zoom, a.zoom)) * height / size
+    signs = np.where(rng.random(2) < 0.5, -1, 1) if a.flip else np.ones(2)
+    shift = rng.uniform(-a.translation, a.translation, 2) * height
+    cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
+    turn = np.array([[cos, -sin], [sin, cos]]) * signs  # output pixel -> canvas pixel, about the centre
+    middle = np.array([width - 1, height - 1]) / 2 + shift - turn @ np.full(2, (size - 1) / 2)
+    matrix = np.column_stack([turn, middle])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(canvas, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def recolour(square: np.ndarray, a: Augment, rng: np.random.Generator) -> np.ndarray:
+    """Change each channel's gain, gamma, brightness, contrast, saturation and hue: (h, w, 3) uint8 to float32 0..255."""
+    gains = 1 + rng.uniform(-a.gain, a.gain, 3)
+    gamma = math.exp(rng.uniform(-1, 1) * math.log(1 + a.gamma))
+    curve = 255 * (np.arange(256) / 255)[:, None] ** gamma * gains
+    image = cv2.LUT(square, curve.astype(np.float32)[None])
+    angle, length = 2 * math.pi * rng.uniform(-a.hue, a.hue), 1 + rng.uniform(-a.saturation, a.saturation)
+    cos, sin = length * math.cos(angle), length * math.sin(angle)
+    colour = YIQ_TO_RGB @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ RGB_TO_YIQ
+    contrast = 1 + rng.uniform(-a.contrast, a.contrast)
+    mean = colour @ np.array(cv2.mean(image)[:3])
+    shift = (1 - contrast) * mean + 255 * rng.uniform(-a.brightness, a.brightness)
+    return np.clip(cv2.transform(image, np.column_stack([contrast * colour, shift])), 0, 255)
+
+
+def mixup(x: np.ndarray, y: np.ndarray, alpha: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Blend every image of a batch and its label with another one's (Zhang et al., "mixup", ICLR 2018); 0: none.
+
+    Args:
+        x: (b, h, w, 3) float32. y: (b, 7) float32. alpha: of the Beta distribution that the shares are drawn from.
+    """
+    if not alpha:
+        return x, y
+    other, share = rng.permutation(len(x)), rng.beta(alpha, alpha, len(x)).astype(np.float32)
+    weight = share[:, None, None, None]
+    return weight * x + (1 - weight) * x[other], share[:, None] * y + (1 - share[:, None]) * y[other]
+
+
+def augmented_batches(
+    canvases: Sequence[np.ndarray], labels: np.ndarray, order: np.ndarray, batch: int, size: int, a: Augment, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (x (b, size, size, 3) float32, y (b, 7) float32) of an epoch, the next batch made while one is used.
+
+    The i-th image of an epoch is changed by a generator seeded by `seed` and i, so threads change nothing.
+
+    Args:
+        canvases: (n) uint8 canvases of any resolution. labels: (n, 7). order: (m,) indices, m at least `batch`.
     """
 
-    def __init__(self, size: int, flip: bool, rotation_degrees: float, zoom: float, translation: float, **kwargs: Any):
-        super().__init__(dtype="float32", **kwargs)
-        self.size, self.flip, self.rotation, self.zoom = size, flip, math.radians(rotation_degrees), zoom
-        self.translation = translation
-        self.seed_generator = keras.random.SeedGenerator()
+    def one(i: int) -> np.ndarray:
+        return augment(canvases[order[i]], size, a, np.random.default_rng([seed, i]))
 
-    def call(self, images: Any, training: bool = False) -> Any:
-        """Return (b, size, size, 3) float32."""
-        height, width = images.shape[1:3]
-        if training:
-            images = ops.image.affine_transform(
-                images, self._transforms(ops.shape(images)[0], height, width), fill_mode="reflect"
-            )
-        top, left = (height - self.size) // 2, (width - self.size) // 2
-        return images[:, top : top + self.size, left : left + self.size]
-
-    def _uniform(self, n: Any, limit: float) -> Any:
-        return keras.random.uniform((n,), -limit, limit, seed=self.seed_generator)
-
-    def _transforms(self, n: Any, height: int, width: int) -> Any:
-        # Output pixel -> input pixel, about the centre: in = z R F (out - c) + c + shift.
-        angle = self._uniform(n, self.rotation)
-        zoom = 1.0 + self._uniform(n, self.zoom)
-        sign = ops.ones((2, n))
-        if self.flip:
-            drawn = keras.random.uniform((2, n), seed=self.seed_generator)
-            sign = ops.where(drawn < 0.5, -sign, sign)
-        shift_x, shift_y = (self._uniform(n, self.translation * self.size) for _ in range(2))
-        cos, sin = zoom * ops.cos(angle), zoom * ops.sin(angle)
-        a, b, c, d = cos * sign[0], -sin * sign[1], sin * sign[0], cos * sign[1]
-        cx, cy, zero = (width - 1) / 2, (height - 1) / 2, ops.zeros((n,))
-        x0 = cx + shift_x - a * cx - b * cy
-        y0 = cy + shift_y - c * cx - d * cy
-        return ops.stack([a, b, x0, c, d, y0, zero, zero], axis=1)
+    starts = range(0, len(order) - batch + 1, batch)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ahead = [pool.submit(one, i) for i in range(min(batch, len(order)))]
+        for start in starts:
+            ready = ahead
+            ahead = [pool.submit(one, i) for i in range(start + batch, min(start + 2 * batch, len(order)))]
+            x, y = np.stack([job.result() for job in ready]), labels[order[start : start + batch]]
+            yield mixup(x, y, a.mixup_alpha, np.random.default_rng([seed, len(order) + start]))
 
 
-class RandomColour(layers.Layer):
-    """Change brightness, contrast, saturation and hue of (b, h, w, 3) images 0..255, each image by its own draw.
-
-    `brightness` adds up to that share of 255; `contrast` and `saturation` scale by up to 1 +- that share about the
-    image's mean and its grey; `hue` turns colours by up to that share of the circle. The result is clipped to 0..255.
-    """
-
-    def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, **kwargs: Any):
-        super().__init__(dtype="float32", **kwargs)
-        self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
-        self.seed_generator = keras.random.SeedGenerator()
-
-    def _uniform(self, n: Any, limit: float) -> Any:
-        return keras.random.uniform((n,), -limit, limit, seed=self.seed_generator)
-
-    def call(self, images: Any, training: bool = False) -> Any:
-        """Return (b, h, w, 3) float32."""
-        if not training:
-            return images
-        n = ops.shape(images)[0]
-        angle, length = 2 * math.pi * self._uniform(n, self.hue), 1.0 + self._uniform(n, self.saturation)
-        cos, sin, zero, one = length * ops.cos(angle), length * ops.sin(angle), ops.zeros((n,)), ops.ones((n,))
-        turn = ops.reshape(ops.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1), (n, 3, 3))
-        gain = (1.0 + self._uniform(n, self.contrast))[:, None, None]
-        colour = ops.convert_to_tensor(np.linalg.inv(RGB_TO_YIQ)) @ turn @ ops.convert_to_tensor(RGB_TO_YIQ)
-        mean = colour @ ops.mean(images, axis=(1, 2))[:, :, None]
-        shift = (1 - gain) * mean + 255 * self._uniform(n, self.brightness)[:, None, None]
-        matrix = ops.transpose(gain * colour, (0, 2, 1))
-        flat = ops.reshape(images, (n, -1, 3)) @ matrix + ops.transpose(shift, (0, 2, 1))
-        return ops.clip(ops.reshape(flat, ops.shape(images)), 0.0, 255.0)
+def _coarser(canvas: np.ndarray, size: int, probability: float, rng: np.random.Generator) -> np.ndarray:
+    """Shrink a canvas now and then, so that a picture's resolution does not tell where it is from."""
+    side = round(rng.uniform(SMALLEST, max(SMALLEST, size)))
+    if rng.random() >= probability or side >= canvas.shape[0]:
+        return canvas
+    width = round(side * canvas.shape[1] / canvas.shape[0])
+    return cv2.resize(canvas, (width, side), interpolation=cv2.INTER_AREA)
 
 
-def augmenter(augment: Augment, size: int) -> keras.Sequential:
-    """Return a model (b, size, 4/3 size, 3) -> (b, size, size, 3) float32 RGB 0..255.
-
-    It changes images at random when called with `training=True`; otherwise it cuts the centre square.
-    """
-    a = augment
-    steps: list[keras.Layer] = [RandomAffine(size, a.flip, a.rotation_degrees, a.zoom, a.translation, name="affine")]
-    if a.brightness or a.contrast or a.saturation or a.hue:
-        steps.append(RandomColour(a.brightness, a.contrast, a.saturation, a.hue, name="colour"))
-    if a.erasing:
-        share = (a.erasing, a.erasing)  # a single number would be the upper limit of a share that is drawn, too
-        steps.append(layers.RandomErasing(share, fill_value=0.0, dtype="float32", name="erasing"))
-    return keras.Sequential([keras.Input((size, round(size * 4 / 3), 3)), *steps], name="augmentation")
+def _recompressed(square: np.ndarray, quality: int) -> np.ndarray:
+    done, data = cv2.imencode(".jpg", square.round().astype(np.uint8)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ValueError(f"cannot encode an image of shape {square.shape}")
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32)
 
 
-def mixup(alpha: float) -> layers.Layer | None:
-    """Return the layer of Zhang et al., "mixup", ICLR 2018, which takes and gives {"images", "labels"}; None for 0."""
-    return layers.MixUp(alpha=alpha, dtype="float32", name="mixup") if alpha else None
-
-
-def reseed(layer: keras.Layer | None, seed: int) -> None:
-    """Set every random generator inside a layer or model to a state that depends on `seed` alone."""
-    for i, sub in enumerate(layer._flatten_layers() if layer else ()):
-        for name in ("seed_generator", "generator"):
-            generator = getattr(sub, name, None)
-            if isinstance(generator, keras.random.SeedGenerator):
-                generator.state.assign([seed % 2**31, i])
+def _erase(square: np.ndarray, rng: np.random.Generator) -> None:
+    """Paint one rectangle in the square's mean colour, in place."""
+    size = len(square)
+    share, stretch = rng.uniform(*ERASED), math.exp(rng.uniform(-1, 1))
+    height, width = (min(size, round(size * math.sqrt(share * s))) for s in (stretch, 1 / stretch))
+    top, left = rng.integers(0, size - height + 1), rng.integers(0, size - width + 1)
+    square[top : top + height, left : left + width] = cv2.mean(square)[:3]

@@ -30,6 +30,11 @@ LIMITS: dict[str, tuple[float, float]] = {
     "saturation": (0, 1),
     "brightness": (0, 1),
     "erasing": (0, 1),
+    "gain": (0, 0.9),
+    "gamma": (0, 10),
+    "blur": (0, 1),
+    "jpeg": (0, 1),
+    "low_resolution": (0, 1),
     "mixup_alpha": (0, 1),
     "teacher_share": (0, 0.5),
 }
@@ -72,10 +77,25 @@ class Augment:
     """Scale the distance from grey by between 1 - saturation and 1 + saturation."""
     hue: float = 0.02
     """Turn the hue by up to this share of the circle, either way."""
+    gain: float = 0.0
+    """Scale each channel by its own factor between 1 - gain and 1 + gain: the light of another dermatoscope."""
+    gamma: float = 0.0
+    """Raise values, as shares of the full range, to a power between 1 / (1 + gamma) and 1 + gamma."""
+    blur: float = 0.0
+    """Probability of a defocus: a Gaussian of up to 1 % of the side."""
+    jpeg: float = 0.0
+    """Probability of another JPEG compression, of quality 40 to 95."""
+    low_resolution: float = 0.0
+    """Probability of a picture that was shrunk to between 64 px and full size and enlarged again."""
     mixup_alpha: float = 0.0
     """Blend pairs of images and labels by weights from Beta(alpha, alpha)."""
     erasing: float = 0.0
-    """Probability of blackening a rectangle."""
+    """Probability of painting one rectangle in the mean colour."""
+
+    @classmethod
+    def none(cls) -> "Augment":
+        """Return settings that change nothing."""
+        return cls(False, *([0.0] * (len(dataclasses.fields(cls)) - 1)))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,80 @@
+"""Split the archives that are not HAM10000, by lesion: `python -m data.external --data DIR` with ISIC 2019's images.
+
+ISIC 2017's validation and test images and 15 % of BCN20000's lesions are test sets, looked at once a published network.
+Of what is left, 15 % of the lesions of either archive choose data, augmentation and refusal, and the others train. A
+lesion with an image in a test set does not train, nor does an image that the audit (`data.audit`) finds to show a
+lesion of a validation or test set. The 158 images of other sources serve for nothing: they are few, and nobody says whose.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from data.split import deal
+from dermlens.dataset.isic2019 import COLUMNS, EXTERNAL_TABLE, load_external, load_truth
+from dermlens.errors import DataError, DermlensError
+from dermlens.files.tables import read_csv
+
+ISIC_2017_TRAIN = "ISIC 2017 train"
+ISIC_2017_TEST = ("ISIC 2017 val", "ISIC 2017 test")
+BCN = "BCN20000"
+SHARES = {  # of each archive; 15 % of what is not a test set is validation
+    ISIC_2017_TRAIN: {"train": 0.85, "validation": 0.15},
+    BCN: {"train": 0.85 * 0.85, "validation": 0.85 * 0.15, "bcn20000": 0.15},
+}
+SEEN_ELSEWHERE_TABLE = EXTERNAL_TABLE.with_name("external_same_lesion.csv")
+"""Pairs of an external image and one of a validation or test set that show one lesion; written by data.audit."""
+
+
+def assign(table: pd.DataFrame, seen_elsewhere: set[str]) -> pd.Series:
+    """Return the split of every row.
+
+    Args:
+        table: columns image_id, source, lesion_id and dx.
+        seen_elsewhere: ids of images that show a lesion of a validation or test set.
+
+    Returns:
+        Series of "train", "validation", "isic2017", "bcn20000" or "left_out", indexed like `table`.
+    """
+    split = pd.Series("left_out", table.index)
+    tested = table["source"].isin(ISIC_2017_TEST)
+    split[tested] = "isic2017"
+    for source, shares in SHARES.items():
+        own = (table["source"] == source) & ~table["lesion_id"].isin(set(table["lesion_id"][tested]))
+        split[own] = deal(table["lesion_id"][own], table["dx"][own], shares)
+    learned = split.isin(["train", "validation"])
+    split[learned & table["image_id"].isin(seen_elsewhere)] = "left_out"
+    return split
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the table anew; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m data.external", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with the training set of ISIC 2019")
+    args = parser.parse_args(argv)
+    try:
+        known = load_external()
+        truth = load_truth(args.data).set_index("image_id")
+        missing = known["image_id"][~known["image_id"].isin(truth.index)]
+        if len(missing):
+            raise DataError(
+                f"{args.data} lacks {len(missing)} images of {EXTERNAL_TABLE.name}, {missing.iloc[0]} first."
+            )
+        facts = truth.loc[known["image_id"]].reset_index()
+        table = known.assign(
+            dx=facts["dx"], lesion_id=facts["lesion_id"].where(facts["lesion_id"] != "", facts["image_id"])
+        )
+        seen = read_csv(SEEN_ELSEWHERE_TABLE, {"external": str})["external"] if SEEN_ELSEWHERE_TABLE.exists() else ()
+        table["split"] = assign(table, set(seen))
+        table[list(COLUMNS)].to_csv(EXTERNAL_TABLE, index=False, lineterminator="\n")
+    except DermlensError as e:
+        print(e, file=sys.stderr)
+        return 2
+    print(pd.crosstab([table["source"], table["dx"]], table["split"]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Read the training set of ISIC 2019 in its official layout, at any resolution, and which of it serves for what.
+
+HAM10000 is a part of ISIC 2019; the table `data/splits/external.csv` names the images of its other archives alone.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from dermlens.dataset.ham10000 import raise_problems
+from dermlens.errors import DataError
+from dermlens.files.tables import read_csv
+
+IMAGE_FOLDER = "ISIC_2019_Training_Input"
+GROUND_TRUTH = "ISIC_2019_Training_GroundTruth.csv"
+METADATA = "ISIC_2019_Training_Metadata.csv"
+DIAGNOSES = {
+    "MEL": "mel",
+    "NV": "nv",
+    "BCC": "bcc",
+    "AK": "akiec",
+    "BKL": "bkl",
+    "DF": "df",
+    "VASC": "vasc",
+    "SCC": "scc",
+}
+"""Column of the ground truth -> our code; "scc", invasive squamous cell carcinoma, is none of the seven."""
+EXTERNAL_TABLE = Path(__file__).parents[2] / "data" / "splits" / "external.csv"
+EXTERNAL_SPLITS = ("train", "validation", "isic2017", "bcn20000", "left_out")
+"""What an image serves for: training; choosing data, augmentation and refusal; two test sets; nothing."""
+TEST_SETS = ("isic2017", "bcn20000")
+COLUMNS = ("image_id", "source", "lesion_id", "split", "stored_aspect")
+
+
+def image_path(root: Path, image_id: str) -> Path:
+    """Return the path of an image; raises DataError if the folder does not hold it."""
+    path = root / IMAGE_FOLDER / f"{image_id}.jpg"
+    if not path.is_file():
+        raise DataError(f"Image {image_id} is not in {IMAGE_FOLDER} under {root}.")
+    return path
+
+
+def load_truth(root: Path) -> pd.DataFrame:
+    """Read the diagnoses and what is known of the people.
+
+    Args:
+        root: folder with the image folder and the two CSV files of ISIC 2019.
+
+    Returns:
+        One row an image, sorted by image_id: image_id, dx (a code of DIAGNOSES), lesion_id ("" where the archive has
+        none), age (float years, NaN where not recorded), sex, localization (str, "" where not recorded).
+
+    Raises:
+        DataError: a file is missing or damaged, or an image has not exactly one diagnosis.
+    """
+    truth = read_csv(root / GROUND_TRUTH, {"image": str, **dict.fromkeys(DIAGNOSES, float)}).reset_index(drop=True)
+    columns = ("image", "age_approx", "anatom_site_general", "lesion_id", "sex")
+    known = read_csv(root / METADATA, dict.fromkeys(columns, str)).set_index("image")
+    marks = truth[list(DIAGNOSES)].to_numpy() == 1
+    raise_problems(
+        str(root),
+        {
+            "duplicate image": truth["image"][truth["image"].duplicated()].tolist(),
+            "image without exactly one diagnosis": truth["image"][marks.sum(1) != 1].tolist(),
+            "image without metadata": truth["image"][~truth["image"].isin(known.index)].tolist(),
+        },
+    )
+    facts = known.reindex(truth["image"])
+    table = pd.DataFrame(
+        {
+            "image_id": truth["image"],
+            "dx": [list(DIAGNOSES.values())[i] for i in marks.argmax(1)],
+            "lesion_id": facts["lesion_id"].to_numpy(),
+            "age": pd.to_numeric(facts["age_approx"], errors="coerce").to_numpy(float),
+            "sex": facts["sex"].to_numpy(),
+            "localization": facts["anatom_site_general"].to_numpy(),
+        }
+    )
+    return table.sort_values("image_id", ignore_index=True)
+
+
+def load_external(file: Path = EXTERNAL_TABLE) -> pd.DataFrame:
+    """Read the committed table of the images that are not of HAM10000.
+
+    Returns:
+        Columns COLUMNS, all str; lesion_id is the image's own id where the archive has none.
+
+    Raises:
+        DataError: a column is missing, a value unknown, an image listed twice or a lesion in training and elsewhere.
+    """
+    table = read_csv(file, dict.fromkeys(COLUMNS, str)).reset_index(drop=True)
+    used = table[table["split"] != "left_out"]
+    spread = used.groupby("lesion_id")["split"].transform("nunique")
+    raise_problems(
+        str(file),
+        {
+            "duplicate image_id": table["image_id"][table["image_id"].duplicated()].tolist(),
+            "unknown split": table["image_id"][~table["split"].isin(EXTERNAL_SPLITS)].tolist(),
+            "lesion in more than one split": used["lesion_id"][spread > 1].drop_duplicates().tolist(),
+        },
+    )
+    return table

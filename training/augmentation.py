@@ -72,7 +72,7 @@ def warp(canvas: np.ndarray, size: int, a: Augment, rng: np.random.Generator) ->
 
 
 def recolour(square: np.ndarray, a: Augment, rng: np.random.Generator) -> np.ndarray:
-    """Change each channel's gain, gamma, brightness, contrast, saturation and hue: (h, w, 3) uint8 to float32 0..255."""
+    """Change each channel's gain, gamma, brightness, contrast, saturation and hue; (h, w, 3) uint8 to float32."""
     gains = 1 + rng.uniform(-a.gain, a.gain, 3)
     gamma = math.exp(rng.uniform(-1, 1) * math.log(1 + a.gamma))
     curve = 255 * (np.arange(256) / 255)[:, None] ** gamma * gains

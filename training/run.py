@@ -22,6 +22,7 @@ from tensorboardX.summary import scalar
 from dermlens.errors import DataError
 from dermlens.files.documents import write_whole
 from dermlens.models.runs import HISTORY
+from dermlens.server.hardware import processor
 
 
 def write_json(file: Path, value: Any) -> None:
@@ -66,7 +67,7 @@ def environment() -> dict[str, Any]:
         "versions": packages,
         "hardware": {
             "machine": platform.machine(),
-            "processor": _processor(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             "accelerator": _accelerator(backend),
         },
@@ -139,12 +140,3 @@ def _accelerator(backend: str) -> str:
 
     found = tf.config.list_physical_devices("GPU")
     return tf.config.experimental.get_device_details(found[0]).get("device_name", "GPU") if found else "none"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())

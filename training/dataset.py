@@ -48,7 +48,8 @@ def canvas(image: np.ndarray, size: int) -> np.ndarray:
     if image.shape[0] > image.shape[1]:
         image = image.transpose(1, 0, 2)
     width = round(size * image.shape[1] / image.shape[0])
-    image, wanted = resize(image, size, width), round(size * CANVAS_ASPECT)
+    wanted = round(size * CANVAS_ASPECT)
+    image = resize(image, size, width)
     if width < wanted:
         left = (wanted - width) // 2
         return cv2.copyMakeBorder(image, 0, 0, left, wanted - width - left, cv2.BORDER_REFLECT_101)

@@ -119,8 +119,9 @@ def train(task: Task) -> None:
     Raises:
         DermlensError: for data, settings or a checkpoint that do not fit.
     """
-    config, folder = task.config, task.folder
+    config = task.config
     phases = config.phases
+    folder = task.folder
 
     # Stage 1: what is already done.
     checkpoint = folder / "checkpoints" / "last.npz"

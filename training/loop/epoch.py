@@ -44,7 +44,8 @@ def fit_epoch(
     Raises:
         DermlensError: the loss is no longer finite.
     """
-    total, hits, seen = 0.0, np.zeros(N_CLASSES), np.zeros(N_CLASSES)
+    total = 0.0
+    hits, seen = np.zeros(N_CLASSES), np.zeros(N_CLASSES)
     slow = 1 if sys.stderr.isatty() else 60
     progress = tqdm(zip(rates, data, strict=True), total=len(rates), desc=title, unit="step", mininterval=slow)
     for step, (rate, (x, y)) in enumerate(progress, start=1):

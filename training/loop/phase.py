@@ -52,7 +52,8 @@ def train_phase(
         arrays: the checkpoint, where the phase is not at its start; otherwise empty.
         events: writer of TensorBoard events.
     """
-    config, number = task.config, state.phase
+    config = task.config
+    number = state.phase
     phase = config.phases[number]
     ended = time.monotonic()  # of the epoch before; what is prepared counts into the first epoch
 

@@ -14,16 +14,14 @@ from pathlib import Path
 import pandas as pd
 
 from data.split import deal
-from dermlens.dataset.isic2019 import COLUMNS, EXTERNAL_TABLE, load_external, load_truth
+from dermlens.dataset.isic2019 import BCN20000, COLUMNS, EXTERNAL_TABLE, ISIC_2017, load_external, load_truth
 from dermlens.errors import DataError, DermlensError
 from dermlens.files.tables import read_csv
 
-ISIC_2017_TRAIN = "ISIC 2017 train"
 ISIC_2017_TEST = ("ISIC 2017 val", "ISIC 2017 test")
-BCN = "BCN20000"
 SHARES = {  # of each archive; 15 % of what is not a test set is validation
-    ISIC_2017_TRAIN: {"train": 0.85, "validation": 0.15},
-    BCN: {"train": 0.85 * 0.85, "validation": 0.85 * 0.15, "bcn20000": 0.15},
+    ISIC_2017: {"train": 0.85, "validation": 0.15},
+    BCN20000: {"train": 0.85 * 0.85, "validation": 0.85 * 0.15, "bcn20000": 0.15},
 }
 SEEN_ELSEWHERE_TABLE = EXTERNAL_TABLE.with_name("external_same_lesion.csv")
 """Pairs of an external image and one of a validation or test set that show one lesion; written by data.audit."""

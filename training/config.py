@@ -37,6 +37,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "low_resolution": (0, 1),
     "mixup_alpha": (0, 1),
     "teacher_share": (0, 0.5),
+    "isic2017_share": (0, 0.4),
+    "bcn20000_share": (0, 0.4),
 }
 
 
@@ -53,8 +55,7 @@ class Phase:
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     warmup_epochs: float = 0.0
     cached_views: int = 0
-    """If positive, the frozen stages run once over this many augmented views, and training reads their output; mixup
-    then has no effect."""
+    """If positive, the frozen stages run once over this many augmented views, and training reads their output."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class Config:
     dropout: float = 0.3
     batch_size: int = 32
     seed: int = 1
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    precision: Literal["float32", "mixed_bfloat16", "auto"] = "float32"
+    """"auto" computes in bfloat16 where the processor or accelerator has units for it (see training.backend)."""
     weight_decay: float = 1e-2
     clip_norm: float = 1.0
     ema_momentum: float = 0.0
@@ -124,15 +126,21 @@ class Config:
     """Loss weight of a class is its number of images to the power of minus this (mean weight 1)."""
     sampling_power: float = 0.0
     """Images are drawn by class size to the power of minus this; 1 is balanced, 0 visits each image once an epoch."""
+    isic2017_share: float = 0.0
+    """Share of an epoch's images drawn from the training part of ISIC 2017."""
+    bcn20000_share: float = 0.0
+    """Share of an epoch's images drawn from the training part of BCN20000."""
+    epoch_images: int = 0
+    """Images drawn in an epoch, whatever the archives hold; 0 is as many as HAM10000 trains with."""
     logit_adjustment: float = 0.0
     """The factor tau of Menon et al., "Long-tail learning via logit adjustment", ICLR 2021."""
     teacher: str = ""
-    """A published model whose answers to the same augmented images are mixed into the labels (distillation; Beyer et
-    al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022)."""
+    """A published model whose answers to the training images, computed once through the serving path, are mixed into
+    the labels (Hinton, Vinyals & Dean, "Distilling the knowledge in a neural network", arXiv:1503.02531)."""
     teacher_share: float = 0.5
     """Share of the teacher in the labels; at most one half, so that the true class stays the likeliest."""
     patience: int = 0
-    """Epochs of the last phase without a better validation balanced accuracy before stopping; 0 never stops."""
+    """Epochs of the last phase without a lower validation cross-entropy before stopping; 0 never stops."""
     plateau_patience: int = 2
     """Epochs in a row without a lower validation loss that schedule "plateau" lets pass; the next one costs 70 %."""
     leave_out: str = ""

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import sys
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,21 +13,23 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from dermlens.dataset.ham10000 import image_path
+from dermlens.dataset import ham10000, isic2019
 from dermlens.errors import DataError, ImageError
 from dermlens.image.preprocess import Geometry, fit, resize
 from dermlens.ingest.read import read_file
-from dermlens.labels import INDEX, N_CLASSES
+from dermlens.labels import CLASSES, INDEX, N_CLASSES
 from training.config import Config
 
 CANVAS_ASPECT = 4 / 3
+HAM10000 = "HAM10000"
+"""Source of the images of the split table, beside those of isic2019."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images of one split: pixels (n, h, w, 3) uint8 RGB, y (n,) int64 class indices, ids (n,) str."""
+    """Images of one split: n pictures (h, w, 3) uint8 RGB, y (n,) int64 class indices, ids (n,) str."""
 
-    pixels: np.ndarray
+    pixels: list[np.ndarray]
     y: np.ndarray
     ids: np.ndarray
 
@@ -57,36 +58,55 @@ def canvas(image: np.ndarray, size: int) -> np.ndarray:
     return image[:, left : left + wanted]
 
 
-def load_images(root: Path, rows: pd.DataFrame, size: int, stored_aspect: str, for_training: bool) -> Images:
+def located(rows: pd.DataFrame, data: Path, stored_aspect: str, external: Path | None = None) -> pd.DataFrame:
+    """Return rows with the columns file and stored_aspect: where each image is, and the aspect it had.
+
+    Args:
+        rows: column image_id, and source where some are of other archives.
+        data: HAM10000 folder. stored_aspect: of its images, see `dermlens.image.preprocess.true_aspect`.
+        external: folder of ISIC 2019's training set.
+
+    Raises:
+        DataError: an image is missing, or other archives are wanted and no folder is given.
+    """
+    own = rows.get("source", pd.Series(HAM10000, rows.index)) == HAM10000
+    if external is None and not own.all():
+        raise DataError("This run trains on other archives as well: pass --external DIR (see data.external).")
+    files = [
+        ham10000.image_path(data, name) if is_own else isic2019.image_path(external or data, name)
+        for name, is_own in zip(rows["image_id"], own, strict=True)
+    ]
+    aspects = rows.get("stored_aspect", pd.Series("", rows.index)).where(~own, stored_aspect)
+    return rows.assign(file=files, stored_aspect=aspects)
+
+
+def load_images(rows: pd.DataFrame, size: int, for_training: bool) -> Images:
     """Decode images through the same door as the app.
 
     Args:
-        root: HAM10000 folder.
-        rows: columns image_id and dx.
+        rows: columns image_id and dx, and those of `located`.
         size: side of the network's square.
-        stored_aspect: see `dermlens.image.preprocess.true_aspect`.
-        for_training: canvases for augmentation; otherwise the exact squares that serving sees.
+        for_training: canvases for augmentation, small pictures at their own resolution; otherwise the exact squares
+            that serving sees.
 
     Raises:
         DataError: for a missing or unreadable image.
     """
     geometry = Geometry(size)
-    shape = (size, round(size * CANVAS_ASPECT)) if for_training else (size, size)
-    pixels = np.empty((len(rows), *shape, 3), np.uint8)
 
-    def decode(i: int) -> None:
+    def decode(name: str, file: Path, stored_aspect: str) -> np.ndarray:
         try:
-            image = read_file(image_path(root, ids[i]), stored_aspect=stored_aspect).pixels
+            image = read_file(file, stored_aspect=stored_aspect).pixels
         except ImageError as e:
-            raise DataError(f"Image {ids[i]}: {e}") from e
-        pixels[i] = canvas(image, size) if for_training else fit(image, geometry)
+            raise DataError(f"Image {name}: {e}") from e
+        return canvas(image, min(size, *image.shape[:2])) if for_training else fit(image, geometry)
 
-    ids = rows["image_id"].to_numpy()
+    columns = [rows[name] for name in ("image_id", "file", "stored_aspect")]
     hidden = not sys.stderr.isatty()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = pool.map(decode, range(len(ids)))
-        deque(tqdm(jobs, total=len(ids), desc=f"images at {size} px", unit="image", disable=hidden), maxlen=0)
-    return Images(pixels, class_indices(rows), ids)
+        jobs = pool.map(decode, *columns)
+        pixels = list(tqdm(jobs, total=len(rows), desc=f"images at {size} px", unit="image", disable=hidden))
+    return Images(pixels, class_indices(rows), rows["image_id"].to_numpy())
 
 
 def data_hash(rows: pd.DataFrame) -> str:
@@ -95,18 +115,44 @@ def data_hash(rows: pd.DataFrame) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def epoch_order(y: np.ndarray, sampling_power: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the indices of one epoch, as many as there are images.
+def sampling_weights(rows: pd.DataFrame, config: Config) -> np.ndarray | None:
+    """Return how often each training image is to be drawn, (n,) adding up to 1; None where each comes once an epoch.
 
-    With power 0 every image comes once. Otherwise images are drawn with replacement, each with a weight of its
-    class size to the power of minus `sampling_power`.
+    Inside an archive an image's weight is its class size there to the power of minus `sampling_power`.
+
+    Args:
+        rows: columns dx and source.
     """
-    if not sampling_power:
-        return rng.permutation(len(y))
-    weight = class_counts(y).clip(1)[y] ** -float(sampling_power)
+    shares = external_shares(config)
+    if not (config.sampling_power or shares):
+        return None
+    y, source = class_indices(rows), rows["source"].to_numpy()
+    weight = np.zeros(len(rows))
+    for name, share in {HAM10000: 1 - sum(shares.values()), **shares}.items():
+        own = source == name
+        drawn = class_counts(y[own]).clip(1)[y[own]] ** -float(config.sampling_power)
+        weight[own] = share * drawn / drawn.sum()
+    return weight
+
+
+def external_shares(config: Config) -> dict[str, float]:
+    """Return the share of an epoch that comes from each other archive, those with none left out."""
+    shares = {isic2019.ISIC_2017: config.isic2017_share, isic2019.BCN20000: config.bcn20000_share}
+    return {source: share for source, share in shares.items() if share}
+
+
+def epoch_order(n: int, weight: np.ndarray | None, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the indices of one epoch.
+
+    Args:
+        n: number of images. weight: (n,) adding up to 1; None visits each image once.
+        count: of images drawn by weight.
+    """
+    if weight is None:
+        return rng.permutation(n)
     # Systematic sampling: an image with expected count e comes floor(e) or ceil(e) times.
-    edges = np.cumsum(weight / weight.sum()) * len(y)
-    drawn = np.searchsorted(edges, np.arange(len(y)) + rng.random(), side="right").clip(max=len(y) - 1)
+    edges = np.cumsum(weight) / weight.sum() * count
+    drawn = np.searchsorted(edges, np.arange(count) + rng.random(), side="right").clip(max=n - 1)
     return rng.permutation(drawn)
 
 
@@ -134,11 +180,17 @@ def batches(x: np.ndarray, labels: np.ndarray, order: np.ndarray, size: int) -> 
 
 
 def select_rows(table: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """Return the rows of the split table this run uses: training and validation only, less what the config leaves out.
+    """Return the rows this run uses: training and validation only, less what the config leaves out.
 
-    The test split is never loaded here.
+    No test split is ever loaded here. Images of other archives come with the splits "train" and "external_validation".
+
+    Args:
+        table: the split table of HAM10000.
+
+    Returns:
+        The columns of `table`, source, and stored_aspect of the other archives' images; sorted by image_id.
     """
-    rows = table[table["split"].isin(["train", "validation"])]
+    rows = table[table["split"].isin(["train", "validation"])].assign(source=HAM10000)
     if config.leave_out:
         rows = rows[rows["dx"] != config.leave_out]
     if config.max_images:
@@ -146,4 +198,10 @@ def select_rows(table: pd.DataFrame, config: Config) -> pd.DataFrame:
             part.groupby("dx", group_keys=False).head(max(1, config.max_images // N_CLASSES))
             for _, part in rows.groupby("split")
         )
+    sources = list(external_shares(config))
+    if sources:
+        other = isic2019.load_external()
+        usable = other["split"].isin(["train", "validation"]) & other["dx"].isin(CLASSES) & other["source"].isin(sources)
+        renamed = other[usable].replace({"split": {"validation": "external_validation"}})
+        rows = pd.concat([rows, renamed[renamed["dx"] != config.leave_out]])
     return rows.sort_values("image_id", ignore_index=True)

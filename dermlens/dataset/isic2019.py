@@ -29,7 +29,9 @@ EXTERNAL_TABLE = Path(__file__).parents[2] / "data" / "splits" / "external.csv"
 EXTERNAL_SPLITS = ("train", "validation", "isic2017", "bcn20000", "left_out")
 """What an image serves for: training; choosing data, augmentation and refusal; two test sets; nothing."""
 TEST_SETS = ("isic2017", "bcn20000")
-COLUMNS = ("image_id", "source", "lesion_id", "split", "stored_aspect")
+ISIC_2017 = "ISIC 2017 train"
+BCN20000 = "BCN20000"
+COLUMNS = ("image_id", "source", "lesion_id", "dx", "split", "stored_aspect")
 
 
 def image_path(root: Path, image_id: str) -> Path:
@@ -96,6 +98,7 @@ def load_external(file: Path = EXTERNAL_TABLE) -> pd.DataFrame:
         {
             "duplicate image_id": table["image_id"][table["image_id"].duplicated()].tolist(),
             "unknown split": table["image_id"][~table["split"].isin(EXTERNAL_SPLITS)].tolist(),
+            "unknown dx": table["image_id"][~table["dx"].isin(DIAGNOSES.values())].tolist(),
             "lesion in more than one split": used["lesion_id"][spread > 1].drop_duplicates().tolist(),
         },
     )

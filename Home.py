@@ -4,6 +4,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from ui.streamlit_internals import keep_pages_within_home
+
+keep_pages_within_home()
 if __name__ == "__main__":  # a session runs this file as its script
     from ui.access import frame, sign_in
     from ui.pages import HOME, PAGES

@@ -18,6 +18,7 @@ from dermlens.wording import short_percent
 from ui import cache, state
 from ui.cache import Problem
 from ui.pages import Page
+from ui.streamlit_internals import keep_pages_within_home
 
 GROUP_LOOKS = {  # icon and colour go with the written word, never instead of it; green would sound like an all-clear
     "malignant": (":material/priority_high:", "red"),
@@ -32,6 +33,7 @@ def head(page: Page) -> None:
 
     A link to an image of another session is said to lead nowhere any more.
     """
+    keep_pages_within_home()  # one that Streamlit opened by itself starts over
     st.title(page.heading or page.title, anchor=False)
     st.caption(f"{page.lede} {DISCLAIMER}")
     if state.link_is_dead():

@@ -21,7 +21,7 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import percentile_interval, resampled_mean
 from dermlens.evaluation.predictions import SPLITS
 from dermlens.files.documents import read_object, shown
-from dermlens.labels import MELANOMA, members
+from dermlens.labels import MELANOMA, SUSPECT
 from dermlens.wording import interval, percent
 
 SENSITIVITIES = (0.8, 0.85, 0.9, 0.95, 0.96, 0.97, 0.98)
@@ -51,7 +51,7 @@ class Target:
 TARGETS: dict[str, Target] = {
     "melanoma": Target((MELANOMA,), "Melanoma", "melanomas", "not melanoma"),
     "malignant": Target(
-        tuple(sorted((*members("malignant"), *members("pre-malignant")))),
+        tuple(sorted(SUSPECT)),
         "Malignant or pre-malignant",
         "malignant and pre-malignant lesions",
         "benign",

@@ -67,15 +67,13 @@ def test_prediction_sets_of_a_split(models: Path, split: str) -> None:
     found = conformal.read(models / "a" / "conformal.json")
     rows = found.measured[split]
     figures = rows[found.row(0.9)]
-    assert metrics_shown(app)["True diagnosis in the set"] == percent(figures["coverage"].value, 1)
-    assert metrics_shown(app)["Diagnoses in the set, mean"] == f"{figures['size'].value:.2f}"
+    assert metrics_shown(app)["True diagnosis in the set"] == percent(figures.coverage.value, 1)
+    assert metrics_shown(app)["Diagnoses in the set, mean"] == f"{figures.size.value:.2f}"
     assert f"{split.capitalize()} split, all of it" in text(app)
     assert "Thresholds come from validation" in text(app)
     assert len(app.get("plotly_chart")) == 2
     table = app.dataframe[0].value.set_index("Diagnosis")
-    assert (
-        percent(figures["per_class"]["mel"]["coverage"].value, 1) in table.loc["Melanoma", "True diagnosis in the set"]
-    )
+    assert percent(figures.per_class["mel"].coverage.value, 1) in table.loc["Melanoma", "True diagnosis in the set"]
     guarantees = {code: table.loc[NAMES[code], "Guarantee"] for code in CLASSES}
     assert {c for c, said in guarantees.items() if said == "no class guarantee"} == set(found.unguaranteed())
     assert "df" in found.unguaranteed()
@@ -83,8 +81,8 @@ def test_prediction_sets_of_a_split(models: Path, split: str) -> None:
     app.select_slider(key="coverage").set_value(0.5)
     check(app.run())
     figures = rows[found.row(0.5)]
-    assert metrics_shown(app)["True diagnosis in the set"] == percent(figures["coverage"].value, 1)
-    assert metrics_shown(app)["Empty sets"] == percent(figures["empty"].value, 1)
+    assert metrics_shown(app)["True diagnosis in the set"] == percent(figures.coverage.value, 1)
+    assert metrics_shown(app)["Empty sets"] == percent(figures.empty.value, 1)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -336,7 +334,7 @@ def test_the_model_card_says_what_the_files_give(models: Path) -> None:
     folder = models / "a"
     sets, points = conformal.read(folder / "conformal.json"), thresholds.read(folder / "thresholds.json")
     shown = "\n".join(decisions.prediction_sets(folder))
-    coverage = sets.measured["test"][sets.row(0.9)]["per_class"]["mel"]["coverage"]
+    coverage = sets.measured["test"][sets.row(0.9)].per_class["mel"].coverage
     line = next(x for x in shown.split("| test |")[1].splitlines() if x.startswith("| mel |"))
     assert f"| {coverage.n_images} | {percent(coverage.value, 1)} ({interval(coverage)}) |" in line
     assert "No class guarantee at 90 %" in shown

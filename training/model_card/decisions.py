@@ -6,7 +6,7 @@ from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.trust import conformal, thresholds
-from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE
+from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE, Measured, OfClass
 from dermlens.trust.referral import RuleMeasured
 from dermlens.trust.referral import read as read_referral
 from dermlens.trust.referral_rules import RULES, Rule
@@ -29,17 +29,17 @@ def prediction_sets(folder: Path) -> list[str]:
         "",
     ]
     for split, rows in found.measured.items():
-        figures = rows[row]
+        measured = rows[row]
         lines += [
             f"| {split} | guarantee | images | true diagnosis in the set | diagnoses in the set |",
             "| --- | --- | --- | --- | --- |",
-            _line("all", "of the average", figures["coverage"], figures["size"]),
+            _line("all", "of the average", measured),
             *[
-                _line(code, "of its own" if found.own[row, i] else NO_GUARANTEE, *figures["per_class"][code].values())
+                _line(code, "of its own" if found.own[row, i] else NO_GUARANTEE, measured.per_class[code])
                 for i, code in enumerate(CLASSES)
             ],
             "",
-            f"Sets of one diagnosis: {_share(figures['single'])}; empty sets: {_share(figures['empty'])}.",
+            f"Sets of one diagnosis: {_share(measured.single)}; empty sets: {_share(measured.empty)}.",
             "",
         ]
     return lines
@@ -105,7 +105,8 @@ def _rule_line(rule: Rule, found: RuleMeasured) -> str:
     return f"| {rule.description.rstrip('.')} | {found.fired.n_images} | {share} |"
 
 
-def _line(name: str, guarantee: str, coverage: Estimate, size: Estimate) -> str:
+def _line(name: str, guarantee: str, found: Measured | OfClass) -> str:
+    coverage, size = found.coverage, found.size
     sets = f"{size.value:.2f} ({size.low:.2f} to {size.high:.2f})" if size.n_images else "not defined"
     return f"| {name} | {guarantee} | {coverage.n_images} | {_share(coverage)} | {sets} |"
 

@@ -22,6 +22,7 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import SPLITS
 from dermlens.files.documents import read_object, shown
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, members
+from dermlens.trust.fit_command import FIT
 
 CASE_LEVEL = 0.9
 """The level used on a case."""
@@ -172,7 +173,7 @@ def read(file: Path) -> PredictionSets:
             fitted_on=dict(stored["fitted_on"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, DataError) as e:
-        raise ModelError(f"{where} cannot be used ({type(e).__name__}: {e}). Make it by python -m training.fit.") from e
+        raise ModelError(f"{where} cannot be used ({type(e).__name__}: {e}). Make it by {FIT}.") from e
     shape = (len(levels), N_CLASSES)
     if not levels or list(levels) != sorted(set(levels)) or not 0 < levels[0] <= levels[-1] < 1:
         raise ModelError(f"{where}: levels must rise between 0 and 1, got {list(levels)}.")

@@ -222,7 +222,7 @@ def test_thresholds_of_calibrated_probabilities_are_not_used_without_the_calibra
     (folder / "calibration.json").unlink()
     found = read_fitted(folder, read_card(folder))
     assert (found.prediction_sets, found.thresholds, found.referral) == (None, None, None)
-    assert sum("which the model no longer gives" in sentence for sentence in found.missing) == 3
+    assert sum("which the model no longer gives" in why for why in found.missing.values()) == 3
 
 
 def case(models: str, shares: dict[str, float]) -> None:
@@ -300,7 +300,8 @@ def test_a_case_says_what_is_not_ruled_out_and_which_thresholds_it_reaches(model
     assert "at 90 %: Not ruled out: melanoma" in shown.replace("\\", "")
     assert "**B**: no prediction sets" in shown
     assert "training.fit b --only thresholds" in shown
-    for wanted, side in ((0.8, found.thresholds.side("melanoma", probabilities, 0.8).split(" ")[0]), (0.95, "above")):
+    strict = "above" if found.thresholds.reached("melanoma", probabilities, 0.8) else "below"
+    for wanted, side in ((0.8, strict), (0.95, "above")):
         app.select_slider(key="sensitivity").set_value(wanted)
         check(app.run())
         assert f"- Melanoma, probability 30.0 %: **{side}** the {100 * wanted:g}" in text(app).replace("\\", "")

@@ -60,7 +60,7 @@ def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, 
         return
     stated = _stated(entry.folder, cache.stamp_of_answers(entry), (split, *key), (raw, chosen, fitted))
     if fitted.calibration is None:
-        st.markdown(f"**These are uncalibrated scores.** {widgets.escape(fitted.missing[0], 400)}")
+        st.markdown(f"**These are uncalibrated scores.** {widgets.escape(fitted.missing_sentence('calibration'), 400)}")
     elif split == "validation":
         st.caption(
             "The calibration was fitted on this split, so what stands under After is cross-fitted: every image is "

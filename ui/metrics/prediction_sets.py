@@ -25,9 +25,9 @@ def section(entry: Entry, split: str) -> None:
     """Show coverage and size of the prediction sets on a split; part of the Metrics page."""
     found = cache.fitted(entry).prediction_sets
     if found is None:
-        not_fitted(entry, "prediction sets, so it cannot say which diagnoses are ruled out", "conformal")
+        not_fitted(entry, "prediction sets, so it cannot say which diagnoses are ruled out", "prediction_sets")
     elif split not in found.measured:
-        widgets.nothing_here(f"The prediction sets were not measured on {split}.", fit_advice(entry, "conformal"))
+        widgets.nothing_here(f"The prediction sets were not measured on {split}.", fit_advice(entry, "prediction_sets"))
     else:
         _sets(entry, split, found)
 

@@ -30,10 +30,7 @@ def section(entry: Entry, split: str, whole: Predictions) -> None:
         "over lesions. The rules were chosen on validation. Filters chosen above do not apply here."
     )
     if referral is None or not known:
-        widgets.nothing_here(
-            "This model has no rules for referral that were measured on this split.",
-            f"{_why(entry)}Make them with `python -m training.fit {entry.id} --only referral`.",
-        )
+        widgets.not_fitted(entry, "rules for referral that were measured on this split", "referral")
     else:
         _tables(referral, split)
     p, probabilities = cache.unseen(entry, split).value or (whole, whole.probabilities)
@@ -55,11 +52,6 @@ def section(entry: Entry, split: str, whole: Predictions) -> None:
         "Surest first: by the probability of the diagnosis called. The dotted line, where there is one, is at the "
         "share of images that the rules do not refer; the rules go by more than this order."
     )
-
-
-def _why(entry: Entry) -> str:
-    why = next((s for s in cache.fitted(entry).missing if "referral.json" in s), "")
-    return f"{widgets.escape(why, 400)} " if why else ""
 
 
 def _tables(referral: Referral, split: str) -> None:

@@ -97,4 +97,4 @@ def missing(models: Sequence[AnyModel]) -> None:
     with st.expander("What these models cannot promise", icon=":material/info:"):
         for model in lacking:
             st.markdown(f"**{widgets.escape(model.name)}**")
-            st.text("\n".join(model.fitted.missing))
+            st.text("\n".join(model.fitted.missing_sentences()))

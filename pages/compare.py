@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from dermlens.case.opinion import form
 from dermlens.evaluation.predictions import SPLITS
 from dermlens.models.model import networks
 from ui import cache, splits, state, widgets
@@ -38,7 +39,8 @@ def one_image(models: list) -> None:
         )
         st.page_link(PREDICT.path, label=f"Go to {PREDICT.title}", icon=PREDICT.icon)
         return
-    asked = {m.id: m for m in models if m.id in shown.answers}
+    opinion = form(models, shown.answers, shown.synthetic)
+    asked = {m.id: m for m in opinion.asked}
     alone = [m.id for m in networks(asked.values())]
     ids = st.multiselect(
         "Models",
@@ -51,7 +53,7 @@ def one_image(models: list) -> None:
     if len(ids) < 2:
         st.caption("Choose at least two models.")
         return
-    on_case.show(shown, [asked[i] for i in ids], list(asked.values()))
+    on_case.show(shown, opinion, ids)
 
 
 def data_split(entries: dict) -> None:

@@ -82,4 +82,4 @@ def missing(opinion: Opinion) -> None:
     with st.expander("What these models cannot promise", icon=":material/info:"):
         for model in lacking:
             st.markdown(f"**{widgets.escape(model.name)}**")
-            st.text("\n".join(model.fitted.missing))
+            st.text("\n".join(model.fitted.missing_sentences()))

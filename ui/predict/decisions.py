@@ -9,10 +9,11 @@ from dermlens.case.summary import called, share_called
 from dermlens.charts.style import percent
 from dermlens.labels import INDEX
 from dermlens.trust.conformal import CASE_LEVEL, PredictionSets
+from dermlens.trust.fit_command import fit_command
 from dermlens.trust.thresholds import TARGETS
 from dermlens.wording import short_percent
 from ui import widgets
-from ui.widgets import choose_sensitivity, fit_command
+from ui.widgets import choose_sensitivity
 
 
 def prediction_sets(opinion: Opinion) -> None:
@@ -67,7 +68,8 @@ def operating(opinion: Opinion) -> None:
         probabilities = opinion.answers[model.id].probabilities
         for name, target in TARGETS.items():
             share = percent(float(target.score(probabilities)), 1)
-            side = widgets.escape(found.side(name, probabilities, wanted), 1000)
-            st.markdown(f"- {target.title}, probability {share}: **{side.split(' ')[0]}** {side.partition(' ')[2]}")
+            side = "above" if found.reached(name, probabilities, wanted) else "below"
+            threshold = widgets.escape(found.named(name, wanted), 1000)
+            st.markdown(f"- {target.title}, probability {share}: **{side}** {threshold}")
         st.caption(" ".join(found.above(probabilities)))
     st.caption("Below a threshold is no all-clear: some of those that were missed lie there.")

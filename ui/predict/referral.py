@@ -6,10 +6,10 @@ import streamlit as st
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
 from dermlens.charts.style import interval, percent
-from dermlens.estimate import Estimate
 from dermlens.models.model import AnyModel
 from dermlens.trust import referral as rules
-from dermlens.trust.referral import RULES, Referral
+from dermlens.trust.referral import Referral
+from dermlens.trust.referral_rules import RULES, Rule
 from ui import widgets
 
 
@@ -50,7 +50,11 @@ def _fired(opinion: Opinion, model: AnyModel, referral: Referral) -> dict[str, n
 
 def _list_rules(referral: Referral, fired: dict[str, bool]) -> None:
     marks = {True: "**fires**", False: "does not fire"}
-    lines = [f"- {RULES[key]}{_limit(referral, key)} *On this image:* {marks[here]}." for key, here in fired.items()]
+    lines = [
+        f"- {rule.description}{_limit(referral, rule)} *On this image:* {marks[fired[rule.key]]}."
+        for rule in RULES
+        if rule.key in fired
+    ]
     st.markdown("An image is referred if at least one of these holds:\n\n" + "\n".join(lines))
     st.caption(
         f"Both thresholds were chosen on validation to find {100 * referral.sensitivity:g} % there, the most that "
@@ -58,14 +62,13 @@ def _list_rules(referral: Referral, fired: dict[str, bool]) -> None:
     )
 
 
-def _limit(referral: Referral, key: str) -> str:
-    limit = {"melanoma": referral.melanoma, "malignant": referral.malignant}.get(key)
-    return "" if limit is None else f" Threshold: {percent(limit, 1)}."
+def _limit(referral: Referral, rule: Rule) -> str:
+    return f" Threshold: {percent(referral.thresholds[rule.key], 1)}." if rule.target else ""
 
 
 def _measured(referral: Referral) -> str:
     split = "test" if "test" in referral.measured else "validation"
-    found: Estimate = referral.measured[split]["referred"]
+    found = referral.measured[split].referred
     missed = rules.what_is_missed(referral)
     share = f"They refer {percent(found.value)} of the {split} split (95 % interval {interval(found, 0)});"
     return f"{share} {missed}"

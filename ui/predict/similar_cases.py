@@ -9,6 +9,7 @@ from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.opinion import Opinion
 from dermlens.dataset import isic_archive
 from dermlens.labels import DIAGNOSES, INDEX, NAMES
+from dermlens.trust.fit_command import fit_command
 from dermlens.trust.ood import Neighbour, OodDetector
 from ui import cache, dataset, widgets
 
@@ -36,7 +37,7 @@ def similar_cases(image: CaseImage, opinion: Opinion) -> None:
     able = {m.id: m for m in opinion.asked if isinstance(m.fitted.ood, OodDetector)}
     st.header("Similar cases", anchor=False)
     if not able:
-        st.caption("No model here holds its training cases: run `python -m training.fit ID --only embeddings`.")
+        st.caption(f"No model here holds its training cases: run `{fit_command('ID', 'embeddings')}`.")
         return
     chosen = st.segmented_control(
         "According to",

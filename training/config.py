@@ -54,8 +54,6 @@ class Phase:
     """Side of the network's square, in pixels."""
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     warmup_epochs: float = 0.0
-    cached_views: int = 0
-    """If positive, the frozen stages run once over this many augmented views, and training reads their output."""
 
 
 @dataclass(frozen=True)
@@ -200,9 +198,6 @@ def from_dict(values: dict[str, Any]) -> Config:
     if not isinstance(phases, (list, tuple)) or not phases:
         raise ConfigError(f"A config needs at least one phase, got {phases!r}.")
     built = tuple(_checked(Phase, p, f"phases.{i}") for i, p in enumerate(phases))
-    for i, phase in enumerate(built):
-        if phase.cached_views and phase.unfreeze == "all":
-            raise ConfigError(f"phases.{i}: cached_views needs frozen stages, but unfreeze is 'all'.")
     augment = _checked(Augment, values.get("augment", {}), "augment")
     config = _checked(Config, {**values, "phases": built, "augment": augment}, "config")
     if config.leave_out not in ("", *CLASSES):

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,14 +170,6 @@ def one_hot(y: np.ndarray) -> np.ndarray:
     return np.eye(N_CLASSES, dtype=np.float32)[y]
 
 
-def batches(x: np.ndarray, labels: np.ndarray, order: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (x (b, ...), labels (b, 7)) in an order; an incomplete last batch is dropped unless it is alone."""
-    whole = max(len(order) - len(order) % size, min(len(order), size))
-    for start in range(0, whole, size):
-        index = order[start : start + size]
-        yield x[index], labels[index]
-
-
 def select_rows(table: pd.DataFrame, config: Config) -> pd.DataFrame:
     """Return the rows this run uses: training and validation only, less what the config leaves out.
 
@@ -201,7 +192,9 @@ def select_rows(table: pd.DataFrame, config: Config) -> pd.DataFrame:
     sources = list(external_shares(config))
     if sources:
         other = isic2019.load_external()
-        usable = other["split"].isin(["train", "validation"]) & other["dx"].isin(CLASSES) & other["source"].isin(sources)
+        usable = (
+            other["split"].isin(["train", "validation"]) & other["dx"].isin(CLASSES) & other["source"].isin(sources)
+        )
         renamed = other[usable].replace({"split": {"validation": "external_validation"}})
         rows = pd.concat([rows, renamed[renamed["dx"] != config.leave_out]])
     return rows.sort_values("image_id", ignore_index=True)

@@ -23,7 +23,7 @@ from dermlens.evaluation.intervals import OVERALL, summarise
 from dermlens.evaluation.predictions import SPLITS, Predictions, write_predictions
 from dermlens.image.tta import VIEWS, expand
 from training import run as runs
-from training.dataset import load_images
+from training.dataset import load_images, located
 from training.finished import (
     add_run_arguments,
     best_model,
@@ -45,7 +45,7 @@ def evaluate(model: keras.Model, root: Path, rows: pd.DataFrame, stored_aspect: 
         model: as `best_model` gives it. root: HAM10000 folder. rows: of the split table, of any splits.
         stored_aspect: see `dermlens.image.preprocess.true_aspect`. views: see `dermlens.image.tta.expand`.
     """
-    images = load_images(root, rows, model.input_shape[1], stored_aspect, for_training=False)
+    images = load_images(located(rows, root, stored_aspect), model.input_shape[1], for_training=False)
     starts = tqdm(range(0, len(rows), BATCH), desc="predictions", unit="batch", disable=not sys.stderr.isatty())
     parts = []
     for start in starts:

@@ -28,8 +28,9 @@ from training import adjustment
 from training import run as runs
 from training.architectures import build, load_archive
 from training.artefact import load_model
+from training.backend import policy
 from training.config import Config, from_dict, load_config, override
-from training.dataset import class_counts, class_indices, data_hash, select_rows
+from training.dataset import HAM10000, class_counts, class_indices, data_hash, located, select_rows
 from training.loop.averaging import set_weights
 from training.loop.phase import Task, train_phase
 from training.loop.state import State
@@ -38,7 +39,8 @@ from training.loop.state import State
 def smoke(config: Config) -> Config:
     """Return `config` shrunk to 28 images of 32 px and one epoch a phase, with everything else as it is."""
     phases = tuple(dataclasses.replace(p, epochs=1, size=32) for p in config.phases)
-    return dataclasses.replace(config, phases=phases, batch_size=8, max_images=28, weights="none")
+    alone = dataclasses.replace(config, isic2017_share=0.0, bcn20000_share=0.0, epoch_images=0)
+    return dataclasses.replace(alone, phases=phases, batch_size=8, max_images=28, weights="none")
 
 
 def start(config: Config, args: argparse.Namespace) -> Task:
@@ -53,6 +55,7 @@ def start(config: Config, args: argparse.Namespace) -> Task:
     folder = runs_dir() / run_id
     record_file = folder / "run.json"
     rows = select_rows(load_split(args.split), config)
+    own = rows[rows["source"] == HAM10000]
     data = {"sha256": data_hash(rows), "stored_aspect": args.stored_aspect}
     if record_file.exists():
         record = read_object(record_file)
@@ -61,10 +64,10 @@ def start(config: Config, args: argparse.Namespace) -> Task:
         changed = [key for key in now if then[key] != now[key]] + [k for k in data if record["data"][k] != data[k]]
         if changed:
             raise ConfigError(f"Run {run_id} exists with another {', '.join(changed)}. Choose another --run, or none.")
-        check_rows(args.data, rows)
+        check_rows(args.data, own)
         record["resumed"] = [*record.get("resumed", []), _now()]
     else:
-        check_rows(args.data, rows, decode=True)
+        check_rows(args.data, own, decode=True)
         record = {
             "id": run_id,
             "config_name": name,
@@ -81,7 +84,7 @@ def start(config: Config, args: argparse.Namespace) -> Task:
     folder.mkdir(parents=True, exist_ok=True)
     runs.write_json(record_file, record)
     print(f"run {run_id} in {folder}", flush=True)
-    return Task(config, folder, args.data, rows, args.stored_aspect)
+    return Task(config, folder, located(rows, args.data, args.stored_aspect, args.external))
 
 
 def _hashes(used: dict[str, str]) -> dict[str, str]:
@@ -135,7 +138,7 @@ def train(task: Task) -> None:
         return
 
     # Stage 2: what the run's randomness and precision come from.
-    keras.mixed_precision.set_global_policy(config.precision)
+    keras.mixed_precision.set_global_policy(policy(config))
     keras.utils.set_random_seed(config.seed)
     if config.deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -158,7 +161,7 @@ def train(task: Task) -> None:
             weights = model.get_weights()
 
     # Stage 4: the end.
-    best = max(state.history, key=lambda row: row["val_balanced_accuracy"])
+    best = min(state.history, key=lambda row: row["val_cross_entropy"])
     _add_to_record(folder, finished=_now(), best_epoch=best["epoch"], best_validation=best)
     state.finished = True
     runs.save_state(checkpoint, {"model": weights}, state)
@@ -215,6 +218,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("config", help="name of a file in training/configs")
     parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
     parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, default="as-is")
+    parser.add_argument("--external", type=Path, help="folder of ISIC 2019's training set, where the config wants it")
     parser.add_argument("--split", type=Path, default=SPLIT_TABLE, help="split table")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments")
     parser.add_argument("--leave-out", default="", metavar="DX", help="train without one diagnosis")

@@ -192,16 +192,19 @@ def smoothed(values: pd.Series, weight: float) -> pd.Series:
 
 
 def best_epoch(history: pd.DataFrame) -> int | None:
-    """Return the row with the best validation balanced accuracy; None if there is none."""
-    column = history["val_balanced_accuracy"]
-    return None if column.isna().all() else int(np.nanargmax(column.to_numpy()))
+    """Return the row with the lowest validation cross-entropy; None if there is none.
+
+    In a balanced accuracy one image of a rare diagnosis weighs as much as a hundred of a common one.
+    """
+    column = history["val_cross_entropy"]
+    return None if column.isna().all() else int(np.nanargmin(column.to_numpy()))
 
 
 def best_row(history: pd.DataFrame) -> pd.Series:
     """Return the row that `best_epoch` finds; raises DataError if there is none."""
     best = best_epoch(history)
     if best is None:
-        raise DataError("The history gives no epoch a balanced accuracy on validation, so none is the best.")
+        raise DataError("The history gives no epoch a cross-entropy on validation, so none is the best.")
     return history.iloc[best]
 
 

@@ -12,8 +12,8 @@ from training.config import Augment, Config, Phase
 CONFIG = Config(
     architecture="efficientnetv2b0",
     phases=(
-        Phase(epochs=4, learning_rate=3e-3, unfreeze=0, size=128, cached_views=1),
-        Phase(epochs=8, learning_rate=1e-3, unfreeze=3, size=160, cached_views=8, warmup_epochs=0.5),
+        Phase(epochs=4, learning_rate=3e-3, unfreeze=0, size=128),
+        Phase(epochs=8, learning_rate=1e-3, unfreeze=3, size=160, warmup_epochs=0.5),
         Phase(epochs=5, learning_rate=4e-4, size=192, warmup_epochs=0.2),
     ),
     ema_momentum=0.0,

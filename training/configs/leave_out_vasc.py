@@ -16,8 +16,8 @@ from training.config import Augment, Config, Phase
 CONFIG = Config(
     architecture="efficientnetv2b0",
     phases=(
-        Phase(epochs=3, learning_rate=3e-3, unfreeze=0, size=128, cached_views=1),
-        Phase(epochs=5, learning_rate=1e-3, unfreeze=3, size=160, cached_views=4, warmup_epochs=0.5),
+        Phase(epochs=3, learning_rate=3e-3, unfreeze=0, size=128),
+        Phase(epochs=5, learning_rate=1e-3, unfreeze=3, size=160, warmup_epochs=0.5),
     ),
     label_smoothing=0.05,
     sampling_power=0.5,

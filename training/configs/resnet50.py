@@ -16,8 +16,8 @@ from training.config import Augment, Config, Phase
 CONFIG = Config(
     architecture="resnet50",
     phases=(
-        Phase(epochs=4, learning_rate=1e-3, unfreeze=1, size=160, cached_views=4, warmup_epochs=0.5),
-        Phase(epochs=6, learning_rate=2e-4, unfreeze=2, size=160, cached_views=3, warmup_epochs=0.3),
+        Phase(epochs=4, learning_rate=1e-3, unfreeze=1, size=160, warmup_epochs=0.5),
+        Phase(epochs=6, learning_rate=2e-4, unfreeze=2, size=160, warmup_epochs=0.3),
     ),
     precision="mixed_bfloat16",
     label_smoothing=0.05,

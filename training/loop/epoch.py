@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from dermlens.errors import DermlensError
 from dermlens.evaluation import metrics
-from dermlens.labels import N_CLASSES
+from dermlens.labels import MELANOMA, N_CLASSES
 from training.loop.averaging import follow
 from training.losses import ClassHits, Loss
 
@@ -67,9 +67,10 @@ def fit_epoch(
     }
 
 
-def forward(model: keras.Model, x: np.ndarray) -> np.ndarray:
-    """Return the model's answer to all of x (n, ...), in inference mode, as float32."""
-    parts = [model.predict_on_batch(x[i : i + EVAL_BATCH].astype(np.float32)) for i in range(0, len(x), EVAL_BATCH)]
+def forward(model: keras.Model, images: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the model's answer to n images of one size, in inference mode, (n, 7) float32."""
+    starts = range(0, len(images), EVAL_BATCH)
+    parts = [model.predict_on_batch(np.stack(images[i : i + EVAL_BATCH]).astype(np.float32)) for i in starts]
     return np.concatenate(parts).astype(np.float32)
 
 
@@ -82,4 +83,15 @@ def measure(logits: np.ndarray, y: np.ndarray, loss: Loss) -> dict[str, float]:
         "val_balanced_accuracy": float(metrics.balanced_accuracy(confusion)),
         "val_melanoma_recall": float(metrics.melanoma_recall(confusion)),
         "val_cross_entropy": metrics.cross_entropy(y, logits),
+    }
+
+
+def elsewhere(logits: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Return the columns of history.csv on the validation images of other archives."""
+    confusion = metrics.confusion_matrix(y, logits.argmax(1))
+    melanoma = np.exp(metrics.log_softmax(logits))[:, MELANOMA]
+    return {
+        "external_balanced_accuracy": float(metrics.balanced_accuracy(confusion)),
+        "external_melanoma_auc": float(metrics.roc_auc(y == MELANOMA, melanoma)),
+        "external_cross_entropy": metrics.cross_entropy(y, logits),
     }

@@ -14,30 +14,45 @@ from tensorboardX.event_file_writer import EventsWriter
 from dermlens.errors import ConfigError
 from training import run as runs
 from training.architectures import stage_of_layers
-from training.augmentation import augmenter, mixup, reseed
+from training.augmentation import augmented_batches
+from training.backend import runner
 from training.config import Config, Phase
-from training.dataset import Images, class_counts, class_indices, epoch_order, load_images, one_hot
+from training.dataset import (
+    HAM10000,
+    Images,
+    class_counts,
+    class_indices,
+    epoch_order,
+    load_images,
+    one_hot,
+    sampling_weights,
+)
 from training.loop.averaging import averaged, set_weights, start_average
-from training.loop.epoch import fit_epoch, forward, measure
-from training.loop.inputs import as_floats, augmented, cache_view, prepared, teaching, views_of
+from training.loop.epoch import elsewhere, fit_epoch, forward, measure
 from training.loop.state import State
 from training.losses import ClassHits, make_loss
+from training.teaching import taught
+
+EXTERNAL = "external_validation"
+HELD_OUT = ("validation", EXTERNAL)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a run trains, on which rows of the split table, and where its files are."""
+    """What a run trains, on which rows, and where its files are."""
 
     config: Config
     folder: Path
-    data: Path
     rows: pd.DataFrame
-    stored_aspect: str
+    """as `dataset.select_rows` and `dataset.located` give them"""
+
+    def split(self, name: str) -> pd.DataFrame:
+        """Return the rows of one split."""
+        return self.rows[self.rows["split"] == name]
 
     def images(self, split: str, size: int) -> Images:
         """Decode one split: canvases for training, the squares of serving for validation."""
-        rows = self.rows[self.rows["split"] == split]
-        return load_images(self.data, rows, size, self.stored_aspect, for_training=split == "train")
+        return load_images(self.split(split), size, for_training=split == "train")
 
 
 def train_phase(
@@ -58,9 +73,10 @@ def train_phase(
     ended = time.monotonic()  # of the epoch before; what is prepared counts into the first epoch
 
     # Stage 1: what trains, the last stages and the head. What is frozen runs with its batch norms in inference mode.
-    boundary = freeze(config.architecture, model, phase.unfreeze)
-    trunk, trained = split_at(model, boundary) if phase.cached_views and boundary is not None else (None, model)
-    y = class_indices(task.rows[task.rows["split"] == "train"])
+    freeze(config.architecture, model, phase.unfreeze)
+    trained = runner(model, config)
+    rows = task.split("train")
+    y = class_indices(rows)
     loss = make_loss(config, class_counts(y))
     tally = ClassHits()
     optimizer = make_optimizer(config, phase)
@@ -71,21 +87,12 @@ def train_phase(
         runs.restore(optimizer.variables, arrays, "optimizer")
         runs.restore(average, arrays, "average")
 
-    # Stage 2: what it sees, images changed at random as it goes, or what the frozen stages make of changed copies.
-    training, validation = task.images("train", phase.size), task.images("validation", phase.size)
-    augment = augmenter(config.augment, phase.size)
-    blend = mixup(config.augment.mixup_alpha)
-    teach = teaching(config, phase.size)
-    if trunk is None:
-        sources = [(training.pixels, one_hot(y))]
-        held_out = validation.pixels
-        change = augmented(augment, teach, blend)
-    else:
-        prepare = augmented(augment, teach)
-        views = views_of(augment, phase.cached_views, config.seed + 100 * number)
-        sources = [cache_view(trunk, prepare, training.pixels, one_hot(y)) for _ in views]
-        held_out = forward(trunk, validation.pixels).astype(np.float16)
-        change = as_floats
+    # Stage 2: what it sees, images changed at random as it goes.
+    training = task.images("train", phase.size)
+    held_out = {split: task.images(split, phase.size) for split in HELD_OUT if len(task.split(split))}
+    labels = taught(config, rows, one_hot(y), task.folder)
+    weight = sampling_weights(rows, config)
+    count = config.epoch_images or int((rows["source"] == HAM10000).sum())
 
     while state.phase == number:
         # Stage 3: an epoch. It starts from generators seeded by its number, so that a resumed run draws what an
@@ -94,22 +101,22 @@ def train_phase(
         epoch = len(state.history) + 1
         seed = 1000 * config.seed + epoch
         keras.utils.set_random_seed(seed)
-        reseed(augment, seed)
-        reseed(trained, seed + 1)
-        reseed(blend, seed + 2)
-        order = epoch_order(y, config.sampling_power, np.random.default_rng(seed))
+        order = epoch_order(len(rows), weight, count, np.random.default_rng(seed))
         steps = max(1, len(order) // config.batch_size)
         done = state.epoch_in_phase
         rates = [learning_rate(phase, done + step / steps, state.plateau.factor) for step in range(steps)]
-        x, labels = sources[done % len(sources)]
-        data = prepared(x, labels, order, config.batch_size, change)
+        batch = min(config.batch_size, len(order))
+        data = augmented_batches(training.pixels, labels, order, batch, phase.size, config.augment, seed)
         title = f"epoch {epoch} (phase {number + 1})"
         fitted = fit_epoch(trained, tally, data, rates, average, config.ema_momentum, title)
 
         # Stage 4: what the network is worth now.
         with averaged(trained, average):
-            measured = measure(forward(trained, held_out), validation.y, loss)
-            better = measured["val_balanced_accuracy"] > state.best
+            logits = {split: forward(trained, images.pixels) for split, images in held_out.items()}
+            measured = measure(logits["validation"], held_out["validation"].y, loss)
+            if EXTERNAL in logits:
+                measured |= elsewhere(logits[EXTERNAL], held_out[EXTERNAL].y)
+            better = measured["val_cross_entropy"] < state.best
             if better:
                 runs.save_best(model, task.folder / "checkpoints", epoch)
         ended = time.monotonic()
@@ -128,11 +135,8 @@ def train_phase(
         runs.write_history(task.folder / "history.csv", state.history)
 
 
-def freeze(architecture: str, model: keras.Model, unfreeze: int | str) -> keras.layers.Layer | None:
+def freeze(architecture: str, model: keras.Model, unfreeze: int | str) -> None:
     """Make the head and the last `unfreeze` stages trainable and all else not.
-
-    Returns:
-        The last frozen layer, whose output feeds everything that trains; None if nothing is frozen.
 
     Raises:
         ConfigError: there are not so many stages.
@@ -143,15 +147,6 @@ def freeze(architecture: str, model: keras.Model, unfreeze: int | str) -> keras.
         raise ConfigError(f"{architecture} has {max(stages)} stages, {unfreeze} cannot be unfrozen; 'all' trains all.")
     for layer, stage in zip(model.layers, stages, strict=True):
         layer.trainable = stage >= first
-    if unfreeze == 0:
-        return model.get_layer("embedding")
-    frozen = [layer for layer, stage in zip(model.layers, stages, strict=True) if stage < first]
-    return frozen[-1] if frozen else None
-
-
-def split_at(model: keras.Model, layer: Any) -> tuple[keras.Model, keras.Model]:
-    """Return the part of a network up to a layer's output and the part after it; both share its weights."""
-    return keras.Model(model.input, layer.output), keras.Model(layer.output, model.output)
 
 
 def make_optimizer(config: Config, phase: Phase) -> keras.optimizers.Optimizer:

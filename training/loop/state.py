@@ -26,8 +26,8 @@ class State:
 
     history: list[dict[str, Any]] = field(default_factory=list)
     """Rows of history.csv, one a finished epoch."""
-    best: float = -1.0
-    """Highest validation balanced accuracy."""
+    best: float = math.inf
+    """Lowest validation cross-entropy."""
     stopped_early: bool = False
     finished: bool = False
     phase: int = 0
@@ -35,7 +35,7 @@ class State:
     epoch_in_phase: int = 0
     """Finished epochs of this phase."""
     waited: int = 0
-    """Epochs in a row of this phase without a higher balanced accuracy."""
+    """Epochs in a row of this phase without a lower cross-entropy."""
     plateau: Plateau = field(default_factory=Plateau)
 
     def begin_phase(self, number: int) -> None:
@@ -49,13 +49,13 @@ class State:
         """Add a finished epoch: the best so far, the plateau, and whether it is time to stop.
 
         Args:
-            row: of history.csv. better: whether its balanced accuracy is the highest. config: of the run.
+            row: of history.csv. better: whether its cross-entropy is the lowest. config: of the run.
         """
         self.history.append(row)
         self.epoch_in_phase += 1
         self.waited = 0 if better else self.waited + 1
         if better:
-            self.best = row["val_balanced_accuracy"]
+            self.best = row["val_cross_entropy"]
         plateau = self.plateau
         if row["val_loss"] < plateau.best:
             plateau.best = row["val_loss"]

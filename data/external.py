@@ -2,9 +2,9 @@
 
 ISIC 2017's validation and test images and 15 % of BCN20000's lesions are test sets, looked at once a published network.
 Of what is left, 15 % of the lesions of either archive choose data, augmentation and refusal, and the others train. A
-lesion with an image in a test set does not train, nor does an image that the audit (`data.audit`) finds to show a
-lesion of a validation or test set. The 158 images of other sources serve for nothing: they are few, and it is not
-recorded whose they are.
+lesion with an image in a test set does not train, nor does one that the audit (`data.audit`) finds to be a lesion of a
+validation or test set. The 158 images of other sources serve for nothing: they are few, and it is not recorded whose
+they are.
 """
 
 import argparse
@@ -44,7 +44,8 @@ def assign(table: pd.DataFrame, seen_elsewhere: set[str]) -> pd.Series:
         own = (table["source"] == source) & ~table["lesion_id"].isin(set(table["lesion_id"][tested]))
         split[own] = deal(table["lesion_id"][own], table["dx"][own], shares)
     learned = split.isin(["train", "validation"])
-    split[learned & table["image_id"].isin(seen_elsewhere)] = "left_out"
+    seen = set(table["lesion_id"][table["image_id"].isin(seen_elsewhere)])
+    split[learned & table["lesion_id"].isin(seen)] = "left_out"
     return split
 
 

@@ -64,6 +64,7 @@ def load_truth(root: Path) -> pd.DataFrame:
         {
             "duplicate image": truth["image"][truth["image"].duplicated()].tolist(),
             "image without exactly one diagnosis": truth["image"][marks.sum(1) != 1].tolist(),
+            "duplicate image in the metadata": known.index[known.index.duplicated()].tolist(),
             "image without metadata": truth["image"][~truth["image"].isin(known.index)].tolist(),
         },
     )

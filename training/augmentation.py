@@ -136,7 +136,7 @@ def _recompressed(square: np.ndarray, quality: int) -> np.ndarray:
     done, data = cv2.imencode(".jpg", square.round().astype(np.uint8)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise ValueError(f"cannot encode an image of shape {square.shape}")
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.float32)[..., ::-1].copy()
 
 
 def _erase(square: np.ndarray, rng: np.random.Generator) -> None:

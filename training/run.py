@@ -21,7 +21,7 @@ from tensorboardX.summary import scalar
 
 from dermlens.errors import DataError
 from dermlens.files.documents import unwritable, write_whole
-from dermlens.models.runs import HISTORY
+from dermlens.models.runs import ELSEWHERE, HISTORY
 from dermlens.server.hardware import processor
 from training.loop.state import State
 
@@ -34,7 +34,8 @@ def write_json(file: Path, value: Any) -> None:
 def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
     """Replace history.csv by `rows`, one a finished epoch."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY, lineterminator="\n")
+    columns = [*HISTORY, *(name for name in ELSEWHERE if any(name in row for row in rows))]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     write_whole(file, text.getvalue().encode())
@@ -51,7 +52,7 @@ def open_events(folder: Path) -> EventsWriter:
 
 def write_events(writer: EventsWriter, row: dict[str, Any]) -> None:
     """Write the figures of an epoch; they are in the file when this returns."""
-    for name in HISTORY[2:]:
+    for name in (name for name in (*HISTORY[2:], *ELSEWHERE) if name in row):
         writer.write_event(Event(wall_time=time.time(), step=row["epoch"], summary=scalar(name, row[name])))
     writer.flush()
 

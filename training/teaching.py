@@ -1,5 +1,6 @@
 """A teacher's answers to the training images: asked once through the serving path, and kept beside the run."""
 
+import io
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from dermlens.case.predict import predict, softmax
+from dermlens.files.documents import write_whole
 from dermlens.ingest.read import read_file
 from dermlens.models import registry
 from training.config import Config
@@ -32,7 +34,9 @@ def taught(config: Config, rows: pd.DataFrame, labels: np.ndarray, folder: Path)
         return labels
     file = folder / KEPT
     if not file.exists():
-        np.save(file, ask(config.teacher, rows))
+        buffer = io.BytesIO()
+        np.save(buffer, ask(config.teacher, rows))
+        write_whole(file, buffer.getvalue())
     answers = np.load(file, allow_pickle=False)
     return ((1 - config.teacher_share) * labels + config.teacher_share * answers).astype(np.float32)
 

@@ -73,6 +73,7 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             "config_name": name,
             "config": dataclasses.asdict(config),
             "measured_weights": "EMA" if config.ema_momentum else "raw",
+            "chosen_by": "cross-entropy",
             "data": {**data, "images": {k: int(v) for k, v in rows["split"].value_counts().items()}},
             "seed": config.seed,
             "started": _now(),
@@ -81,10 +82,11 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             "test_evaluations": [],
             **runs.environment(),
         }
+    found = located(rows, args.data, args.stored_aspect, args.external)
     folder.mkdir(parents=True, exist_ok=True)
     runs.write_json(record_file, record)
     print(f"run {run_id} in {folder}", flush=True)
-    return Task(config, folder, located(rows, args.data, args.stored_aspect, args.external))
+    return Task(config, folder, found)
 
 
 def _hashes(used: dict[str, str]) -> dict[str, str]:
@@ -172,7 +174,7 @@ def first_network(config: Config, rows: pd.DataFrame) -> tuple[keras.Model, list
 
     Args:
         config: of the run.
-        rows: of the split table that the run uses.
+        rows: that the run uses, as `select_rows` gives them.
 
     Raises:
         ConfigError: an archive or published model does not fit. ModelError: there is no such published model.
@@ -198,7 +200,7 @@ def _published_network(config: Config, rows: pd.DataFrame) -> keras.Model:
         raise ConfigError(f"{config.start} is {card.get('architecture')}, not {config.architecture}.")
     model = build(config.architecture, config.phases[0].size, dropout=config.dropout)
     set_weights(model, network.weights)
-    counts = class_counts(class_indices(rows[rows["split"] == "train"]))
+    counts = class_counts(class_indices(rows[(rows["split"] == "train") & (rows["source"] == HAM10000)]))
     adjustment.fold(model, counts, -card["logit_adjustment"], 1 / card.get("melanoma_weight", 1.0))
     return model
 

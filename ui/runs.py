@@ -30,7 +30,9 @@ def table(runs: list[Run], key: str) -> None:
         selection_mode="multi-row",
         alt="Every training run; choose rows to overlay them",
         column_config={
-            "best balanced accuracy": st.column_config.NumberColumn(format="percent", help="On validation"),
+            "balanced accuracy": st.column_config.NumberColumn(
+                format="percent", help="On validation, in the epoch of the lowest cross-entropy"
+            ),
             "hours": st.column_config.NumberColumn(format="%.2f"),
             "state": st.column_config.TextColumn(
                 help="A run that has written nothing for two hours, or for three times its longest epoch, has stopped."
@@ -50,9 +52,7 @@ def _row(run: Run) -> dict[str, object]:
         "state": state(run, history, time.time()),
         "epochs": 0 if history is None else len(history),
         "hours": None if history is None else history["hours"].iloc[-1],
-        "best balanced accuracy": None
-        if history is None or best is None
-        else history["val_balanced_accuracy"].iloc[best],
+        "balanced accuracy": None if history is None or best is None else history["val_balanced_accuracy"].iloc[best],
         "architecture": run.settings.get("architecture", ""),
         "loss": run.settings.get("loss", ""),
         "seed": run.settings.get("seed"),

@@ -64,7 +64,7 @@ def reading(lines: Sequence[Line], with_train: bool) -> str:
     """Return the sentence that explains what `draw` draws; arguments as there."""
     alone, together = (any((len(line.histories) == 1) == one for line in lines) for one in (True, False))
     parts = ["validation is drawn thick, training thin"] * with_train
-    parts += ["a star marks the epoch of the highest balanced accuracy"] * alone
+    parts += ["a star marks the epoch of the lowest cross-entropy on validation"] * alone
     parts += ["a band spans the seeds around their mean, epoch by epoch"] * together
     parts += ["an upright line marks where a phase begins"] * bool(_begins(lines))
     return f"{'; '.join(parts).capitalize()}."

@@ -18,6 +18,8 @@ HISTORY = (
     *("epoch", "phase", "learning_rate", "loss", "val_loss", "accuracy", "val_accuracy", "balanced_accuracy"),
     *("val_balanced_accuracy", "val_melanoma_recall", "val_cross_entropy", "seconds"),
 )
+ELSEWHERE = ("external_balanced_accuracy", "external_melanoma_auc", "external_cross_entropy")
+"""Further columns where a run measures validation images of other archives as well."""
 MAX_EPOCHS = 1_000_000
 SILENCE = (2 * 3600, 24 * 3600)
 """Least and most seconds without a sign of life after which a run counts as stopped."""
@@ -121,8 +123,8 @@ def read_history(file: Path) -> pd.DataFrame:
     """Read history.csv.
 
     Returns:
-        One row an epoch, float64 columns as in HISTORY (NaN where empty), epochs numbered as written, and `hours`
-        since the start.
+        One row an epoch, float64 columns as in HISTORY (NaN where empty; further columns of the file are passed over),
+        epochs numbered as written, and `hours` since the start.
 
     Raises:
         DataError: the file is missing, has no epoch yet, lacks a column, holds something that is not a number, or its

@@ -24,7 +24,7 @@ from tests.visitor import Visitor
 SIZE = 16
 PHASES = [
     {"epochs": 3, "learning_rate": 3e-3, "unfreeze": 2, "size": SIZE},
-    {"epochs": 2, "learning_rate": 1e-4, "unfreeze": 1, "size": SIZE, "cached_views": 2},
+    {"epochs": 2, "learning_rate": 1e-4, "unfreeze": 1, "size": SIZE},
 ]
 SETTINGS = [f"phases={PHASES}", "weights=none", "ema_momentum=0.8", "batch_size=16"]
 MOMENTS = (
@@ -47,10 +47,10 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 def arm(moment):
-    save_best, settle_best, write_whole, prepared = run.save_best, run.settle_best, run.write_whole, phase.prepared
-    counted = {}
+    save_best, settle_best, write_whole = run.save_best, run.settle_best, run.write_whole
+    augmented_batches, counted = phase.augmented_batches, {}
     def batches(*arguments):
-        for step, batch in enumerate(prepared(*arguments)):
+        for step, batch in enumerate(augmented_batches(*arguments)):
             if moment == "in the middle of an epoch" and step == 2:
                 die()
             yield batch
@@ -76,7 +76,8 @@ def arm(moment):
         write_whole(file, data)
         if file.name == "last.npz" and moment == "checkpoint in place":
             die()
-    run.save_best, run.settle_best, run.write_whole, phase.prepared = best, settle, whole, batches
+    run.save_best, run.settle_best, run.write_whole = best, settle, whole
+    phase.augmented_batches = batches
 
 for name, moment in [life.split(":") for life in sys.argv[1].split(",")]:
     child = os.fork()  # TensorFlow is imported, but has not begun to work

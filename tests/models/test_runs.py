@@ -8,6 +8,7 @@ import pytest
 
 from dermlens.errors import DataError
 from dermlens.models.runs import (
+    ELSEWHERE,
     best_epoch,
     best_row,
     differences,
@@ -63,6 +64,13 @@ def test_history_has_hours_and_numbers(tmp_path: Path) -> None:
     assert history["epoch"].tolist() == [1, 2, 3, 4, 5]
     assert history["phase"].tolist() == [1, 1, 2, 2, 2]
     assert history["hours"].iloc[-1] == pytest.approx(history["seconds"].sum() / 3600)
+
+
+def test_a_history_with_figures_on_other_archives_is_read_like_any_other(tmp_path: Path) -> None:
+    file = add_run(tmp_path, "run", epochs=(2, 3)) / "history.csv"
+    before = read_history(file)
+    pd.read_csv(file, dtype=str).assign(**dict.fromkeys(ELSEWHERE, "0.5")).to_csv(file, index=False)
+    pd.testing.assert_frame_equal(read_history(file), before)
 
 
 def test_an_empty_cell_of_a_history_is_missing_and_a_wrong_one_is_named(tmp_path: Path) -> None:
@@ -173,15 +181,20 @@ def test_smoothing_by_hand() -> None:
     assert half[3] == pytest.approx((0.25 * 1 + 0.5 * 0 + 3) / 1.75)
 
 
-def test_best_epoch_and_mean_and_range() -> None:
-    one = pd.DataFrame({"epoch": [1, 2, 3], "val_balanced_accuracy": [0.5, 0.7, 0.6]})
-    two = pd.DataFrame({"epoch": [1, 2], "val_balanced_accuracy": [0.3, np.nan]})
+def test_the_best_epoch_is_the_one_of_the_lowest_cross_entropy() -> None:
+    one = pd.DataFrame({"epoch": [1, 2, 3], "val_cross_entropy": [0.7, 0.5, 0.6], "val_balanced_accuracy": [1, 0, 1]})
     assert best_epoch(one) == 1
     assert best_row(one)["epoch"] == 2
-    none = two.assign(val_balanced_accuracy=np.nan)
+    assert best_epoch(one.assign(val_cross_entropy=[np.nan, 0.6, 0.6])) == 1
+    none = one.assign(val_cross_entropy=np.nan)
     assert best_epoch(none) is None
-    with pytest.raises(DataError, match="gives no epoch a balanced accuracy"):
+    with pytest.raises(DataError, match="gives no epoch a cross-entropy"):
         best_row(none)
+
+
+def test_mean_and_range_by_hand() -> None:
+    one = pd.DataFrame({"epoch": [1, 2, 3], "val_balanced_accuracy": [0.5, 0.7, 0.6]})
+    two = pd.DataFrame({"epoch": [1, 2], "val_balanced_accuracy": [0.3, np.nan]})
     both = mean_and_range([one, two], "val_balanced_accuracy")
     assert both.loc[1].tolist() == pytest.approx([0.4, 0.3, 0.5])
     assert both.loc[2].tolist() == pytest.approx([0.7, 0.7, 0.7])

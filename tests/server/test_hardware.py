@@ -15,6 +15,31 @@ from dermlens.server import hardware
     ],
 )
 def test_the_processor_is_named(monkeypatch: pytest.MonkeyPatch, told: str | None, expected: str) -> None:
+    say(monkeypatch, told)
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert hardware.processor() == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu sse2 amx_bf16\nvmx flags\t: ept\nprocessor\t: 1\nflags\t: fpu\n",
+         {"fpu", "sse2", "amx_bf16"}),
+        ("processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd bf16\n", {"fp", "asimd", "bf16"}),
+        ("processor\t: 0\nflags\t:\n", set()),
+        ("processor\t: 0\n", set()),
+        (None, set()),
+    ],
+)  # fmt: skip
+def test_what_the_processor_can_do_is_listed(monkeypatch: pytest.MonkeyPatch, told: str | None, expected: set) -> None:
+    say(monkeypatch, told)
+    assert hardware.processor_flags() == expected
+
+
+def say(monkeypatch: pytest.MonkeyPatch, told: str | None) -> None:
+    """Have the system tell this of its processors, or nothing."""
+
     def read_text(file: Path, **_: str) -> str:
         assert file == Path("/proc/cpuinfo")
         if told is None:
@@ -22,9 +47,6 @@ def test_the_processor_is_named(monkeypatch: pytest.MonkeyPatch, told: str | Non
         return told
 
     monkeypatch.setattr(Path, "read_text", read_text)
-    monkeypatch.setattr("platform.processor", lambda: "")
-    monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    assert hardware.processor() == expected
 
 
 def test_available_cores_are_those_of_this_process() -> None:

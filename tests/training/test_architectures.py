@@ -73,25 +73,17 @@ def test_stages_cover_all_layers_from_the_input_to_the_head(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_stage_can_be_cut_off_and_run_ahead(name: str) -> None:
+def test_the_last_stages_train_with_the_head_and_no_more(name: str) -> None:
     model, n = network(name), len(ARCHITECTURES[name].stages)
+    stages = dict(zip((x.name for x in model.layers), stage_of_layers(name, model), strict=True))
     try:
-        for unfreeze in range(n):
-            boundary = freeze(name, model, unfreeze)
-            assert boundary is not None
-            keras.Model(model.input, boundary.output), keras.Model(boundary.output, model.output)
+        for unfreeze in (*range(n + 1), "all"):
+            freeze(name, model, unfreeze)
+            first = 0 if unfreeze == "all" else n - int(unfreeze)
             trained = {layer.name for layer in model.layers if layer.trainable_weights}
-            stages = dict(zip((x.name for x in model.layers), stage_of_layers(name, model), strict=True))
-            assert trained == {x.name for x in model.layers if x.weights and stages[x.name] >= n - unfreeze}
-        assert freeze(name, model, n) is None
-        assert freeze(name, model, "all") is None
+            assert trained == {x.name for x in model.layers if x.weights and stages[x.name] >= first}
         with pytest.raises(ConfigError, match=f"{name} has {n} stages, {n + 1} cannot be unfrozen"):
             freeze(name, model, n + 1)
-        boundary = freeze(name, model, 1)
-        assert boundary is not None
-        trunk, rest = keras.Model(model.input, boundary.output), keras.Model(boundary.output, model.output)
-        whole, parts = model(images()), rest(trunk(images()))
-        np.testing.assert_allclose(array(whole), array(parts), rtol=1e-4, atol=1e-4)
     finally:
         freeze(name, model, "all")
 

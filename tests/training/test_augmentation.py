@@ -202,7 +202,7 @@ def test_erasing_paints_one_rectangle_in_that_share_of_images(share: float) -> N
     image = np.full((SIZE, SIZE * 4 // 3, 3), 200, np.uint8)
     image[0, 8] = 0  # so that the mean colour is none of the image's own
     out = many(augment, image, SIZE, n=400, erasing=share)
-    erased = ((out > 199) & (out < 200)).all(-1)
+    erased: np.ndarray = np.all((out > 199) & (out < 200), axis=-1)
     hit = erased.any((1, 2))
     assert hit.mean() == pytest.approx(share, abs=0.08)
     for one in erased[hit]:
@@ -227,7 +227,7 @@ def test_jpeg_is_what_an_encoder_of_that_quality_gives() -> None:
     wanted = []
     for quality in range(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1):
         data = cv2.imencode(".jpg", square[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        wanted.append(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+        wanted.append(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1])
     for _ in range(5):
         out = augment(image, SIZE, replace(NONE, jpeg=1.0), rng)
         assert any(np.array_equal(out, one) for one in wanted)

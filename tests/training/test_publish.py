@@ -189,6 +189,19 @@ def told(folder: Path, **changes: object) -> str:
     return render(folder)
 
 
+def test_the_model_card_says_which_archives_it_was_trained_on(copy: Path) -> None:
+    record = read(copy / "run.json")
+    alone = "Trained on 28 images of HAM10000, tuned on 14; all images of a lesion are in one split"
+    assert f"{alone} (`data/splits/ham10000.csv`). Some lesions were" in told(copy)
+    images = {"train": 2000, "validation": 14, "external_validation": 1500}
+    shares = {**record["config"], "isic2017_share": 0.15}
+    shown = told(copy, config=shares, data={**record["data"], "images": images})
+    assert "Trained on 2,000 images of HAM10000 and ISIC 2017, tuned on 14 of HAM10000 and 1,500 of the others" in shown
+    assert "(`data/splits/ham10000.csv`, `data/splits/external.csv`). Some lesions of HAM10000 were" in shown
+    shown = told(copy, config={**shares, "bcn20000_share": 0.25})
+    assert "Trained on 2,000 images of HAM10000, ISIC 2017 and BCN20000, tuned on" in shown
+
+
 def test_the_model_card_says_how_much_of_the_plan_was_run(copy: Path) -> None:
     config = read(copy / "run.json")["config"]
     ran = len(config["phases"])  # one epoch each
@@ -202,8 +215,15 @@ def test_the_model_card_says_how_much_of_the_plan_was_run(copy: Path) -> None:
 
 def test_the_model_card_says_which_epoch_was_published(copy: Path) -> None:
     best, ran = best_row(read_history(copy / "history.csv"))["epoch"], len(read_history(copy / "history.csv"))
-    assert f"Best epoch {best:.0f} of {ran} by balanced accuracy on validation, " in told(copy)
-    assert f"The last epoch, {ran} (epoch {best:.0f} has" in told(copy, published_last_epoch=True)
+    last = f"The last epoch, {ran} (epoch {best:.0f} has the"
+    assert f"Best epoch {best:.0f} of {ran} by cross-entropy on validation, " in told(copy)
+    assert f"{last} lowest cross-entropy on validation)" in told(copy, published_last_epoch=True)
+    older = {"chosen_by": None, "best_epoch": 7}  # by what was chosen then, whatever its history says now
+    assert f"Best epoch 7 of {ran} by balanced accuracy on validation, " in told(
+        copy, **older, published_last_epoch=False
+    )
+    shown = told(copy, published_last_epoch=True)
+    assert f"The last epoch, {ran} (epoch 7 has the highest balanced accuracy on validation)" in shown
 
 
 def test_the_model_card_says_what_a_missed_melanoma_weighed(copy: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from dermlens.errors import DataError
 from dermlens.files.documents import read_object
-from dermlens.models.runs import HISTORY
+from dermlens.models.runs import ELSEWHERE, HISTORY, read_history
 from training import run
 from training.loop.state import Plateau, State
 
@@ -87,6 +87,16 @@ def test_history_has_the_columns_of_the_interface(tmp_path: Path) -> None:
     )
     assert lines[1] == ["3", "1", *["0.123457"] * 10]
     assert lines[2][9] == "nan"
+
+
+def test_figures_on_other_archives_are_columns_of_their_own_where_there_are_any(tmp_path: Path) -> None:
+    more = dict(zip(ELSEWHERE, (0.5, math.nan, 1.25), strict=True))
+    run.write_history(tmp_path / "history.csv", [ROW | more, ROW | {"epoch": 4} | more])
+    with (tmp_path / "history.csv").open() as f:
+        lines = list(csv.reader(f))
+    assert lines[0] == [*HISTORY, *ELSEWHERE]
+    assert [line[-3:] for line in lines[1:]] == [["0.5", "nan", "1.25"]] * 2
+    assert len(read_history(tmp_path / "history.csv")) == 2
 
 
 def test_environment_says_what_ran_where(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,24 +15,26 @@ import pandas as pd
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from dermlens.dataset import isic2019
 from dermlens.dataset.ham10000 import image_path, load_split
+from dermlens.dataset.isic2019 import BCN20000
 from dermlens.errors import ConfigError, ModelError
 from dermlens.labels import CLASSES, INDEX
-from dermlens.models.runs import HISTORY
-from tests import fake_ham10000
+from dermlens.models.runs import ELSEWHERE, HISTORY
+from tests import fake_ham10000, fake_isic2019
 from tests.conftest import publish_toy
 from training import adjustment
 from training import run as runs
 from training.architectures import build, feature_layer
 from training.config import Config, Phase, load_config
-from training.dataset import class_counts, select_rows
+from training.dataset import HAM10000, class_counts, select_rows
 from training.train import earlier_runs, first_network, main, new_id, smoke
 
 ROOT = Path(__file__).parents[2]
 SIZE = 16
 PHASES = [
     {"epochs": 2, "learning_rate": 3e-3, "unfreeze": 2, "size": SIZE, "schedule": "plateau"},
-    {"epochs": 6, "learning_rate": 1e-7, "unfreeze": 1, "size": SIZE, "cached_views": 2, "warmup_epochs": 0.5},
+    {"epochs": 6, "learning_rate": 0.1, "unfreeze": 1, "size": SIZE, "warmup_epochs": 0.5},
 ]
 SETTINGS = ["ema_momentum=0.8", "patience=2", "plateau_patience=0", "batch_size=16", "augment.mixup_alpha=0.2"]
 # Each life is a process of its own that kills itself with SIGKILL in the middle of its n-th epoch; 0 lives on.
@@ -41,7 +43,7 @@ import os, signal, sys
 from training import train
 from training.loop import phase
 
-original, started = phase.prepared, 0
+original, started = phase.augmented_batches, 0
 
 def deadly(*arguments):
     global started
@@ -51,7 +53,7 @@ def deadly(*arguments):
             os.kill(os.getpid(), signal.SIGKILL)
         yield batch
 
-phase.prepared = deadly
+phase.augmented_batches = deadly
 for run, last_epoch in [life.split(":") for life in sys.argv[1].split(",")]:
     last_epoch, child = int(last_epoch), os.fork()  # TensorFlow is imported, but has not begun to work
     if not child:
@@ -123,9 +125,9 @@ def test_it_went_over_the_phases_and_stopped_early(trained: SimpleNamespace) -> 
     assert tuple(table.columns) == HISTORY
     assert table["epoch"].tolist() == list(range(1, len(table) + 1))
     assert table["phase"].tolist() == [1, 1] + [2] * (len(table) - 2)
-    score = table["val_balanced_accuracy"]
+    entropy = table["val_cross_entropy"]
     assert 4 <= len(table) < 8
-    assert score[: len(table) - 2].max() >= score.iloc[-2:].max()  # two epochs without a better one, and it stopped
+    assert entropy[: len(table) - 2].min() <= entropy.iloc[-2:].min()  # two epochs without a better one, and it stopped
     for column in ("accuracy", "val_accuracy", "balanced_accuracy", "val_balanced_accuracy", "val_melanoma_recall"):
         assert table[column].between(0, 1).all()
     for column in ("loss", "val_loss", "val_cross_entropy", "seconds", "learning_rate"):
@@ -137,14 +139,15 @@ def test_it_went_over_the_phases_and_stopped_early(trained: SimpleNamespace) -> 
 def test_run_json_tells_what_was_done(trained: SimpleNamespace) -> None:
     record = json.loads((trained.runs / "broken" / "run.json").read_text())
     assert record["id"] == "broken"
-    assert record["config"]["phases"][1]["cached_views"] == 2
+    assert record["config"]["phases"][1]["unfreeze"] == 1
+    assert record["chosen_by"] == "cross-entropy"
     assert record["config"]["deterministic"] is True
     assert record["measured_weights"] == "EMA"
     assert record["weights_missing"] == [f"block5_bn/{v}" for v in ("gamma", "beta", "moving_mean", "moving_variance")]
     assert record["data"]["images"] == {"train": 77, "validation": 14}
     assert len(record["resumed"]) == 3
     table = history(trained.runs / "broken")
-    assert record["best_epoch"] == table["epoch"][table["val_balanced_accuracy"].idxmax()]
+    assert record["best_epoch"] == table["epoch"][table["val_cross_entropy"].idxmin()]
     assert record["best_validation"]["val_loss"] == pytest.approx(table["val_loss"][record["best_epoch"] - 1], rel=1e-4)
     assert record["test_evaluations"] == []
     assert len(record["git_commit"].removesuffix("-dirty")) in (40, len("unknown"))
@@ -152,16 +155,16 @@ def test_run_json_tells_what_was_done(trained: SimpleNamespace) -> None:
 
 
 def test_the_best_weights_are_those_of_the_best_epoch(trained: SimpleNamespace) -> None:
-    from training.dataset import load_images
+    from training.dataset import load_images, located
     from training.loop.epoch import forward, measure
     from training.losses import make_loss
 
     folder, rows = trained.runs / "whole", load_split(trained.data / "split.csv")
     model = build("baseline_cnn", SIZE)
     model.load_weights(folder / "checkpoints" / "best.weights.h5")
-    images = load_images(trained.data, rows[rows["split"] == "validation"], SIZE, "as-is", for_training=False)
+    images = load_images(located(rows[rows["split"] == "validation"], trained.data, "as-is"), SIZE, for_training=False)
     found = measure(forward(model, images.pixels), images.y, make_loss(load_config("baseline_cnn")[0], np.ones(7, int)))
-    best = history(folder).sort_values("val_balanced_accuracy", ascending=False, kind="stable").iloc[0]
+    best = history(folder).sort_values("val_cross_entropy", kind="stable").iloc[0]
     for name in ("val_balanced_accuracy", "val_accuracy", "val_cross_entropy"):
         assert found[name] == pytest.approx(best[name], rel=1e-3)
 
@@ -255,8 +258,9 @@ def test_unknown_settings_and_configs_are_refused_by_the_command(trained, capsys
 
 def test_a_run_goes_on_from_a_published_model_as_it_was_trained(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path))
-    rows = fake_ham10000.table(lesions=30).assign(split="train")
-    counts = class_counts(rows["dx"].map(INDEX).to_numpy())
+    own = fake_ham10000.table(lesions=30).assign(split="train", source=HAM10000)
+    counts = class_counts(own["dx"].map(INDEX).to_numpy())
+    rows = pd.concat([own, own[own["dx"] == "mel"].assign(source=BCN20000)])  # it was adjusted by HAM10000's classes
     network = build("baseline_cnn", SIZE)
     before = network.get_weights()
     adjustment.fold(network, counts, 0.6, 1.5)
@@ -324,6 +328,52 @@ def test_smoke_runs_the_whole_pipeline_from_the_command_line(tmp_path: Path) -> 
     assert len(history(folder)) == 1
     assert "epoch 1: loss" in done.stdout
     assert json.loads((folder / "run.json").read_text())["best_epoch"] == 1
+
+
+@pytest.fixture
+def archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Arguments that train for an epoch on a drawn HAM10000 and two other archives, all but their folder."""
+    fake_ham10000.write(tmp_path / "data")
+    table = fake_isic2019.table(lesions=6)
+    fake_isic2019.write(tmp_path / "other", table)
+    monkeypatch.setattr(isic2019, "load_external", lambda: table)
+    monkeypatch.setenv("DERMLENS_RUNS", str(tmp_path / "runs"))
+    phases = [{"epochs": 1, "learning_rate": 1e-3, "size": SIZE}]
+    sets = ["isic2017_share=0.3", "bcn20000_share=0.2", "epoch_images=40", "batch_size=8", f"phases={phases}"]
+    data = ["--data", str(tmp_path / "data"), "--split", str(tmp_path / "data" / "split.csv"), "--run", "several"]
+    return ["baseline_cnn", *data, *[word for one in sets for word in ("--set", one)]]
+
+
+def test_a_run_on_several_archives_measures_each_kind_of_validation(archives: list[str], tmp_path: Path) -> None:
+    assert main([*archives, "--external", str(tmp_path / "other")]) == 0
+    folder = tmp_path / "runs" / "several"
+    table = pd.read_csv(folder / "history.csv")
+    assert tuple(table.columns) == (*HISTORY, *ELSEWHERE)
+    assert table[["external_balanced_accuracy", "external_melanoma_auc"]].iloc[0].between(0, 1).all()
+    assert table["external_cross_entropy"].iloc[0] > 0
+    assert {key for key, _ in events(folder)} == {*HISTORY[2:], *ELSEWHERE}
+    record = json.loads((folder / "run.json").read_text())
+    other = isic2019.load_external()
+    used = other[(other["dx"] != "scc") & other["split"].isin(["train", "validation"])]["split"].value_counts()
+    assert record["data"]["images"] == {
+        "train": 77 + used["train"],
+        "validation": 14,
+        "external_validation": used["validation"],
+    }
+    assert record["best_validation"]["external_cross_entropy"] == pytest.approx(
+        table["external_cross_entropy"].iloc[0], rel=1e-4
+    )
+
+
+def test_a_run_on_several_archives_does_not_begin_without_one_of_their_images(
+    archives: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(archives) == 2
+    assert "pass --external DIR" in capsys.readouterr().err
+    isic2019.image_path(tmp_path / "other", "ISIC_0000000").unlink()
+    assert main([*archives, "--external", str(tmp_path / "other")]) == 2
+    assert "Image ISIC_0000000 is not in" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_new_run_never_gets_the_folder_of_another_whatever_the_clock_says(tmp_path: Path, monkeypatch) -> None:

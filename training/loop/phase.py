@@ -101,6 +101,7 @@ def train_phase(
         epoch = len(state.history) + 1
         seed = 1000 * config.seed + epoch
         keras.utils.set_random_seed(seed)
+        reseed(trained, seed)
         order = epoch_order(len(rows), weight, count, np.random.default_rng(seed))
         steps = max(1, len(order) // config.batch_size)
         done = state.epoch_in_phase
@@ -147,6 +148,14 @@ def freeze(architecture: str, model: keras.Model, unfreeze: int | str) -> None:
         raise ConfigError(f"{architecture} has {max(stages)} stages, {unfreeze} cannot be unfrozen; 'all' trains all.")
     for layer, stage in zip(model.layers, stages, strict=True):
         layer.trainable = stage >= first
+
+
+def reseed(model: keras.Model, seed: int) -> None:
+    """Set the random generators of a model's layers, such as dropout, to states that depend on `seed` alone."""
+    for i, layer in enumerate(model._flatten_layers()):
+        generator = getattr(layer, "seed_generator", None)
+        if isinstance(generator, keras.random.SeedGenerator):
+            generator.state.assign([seed % 2**31, i])
 
 
 def make_optimizer(config: Config, phase: Phase) -> keras.optimizers.Optimizer:

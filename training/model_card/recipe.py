@@ -8,15 +8,26 @@ from dermlens.models.runs import best_row, flat, read_history
 
 def training_data(run: dict[str, Any]) -> list[str]:
     """Return what the network was trained on, from run.json."""
-    images = run["data"]["images"]
+    images, others = run["data"]["images"], _other_archives(run)
+    archives, of_ham, tuned, table = "HAM10000", "", f"{images['validation']:,}", "`data/splits/ham10000.csv`"
+    if others:
+        archives, of_ham = f"{', '.join([archives, *others[:-1]])} and {others[-1]}", " of HAM10000"
+        tuned = f"{tuned} of HAM10000 and {images['external_validation']:,} of the others"
+        table = f"{table}, `data/splits/external.csv`"
     return [
-        f"Trained on {images['train']:,} images of HAM10000, tuned on {images['validation']:,}; all images of a "
-        "lesion are in one split (`data/splits/ham10000.csv`). Some lesions were confirmed by histology, the others "
+        f"Trained on {images['train']:,} images of {archives}, tuned on {tuned}; all images of a "
+        f"lesion are in one split ({table}). Some lesions{of_ham} were confirmed by histology, the others "
         f"by follow-up, consensus or confocal microscopy.{_left_out(run)}",
         "",
         *([run["note"], ""] if run.get("note") else []),
         *_images_line(run),
     ]
+
+
+def _other_archives(run: dict[str, Any]) -> list[str]:
+    """Return the names of the other archives that a share of the training images was drawn from."""
+    shares = {"ISIC 2017": "isic2017_share", "BCN20000": "bcn20000_share"}
+    return [name for name, setting in shares.items() if run["config"].get(setting)]
 
 
 def _left_out(run: dict[str, Any]) -> str:
@@ -37,13 +48,14 @@ def recipe(folder: Path, run: dict[str, Any]) -> list[str]:
     """Return the section on how the network was trained, from run.json and history.csv."""
     history = read_history(folder / "history.csv")
     epochs = len(history)
+    best = run.get("best_epoch") or best_row(history)["epoch"]
     settings = {name: value for name, value in flat(run["config"]).items() if not name.startswith("phases.")}
     if run["config"].get("start"):  # a run that goes on from a model looks at no other weights
         settings.pop("weights", None)
     return [
         "## Recipe",
         "",
-        f"{_epoch(run, best_row(history)['epoch'], epochs)}, {run['measured_weights']} weights. {_end(run, epochs)}. "
+        f"{_epoch(run, best, epochs)}, {run['measured_weights']} weights. {_end(run, epochs)}. "
         f"The epochs took {history['hours'].iloc[-1]:.1f} hours on {_hardware(run)}{_ahead(run)}.",
         "",
         *_used_models(run),
@@ -66,10 +78,12 @@ def recipe(folder: Path, run: dict[str, Any]) -> list[str]:
 
 
 def _epoch(run: dict[str, Any], best: float, epochs: int) -> str:
-    """Say which epoch's weights were published."""
+    """Say which epoch's weights were published; older runs chose theirs by balanced accuracy and do not say so."""
+    by = run.get("chosen_by", "balanced accuracy")
     if run.get("published_last_epoch"):
-        return f"The last epoch, {epochs} (epoch {best:.0f} has the highest balanced accuracy on validation)"
-    return f"Best epoch {best:.0f} of {epochs} by balanced accuracy on validation"
+        extreme = "lowest" if by == "cross-entropy" else "highest"
+        return f"The last epoch, {epochs} (epoch {best:.0f} has the {extreme} {by} on validation)"
+    return f"Best epoch {best:.0f} of {epochs} by {by} on validation"
 
 
 def _end(run: dict[str, Any], epochs: int) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from dermlens.errors import DermlensError
 from dermlens.labels import INDEX
+from dermlens.models.runs import ELSEWHERE
 from tests.training.loop.toys import config, small
 from training.loop import epoch
 from training.losses import ClassHits, make_loss
@@ -28,10 +29,25 @@ def test_validation_figures_by_hand() -> None:
     assert math.isnan(epoch.measure(logits[:3], y[:3], loss)["val_melanoma_recall"])
 
 
+def test_figures_on_other_archives_by_hand() -> None:
+    y = np.array([INDEX[dx] for dx in ("mel", "mel", "nv", "nv", "bcc")])
+    melanoma = np.array([0.6, 0.2, 0.3, 0.1, 0.05])  # of 6 pairs of a melanoma and another the first is above in 5
+    p = np.full((5, 7), 0.0)
+    p[:] = ((1 - melanoma) / 12)[:, None]
+    p[:, INDEX["nv"]] = (1 - melanoma) * 7 / 12  # six shares of 1 / 12 and 7 of the others' half
+    p[:, INDEX["mel"]] = melanoma
+    p /= p.sum(1, keepdims=True)
+    found = epoch.elsewhere(np.log(p).astype(np.float32) + 3, y)  # logits are known but for a constant
+    assert tuple(found) == ELSEWHERE
+    assert found["external_balanced_accuracy"] == pytest.approx((1 / 2 + 1 + 0) / 3)
+    assert found["external_melanoma_auc"] == pytest.approx(5 / 6)
+    assert found["external_cross_entropy"] == pytest.approx(-np.log(p[np.arange(5), y]).mean(), rel=1e-5)
+
+
 def test_forward_answers_all_images_in_order_in_inference_mode() -> None:
     model, n = small(), epoch.EVAL_BATCH + 3
     x = np.random.default_rng(0).integers(0, 255, (n, 4, 4, 3)).astype(np.uint8)
-    found = epoch.forward(model, x)
+    found = epoch.forward(model, list(x))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, array(model(x.astype(np.float32), training=False)), rtol=1e-4, atol=1e-4)
 

@@ -13,6 +13,7 @@ from tests.training.loop.toys import config, small
 from training import run as runs
 from training.architectures import build
 from training.config import Phase
+from training.dataset import located, select_rows
 from training.loop import phase as phases
 from training.loop.state import State
 
@@ -66,12 +67,12 @@ def test_the_time_of_preparing_a_phase_counts_into_the_first_epoch_that_follows(
     fit_epoch = phases.fit_epoch
     monkeypatch.setattr(phases, "fit_epoch", interrupted)
     monkeypatch.setattr(phases, "time", SimpleNamespace(monotonic=lambda: now))
-    for seconds, name in ((10, "load_images"), (100, "cache_view"), (1000, "fit_epoch"), (10_000, "announce")):
+    for seconds, name in ((10, "load_images"), (100, "taught"), (1000, "fit_epoch"), (10_000, "announce")):
         taking(seconds, name)
-    rows = fake_ham10000.write(tmp_path / "data")
-    cached = Phase(3, 1e-3, unfreeze=1, size=16, cached_views=2)
-    settings = replace(config(), phases=(cached, replace(cached, epochs=1, cached_views=0)))
-    task = phases.Task(settings, tmp_path, tmp_path / "data", rows, "as-is")
+    rows = select_rows(fake_ham10000.write(tmp_path / "data"), config())
+    first = Phase(3, 1e-3, unfreeze=1, size=16)
+    settings = replace(config(), phases=(first, replace(first, epochs=1)))
+    task = phases.Task(settings, tmp_path, located(rows, tmp_path / "data", "as-is"))
     (tmp_path / "checkpoints").mkdir()
     state = State()
     with contextlib.closing(runs.open_events(tmp_path / "events")) as events:
@@ -80,5 +81,5 @@ def test_the_time_of_preparing_a_phase_counts_into_the_first_epoch_that_follows(
         arrays, state = runs.load_state(tmp_path / "checkpoints" / "last.npz")
         phases.train_phase(task, build("baseline_cnn", 16), state, arrays, events)
         phases.train_phase(task, build("baseline_cnn", 16), state, {}, events)
-    # Two splits are loaded and two views cached; what is saved and told after an epoch counts into the next.
-    assert [row["seconds"] for row in state.history] == [1220, 1220, 11_000, 1020]
+    # Two splits are loaded and a teacher asked; what is saved and told after an epoch counts into the next.
+    assert [row["seconds"] for row in state.history] == [1120, 1120, 11_000, 1120]

@@ -11,12 +11,12 @@ from training.loop.state import State
 
 
 def rows(*values: tuple[float, float]) -> list[dict[str, float]]:
-    return [{"val_balanced_accuracy": score, "val_loss": loss} for score, loss in values]
+    return [{"val_cross_entropy": entropy, "val_loss": loss} for entropy, loss in values]
 
 
 def follow_epochs(state: State, settings: Config, epochs: list[dict[str, float]]) -> list[Any]:
     for row in epochs:
-        state.note_epoch(row, row["val_balanced_accuracy"] > state.best, settings)
+        state.note_epoch(row, row["val_cross_entropy"] < state.best, settings)
     return [state.best, state.waited, state.plateau.factor, state.stopped_early]
 
 
@@ -36,13 +36,13 @@ def test_the_rate_falls_when_the_loss_has_not_for_longer_than_the_patience() -> 
 
 
 def test_early_stopping_counts_in_the_last_phase_alone() -> None:
-    settings, worse = config(patience=2), rows((0.5, 1), (0.4, 1), (0.4, 1), (0.4, 1))
+    settings, worse = config(patience=2), rows((0.5, 1), (0.6, 1), (0.6, 1), (0.6, 1))
     state = at(0)
     assert follow_epochs(state, settings, worse) == [0.5, 3, pytest.approx(0.3), False]
     state.begin_phase(1)
-    assert follow_epochs(state, settings, rows((0.45, 1))) == [0.5, 1, 1.0, False]  # not the three of before
-    assert follow_epochs(state, settings, rows((0.6, 1), (0.6, 1))) == [0.6, 1, 1.0, False]
-    assert follow_epochs(state, settings, rows((0.3, 1)))[3] is True
+    assert follow_epochs(state, settings, rows((0.55, 1))) == [0.5, 1, 1.0, False]  # not the three of before
+    assert follow_epochs(state, settings, rows((0.4, 1), (0.4, 1))) == [0.4, 1, 1.0, False]
+    assert follow_epochs(state, settings, rows((0.7, 1)))[3] is True
     assert len(state.history) == 8
     assert follow_epochs(at(1), config(patience=0), worse * 3)[3] is False
 
@@ -58,6 +58,7 @@ def test_a_state_is_written_and_read_as_it_stands_in_the_checkpoints_of_runs() -
     assert (state.phase, state.best, state.plateau.best, state.plateau.factor) == (1, 0.25, math.inf, 0.3)
     assert json.dumps(state.to_dict()) == OF_A_CHECKPOINT
     assert State.from_dict(State().to_dict()) == State()
+    assert json.loads(json.dumps(State().to_dict()))["best"] == math.inf  # any first epoch is better
 
 
 @pytest.mark.parametrize("change", [{"plateau": None}, {"plateau": {"best": 1, "more": 2}}, {"more": 1}])

@@ -37,6 +37,11 @@ test: dev serving lint ## Lint, check types, run every test
 	$(MAKE) --no-print-directory browser || [ "$${CI:-}" != true ]
 	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
+.PHONY: torch-test
+torch-test: dev ## Install torch and run the tests that need it
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-torch.txt
+	$(PY) -m pytest tests/training/test_torch_graph.py
+
 .PHONY: lint
 lint: dev ## Check style, format and types
 	$(PY) -m ruff check .

@@ -16,7 +16,7 @@ ROOMS = ("Home", "pages", "ui", "dermlens", "training", "data", "tests")
 TOP_LEVEL = {
     *("Home.py", "pages", "ui", "dermlens", "models", "training", "data", "tests", "docs", ".streamlit", ".ci"),
     *("README.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml", ".gitignore"),
-    *("requirements.txt", "requirements-dev.txt", "constraints.txt"),
+    *("requirements.txt", "requirements-dev.txt", "requirements-torch.txt", "constraints.txt"),
 }
 FORBIDDEN = {  # room -> what it must not import, wherever the import stands
     "dermlens": {"streamlit", "Home", "pages", "ui", "training", "data", "tests"},
@@ -245,7 +245,7 @@ def test_transitive_pins_agree_with_the_direct_ones() -> None:
 
 def test_readme_gives_a_reason_for_every_requirement() -> None:
     reasons = dict(re.findall(r"^\| `([^`]+)` \| (.+?) \|$", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", "requirements-torch.txt"):
         for name in requirements(file):
             assert len(reasons.get(name, "").split()) >= 2, f"README.md gives no reason for {name}"
 

@@ -13,26 +13,27 @@ from pathlib import Path
 
 import pandas as pd
 
+from data.duplicates import join_lesions
+from data.lookalikes import load_lookalikes, same_lesion
 from data.split import deal
-from dermlens.dataset.isic2019 import BCN20000, COLUMNS, EXTERNAL_TABLE, ISIC_2017, load_external, load_truth
+from dermlens.dataset.ham10000 import load_split
+from dermlens.dataset.isic2019 import BCN20000, COLUMNS, EXTERNAL_TABLE, ISIC_2017, TEST_SETS, load_external, load_truth
 from dermlens.errors import DataError, DermlensError
-from dermlens.files.tables import read_csv
 
 ISIC_2017_TEST = ("ISIC 2017 val", "ISIC 2017 test")
 SHARES = {  # of each archive; 15 % of what is not a test set is validation
     ISIC_2017: {"train": 0.85, "validation": 0.15},
     BCN20000: {"train": 0.85 * 0.85, "validation": 0.85 * 0.15, "bcn20000": 0.15},
 }
-SEEN_ELSEWHERE_TABLE = EXTERNAL_TABLE.with_name("external_same_lesion.csv")
-"""Pairs of an external image and one of a validation or test set that show one lesion; written by data.audit."""
 
 
-def assign(table: pd.DataFrame, seen_elsewhere: set[str]) -> pd.Series:
+def assign(table: pd.DataFrame, own: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
     """Return the split of every row.
 
     Args:
         table: columns image_id, source, lesion_id and dx.
-        seen_elsewhere: ids of images that show a lesion of a validation or test set.
+        own: the split table of HAM10000.
+        pairs: of images that show one lesion, as `lookalikes.load_lookalikes` gives them.
 
     Returns:
         Series of "train", "validation", "isic2017", "bcn20000" or "left_out", indexed like `table`.
@@ -41,11 +42,14 @@ def assign(table: pd.DataFrame, seen_elsewhere: set[str]) -> pd.Series:
     tested = table["source"].isin(ISIC_2017_TEST)
     split[tested] = "isic2017"
     for source, shares in SHARES.items():
-        own = (table["source"] == source) & ~table["lesion_id"].isin(set(table["lesion_id"][tested]))
-        split[own] = deal(table["lesion_id"][own], table["dx"][own], shares)
-    learned = split.isin(["train", "validation"])
-    seen = set(table["lesion_id"][table["image_id"].isin(seen_elsewhere)])
-    split[learned & table["lesion_id"].isin(seen)] = "left_out"
+        dealt = (table["source"] == source) & ~table["lesion_id"].isin(set(table["lesion_id"][tested]))
+        split[dealt] = deal(table["lesion_id"][dealt], table["dx"][dealt], shares)
+    known = pd.concat([own[["image_id", "lesion_id"]], table[["image_id", "lesion_id"]]], ignore_index=True)
+    lesion = join_lesions(known["lesion_id"], same_lesion(known, pairs))
+    theirs, ours = lesion.iloc[len(own) :].set_axis(table.index), lesion.iloc[: len(own)].set_axis(own.index)
+    held_out = set(theirs[split.isin(TEST_SETS)]) | set(ours[own["split"] != "train"])
+    split[split.isin(["train", "validation"]) & theirs.isin(held_out)] = "left_out"
+    split[(split == "train") & theirs.isin(set(theirs[split == "validation"]))] = "left_out"
     return split
 
 
@@ -66,8 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         table = known.assign(
             dx=facts["dx"], lesion_id=facts["lesion_id"].where(facts["lesion_id"] != "", facts["image_id"])
         )
-        seen = read_csv(SEEN_ELSEWHERE_TABLE, {"external": str})["external"] if SEEN_ELSEWHERE_TABLE.exists() else ()
-        table["split"] = assign(table, set(seen))
+        table["split"] = assign(table, load_split(), load_lookalikes())
         table[list(COLUMNS)].to_csv(EXTERNAL_TABLE, index=False, lineterminator="\n")
     except DermlensError as e:
         print(e, file=sys.stderr)

@@ -3,7 +3,8 @@
 Lesions of one diagnosis are dealt to the splits in an order drawn from a fixed seed, always to the split that is
 furthest below its share of that diagnosis' images. So a lesion never spans two splits, every diagnosis has its
 shares, and the same metadata gives the same table on every machine. Some lesions were published under two ids
-(`same_lesion.csv`, found by data.audit): where the two were dealt apart, all their images go to training.
+(`same_lesion.csv`, found by data.audit, and `lookalikes.csv`, by data.lookalikes): where the two were dealt apart, all
+their images go to training.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from data.duplicates import SAME_LESION_TABLE, join_lesions
+from data.lookalikes import load_lookalikes, same_lesion
 from dermlens.dataset.ham10000 import COLUMNS, SPLIT_TABLE, data_root, load_table
 from dermlens.errors import DermlensError
 
@@ -60,7 +62,8 @@ def assign(table: pd.DataFrame, seed: int = SEED) -> pd.Series:
         Series of "train", "validation" or "test", indexed like `table`.
     """
     split = deal(table["lesion_id"].replace(SAME_LESION), table["dx"], SHARES, seed)
-    lesion = join_lesions(table["lesion_id"], pd.read_csv(SAME_LESION_TABLE))
+    same = pd.concat([pd.read_csv(SAME_LESION_TABLE), same_lesion(table, load_lookalikes())])
+    lesion = join_lesions(table["lesion_id"], same)
     split[split.groupby(lesion).transform("nunique") > 1] = "train"
     return split
 

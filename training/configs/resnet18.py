@@ -1,17 +1,32 @@
-"""ResNet-18 from scratch: a residual network small enough for two CPU cores.
+"""ResNet-18 from scratch, taught by the ensemble: the light model, small enough for a tablet.
 
-python -m training.train resnet18 --data DIR
+KERAS_BACKEND=torch python -m training.train resnet18 --data DIR --external DIR
 
-Run time and score: not run here.
+Run time and score: not run yet.
 """
 
 from training.config import Augment, Config, Phase
 
 CONFIG = Config(
     architecture="resnet18",
-    phases=(Phase(epochs=40, learning_rate=1e-3, size=96, warmup_epochs=1),),
+    phases=(Phase(epochs=60, learning_rate=1e-3, size=160, warmup_epochs=1),),
     weights="none",
-    label_smoothing=0.05,
+    precision="auto",
+    ema_momentum=0.998,
     sampling_power=0.5,
-    augment=Augment(),
+    isic2017_share=0.15,
+    bcn20000_share=0.25,
+    epoch_images=7000,
+    teacher="ensemble",
+    augment=Augment(
+        zoom=0.25,
+        saturation=0.2,
+        gain=0.18,
+        gamma=0.25,
+        blur=0.2,
+        jpeg=0.3,
+        low_resolution=0.3,
+        mixup_alpha=0.2,
+        erasing=0.2,
+    ),
 )

@@ -1,0 +1,35 @@
+"""ResNet50 from ImageNet on three archives and under any light: all stages at 224 px, one cosine, no teacher.
+
+KERAS_BACKEND=torch python -m training.train resnet50_archives --data DIR --external DIR --set weights=ARCHIVE
+
+An archive of weights may lack the last stage; it then starts from nothing, and learns by heart unless it is held back.
+No network teaches it: an ensemble of pupils of each other has nothing to add.
+
+Run time and score: not run yet.
+"""
+
+from training.config import Augment, Config, Phase
+
+CONFIG = Config(
+    architecture="resnet50",
+    phases=(Phase(epochs=40, learning_rate=4e-4, size=224, warmup_epochs=1),),
+    precision="auto",
+    dropout=0.4,
+    ema_momentum=0.998,
+    weight_decay=5e-2,
+    sampling_power=0.5,
+    isic2017_share=0.15,
+    bcn20000_share=0.25,
+    epoch_images=7000,
+    augment=Augment(
+        zoom=0.25,
+        saturation=0.2,
+        gain=0.18,
+        gamma=0.25,
+        blur=0.2,
+        jpeg=0.3,
+        low_resolution=0.3,
+        mixup_alpha=0.2,
+        erasing=0.2,
+    ),
+)

@@ -1,12 +1,13 @@
 """Find images that show one lesion under another light: `python -m data.lookalikes --data DIR [--external DIR]`.
 
-`data.audit` finds copies: the same photograph, recompressed, cut or turned. A second photograph of a lesion, or one in
-another white balance, it may miss. Here every image of a validation or test set is compared with those that a network
-(the published one, by its embedding) finds most alike among the images of other splits, once with the colours balanced
-and once without any. A pair is confirmed by local features that stand turning, scale and light (SIFT: Lowe, Int J Comput
-Vis 60:91, 2004) and agree on one shift, turn and zoom. A ruler on two photographs agrees, too: so a person looks at every
-pair on the contact sheet and writes "yes" or "no" into the column `same` of `data/splits/lookalikes.csv`. `data.split`
-and `data.external` then keep such lesions in one split. About half an hour on two cores.
+`data.audit` finds copies: the same photograph, recompressed, cut or turned. A second photograph of a lesion, or one
+in another white balance, it may miss. Here every image of a validation or test set is compared with those that a
+network (the published one, by its embedding) finds most alike among the images of other splits, once with the colours
+balanced and once without any. A pair is confirmed by local features that stand turning, scale and light (SIFT: Lowe,
+Int J Comput Vis 60:91, 2004) and agree on one shift, turn and zoom. A ruler on two photographs agrees, too: so a
+person looks at every pair on the contact sheet and writes "yes" or "no" into the column `same` of
+`data/splits/lookalikes.csv`. `data.split` and `data.external` then keep such lesions in one split. About half an hour
+on two cores.
 """
 
 import argparse

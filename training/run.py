@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import platform
 import subprocess
@@ -125,7 +126,10 @@ def save_best(model: keras.Model, checkpoints: Path, epoch: int) -> None:
         DataError: they cannot be written.
     """
     candidate = checkpoints / f".best-{epoch}.weights.h5"
+    saved = [*model.weights, *getattr(model.optimizer, "variables", [])]
     try:
+        # HDF5 that runs out of room ends the process with a segmentation fault, so it is made sure that there is some.
+        candidate.write_bytes(bytes(sum(4 * math.prod(v.shape) + 8192 for v in saved)))
         model.save_weights(candidate)
     except OSError as e:
         candidate.unlink(missing_ok=True)

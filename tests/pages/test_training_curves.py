@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import streamlit as st
 from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df
 from streamlit.testing.v1 import AppTest
 
+from dermlens.models.runs import ELSEWHERE
 from tests.browser.app import serve
 from tests.dashboard import add_run, check, open_page, text
 from tests.visitor import Visitor
@@ -41,6 +43,19 @@ def test_runs_are_listed_and_overlaid(runs: Path) -> None:
     app.toggle(key="seeds").set_value(True)
     check(app.run())
     assert "toy (2 seeds)" in str(app.get("plotly_chart")[1].proto)
+
+
+def test_a_run_that_was_measured_on_other_archives_too_is_drawn_like_any_other(runs: Path) -> None:
+    add_run(runs, "one", 1)
+    file = add_run(runs, "several", 2) / "history.csv"
+    pd.read_csv(file, dtype=str).assign(**dict.fromkeys(ELSEWHERE, "0.5")).to_csv(file, index=False)
+    history = pd.read_csv(file)
+    app = open_page("training_curves", runs="several")
+    assert len(app.get("plotly_chart")) == 6
+    table = app.dataframe[0].value.set_index("run")
+    best = history.loc[history["val_cross_entropy"].idxmin(), "val_balanced_accuracy"]
+    assert table.loc["several", "balanced accuracy"] == pytest.approx(best)
+    assert "star marks the epoch of the lowest cross-entropy on validation" in text(app)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import math
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from dermlens.errors import DataError
 from dermlens.files.documents import read_object
 from dermlens.models.runs import ELSEWHERE, HISTORY, read_history
+from tests.training.loop.toys import small
 from training import run
 from training.loop.state import Plateau, State
 
@@ -130,3 +132,27 @@ def test_the_best_weights_take_their_place_with_the_checkpoint_of_their_epoch_an
     run.settle_best(tmp_path, 4)  # a worse epoch
     assert best.read_text() == "epoch 3"
     assert [f.name for f in tmp_path.iterdir()] == ["best.weights.h5"]
+
+
+def test_the_best_weights_are_not_begun_where_there_is_no_room_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small()
+    model.compile(keras.optimizers.AdamW(0.1))
+    model.optimizer.build(model.trainable_variables)
+    reserved = []
+
+    def write_bytes(file: Path, data: bytes) -> None:
+        reserved.append(len(data))
+        if len(reserved) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    run.save_best(model, tmp_path, 1)
+    (saved,) = tmp_path.iterdir()
+    assert saved.name == ".best-1.weights.h5"
+    assert saved.stat().st_size <= reserved[0]
+    monkeypatch.setattr(model, "save_weights", lambda _: pytest.fail("it was begun"))
+    with pytest.raises(DataError, match=r"best\.weights\.h5 cannot be written: No space left on device\. What was"):
+        run.save_best(model, tmp_path, 2)
+    assert [f.name for f in tmp_path.iterdir()] == [".best-1.weights.h5"]

@@ -27,7 +27,7 @@ from dermlens.dataset.ham10000 import SPLIT_TABLE, data_root, image_path, load_s
 from dermlens.dataset.isic2019 import image_path as external_path
 from dermlens.dataset.isic2019 import load_external
 from dermlens.errors import DermlensError
-from dermlens.files.tables import read_csv
+from dermlens.files.tables import read_csv, refuse
 from dermlens.image.preprocess import STORED_ASPECTS, fit, resize
 from dermlens.ingest.read import read_file
 from dermlens.models import registry
@@ -171,8 +171,29 @@ def contact_sheet(pairs: pd.DataFrame, read: Callable[[str], np.ndarray], column
 
 
 def load_lookalikes(file: Path = LOOKALIKES_TABLE) -> pd.DataFrame:
-    """Read the table of pairs: image_a, image_b, agreeing, same ("yes", "no", or "" where nobody has looked)."""
-    return read_csv(file, COLUMNS).reset_index(drop=True)
+    """Read the table of pairs: image_a, image_b, agreeing, same ("yes", "no", or "" where nobody has looked).
+
+    Raises:
+        DataError: a column is missing, or something else was said of a pair.
+    """
+    table = read_csv(file, COLUMNS)
+    refuse(file, table, "same", ~table["same"].isin(["yes", "no", ""]), 'is neither "yes" nor "no"')
+    return table.reset_index(drop=True)
+
+
+def with_earlier(found: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """Put what a person said of pairs to those that are found now, and keep the earlier ones that are not any more.
+
+    A pair that was brought into one split is not found again, but it must stay there.
+
+    Args:
+        found: columns image_a, image_b and agreeing. before: as `load_lookalikes` gives it.
+    """
+    said = {frozenset(row[:2]): row[2] for row in before[["image_a", "image_b", "same"]].itertuples(index=False)}
+    now = [frozenset(pair) for pair in zip(found["image_a"], found["image_b"], strict=True)]
+    gone = [frozenset(pair) not in now for pair in zip(before["image_a"], before["image_b"], strict=True)]
+    kept = before[np.array(gone, bool) & (before["same"] != "")]
+    return pd.concat([found.assign(same=[said.get(pair, "") for pair in now]), kept], ignore_index=True)
 
 
 def same_lesion(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -218,11 +239,9 @@ def main(argv: list[str] | None = None) -> int:
         found = search(lambda i: read(ids[i]), group, model)
         pairs = pd.DataFrame({"image_a": ids[found["i"]], "image_b": ids[found["j"]], "agreeing": found["agreeing"]})
         before = load_lookalikes() if LOOKALIKES_TABLE.exists() else pd.DataFrame(columns=list(COLUMNS))
-        said = before.set_index(["image_a", "image_b"])["same"].to_dict()
-        pairs["same"] = [
-            said.get((a, b), said.get((b, a), "")) for a, b in zip(pairs["image_a"], pairs["image_b"], strict=True)
-        ]
-        pairs.to_csv(LOOKALIKES_TABLE, index=False, lineterminator="\n")
+        known = with_earlier(pairs, before)
+        known.to_csv(LOOKALIKES_TABLE, index=False, lineterminator="\n")
+        pairs = known.head(len(pairs))
         if len(pairs):
             cv2.imwrite(str(args.sheet), contact_sheet(pairs, read)[..., ::-1])
     except DermlensError as e:

@@ -10,6 +10,9 @@ from dermlens.dataset.isic2019 import BCN20000, COLUMNS, DIAGNOSES, GROUND_TRUTH
 from dermlens.image.synthetic import draw_lesion
 from tests.conftest import encode
 
+NO_HAM10000 = pd.DataFrame(columns=["image_id", "lesion_id", "split"], dtype=str)
+NO_PAIRS = pd.DataFrame(columns=["image_a", "image_b", "agreeing", "same"], dtype=str)
+
 
 def table(lesions: int = 8) -> pd.DataFrame:
     """Return a table of external images: so many lesions a source and diagnosis, every second of them with two images.
@@ -25,7 +28,7 @@ def table(lesions: int = 8) -> pd.DataFrame:
                     own = f"BCN_{dx}{lesion:03}" if source == BCN20000 else image
                     rows.append((image, source, own, dx, "", "as-is"))
     found = pd.DataFrame(rows, columns=list(COLUMNS))
-    return found.assign(split=assign(found, set()))
+    return found.assign(split=assign(found, NO_HAM10000, NO_PAIRS))
 
 
 def write(root: Path, rows: pd.DataFrame, height: int = 36, width: int = 48) -> None:

@@ -5,7 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data.duplicates import SAME_LESION_TABLE, join_lesions
 from data.external import ISIC_2017_TEST, assign
+from data.lookalikes import load_lookalikes, same_lesion
 from dermlens.dataset.ham10000 import SPLIT_TABLE, load_split
 from dermlens.dataset.isic2019 import (
     BCN20000,
@@ -138,7 +140,8 @@ def committed() -> pd.DataFrame:
 
 
 def test_the_committed_table_is_what_the_code_makes_of_its_lesions(committed: pd.DataFrame) -> None:
-    pd.testing.assert_series_equal(assign(committed, set()), committed["split"], check_names=False)
+    made = assign(committed, load_split(SPLIT_TABLE), load_lookalikes())
+    pd.testing.assert_series_equal(made, committed["split"], check_names=False)
     assert committed["image_id"].is_monotonic_increasing
     assert set(committed["stored_aspect"]) <= set(STORED_ASPECTS)
     assert (committed[["image_id", "source", "lesion_id"]] != "").all(axis=None)
@@ -148,6 +151,17 @@ def test_the_committed_table_names_none_of_the_images_and_lesions_of_ham10000(co
     own = load_split(SPLIT_TABLE)
     assert not committed["image_id"].isin(own["image_id"]).any()
     assert not committed["lesion_id"].isin(own["lesion_id"]).any()
+
+
+def test_no_lesion_that_a_committed_table_holds_out_trains_in_another_archive(committed: pd.DataFrame) -> None:
+    own = load_split(SPLIT_TABLE)
+    columns = ["image_id", "lesion_id", "split"]
+    known = pd.concat([own[columns], committed[columns]], ignore_index=True)
+    same = pd.concat([same_lesion(known, load_lookalikes()), pd.read_csv(SAME_LESION_TABLE)])
+    lesion, used = join_lesions(known["lesion_id"], same), known["split"] != "left_out"
+    trained = set(lesion[known["split"] == "train"])
+    assert not lesion[used & (known["split"] != "train")].isin(trained).any()
+    assert len(same) > len(pd.read_csv(SAME_LESION_TABLE))
 
 
 def test_no_lesion_of_a_committed_test_set_trains_or_chooses(committed: pd.DataFrame) -> None:

@@ -103,7 +103,8 @@ def describe(pixels: np.ndarray) -> Features:
     """Return the places (k, 2) and descriptors (k, 128) of the local features of (h, w, 3) uint8 RGB, both float32."""
     height, width = pixels.shape[:2]
     grey = cv2.cvtColor(resize(pixels, HEIGHT, max(1, round(HEIGHT * width / height))), cv2.COLOR_RGB2GRAY)
-    points, found = cv2.SIFT_create(FEATURES, contrastThreshold=CONTRAST).detectAndCompute(grey, None)
+    sift = cv2.SIFT_create(FEATURES, contrastThreshold=CONTRAST)  # type: ignore[attr-defined]
+    points, found = sift.detectAndCompute(grey, None)
     if found is None:
         return np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32)
     # The square roots compare as histograms do (Arandjelovic & Zisserman, CVPR 2012).

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dermlens.charts.style import interval, percent
+from dermlens.evaluation.metrics import HEADLINE, IN_BRIEF
 from ui import cache, splits, widgets
 
 PURPOSE = """
@@ -26,7 +27,6 @@ WAYS = (
     ("pages/training_curves.py", "Training curves", ":material/show_chart:", "How they were trained"),
     ("pages/about_data.py", "About the data", ":material/dataset:", "What they learned from, and the split"),
 )
-HEADLINE = {"balanced_accuracy": "Balanced accuracy", "accuracy": "Accuracy", "melanoma_recall": "Melanomas found"}
 
 
 def page() -> None:
@@ -66,11 +66,11 @@ def headline(result: cache.Result) -> None:
         st.caption(result.sentence)
         return
     split = "test" if "test" in result.value else next(iter(result.value), None)
-    if split is None or not set(HEADLINE) & set(result.value[split]):
+    if split is None or not set(IN_BRIEF) & set(result.value[split]):
         st.caption("Not measured yet.")
         return
     figures = result.value[split]
-    first, *others = (name for name in HEADLINE if name in figures)
+    first, *others = (name for name in IN_BRIEF if name in figures)
     st.metric(HEADLINE[first], percent(figures[first].value, 1))
     lines = [f"95 % interval {interval(figures[first])}"]
     lines += [f"{HEADLINE[n]}: {percent(figures[n].value, 1)} ({interval(figures[n])})" for n in others]

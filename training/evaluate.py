@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from dermlens.dataset.ham10000 import check_rows, load_split
 from dermlens.errors import DermlensError
-from dermlens.evaluation.intervals import OVERALL, summarise
+from dermlens.evaluation.intervals import summarise
+from dermlens.evaluation.metrics import OVERALL
 from dermlens.evaluation.predictions import SPLITS, Predictions, write_predictions
 from dermlens.image.tta import VIEWS, expand
 from training import run as runs

@@ -8,22 +8,15 @@ import plotly.graph_objects as go
 from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, interval, nth
 from dermlens.estimate import Estimate
 from dermlens.evaluation.compare import Comparison, Difference
+from dermlens.evaluation.metrics import HEADLINE
 from dermlens.labels import CLASSES, SHOWN
-
-HEADLINE = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro-F1",
-    "macro_auc": "Macro-AUC",
-    "melanoma_recall": "Melanomas found",
-}
 
 
 def headline(figures: Mapping[str, Mapping[str, Estimate]], title: str) -> go.Figure:
     """Draw the headline figures of several models with their 95 % intervals, one row a figure.
 
     Args:
-        figures: model -> name of HEADLINE -> figure.
+        figures: model -> key of HEADLINE -> figure.
         title: as shown.
     """
     figure = go.Figure()

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dermlens.charts.style import COLOURS, DASHES, NEUTRAL, frame, nth
+from dermlens.evaluation.metrics import OVERALL
 from dermlens.models.runs import Run, best_epoch, mean_and_range, smoothed
 
 
@@ -25,9 +26,9 @@ class Panel:
 PANELS = (
     Panel("loss", "Loss, as trained with", "val_loss", "loss", "nats"),
     Panel("cross_entropy", "Plain validation cross-entropy", "val_cross_entropy", None, "nats"),
-    Panel("balanced_accuracy", "Balanced accuracy", "val_balanced_accuracy", "balanced_accuracy", "%"),
-    Panel("accuracy", "Accuracy", "val_accuracy", "accuracy", "%"),
-    Panel("melanoma", "Melanomas found", "val_melanoma_recall", None, "%"),
+    Panel("balanced_accuracy", OVERALL["balanced_accuracy"].name, "val_balanced_accuracy", "balanced_accuracy", "%"),
+    Panel("accuracy", OVERALL["accuracy"].name, "val_accuracy", "accuracy", "%"),
+    Panel("melanoma", OVERALL["melanoma_recall"].name, "val_melanoma_recall", None, "%"),
     Panel("learning_rate", "Learning rate", None, "learning_rate", "", True),
 )
 

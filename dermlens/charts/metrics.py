@@ -23,18 +23,10 @@ from dermlens.charts.style import (
     percent,
 )
 from dermlens.estimate import Estimate
-from dermlens.evaluation.metrics import Sweep
+from dermlens.evaluation.metrics import PER_CLASS, Sweep
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, NAMES, SHOWN, members
 
 MODES = {"row": "Share of the true class", "column": "Share of what was called so", "count": "Images"}
-FIGURES = {
-    "recall": "Recall (sensitivity)",
-    "precision": "Precision",
-    "specificity": "Specificity",
-    "f1": "F1",
-    "auc": "AUC",
-    "average_precision": "Average precision",
-}
 MAX_POINTS = 600
 LABELS = [SHORT[CLASSES[i]] for i in SHOWN]
 COLUMNS = [TILTED[CLASSES[i]] for i in SHOWN]
@@ -149,16 +141,16 @@ def _clickable(
     return frame(figure, title, 560, subtitle, clickmode="event+select", hovermode="closest")
 
 
-def per_class(figures: Mapping[str, Mapping[str, Mapping[str, Estimate]]], name: str) -> go.Figure:
+def per_class(figures: Mapping[str, Mapping[str, Mapping[str, Estimate]]], key: str) -> go.Figure:
     """Draw one figure of every class with its 95 % interval, one mark a model.
 
     Args:
-        figures: model -> class code -> figure name -> Figure.
-        name: key of FIGURES.
+        figures: model -> class code -> key of PER_CLASS -> estimate.
+        key: of PER_CLASS.
     """
     figure = go.Figure()
     for i, (model, classes) in enumerate(figures.items()):
-        found = [classes[CLASSES[c]][name] for c in SHOWN]
+        found = [classes[CLASSES[c]][key] for c in SHOWN]
         figure.add_scatter(
             x=[100 * f.value for f in found],
             y=[row + 0.3 * (i - (len(figures) - 1) / 2) for row in range(N_CLASSES)],
@@ -174,7 +166,7 @@ def per_class(figures: Mapping[str, Mapping[str, Mapping[str, Estimate]]], name:
     figure.update_yaxes(
         tickvals=list(range(N_CLASSES)), ticktext=LABELS, range=[N_CLASSES - 0.5, -0.5], zeroline=False, showgrid=True
     )
-    return frame(figure, FIGURES[name], 330, showlegend=len(figures) > 1)
+    return frame(figure, PER_CLASS[key].name, 330, showlegend=len(figures) > 1)
 
 
 def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figure:

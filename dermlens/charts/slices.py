@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 
 from dermlens.charts.style import COLOURS, SEQUENTIAL, TILTED, cells, error_bars, frame, interval, percent
 from dermlens.estimate import Estimate
+from dermlens.evaluation.metrics import OVERALL
 from dermlens.evaluation.slices import Slice
 from dermlens.labels import CLASSES, SHOWN
 
@@ -21,8 +22,8 @@ def overview(slices: Sequence[Slice], title: str) -> go.Figure:
     """
     labels = [f"{s.name}<br>{s.n_images:,} images" for s in slices]
     panels: tuple[tuple[str, list[Estimate | None], str, str], ...] = (
-        ("Balanced accuracy", [s.balanced_accuracy for s in slices], COLOURS[0], "circle"),
-        ("Melanomas found", [s.recall["mel"] for s in slices], COLOURS[1], "diamond"),
+        (OVERALL["balanced_accuracy"].name, [s.balanced_accuracy for s in slices], COLOURS[0], "circle"),
+        (OVERALL["melanoma_recall"].name, [s.recall["mel"] for s in slices], COLOURS[1], "diamond"),
     )
     figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=[p[0] for p in panels], horizontal_spacing=0.05)
     for column, (name, figures, colour, symbol) in enumerate(panels, start=1):

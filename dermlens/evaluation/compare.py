@@ -11,7 +11,7 @@ from scipy.special import bdtr
 
 from dermlens.errors import DataError
 from dermlens.evaluation import metrics
-from dermlens.evaluation.intervals import OVERALL, SEED, bootstrap, percentile_interval
+from dermlens.evaluation.intervals import SEED, bootstrap, percentile_interval
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, MELANOMA, N_CLASSES
 
@@ -116,7 +116,7 @@ def compare(a: Predictions, b: Predictions, *, replicates: int | None = None, se
         return Difference(x, y, x - y, float(low), float(high), p, p_holm, int(rests_on.sum()), lesions)
 
     overall = {}
-    for name in OVERALL:
+    for name in metrics.OVERALL:
         rests_on = a.y_true == MELANOMA if name == "melanoma_recall" else np.ones(len(a), bool)
         p = float(p_values.get(name, np.nan))
         overall[name] = difference(name, p, p, rests_on)

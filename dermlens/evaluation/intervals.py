@@ -33,15 +33,6 @@ FEW_LESIONS = 50
 Z = 1.959963984540054
 _BLOCK = 32
 Ranks = Literal["all", "auc", "none"]
-PER_CLASS = ("recall", "precision", "specificity", "f1", "auc", "average_precision")
-OVERALL = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "macro_auc",
-    "cross_entropy",
-    "melanoma_recall",
-)
 
 
 def lesion_weights(n_lesions: int, replicates: int, seed: int = SEED) -> Iterator[np.ndarray]:
@@ -287,8 +278,8 @@ def summarise(predictions: Predictions, *, replicates: int | None = None, seed: 
     """Measure one split (or any selection of images) with 95 % intervals over its lesions.
 
     Returns:
-        OVERALL and PER_CLASS figures; n_images and n_lesions of recall, F1 and average precision count the class's
-        own images, of precision the images called that class, of specificity the other classes' images.
+        The metrics of OVERALL and PER_CLASS; n_images and n_lesions of recall, F1 and average precision count the
+        class's own images, of precision the images called that class, of specificity the other classes' images.
     """
     p = predictions
     value = metrics.measure(p.y_true, p.logits, p.y_pred)
@@ -308,15 +299,12 @@ def summarise(predictions: Predictions, *, replicates: int | None = None, seed: 
     per_class = {}
     for i, code in enumerate(CLASSES):
         true, called = p.y_true == i, p.y_pred == i
-        per_class[code] = {
-            "recall": proportion(right[true], p.lesion[true], draws["recall"][:, i]),
-            "precision": proportion(right[called], p.lesion[called], draws["precision"][:, i]),
-            "specificity": proportion(~called[~true], p.lesion[~true], draws["specificity"][:, i]),
-            "f1": percentile("f1", true, i),
-            "auc": percentile("auc", true, i),
-            "average_precision": percentile("average_precision", true, i),
+        shares = {"recall": (called, true), "precision": (true, called), "specificity": (~called, ~true)}
+        proportions = {
+            name: proportion(hit[among], p.lesion[among], draws[name][:, i]) for name, (hit, among) in shares.items()
         }
-    overall = {name: percentile(name, everything) for name in OVERALL}
+        per_class[code] = {n: proportions[n] if n in shares else percentile(n, true, i) for n in metrics.PER_CLASS}
+    overall = {name: percentile(name, everything) for name in metrics.OVERALL}
     overall["accuracy"] = proportion(right, p.lesion, draws["accuracy"])
     overall["melanoma_recall"] = per_class["mel"]["recall"]
     return Summary(overall, per_class, metrics.confusion_matrix(p.y_true, p.y_pred))

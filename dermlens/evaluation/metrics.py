@@ -7,6 +7,9 @@ classes for which the figure exists, as in scikit-learn's `balanced_accuracy_sco
 classes that is.
 
 Functions of a confusion matrix take any leading axes, so that a thousand bootstrap replicates are one call.
+
+OVERALL, PER_CLASS and CALIBRATION say which metrics there are, in the order in which they are shown, and what people
+read for their names; a metric of the confusion matrix is one entry there and one function.
 """
 
 from collections.abc import Callable
@@ -150,8 +153,7 @@ def measure(y_true: np.ndarray, logits: np.ndarray, y_pred: np.ndarray | None = 
         y_pred: (n,) int, the classes called; by default those with the largest logit.
 
     Returns:
-        accuracy, balanced_accuracy, macro_f1, macro_auc, melanoma_recall, cross_entropy: float;
-        recall, precision, specificity, f1, auc, average_precision: (7,) float64.
+        key of OVERALL -> float, and key of PER_CLASS -> (7,) float64.
     """
     logp = log_softmax(logits)
     confusion = confusion_matrix(y_true, logits.argmax(1) if y_pred is None else y_pred)
@@ -165,8 +167,8 @@ def measure(y_true: np.ndarray, logits: np.ndarray, y_pred: np.ndarray | None = 
 
 def from_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
     """The figures of `measure` that a confusion matrix (..., 7, 7) gives: (...,) or (..., 7) each."""
-    functions = (accuracy, balanced_accuracy, macro_f1, melanoma_recall, recall, precision, specificity, f1)
-    return {function.__name__: function(confusion) for function in functions}
+    both = {**OVERALL, **PER_CLASS}
+    return {key: metric.of_confusion(confusion) for key, metric in both.items() if metric.of_confusion}
 
 
 @dataclass(frozen=True)
@@ -253,3 +255,51 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole as float64, NaN where whole is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), whole)
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What people read for a metric's name, and what gives it.
+
+    Attributes:
+        name: the same on every page and in every model card.
+        of_confusion: its function of confusion matrices; None for a metric that goes by scores.
+        is_share: from 0 to 1 and written in percent; the others are 0 or more, in the unit that the name says.
+    """
+
+    name: str
+    of_confusion: Callable[[np.ndarray], np.ndarray] | None = None
+    is_share: bool = True
+
+
+OVERALL = {
+    "accuracy": Metric("Accuracy", accuracy),
+    "balanced_accuracy": Metric("Balanced accuracy", balanced_accuracy),
+    "macro_f1": Metric("Macro F1", macro_f1),
+    "macro_auc": Metric("Macro AUC"),
+    "cross_entropy": Metric("Cross-entropy (nats)", is_share=False),
+    "melanoma_recall": Metric("Melanoma recall", melanoma_recall),
+}
+"""One value for a set of images; the keys are those of metrics.json."""
+PER_CLASS = {
+    "recall": Metric("Recall (sensitivity)", recall),
+    "precision": Metric("Precision", precision),
+    "specificity": Metric("Specificity", specificity),
+    "f1": Metric("F1", f1),
+    "auc": Metric("AUC"),
+    "average_precision": Metric("Average precision"),
+}
+"""One value for a class."""
+CALIBRATION = {
+    "ece": Metric("ECE, 15 bins"),
+    "adaptive_ece": Metric("ECE, 15 bins of as many images each"),
+    "classwise_ece": Metric("ECE, mean over the seven diagnoses"),
+    "call_ece": Metric("ECE of the diagnosis called"),
+    "brier": Metric("Brier score", is_share=False),
+    "nll": OVERALL["cross_entropy"],
+}
+"""What `calibration_error.measure` gives, by the keys of calibration.json; lower is better for all."""
+HEADLINE = {key: metric.name for key, metric in OVERALL.items() if metric.is_share}
+"""Key -> name of what is shown first of a set of images."""
+IN_BRIEF = ("balanced_accuracy", "accuracy", "melanoma_recall")
+"""The few of HEADLINE that fit where a model is only introduced, the most telling one first."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from dermlens.errors import DataError
 from dermlens.estimate import Estimate
-from dermlens.evaluation.intervals import OVERALL
+from dermlens.evaluation.metrics import OVERALL
 from dermlens.evaluation.predictions import SPLITS
 from dermlens.files.documents import decode, read_bytes, read_object, shortened, shown
 
@@ -27,7 +27,7 @@ def read_figures(file: Path) -> dict[str, dict[str, Estimate]]:
         file: path of metrics.json.
 
     Returns:
-        split -> name of OVERALL -> figure; an absent split or figure is left out, a null number is NaN.
+        split -> key of OVERALL -> figure; an absent split or figure is left out, a null number is NaN.
 
     Raises:
         DataError: the file is missing or not what training.publish writes.
@@ -56,7 +56,7 @@ def _figures(file: Path, split: str, stored: object) -> dict[str, Estimate]:
 
 
 def _figure(where: str, name: str, stored: object) -> Estimate:
-    most = _MANY if name == "cross_entropy" else 1
+    most = 1 if OVERALL[name].is_share else _MANY
     received = f"received {shortened(repr(stored))}"
     numbers: list[Any] = [stored.get(key, "missing") for key in _KEYS] if isinstance(stored, dict) else ["missing"]
     if not all(n is None or (type(n) in (int, float) and 0 <= n <= most) for n in numbers[:3]):

@@ -9,7 +9,6 @@ from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from dermlens.evaluation.calibration_error import (
-    NAMES,
     brier,
     by_chance,
     calibration_error,
@@ -19,7 +18,7 @@ from dermlens.evaluation.calibration_error import (
     log_loss,
     measure,
 )
-from dermlens.evaluation.metrics import log_softmax
+from dermlens.evaluation.metrics import CALIBRATION, log_softmax
 from dermlens.labels import N_CLASSES
 
 
@@ -87,7 +86,7 @@ def test_a_calibrated_model_is_as_far_off_as_chance_and_a_sharpened_one_is_not()
     for name, figure in chance.items():
         assert figure.low <= found[name].value <= figure.high, name
     sharpened = measure(*drawn(3000, temperature=0.5))
-    for name in NAMES:
+    for name in CALIBRATION:
         assert sharpened[name].low > found[name].high, name
 
 

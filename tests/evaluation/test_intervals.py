@@ -9,8 +9,6 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation import metrics
 from dermlens.evaluation.intervals import (
     FEW_LESIONS,
-    OVERALL,
-    PER_CLASS,
     bootstrap,
     effective_size,
     lesion_weights,
@@ -24,6 +22,7 @@ from dermlens.evaluation.intervals import (
     summarise,
     wilson_interval,
 )
+from dermlens.evaluation.metrics import OVERALL, PER_CLASS
 from dermlens.evaluation.predictions import Predictions, make_predictions
 from dermlens.labels import CLASSES
 
@@ -136,9 +135,9 @@ def test_nothing_to_count_has_no_figure() -> None:
 def test_summary_has_every_figure_inside_its_interval_and_counts_what_it_rests_on() -> None:
     p = draw()
     s = summarise(p, replicates=200)
-    assert tuple(s.overall) == OVERALL
+    assert tuple(s.overall) == tuple(OVERALL)
     assert tuple(s.per_class) == CLASSES
-    assert all(tuple(figures) == PER_CLASS for figures in s.per_class.values())
+    assert all(tuple(figures) == tuple(PER_CLASS) for figures in s.per_class.values())
     value = metrics.measure(p.y_true, p.logits)
     for name, figure in s.overall.items():
         assert figure.value == pytest.approx(value[name])

@@ -45,7 +45,7 @@ def measured(predictions: Predictions, calibration: Calibration) -> dict[str, An
 
     Returns:
         split -> "before", "after" and "by_chance" (the errors that a perfect model with the calibrated probabilities
-        would show) -> figure of reliability.NAMES -> Figure.to_dict.
+        would show) -> key of CALIBRATION -> Estimate.to_dict.
     """
     found = {}
     for split in predictions.splits:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dermlens.evaluation.calibration_error import NAMES as RELIABILITY
-from dermlens.evaluation.intervals import FEW_LESIONS, OVERALL, PER_CLASS
+from dermlens.evaluation.intervals import FEW_LESIONS
+from dermlens.evaluation.metrics import CALIBRATION, OVERALL, PER_CLASS
 from dermlens.explain import localisation_results
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
@@ -22,20 +22,6 @@ SPLIT_TEXT = {
     "validation": "The epoch, the settings and any calibration were chosen on this split, so these figures flatter the "
     "model.",
     "test": "Final: not for choosing between models.",
-}
-NAMES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro F1",
-    "macro_auc": "Macro AUC",
-    "cross_entropy": "Cross-entropy (nats)",
-    "melanoma_recall": "Melanoma recall",
-    "recall": "Recall",
-    "precision": "Precision",
-    "specificity": "Specificity",
-    "f1": "F1",
-    "auc": "AUC",
-    "average_precision": "Average precision",
 }
 
 
@@ -116,7 +102,7 @@ def calibration(folder: Path) -> list[str]:
         "## Calibration",
         "",
         f"By {METHODS[fitted['method']]}, fitted on {fitted['fitted_on']['n_images']:,} validation images: the "
-        "simplest of three methods that none clearly beats in cross-fitted negative log likelihood "
+        "simplest of three methods that none clearly beats in cross-fitted cross-entropy "
         f"({losses}). The probabilities hold where {100 * suspect:.1f} % are malignant or pre-malignant. Calibration "
         "changes no call, so the most probable diagnosis need not be the one called. Validation is measured "
         "cross-fitted by lesion. A perfect model would show the errors in the last column by chance.",
@@ -127,9 +113,9 @@ def calibration(folder: Path) -> list[str]:
             f"| {split} | before | after | perfect model |",
             "| --- | --- | --- | --- |",
             *[
-                f"| {label} | {_text(measured['before'][name])} | {_text(measured['after'][name])} | "
-                f"{_text(measured['by_chance'][name]) if name in measured['by_chance'] else ''} |"
-                for name, label in RELIABILITY.items()
+                f"| {metric.name} | {_text(measured['before'][key])} | {_text(measured['after'][key])} | "
+                f"{_text(measured['by_chance'][key]) if key in measured['by_chance'] else ''} |"
+                for key, metric in CALIBRATION.items()
             ],
             "",
         ]
@@ -283,15 +269,15 @@ def _split_section(split: str, measured: dict[str, Any], run: dict[str, Any]) ->
         "",
         f"{overall['n_images']:,} images of {overall['n_lesions']:,} lesions. {note}",
         "",
-        "| figure | value |",
+        "| metric | value |",
         "| --- | --- |",
-        *[f"| {NAMES[name]} | {_text(measured[name])} |" for name in OVERALL],
+        *[f"| {metric.name} | {_text(measured[key])} |" for key, metric in OVERALL.items()],
         "",
-        "| class | images / lesions | " + " | ".join(NAMES[name] for name in PER_CLASS) + " |",
+        "| class | images / lesions | " + " | ".join(metric.name for metric in PER_CLASS.values()) + " |",
         "| --- " * (2 + len(PER_CLASS)) + "|",
         *[
             f"| {code} | {f['recall']['n_images']} / {f['recall']['n_lesions']} | "
-            + " | ".join(_text(f[name]) for name in PER_CLASS)
+            + " | ".join(_text(f[key]) for key in PER_CLASS)
             + " |"
             for code, f in per_class.items()
         ],

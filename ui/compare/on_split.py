@@ -10,7 +10,7 @@ from dermlens.charts.metrics import confusion_difference
 from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.evaluation.compare import Comparison
-from dermlens.evaluation.metrics import confusion_matrix
+from dermlens.evaluation.metrics import HEADLINE, confusion_matrix
 from dermlens.labels import CLASSES, INDEX
 from dermlens.models.model import AnyModel
 from dermlens.models.registry import Entry
@@ -53,7 +53,7 @@ def figures(entries: list[Entry], split: str) -> None:
 
 
 def _labelled(overall: dict[str, Estimate]) -> list[tuple[Estimate, str]]:
-    return [(overall[key], label) for key, label in charts.HEADLINE.items()]
+    return [(overall[key], label) for key, label in HEADLINE.items()]
 
 
 def _cost(entry: Entry, model: AnyModel | None) -> dict[str, str]:

@@ -12,7 +12,6 @@ from dermlens.charts import calibration as charts
 from dermlens.charts.style import percent
 from dermlens.estimate import Estimate
 from dermlens.evaluation.calibration_error import (
-    NAMES,
     by_chance,
     calibration_error,
     diagram,
@@ -20,6 +19,7 @@ from dermlens.evaluation.calibration_error import (
     equal_width,
     measure,
 )
+from dermlens.evaluation.metrics import CALIBRATION
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import INDEX, SUSPECT
 from dermlens.labels import NAMES as DIAGNOSIS_NAMES
@@ -45,7 +45,7 @@ class Stated(NamedTuple):
     parts: dict[str, np.ndarray]
     """heading -> probabilities; only BEFORE for a model without a calibration"""
     figures: dict[str, dict[str, Estimate]]
-    """heading -> figures of reliability.NAMES; BY_CHANCE too"""
+    """heading -> figures of CALIBRATION; BY_CHANCE too"""
 
 
 def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...]) -> None:
@@ -131,10 +131,10 @@ def _event(probabilities: np.ndarray, chosen: Predictions, of: str) -> tuple[np.
 
 def _table(figures: dict[str, dict[str, Estimate]]) -> pd.DataFrame:
     rows = []
-    for name, label in NAMES.items():
-        row = {"Estimate": label}
+    for key, metric in CALIBRATION.items():
+        row = {"Metric": metric.name}
         for heading, found in figures.items():
-            row[heading] = _text(found[name]) if name in found else ""
+            row[heading] = _text(found[key]) if key in found else ""
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -6,10 +6,9 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import metrics as charts
-from dermlens.charts.compare import HEADLINE
 from dermlens.charts.style import interval, percent
 from dermlens.evaluation.intervals import Summary
-from dermlens.evaluation.metrics import confusion_matrix, most_common_confusion, sweep
+from dermlens.evaluation.metrics import HEADLINE, PER_CLASS, confusion_matrix, most_common_confusion, sweep
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX, NAMES, SHOWN
 from dermlens.models.registry import Entry
@@ -71,10 +70,11 @@ def per_class(summary: Summary, entry: Entry) -> None:
     """Show every figure of every class with its interval, and what the class is most often called instead."""
     st.dataframe(_table(summary), hide_index=True, alt="Per-class figures with intervals")
     grid = st.grid(2, min_column_width=330)
-    for name, label in charts.FIGURES.items():
-        figure = charts.per_class({entry.name: summary.per_class}, name)
+    for key, metric in PER_CLASS.items():
+        figure = charts.per_class({entry.name: summary.per_class}, key)
         with grid.cell():
-            widgets.chart(figure, f"{label} of every class; the table has the numbers", _column(summary, name), name)
+            alt = f"{metric.name} of every class; the table has the numbers"
+            widgets.chart(figure, alt, _column(summary, key), key)
 
 
 def _table(summary: Summary) -> pd.DataFrame:
@@ -87,7 +87,7 @@ def _table(summary: Summary) -> pd.DataFrame:
             name, share = DIAGNOSES[worst.predicted].name, percent(worst.count / worst.support)
             instead = f"{worst.count} of {worst.support} called {name}, {share}"
         found = summary.per_class[CLASSES[i]]
-        shares = {label: f"{percent(found[k].value, 1)} ({interval(found[k])})" for k, label in charts.FIGURES.items()}
+        shares = {m.name: f"{percent(found[k].value, 1)} ({interval(found[k])})" for k, m in PER_CLASS.items()}
         row = {"Diagnosis": NAMES[CLASSES[i]], "Images": int(summary.confusion[i].sum())}
         rows.append({**row, "Most often called instead": instead, **shares})
     return pd.DataFrame(rows)

@@ -4,10 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import data as charts
-from dermlens.charts.style import percent
 from dermlens.dataset.ham10000 import SPLITS
 from dermlens.dataset.split_audit import Audit
 from dermlens.evaluation.slices import group_names
+from dermlens.wording import percent
 from ui import cache, widgets
 from ui.metrics import slices
 

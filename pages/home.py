@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from dermlens.charts.style import interval, percent
 from dermlens.evaluation.metrics import HEADLINE, IN_BRIEF
+from dermlens.wording import interval, percent, percent_with_interval
 from ui import cache, splits, widgets
 
 PURPOSE = """
@@ -73,7 +73,7 @@ def headline(result: cache.Result) -> None:
     first, *others = (name for name in IN_BRIEF if name in figures)
     st.metric(HEADLINE[first], percent(figures[first].value, 1))
     lines = [f"95 % interval {interval(figures[first])}"]
-    lines += [f"{HEADLINE[n]}: {percent(figures[n].value, 1)} ({interval(figures[n])})" for n in others]
+    lines += [f"{HEADLINE[n]}: {percent_with_interval(figures[n])}" for n in others]
     rests_on = figures[first]
     lines.append(f"{split.capitalize()} split: {rests_on.n_images:,} images of {rests_on.n_lesions:,} lesions")
     lines += [splits.FINAL] * (split == "test")

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 
-from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, interval, nth
+from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, nth
 from dermlens.estimate import Estimate
 from dermlens.evaluation.compare import Comparison, Difference
 from dermlens.evaluation.metrics import HEADLINE
 from dermlens.labels import CLASSES, SHOWN
+from dermlens.wording import interval, percent
 
 
 def headline(figures: Mapping[str, Mapping[str, Estimate]], title: str) -> go.Figure:
@@ -29,8 +30,11 @@ def headline(figures: Mapping[str, Mapping[str, Estimate]], title: str) -> go.Fi
             name=model,
             marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 10},
             error_x=error_bars(values),
-            customdata=[[label, interval(f)] for label, f in zip(HEADLINE.values(), values, strict=True)],
-            hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{x:.1f}} %<br>95 %: %{{customdata[1]}}<extra></extra>",
+            customdata=[
+                [label, percent(f.value, 1), interval(f)] for label, f in zip(HEADLINE.values(), values, strict=True)
+            ],
+            hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{customdata[1]}}<br>"
+            "95 %: %{customdata[2]}<extra></extra>",
         )
     figure.update_yaxes(
         tickvals=list(range(len(HEADLINE))), ticktext=list(HEADLINE.values()), range=[len(HEADLINE) - 0.5, -0.5]
@@ -66,8 +70,7 @@ def differences(comparison: Comparison, names: tuple[str, str]) -> go.Figure:
             },
             error_x=error_bars([Estimate(d.difference, d.low, d.high, d.n_images, d.n_lesions) for _, _, d in known]),
             customdata=[
-                [label, f"{100 * d.a:.1f} %", f"{100 * d.b:.1f} %", p_value(d.p_holm), d.n_images]
-                for _, label, d in known
+                [label, percent(d.a, 1), percent(d.b, 1), p_value(d.p_holm), d.n_images] for _, label, d in known
             ],
             hovertemplate="%{customdata[0]}<br>"
             f"{names[0]} %{{customdata[1]}}, {names[1]} %{{customdata[2]}}<br>"

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, SHORT, error_bars, frame, interval
+from dermlens.charts.style import COLOURS, SHORT, error_bars, frame
 from dermlens.estimate import Estimate
 from dermlens.explain.localisation_results import Removal, Where
 from dermlens.labels import CLASSES, SHOWN
+from dermlens.wording import interval, percent
 
 ROWS = {
     "all": "All images",
@@ -74,11 +75,11 @@ def _dots(rows: Sequence[str], panels: Sequence[Series], titles: Sequence[str] =
                 marker={"color": colour, "symbol": symbol, "size": 9},
                 error_x=error_bars(figures),
                 customdata=[
-                    [ROWS[g].replace("<br>", " "), interval(f), f.n_images, f.n_lesions]
+                    [ROWS[g].replace("<br>", " "), percent(f.value, 1), interval(f), f.n_images, f.n_lesions]
                     for g, f in zip(rows, figures, strict=True)
                 ],
-                hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{x:.1f}} %<br>95 %: %{{customdata[1]}}<br>"
-                "%{customdata[2]} images of %{customdata[3]} lesions<extra></extra>",
+                hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
+                "%{customdata[3]} images of %{customdata[4]} lesions<extra></extra>",
             )
     return figure
 

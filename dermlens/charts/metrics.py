@@ -18,13 +18,12 @@ from dermlens.charts.style import (
     cells,
     error_bars,
     frame,
-    interval,
     nth,
-    percent,
 )
 from dermlens.estimate import Estimate
 from dermlens.evaluation.metrics import PER_CLASS, Sweep
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, NAMES, SHOWN, members
+from dermlens.wording import interval, percent
 
 MODES = {"row": "Share of the true class", "column": "Share of what was called so", "count": "Images"}
 MAX_POINTS = 600
@@ -158,9 +157,12 @@ def per_class(figures: Mapping[str, Mapping[str, Mapping[str, Estimate]]], key: 
             name=model,
             marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 9},
             error_x=error_bars(found),
-            customdata=[[NAMES[CLASSES[c]], interval(f), f.n_images] for c, f in zip(SHOWN, found, strict=True)],
-            hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{x:.1f}} %<br>95 %: %{{customdata[1]}}<br>"
-            "%{customdata[2]} images<extra></extra>",
+            customdata=[
+                [NAMES[CLASSES[c]], percent(f.value, 1), interval(f), f.n_images]
+                for c, f in zip(SHOWN, found, strict=True)
+            ],
+            hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
+            "%{customdata[3]} images<extra></extra>",
         )
     figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
     figure.update_yaxes(
@@ -204,9 +206,9 @@ def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figur
                 name=model,
                 legendgroup=model,
                 showlegend=column == 1 and len(sweeps) > 1,
-                customdata=100 * sweep.thresholds[keep],
-                hovertemplate=f"{model}<br>score at least %{{customdata:.1f}} %<br>%{{y:.1f}} % {y_name}<br>"
-                f"%{{x:.1f}} % {x_name}<extra></extra>",
+                customdata=_read(sweep.thresholds[keep], x[keep], y[keep]),
+                hovertemplate=f"{model}<br>%{{customdata[0]}}<br>%{{customdata[2]}} {y_name}<br>"
+                f"%{{customdata[1]}} {x_name}<extra></extra>",
             )
             figure.add_scatter(
                 row=1,
@@ -217,8 +219,8 @@ def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figur
                 marker={"symbol": nth(SYMBOLS, i), "size": 13, "color": nth(COLOURS, i), "line": {"width": 2}},
                 showlegend=False,
                 legendgroup=model,
-                hovertemplate=f"{model}, operating point<br>%{{y:.1f}} % {y_name}<br>%{{x:.1f}} % {x_name}"
-                "<extra></extra>",
+                hovertemplate=f"{model}, operating point<br>{percent(y[at], 1)} {y_name}<br>"
+                f"{percent(x[at], 1)} {x_name}<extra></extra>",
             )
         if i == 0:
             share = 100 * sweep.positives / max(1, sweep.positives + sweep.negatives)
@@ -239,6 +241,14 @@ def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figur
 def operating_index(sweep: Sweep, threshold: float) -> int:
     """Return the position in a sweep of the lowest score that is still at least `threshold`."""
     return int((sweep.thresholds >= threshold).sum()) - 1
+
+
+def _read(thresholds: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[list[str]]:
+    """Return what is read at each of (k,) points of a curve: its threshold and its two shares."""
+    return [
+        ["above every score" if np.isinf(t) else f"score at least {percent(t, 1)}", percent(a, 1), percent(b, 1)]
+        for t, a, b in zip(thresholds, x, y, strict=True)
+    ]
 
 
 def _thinned(n: int) -> np.ndarray:

@@ -6,11 +6,12 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, SEQUENTIAL, TILTED, cells, error_bars, frame, interval, percent
+from dermlens.charts.style import COLOURS, SEQUENTIAL, TILTED, cells, error_bars, frame
 from dermlens.estimate import Estimate
 from dermlens.evaluation.metrics import OVERALL
 from dermlens.evaluation.slices import Slice
 from dermlens.labels import CLASSES, SHOWN
+from dermlens.wording import interval, percent
 
 
 def overview(slices: Sequence[Slice], title: str) -> go.Figure:
@@ -36,9 +37,9 @@ def overview(slices: Sequence[Slice], title: str) -> go.Figure:
             mode="markers",
             marker={"color": colour, "size": 9, "symbol": [symbol + "-open" * slices[i].small for i, _ in known]},
             error_x=error_bars([f for _, f in known]),
-            customdata=[[slices[i].name, interval(f), f.n_images, f.n_lesions] for i, f in known],
-            hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{x:.1f}} %<br>95 %: %{{customdata[1]}}<br>"
-            "%{customdata[2]} images of %{customdata[3]} lesions<extra></extra>",
+            customdata=[[slices[i].name, percent(f.value, 1), interval(f), f.n_images, f.n_lesions] for i, f in known],
+            hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
+            "%{customdata[3]} images of %{customdata[4]} lesions<extra></extra>",
             showlegend=False,
         )
         for i in sorted(set(range(len(slices))) - {i for i, _ in known}):

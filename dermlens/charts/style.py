@@ -12,8 +12,6 @@ import plotly.graph_objects as go
 from dermlens.estimate import Estimate
 from dermlens.explain.grad_cam import colour
 from dermlens.labels import NAMES
-from dermlens.wording import interval as interval  # for who draws
-from dermlens.wording import percent as percent
 
 # Okabe & Ito's colour-blind-safe hues (jfly.uni-koeln.de/color), the pale ones darkened.
 COLOURS = ("#0079b8", "#d55e00", "#009467", "#b8659a", "#8c6d1f", "#6f7f87")

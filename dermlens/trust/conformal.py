@@ -22,6 +22,7 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import SPLITS
 from dermlens.files.documents import read_object, shown
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, members
+from dermlens.wording import short_percent
 
 CASE_LEVEL = 0.9
 """The level used on a case."""
@@ -62,8 +63,8 @@ class PredictionSets:
         """Return the position of a level; raises ConfigError if there is no such level."""
         found = np.flatnonzero(np.isclose(self.levels, level, rtol=0, atol=1e-9))
         if len(found) == 0:
-            known = ", ".join(f"{100 * x:g} %" for x in self.levels)
-            raise ConfigError(f"There are prediction sets for the levels {known}; got {100 * level:g} %.")
+            known = ", ".join(short_percent(x) for x in self.levels)
+            raise ConfigError(f"There are prediction sets for the levels {known}; got {short_percent(level)}.")
         return int(found[0])
 
     def sentence(self, kept: np.ndarray, level: float = CASE_LEVEL) -> str:
@@ -94,7 +95,7 @@ class PredictionSets:
             return ""
         few = ", ".join(f"{DIAGNOSES[i].name} ({self.lesions[i]})" for i in map(CLASSES.index, codes))
         return (
-            f"No class guarantee at {100 * level:g} %, for want of validation lesions (their number in brackets): "
+            f"No class guarantee at {short_percent(level)}, for want of validation lesions (their number in brackets): "
             f"{few}. Whether such a diagnosis is ruled out follows the threshold of all diagnoses together."
         )
 

@@ -17,6 +17,7 @@ from dermlens.trust.conformal import PredictionSets
 from dermlens.trust.ood import JointOodDetector, OodDetector
 from dermlens.trust.referral import Referral
 from dermlens.trust.thresholds import Thresholds
+from dermlens.wording import UNCALIBRATED
 
 MAX_BYTES = 2**28
 """Most bytes of a fitted file that are read."""
@@ -45,7 +46,7 @@ class Part(NamedTuple):
 
 
 PARTS: tuple[Part, ...] = (
-    Part("calibration", ("calibration.json",), calibration.read, "its numbers are uncalibrated scores"),
+    Part("calibration", ("calibration.json",), calibration.read, f"its numbers are {UNCALIBRATED}s"),
     Part("prediction_sets", ("conformal.json",), conformal.read, "it cannot say which diagnoses are ruled out"),
     Part("thresholds", ("thresholds.json",), thresholds.read, "it has no thresholds for a wanted sensitivity"),
     Part(

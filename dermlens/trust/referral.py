@@ -14,6 +14,7 @@ from dermlens.errors import DataError, ModelError
 from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, MELANOMA
 from dermlens.trust.thresholds import TARGETS
+from dermlens.wording import percent, short_percent
 
 SUSPECT = (MELANOMA, *(i for i in TARGETS["malignant"].classes if i != MELANOMA))
 """Class indices of what a referral must not miss."""
@@ -92,17 +93,17 @@ def reasons(referral: Referral, probabilities: np.ndarray, fired: dict[str, np.n
         probabilities: (7,) calibrated.
         fired: as `Referral.fired` gives it for this one image.
     """
-    wanted = f"{100 * referral.sensitivity:g} %"
+    wanted = short_percent(referral.sensitivity)
     together = float(TARGETS["malignant"].score(probabilities))
     words = {
         "unfamiliar": "it does not look like the dermoscopic images that the models were trained on",
         "melanoma": (
-            f"melanoma has {_percent(probabilities[MELANOMA])}, at or above the threshold of "
-            f"{_percent(referral.melanoma)}, chosen on validation to find {wanted} of melanomas"
+            f"melanoma has {percent(probabilities[MELANOMA], 1)}, at or above the threshold of "
+            f"{percent(referral.melanoma, 1)}, chosen on validation to find {wanted} of melanomas"
         ),
         "malignant": (
-            f"malignant and pre-malignant diagnoses together have {_percent(together)}, at or above the threshold of "
-            f"{_percent(referral.malignant)}, chosen on validation to find {wanted} of them"
+            f"malignant and pre-malignant diagnoses together have {percent(together, 1)}, at or above the threshold of "
+            f"{percent(referral.malignant, 1)}, chosen on validation to find {wanted} of them"
         ),
         "disagree": "the models' calls fall into different groups",
         "undecided": "the 90 % prediction set is empty, or rules out hardly any diagnosis",
@@ -189,7 +190,3 @@ def coverage_curve(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarra
     ranked = confidence[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     return (last + 1) / len(ranked), right[order].cumsum()[last] / (last + 1)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dermlens.charts.style import interval, percent
 from dermlens.dataset.ham10000 import load_split
 from dermlens.labels import CLASSES, INDEX, NAMES
 from dermlens.models.card import read_card
@@ -17,6 +16,7 @@ from dermlens.models.registry import sha256
 from dermlens.trust import calibration, conformal, referral, thresholds
 from dermlens.trust.fitted import read_fitted
 from dermlens.trust.thresholds import TARGETS, decision_curve, per_thousand
+from dermlens.wording import interval, percent, short_percent
 from tests.dashboard import check, fill, open_page, text
 from training.fits import calibration as fit_calibration
 from training.fits import conformal as fit_conformal
@@ -341,7 +341,7 @@ def test_the_model_card_says_what_the_files_give(models: Path) -> None:
     assert "| df | no class guarantee |" in shown
     shown = "\n".join(decisions.operating_points(folder))
     sensitivity = points.point("malignant", 0.97).measured["test"].sensitivity
-    line = [x for x in shown.splitlines() if x.startswith(f"| malignant or pre-malignant | {percent(0.97, 1)}")][-1]
+    line = [x for x in shown.splitlines() if x.startswith(f"| malignant or pre-malignant | {short_percent(0.97)}")][-1]
     assert f"| {percent(sensitivity.value, 1)} ({interval(sensitivity)}) |" in line
     rules = referral.read(folder / "referral.json")
     shown = "\n".join(decisions.referral(folder))

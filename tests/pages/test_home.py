@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from dermlens.case.summary import DISCLAIMER
-from dermlens.charts.style import interval, percent
 from dermlens.evaluation.intervals import summarise
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.models.published import read_figures
+from dermlens.wording import interval, percent
 from tests.dashboard import check, open_page, text
 
 

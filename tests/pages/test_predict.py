@@ -10,11 +10,11 @@ from streamlit.testing.v1 import AppTest
 
 from dermlens.case import predict
 from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, called
-from dermlens.charts.style import percent
 from dermlens.errors import DownloadError
 from dermlens.ingest.read import read_image
 from dermlens.labels import NAMES
 from dermlens.models import registry
+from dermlens.wording import percent
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
 from ui.predict.downloads import isic_table

@@ -81,9 +81,10 @@ def test_the_sentence_gives_the_reasons_with_their_numbers(referral: Referral) -
     p = shares(mel=0.3)
     said = sentence(referral, p, referral.fired(p[None], calls=np.array([[MEL, NV]])))
     assert said.startswith(
-        "Refer: melanoma has 30 %, at or above the threshold of 8.0 %, chosen on validation to find 95 % of melanomas;"
+        "Refer: melanoma has 30.0 %, at or above the threshold of 8.0 %, chosen on validation to find 95 % of "
+        "melanomas;"
     )
-    assert "together have 30 %" in said
+    assert "together have 30.0 %" in said
     assert "different groups" in said
     assert len(reasons(referral, p, referral.fired(p[None]))) == 2
 

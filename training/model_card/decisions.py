@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, DIAGNOSES
 from dermlens.trust import conformal, thresholds
 from dermlens.trust import referral as rules
 from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE
 from dermlens.trust.thresholds import TARGETS
+from dermlens.wording import number_with_interval, percent, percent_with_interval, short_percent
 
 
 def prediction_sets(folder: Path) -> list[str]:
@@ -20,8 +20,8 @@ def prediction_sets(folder: Path) -> list[str]:
     lines = [
         "## Prediction sets",
         "",
-        f"Class-conditional conformal sets at {percent(CASE_LEVEL)}, the level used on a case: of new lesions of a "
-        "diagnosis, at least that share has it in the set, as long as they are like those of HAM10000. Fitted on "
+        f"Class-conditional conformal sets at {short_percent(CASE_LEVEL)}, the level used on a case: of new lesions of "
+        "a diagnosis, at least that share has it in the set, as long as they are like those of HAM10000. Fitted on "
         f"{sum(found.lesions):,} validation lesions, one image each; validation is measured with thresholds from other "
         f"lesions. {found.caveat()}".rstrip(),
         "",
@@ -37,7 +37,8 @@ def prediction_sets(folder: Path) -> list[str]:
                 for i, code in enumerate(CLASSES)
             ],
             "",
-            f"Sets of one diagnosis: {_share(figures['single'])}; empty sets: {_share(figures['empty'])}.",
+            f"Sets of one diagnosis: {percent_with_interval(figures['single'])}; "
+            f"empty sets: {percent_with_interval(figures['empty'])}.",
             "",
         ]
     return lines
@@ -60,8 +61,9 @@ def operating_points(folder: Path) -> list[str]:
             f"| {split} | wanted | from | sensitivity | specificity |",
             "| --- | --- | --- | --- | --- |",
             *[
-                f"| {TARGETS[target].title.lower()} | {percent(p.wanted, 1)} | {percent(p.threshold, 1)} | "
-                f"{_share(p.measured[split].sensitivity)} | {_share(p.measured[split].specificity)} |"
+                f"| {TARGETS[target].title.lower()} | {short_percent(p.wanted)} | {percent(p.threshold, 1)} | "
+                f"{percent_with_interval(p.measured[split].sensitivity)} | "
+                f"{percent_with_interval(p.measured[split].specificity)} |"
                 for target, points in found.points.items()
                 for p in points
             ],
@@ -80,9 +82,9 @@ def referral(folder: Path) -> list[str]:
         "",
         "An image is referred if at least one of the rules below fires. Both thresholds, "
         f"{percent(found.melanoma, 1)} for melanoma and {percent(found.malignant, 1)} for malignant and pre-malignant "
-        f"diagnoses together, were chosen on validation to find {percent(found.sensitivity, 1)} there: of the wanted "
-        f"sensitivities the highest that keeps the share of referred images at or below {percent(found.cap)}, the "
-        "lowest if none does. An image that is not referred is not cleared.",
+        f"diagnoses together, were chosen on validation to find {short_percent(found.sensitivity)} there: of the "
+        f"wanted sensitivities the highest that keeps the share of referred images at or below "
+        f"{short_percent(found.cap)}, the lowest if none does. An image that is not referred is not cleared.",
         "",
     ]
     for split, measured in found.measured.items():
@@ -91,9 +93,9 @@ def referral(folder: Path) -> list[str]:
         lines += [
             f"| {split} | images | share |",
             "| --- | --- | --- |",
-            *[f"| {name} | {figure.n_images} | {_share(figure)} |" for name, figure in totals.items()],
+            *[f"| {name} | {figure.n_images} | {percent_with_interval(figure)} |" for name, figure in totals.items()],
             *[
-                f"| {rules.RULES[key].rstrip('.')} | {fired.n_images} | {_share(fired)}, alone "
+                f"| {rules.RULES[key].rstrip('.')} | {fired.n_images} | {percent_with_interval(fired)}, alone "
                 f"{percent(alone.value, 1)} |"
                 for key, (fired, alone) in ((k, (v["fired"], v["alone"])) for k, v in measured["rules"].items())
             ],
@@ -103,9 +105,5 @@ def referral(folder: Path) -> list[str]:
 
 
 def _line(name: str, guarantee: str, coverage: Estimate, size: Estimate) -> str:
-    sets = f"{size.value:.2f} ({size.low:.2f} to {size.high:.2f})" if size.n_images else "not defined"
-    return f"| {name} | {guarantee} | {coverage.n_images} | {_share(coverage)} | {sets} |"
-
-
-def _share(figure: Estimate) -> str:
-    return f"{percent(figure.value, 1)} ({interval(figure)})" if figure.n_images else "not defined"
+    shown = (name, guarantee, str(coverage.n_images), percent_with_interval(coverage), number_with_interval(size, 2))
+    return f"| {' | '.join(shown)} |"

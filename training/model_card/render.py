@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import FEW_LESIONS
 from dermlens.evaluation.metrics import CALIBRATION, OVERALL, PER_CLASS
 from dermlens.explain import localisation_results
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
 from dermlens.models.runs import best_row, flat, read_history
+from dermlens.wording import number_with_interval, percent
 from training.model_card.decisions import operating_points, prediction_sets, referral
 from training.model_card.ood import ood
 
@@ -103,7 +105,7 @@ def calibration(folder: Path) -> list[str]:
         "",
         f"By {METHODS[fitted['method']]}, fitted on {fitted['fitted_on']['n_images']:,} validation images: the "
         "simplest of three methods that none clearly beats in cross-fitted cross-entropy "
-        f"({losses}). The probabilities hold where {100 * suspect:.1f} % are malignant or pre-malignant. Calibration "
+        f"({losses}). The probabilities hold where {percent(suspect, 1)} are malignant or pre-malignant. Calibration "
         "changes no call, so the most probable diagnosis need not be the one called. Validation is measured "
         "cross-fitted by lesion. A perfect model would show the errors in the last column by chance.",
         "",
@@ -142,7 +144,7 @@ def attention(folder: Path) -> list[str]:
         "| --- " * (1 + len(columns)) + "|",
         *[
             f"| {name or group} | "
-            + " | ".join(_text(getattr(found.where[group], c).to_dict()) for c in columns)
+            + " | ".join(number_with_interval(getattr(found.where[group], c)) for c in columns)
             + " |"
             for group, name in names.items()
             if group in found.where
@@ -153,9 +155,10 @@ def attention(folder: Path) -> list[str]:
     if removal:
         lines += [
             f"Deletion and insertion (RISE) on {removal.deletion.n_images} of these images, spread over the diagnoses: "
-            f"area under the curve {_text(removal.deletion.to_dict())} and {_text(removal.insertion.to_dict())}, in an "
-            f"order by chance {_text(removal.random_deletion.to_dict())} and "
-            f"{_text(removal.random_insertion.to_dict())}.",
+            f"area under the curve {number_with_interval(removal.deletion)} and "
+            f"{number_with_interval(removal.insertion)}, in an order by chance "
+            f"{number_with_interval(removal.random_deletion)} and "
+            f"{number_with_interval(removal.random_insertion)}.",
             "",
         ]
     return lines
@@ -291,11 +294,8 @@ def _split_section(split: str, measured: dict[str, Any], run: dict[str, Any]) ->
     ]
 
 
-def _text(figure: dict[str, Any]) -> str:
-    if figure["value"] is None:
-        return "not defined"
-    interval = "no interval" if figure["low"] is None else f"{figure['low']:.3f} to {figure['high']:.3f}"
-    return f"{figure['value']:.3f} ({interval})"
+def _text(stored: dict[str, Any]) -> str:
+    return number_with_interval(Estimate.from_dict(stored))
 
 
 def _images_line(run: dict[str, Any]) -> list[str]:

@@ -11,10 +11,10 @@ from dermlens.case.image import CaseImage, overlap
 from dermlens.case.ood_gate import refusing
 from dermlens.case.summary import agreement, largest_gap
 from dermlens.charts import case as charts
-from dermlens.charts.style import percent
 from dermlens.explain.grad_cam import heat_on_image
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.models.model import AnyModel, networks
+from dermlens.wording import percent
 from ui import widgets
 from ui.predict import answer, heat_map, prevalence, warnings
 

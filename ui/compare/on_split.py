@@ -7,13 +7,13 @@ import streamlit as st
 from dermlens.case.timing import hardware
 from dermlens.charts import compare as charts
 from dermlens.charts.metrics import confusion_difference
-from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.evaluation.compare import Comparison
 from dermlens.evaluation.metrics import HEADLINE, confusion_matrix
 from dermlens.labels import CLASSES, INDEX
 from dermlens.models.model import AnyModel
 from dermlens.models.registry import Entry
+from dermlens.wording import percent_with_interval
 from ui import cache, widgets
 from ui.metrics import cases, slices
 
@@ -41,7 +41,7 @@ def figures(entries: list[Entry], split: str) -> None:
     rows = [
         {
             "Model": entry.name,
-            **{label: f"{percent(f.value, 1)} ({interval(f)})" for f, label in _labelled(summaries[entry.name])},
+            **{label: percent_with_interval(f) for f, label in _labelled(summaries[entry.name])},
             **_cost(entry, ready.get(entry.id)),
         }
         for entry in entries

@@ -9,7 +9,6 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import calibration as charts
-from dermlens.charts.style import percent
 from dermlens.estimate import Estimate
 from dermlens.evaluation.calibration_error import (
     by_chance,
@@ -26,6 +25,7 @@ from dermlens.labels import NAMES as DIAGNOSIS_NAMES
 from dermlens.models.registry import Entry
 from dermlens.trust.calibration import unseen
 from dermlens.trust.fitted import Fitted
+from dermlens.wording import UNCALIBRATED, number_with_interval, percent
 from ui import cache, widgets
 
 CALLED, TOP, SUSPECTED = "called", "top", "suspect"
@@ -59,7 +59,7 @@ def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, 
         return
     stated = _stated(entry.folder, cache.stamp_of_answers(entry), (split, *key), (raw, chosen, fitted))
     if fitted.calibration is None:
-        st.markdown(f"**These are uncalibrated scores.** {widgets.escape(fitted.missing[0], 400)}")
+        st.markdown(f"**These are {UNCALIBRATED}s.** {widgets.escape(fitted.missing[0], 400)}")
     elif split == "validation":
         st.caption(
             "The calibration was fitted on this split, so what stands under After is cross-fitted: every image is "
@@ -134,10 +134,6 @@ def _table(figures: dict[str, dict[str, Estimate]]) -> pd.DataFrame:
     for key, metric in CALIBRATION.items():
         row = {"Metric": metric.name}
         for heading, found in figures.items():
-            row[heading] = _text(found[key]) if key in found else ""
+            row[heading] = number_with_interval(found[key]) if key in found else ""
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _text(figure: Estimate) -> str:
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"

@@ -4,10 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import localisation as charts
-from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.explain.localisation_results import METHODS, LocalisationResults, Where
 from dermlens.models.registry import Entry
+from dermlens.wording import interval, percent, percent_with_interval
 from ui import cache, widgets
 
 READING = (
@@ -86,10 +86,10 @@ def _methods(found: LocalisationResults) -> None:
     rows = [
         {
             "Method": METHODS[name],
-            "Heat inside the lesion": _text(where.energy),
-            "Hottest point in the lesion": _text(where.hits),
-            "Deletion (lower is better)": _text(removal.deletion),
-            "Insertion (higher is better)": _text(removal.insertion),
+            "Heat inside the lesion": percent_with_interval(where.energy),
+            "Hottest point in the lesion": percent_with_interval(where.hits),
+            "Deletion (lower is better)": percent_with_interval(removal.deletion),
+            "Insertion (higher is better)": percent_with_interval(removal.insertion),
         }
         for name, (where, removal) in found.methods.items()
     ]
@@ -112,10 +112,6 @@ def _warnings(found: LocalisationResults) -> None:
     st.markdown(text)
     if found.where["all"].without:
         st.caption(f"{found.where['all'].without} maps were empty: no evidence for the called diagnosis anywhere.")
-
-
-def _text(figure: Estimate) -> str:
-    return f"{percent(figure.value, 1)} ({interval(figure)})"
 
 
 def _inside_alt(found: Where) -> str:

@@ -7,7 +7,6 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import decisions as charts
-from dermlens.charts.style import interval, percent
 from dermlens.errors import DermlensError
 from dermlens.models.registry import Entry
 from dermlens.trust.thresholds import (
@@ -19,7 +18,7 @@ from dermlens.trust.thresholds import (
     net_benefit,
     per_thousand,
 )
-from dermlens.wording import short_percent
+from dermlens.wording import interval, percent, percent_with_interval, short_percent
 from ui import cache, widgets
 from ui.widgets import choose_sensitivity, fit_advice, fitted_on, not_fitted
 
@@ -168,8 +167,8 @@ def _points_table(points: tuple[Point, ...], target: str, split: str, prevalence
             {
                 "Wanted": short_percent(point.wanted),
                 "From": percent(point.threshold, 1),
-                "Sensitivity": f"{percent(found.sensitivity.value, 1)} ({interval(found.sensitivity)})",
-                "Specificity": f"{percent(found.specificity.value, 1)} ({interval(found.specificity)})",
+                "Sensitivity": percent_with_interval(found.sensitivity),
+                "Specificity": percent_with_interval(found.specificity),
                 "Missed per 1,000": f"{outcome.missed:.1f}",
                 "Referred per 1,000": f"{outcome.referred:.0f}",
                 _needless(target): f"{outcome.unnecessary:.0f}",

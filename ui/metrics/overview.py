@@ -6,12 +6,12 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import metrics as charts
-from dermlens.charts.style import interval, percent
 from dermlens.evaluation.intervals import Summary
 from dermlens.evaluation.metrics import HEADLINE, PER_CLASS, confusion_matrix, most_common_confusion, sweep
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX, NAMES, SHOWN
 from dermlens.models.registry import Entry
+from dermlens.wording import interval, percent, percent_with_interval, short_percent
 from ui import splits, widgets
 from ui.metrics import cases, slices
 
@@ -87,7 +87,7 @@ def _table(summary: Summary) -> pd.DataFrame:
             name, share = DIAGNOSES[worst.predicted].name, percent(worst.count / worst.support)
             instead = f"{worst.count} of {worst.support} called {name}, {share}"
         found = summary.per_class[CLASSES[i]]
-        shares = {m.name: f"{percent(found[k].value, 1)} ({interval(found[k])})" for k, m in PER_CLASS.items()}
+        shares = {metric.name: percent_with_interval(found[key]) for key, metric in PER_CLASS.items()}
         row = {"Diagnosis": NAMES[CLASSES[i]], "Images": int(summary.confusion[i].sum())}
         rows.append({**row, "Most often called instead": instead, **shares})
     return pd.DataFrame(rows)
@@ -112,7 +112,7 @@ def curves(chosen: Predictions, entry: Entry) -> None:
     at = charts.operating_index(counts, threshold / 100)
     hits, alarms = int(counts.true_positives[at]), int(counts.false_positives[at])
     st.markdown(
-        f"From a score of {threshold:g} %: **{hits:,} of {counts.positives:,}** found, "
+        f"From a score of {short_percent(threshold / 100)}: **{hits:,} of {counts.positives:,}** found, "
         f"**{counts.positives - hits:,} missed**, {alarms:,} false alarms among {counts.negatives:,} others."
     )
     figure = charts.curves({entry.name: counts}, threshold / 100, NAMES[code])

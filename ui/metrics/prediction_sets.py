@@ -5,12 +5,11 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import decisions as charts
-from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, NAMES, SHOWN
 from dermlens.models.registry import Entry
 from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE, PredictionSets
-from dermlens.wording import short_percent
+from dermlens.wording import number_with_interval, percent, percent_with_interval, short_percent
 from ui import cache, widgets
 from ui.widgets import fit_advice, fitted_on, not_fitted
 
@@ -50,8 +49,9 @@ def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
     cells = st.grid(4, min_column_width=190)
     for name, label in names.items():
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
-            st.metric(label, _value(name, figures[name]))
-            st.caption(f"95 %: {_interval(name, figures[name])}")
+            value, span = charts.written(name, figures[name])
+            st.metric(label, value)
+            st.caption(f"95 %: {span}")
     st.caption(f"{_whole(split, figures['coverage'])} {fitted_on(found.fitted_on)}")
     st.markdown(SETS)
     if found.caveat(level):
@@ -85,10 +85,11 @@ def _sets_table(figures: dict, own: np.ndarray) -> pd.DataFrame:
 
 
 def _set_cells(figures: dict) -> dict[str, object]:
-    cells: dict[str, object] = {"Images": figures["coverage"].n_images}
-    for name, label in (("coverage", "True diagnosis in the set"), ("size", "Diagnoses in the set")):
-        cells[label] = f"{_value(name, figures[name])} ({_interval(name, figures[name])})"
-    return cells
+    return {
+        "Images": figures["coverage"].n_images,
+        "True diagnosis in the set": percent_with_interval(figures["coverage"]),
+        "Diagnoses in the set": number_with_interval(figures["size"], 2),
+    }
 
 
 def _sets_data(found: PredictionSets, split: str) -> pd.DataFrame:
@@ -99,16 +100,6 @@ def _sets_data(found: PredictionSets, split: str) -> pd.DataFrame:
             row = {"level": level, "class": code, "class_guarantee": guaranteed}
             rows += [{**row, "figure": name, **vars(of_class[name])} for name in ("coverage", "size")]
     return pd.DataFrame(rows)
-
-
-def _value(name: str, figure: Estimate) -> str:
-    return percent(figure.value, 1) if name != "size" else "n/a" if np.isnan(figure.value) else f"{figure.value:.2f}"
-
-
-def _interval(name: str, figure: Estimate) -> str:
-    if name != "size" or np.isnan(figure.low):
-        return interval(figure)
-    return f"{figure.low:.2f} to {figure.high:.2f}"
 
 
 def _whole(split: str, figure: Estimate) -> str:

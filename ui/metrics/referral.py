@@ -5,13 +5,13 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import referral as charts
-from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, NAMES
 from dermlens.models.registry import Entry
 from dermlens.trust import referral as rules
 from dermlens.trust.referral import RULES, Referral
+from dermlens.wording import interval, percent, short_percent
 from ui import cache, widgets
 
 
@@ -63,7 +63,7 @@ def _why(entry: Entry) -> str:
 def _tables(referral: Referral, split: str) -> None:
     found = referral.measured[split]
     st.markdown(
-        f"Thresholds for {100 * referral.sensitivity:g} % sensitivity: melanoma {percent(referral.melanoma, 1)}, "
+        f"Thresholds for {short_percent(referral.sensitivity)} sensitivity: melanoma {percent(referral.melanoma, 1)}, "
         f"malignant or pre-malignant {percent(referral.malignant, 1)}. "
         f"At most {percent(referral.cap)} of the validation images were to be referred."
     )

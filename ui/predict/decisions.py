@@ -8,14 +8,13 @@ import streamlit as st
 from dermlens.case.image import CaseImage
 from dermlens.case.predict import Prediction
 from dermlens.case.summary import called, share_called
-from dermlens.charts.style import percent
 from dermlens.labels import INDEX
 from dermlens.models.model import AnyModel
 from dermlens.trust.conformal import CASE_LEVEL, PredictionSets
 from dermlens.trust.thresholds import (
     TARGETS,
 )
-from dermlens.wording import short_percent
+from dermlens.wording import percent, short_percent
 from ui import widgets
 from ui.widgets import choose_sensitivity, fit_command
 

@@ -6,13 +6,13 @@ import streamlit as st
 
 from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.summary import called
-from dermlens.charts.style import percent
 from dermlens.errors import DermlensError
 from dermlens.explain import gradients
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.labels import CLASSES, INDEX, NAMES, SHOWN
 from dermlens.models.model import AnyModel, networks
 from dermlens.server.limiter import SLOW
+from dermlens.wording import percent
 from ui import cache, state, waiting, widgets
 
 SIDE = 300

@@ -8,6 +8,7 @@ import streamlit as st
 from dermlens.case.image import CaseImage
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.trust.calibration import mix_at, reweight
+from dermlens.wording import percent
 from ui import cache, state, widgets
 
 STEP = 0.5  # percent
@@ -34,7 +35,7 @@ def choose(image: CaseImage) -> tuple[CaseImage, str]:
     mix = np.array([(table.value["dx"] == code).sum() for code in CLASSES])
     usual = mix[list(SUSPECT)].sum() / mix.sum()
     nearest = STEP * round(100 * usual / STEP)
-    with st.popover(f"Class mix: {_chosen(100 * usual, nearest):.1f} % malignant or pre-malignant", key="class-mix"):
+    with st.popover(f"Class mix: {percent(_chosen(usual, nearest), 1)} malignant or pre-malignant", key="class-mix"):
         wanted = st.slider(
             "Malignant or pre-malignant among the lesions you see",
             STEP,
@@ -51,7 +52,7 @@ def choose(image: CaseImage) -> tuple[CaseImage, str]:
         )
     if wanted == nearest:
         return image, (
-            f"The probabilities hold where {100 * usual:.1f} % of lesions are malignant or pre-malignant, as in "
+            f"The probabilities hold where {percent(usual, 1)} of lesions are malignant or pre-malignant, as in "
             "HAM10000."
         )
     to = mix_at(mix, wanted / 100)
@@ -60,13 +61,13 @@ def choose(image: CaseImage) -> tuple[CaseImage, str]:
         for i, a in image.answers.items()
     }
     return replace(image, answers=answers), (
-        f"The probabilities are re-weighted for lesions of which {wanted:.1f} % are malignant or pre-malignant; in "
-        f"HAM10000 {100 * usual:.1f} % are. That is right if a diagnosis looks the same there. The calls stay as they "
-        "are, and so does all that was fitted for the class mix of HAM10000: prediction sets, thresholds, rules for "
-        "referral."
+        f"The probabilities are re-weighted for lesions of which {percent(wanted / 100, 1)} are malignant or "
+        f"pre-malignant; in HAM10000 {percent(usual, 1)} are. That is right if a diagnosis looks the same there. The "
+        "calls stay as they are, and so does all that was fitted for the class mix of HAM10000: prediction sets, "
+        "thresholds, rules for referral."
     )
 
 
 def _chosen(usual: float, nearest: float) -> float:
     wanted = float(st.session_state.get(state.PREVALENCE, nearest))
-    return usual if wanted == nearest else wanted
+    return usual if wanted == nearest else wanted / 100

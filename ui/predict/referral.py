@@ -7,11 +7,11 @@ import streamlit as st
 
 from dermlens.case.image import CaseImage
 from dermlens.case.ood_gate import accepts, refusing
-from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.models.model import AnyModel
 from dermlens.trust import referral as rules
 from dermlens.trust.referral import RULES, Referral
+from dermlens.wording import interval, percent, short_percent
 from ui import widgets
 
 
@@ -56,7 +56,7 @@ def _list_rules(referral: Referral, fired: dict[str, bool]) -> None:
     lines = [f"- {RULES[key]}{_limit(referral, key)} *On this image:* {marks[here]}." for key, here in fired.items()]
     st.markdown("An image is referred if at least one of these holds:\n\n" + "\n".join(lines))
     st.caption(
-        f"Both thresholds were chosen on validation to find {100 * referral.sensitivity:g} % there, the most that "
+        f"Both thresholds were chosen on validation to find {short_percent(referral.sensitivity)} there, the most that "
         f"keeps the share of referred images at or below {percent(referral.cap)}. {_measured(referral)}"
     )
 

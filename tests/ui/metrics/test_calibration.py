@@ -11,7 +11,6 @@ from streamlit.testing.v1 import AppTest
 from dermlens import score
 from dermlens.case.predict import predict, softmax
 from dermlens.case.summary import called, share_called
-from dermlens.charts.style import percent
 from dermlens.dataset.ham10000 import load_split
 from dermlens.ingest.read import read_image
 from dermlens.labels import CLASSES, NAMES, SUSPECT
@@ -19,6 +18,7 @@ from dermlens.models import registry
 from dermlens.models.card import read_card
 from dermlens.trust.calibration import mix_at, reweight
 from dermlens.trust.fitted import read_calibrated
+from dermlens.wording import percent
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
 from training.fits import calibration

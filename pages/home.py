@@ -69,12 +69,12 @@ def headline(result: cache.Result) -> None:
     if split is None or not set(IN_BRIEF) & set(result.value[split]):
         st.caption("Not measured yet.")
         return
-    figures = result.value[split]
-    first, *others = (name for name in IN_BRIEF if name in figures)
-    st.metric(HEADLINE[first], percent(figures[first].value, 1))
-    lines = [f"95 % interval {interval(figures[first])}"]
-    lines += [f"{HEADLINE[n]}: {percent_with_interval(figures[n])}" for n in others]
-    rests_on = figures[first]
+    estimates = result.value[split]
+    first, *others = (name for name in IN_BRIEF if name in estimates)
+    st.metric(HEADLINE[first], percent(estimates[first].value, 1))
+    lines = [f"95 % interval {interval(estimates[first])}"]
+    lines += [f"{HEADLINE[n]}: {percent_with_interval(estimates[n])}" for n in others]
+    rests_on = estimates[first]
     lines.append(f"{split.capitalize()} split: {rests_on.n_images:,} images of {rests_on.n_lesions:,} lesions")
     lines += [splits.FINAL] * (split == "test")
     st.caption("  \n".join(lines))

@@ -19,7 +19,7 @@ from dermlens.trust.ood import OOD_FILE, SCORES_FILE, read_scores
 from training.fits.embeddings import measure
 from training.fits.subject import Subject
 from training.model_card.render import render
-from training.model_card.write import figures, write
+from training.model_card.write import metrics_of, write
 
 TOLERANCE = 1e-5
 """Largest difference of a figure that another processor's rounding may make."""
@@ -41,7 +41,7 @@ def problems(folder: Path) -> list[str]:
     """
     found = []
     if (folder / "metrics.json").is_file():
-        found += list(_differences(read_object(folder / "metrics.json"), figures(folder), "metrics.json"))
+        found += list(_differences(read_object(folder / "metrics.json"), metrics_of(folder), "metrics.json"))
     card = read_object(folder / "card.json") if (folder / "card.json").is_file() else {}
     for name, expected in card.get("files", {}).items():
         if not (folder / name).is_file():

@@ -25,7 +25,7 @@ from dermlens.files.hashes import listed
 from dermlens.image.examples import EXAMPLES, draw
 from dermlens.models import registry
 from dermlens.models.model import AnyModel, Model
-from dermlens.models.published import MODEL_CARD, read_figures, read_model_card
+from dermlens.models.published import MODEL_CARD, read_estimates, read_model_card
 from dermlens.models.registry import Entry
 from dermlens.models.runs import Run, find_runs, read_history, runs_dir
 from dermlens.trust import calibration
@@ -59,7 +59,7 @@ def entries() -> list[Entry]:
 
 
 def _rank(entry: Entry) -> tuple[bool, float, str]:
-    published = (figures(entry).value or {}).get("validation", {}).get("cross_entropy")
+    published = (estimates(entry).value or {}).get("validation", {}).get("cross_entropy")
     known = published is not None and not np.isnan(published.value)
     return not entry.can_be_asked, published.value if published is not None and known else np.inf, entry.id
 
@@ -111,20 +111,20 @@ def modified(file: Path) -> float:
     return hash((found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino))
 
 
-def figures(entry: Entry) -> Result[dict[str, dict[str, Estimate]]]:
-    """Return the published figures of a model, by split."""
-    return _figures(entry.folder, tuple(modified(entry.folder / name) for name in ("metrics.json", "card.json")))
+def estimates(entry: Entry) -> Result[dict[str, dict[str, Estimate]]]:
+    """Return the published estimates of a model, by split."""
+    return _estimates(entry.folder, tuple(modified(entry.folder / name) for name in ("metrics.json", "card.json")))
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _figures(folder: Path, stamp: tuple[float, ...]) -> Result[dict[str, dict[str, Estimate]]]:
-    return _attempt(lambda: read_figures(listed(folder, registry.inspect(folder).card, "metrics.json")))
+def _estimates(folder: Path, stamp: tuple[float, ...]) -> Result[dict[str, dict[str, Estimate]]]:
+    return _attempt(lambda: read_estimates(listed(folder, registry.inspect(folder).card, "metrics.json")))
 
 
 def headline(entry: Entry) -> Result[dict[str, dict[str, Estimate]]]:
-    """Return the published figures of a model, by split; where there are none, those of its predictions."""
+    """Return the published estimates of a model, by split; where there are none, those of its predictions."""
     if not entry.has_predictions or (entry.folder / "metrics.json").exists():
-        return figures(entry)
+        return estimates(entry)
     found = predictions(entry)
     if found.value is None:
         return Result(None, found.sentence)
@@ -250,7 +250,7 @@ def _summary(folder: Path, stamp: tuple[float, ...], key: Hashable, _predictions
 
 
 def summary(entry: Entry, key: Hashable, chosen: Predictions) -> Summary:
-    """Return all figures of a selection of a model's predictions with intervals; `key` names the selection."""
+    """Return all estimates of a selection of a model's predictions with intervals; `key` names the selection."""
     return _summary(entry.folder, stamp_of_answers(entry), key, chosen)
 
 
@@ -287,7 +287,7 @@ def _evidence(folder: Path, stamp: tuple[float, ...]) -> Result[LocalisationResu
 
 
 def evidence(entry: Entry) -> Result[LocalisationResults]:
-    """Return the figures of where a model looked in the test images."""
+    """Return the estimates of where a model looked in the test images."""
     return _evidence(entry.folder, tuple(modified(entry.folder / name) for name in (ATTENTION, "card.json")))
 
 

@@ -13,19 +13,19 @@ from dermlens.labels import CLASSES, SHOWN
 from dermlens.wording import interval, percent
 
 
-def headline(figures: Mapping[str, Mapping[str, Estimate]], title: str) -> go.Figure:
-    """Draw the headline figures of several models with their 95 % intervals, one row a figure.
+def headline(models: Mapping[str, Mapping[str, Estimate]], title: str) -> go.Figure:
+    """Draw the headline metrics of several models with their 95 % intervals, one row a metric.
 
     Args:
-        figures: model -> key of HEADLINE -> figure.
+        models: model -> key of HEADLINE -> estimate.
         title: as shown.
     """
     figure = go.Figure()
-    for i, (model, found) in enumerate(figures.items()):
+    for i, (model, found) in enumerate(models.items()):
         values = [found[name] for name in HEADLINE]
         figure.add_scatter(
             x=[100 * f.value for f in values],
-            y=[row + 0.26 * (i - (len(figures) - 1) / 2) for row in range(len(HEADLINE))],
+            y=[row + 0.26 * (i - (len(models) - 1) / 2) for row in range(len(HEADLINE))],
             mode="markers",
             name=model,
             marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 10},
@@ -41,10 +41,10 @@ def headline(figures: Mapping[str, Mapping[str, Estimate]], title: str) -> go.Fi
     )
     figure.update_yaxes(zeroline=False)
     figure.update_xaxes(ticksuffix=" %", zeroline=False)
-    height = 150 + len(HEADLINE) * (28 + 14 * len(figures)) + 22 * len(figures)
+    height = 150 + len(HEADLINE) * (28 + 14 * len(models)) + 22 * len(models)
     frame(figure, title, height)
     return figure.update_layout(
-        margin_t=50 + 22 * len(figures),
+        margin_t=50 + 22 * len(models),
         legend={"orientation": "v", "yref": "container", "y": 1 - 34 / height, "yanchor": "top", "x": 0},
     )
 

@@ -23,18 +23,18 @@ def by_class(found: Mapping[str, Any], level: float, own: Sequence[bool], subtit
     """Draw coverage and mean size of the prediction sets, overall and by true diagnosis, with 95 % intervals.
 
     Args:
-        found: figures of one split and level, as PredictionSets.measured has them.
+        found: estimates of one split and level, as PredictionSets.measured has them.
         level: the wanted coverage, marked by a line.
         own: (7,) whether a class has a guarantee of its own; a hollow mark says that it has none.
         subtitle: which model and split.
     """
     rows = [("All diagnoses", found, True)]
     rows += [(SHORT[CLASSES[i]], found["per_class"][CLASSES[i]], bool(own[i])) for i in SHOWN]
-    labels = [f"{name}<br>{figures['coverage'].n_images:,} images" for name, figures, _ in rows]
+    labels = [f"{name}<br>{estimates['coverage'].n_images:,} images" for name, estimates, _ in rows]
     titles = ["True diagnosis in the set", "Diagnoses in the set"]
     figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.05)
     for column, (name, scale) in enumerate(SCALES.items(), start=1):
-        known = [(i, figures[name]) for i, (_, figures, _) in enumerate(rows) if not np.isnan(figures[name].value)]
+        known = [(i, row[name]) for i, (_, row, _) in enumerate(rows) if not np.isnan(row[name].value)]
         shape = SYMBOLS[column - 1]
         figure.add_scatter(
             row=1,
@@ -67,7 +67,7 @@ def by_level(levels: Sequence[float], rows: Sequence[Mapping[str, Any]], level: 
     """Draw coverage and mean size of the prediction sets at every level, with 95 % bands.
 
     Args:
-        levels: wanted coverage, rising. rows: figures of one split, level by level. level: the one to mark.
+        levels: wanted coverage, rising. rows: estimates of one split, level by level. level: the one to mark.
         subtitle: which model and split.
     """
     titles = ["True diagnosis in the set", "Diagnoses in the set"]

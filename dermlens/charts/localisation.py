@@ -61,22 +61,22 @@ def _dots(rows: Sequence[str], panels: Sequence[Series], titles: Sequence[str] =
         cols=len(panels), shared_yaxes=True, horizontal_spacing=0.05, subplot_titles=list(titles) or None
     )
     for column, series in enumerate(panels, start=1):
-        for i, (name, figures) in enumerate(series):
+        for i, (name, estimates) in enumerate(series):
             symbol, colour = LOOKS[i]
             figure.add_scatter(
                 row=1,
                 col=column,
-                x=[100 * f.value for f in figures],
+                x=[100 * f.value for f in estimates],
                 y=[row + 0.24 * (i - (len(series) - 1) / 2) for row in range(len(rows))],
                 mode="markers",
                 name=name,
                 legendgroup=name,
                 showlegend=column == 1,
                 marker={"color": colour, "symbol": symbol, "size": 9},
-                error_x=error_bars(figures),
+                error_x=error_bars(estimates),
                 customdata=[
                     [ROWS[g].replace("<br>", " "), percent(f.value, 1), interval(f), f.n_images, f.n_lesions]
-                    for g, f in zip(rows, figures, strict=True)
+                    for g, f in zip(rows, estimates, strict=True)
                 ],
                 hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
                 "%{customdata[3]} images of %{customdata[4]} lesions<extra></extra>",

@@ -1,4 +1,4 @@
-"""Figures of what a model gets right and wrong: confusion matrix, per-class figures, curves, slices."""
+"""Figures of what a model gets right and wrong: confusion matrix, per-class estimates, curves, slices."""
 
 from collections.abc import Mapping
 
@@ -140,19 +140,19 @@ def _clickable(
     return frame(figure, title, 560, subtitle, clickmode="event+select", hovermode="closest")
 
 
-def per_class(figures: Mapping[str, Mapping[str, Mapping[str, Estimate]]], key: str) -> go.Figure:
-    """Draw one figure of every class with its 95 % interval, one mark a model.
+def per_class(models: Mapping[str, Mapping[str, Mapping[str, Estimate]]], key: str) -> go.Figure:
+    """Draw one metric of every class with its 95 % interval, one mark a model.
 
     Args:
-        figures: model -> class code -> key of PER_CLASS -> estimate.
+        models: model -> class code -> key of PER_CLASS -> estimate.
         key: of PER_CLASS.
     """
     figure = go.Figure()
-    for i, (model, classes) in enumerate(figures.items()):
+    for i, (model, classes) in enumerate(models.items()):
         found = [classes[CLASSES[c]][key] for c in SHOWN]
         figure.add_scatter(
             x=[100 * f.value for f in found],
-            y=[row + 0.3 * (i - (len(figures) - 1) / 2) for row in range(N_CLASSES)],
+            y=[row + 0.3 * (i - (len(models) - 1) / 2) for row in range(N_CLASSES)],
             mode="markers",
             name=model,
             marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 9},
@@ -168,7 +168,7 @@ def per_class(figures: Mapping[str, Mapping[str, Mapping[str, Estimate]]], key: 
     figure.update_yaxes(
         tickvals=list(range(N_CLASSES)), ticktext=LABELS, range=[N_CLASSES - 0.5, -0.5], zeroline=False, showgrid=True
     )
-    return frame(figure, PER_CLASS[key].name, 330, showlegend=len(figures) > 1)
+    return frame(figure, PER_CLASS[key].name, 330, showlegend=len(models) > 1)
 
 
 def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figure:

@@ -14,17 +14,17 @@ def refused(measured: Measured) -> go.Figure:
     titles = ["Refused, %", "AUROC against dermoscopic images, %"]
     figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.05, subplot_titles=titles)
     for column, found in enumerate((measured.refused, measured.auroc), start=1):
-        figures = [found[kind] for kind in kinds]
+        estimates = [found[kind] for kind in kinds]
         figure.add_scatter(
             row=1,
             col=column,
-            x=[100 * f.value for f in figures],
+            x=[100 * f.value for f in estimates],
             y=kinds,
             mode="markers",
             showlegend=False,
             marker={"color": COLOURS[0], "symbol": ("circle", "diamond")[column - 1], "size": 9},
-            error_x=error_bars(figures),
-            customdata=[[percent(f.value, 1), interval(f), f.n_images, f.n_lesions] for f in figures],
+            error_x=error_bars(estimates),
+            customdata=[[percent(f.value, 1), interval(f), f.n_images, f.n_lesions] for f in estimates],
             hovertemplate="%{y}: %{customdata[0]}<br>95 %: %{customdata[1]}<br>%{customdata[2]} pictures of "
             "%{customdata[3]} sources<extra></extra>",
         )

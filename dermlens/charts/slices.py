@@ -27,8 +27,8 @@ def overview(slices: Sequence[Slice], title: str) -> go.Figure:
         (OVERALL["melanoma_recall"].name, [s.recall["mel"] for s in slices], COLOURS[1], "diamond"),
     )
     figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=[p[0] for p in panels], horizontal_spacing=0.05)
-    for column, (name, figures, colour, symbol) in enumerate(panels, start=1):
-        known = [(i, f) for i, f in enumerate(figures) if f is not None and not np.isnan(f.value)]
+    for column, (name, estimates, colour, symbol) in enumerate(panels, start=1):
+        known = [(i, f) for i, f in enumerate(estimates) if f is not None and not np.isnan(f.value)]
         figure.add_scatter(
             row=1,
             col=column,

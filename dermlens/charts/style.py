@@ -132,13 +132,13 @@ def cells(
     return figure
 
 
-def error_bars(figures: Sequence[Estimate]) -> dict:
+def error_bars(estimates: Sequence[Estimate]) -> dict:
     """Return horizontal error bars in percent from the 95 % intervals of shares."""
     return {
         "type": "data",
         "symmetric": False,
-        "array": [100 * (f.high - f.value) for f in figures],
-        "arrayminus": [100 * (f.value - f.low) for f in figures],
+        "array": [100 * (f.high - f.value) for f in estimates],
+        "arrayminus": [100 * (f.value - f.low) for f in estimates],
         "thickness": 1.5,
         "width": 4,
     }

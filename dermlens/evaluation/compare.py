@@ -21,7 +21,7 @@ _BLOCK = 2_000_000
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of both models and of A minus B with its 95 % interval; NaN where the data cannot give it."""
+    """A metric of both models and of A minus B with its 95 % interval; NaN where the data cannot give it."""
 
     a: float
     b: float
@@ -29,7 +29,7 @@ class Difference:
     low: float
     high: float
     p: float
-    """two-sided permutation test over lesions; NaN for a figure that is not tested (F1, AUC)"""
+    """two-sided permutation test over lesions; NaN for a metric that is not tested (F1, AUC)"""
     p_holm: float
     """per class: p with Holm's correction for the classes tested; otherwise p"""
     n_images: int

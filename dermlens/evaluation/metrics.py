@@ -1,9 +1,9 @@
-"""Figures of merit of a seven-class classifier: pure functions of arrays.
+"""Metrics of a seven-class classifier: pure functions of arrays.
 
-Classes are indices into labels.CLASSES. A figure that the data cannot give is NaN, never 0 or 1: the recall, F1, AUC
+Classes are indices into labels.CLASSES. A metric that the data cannot give is NaN, never 0 or 1: the recall, F1, AUC
 and average precision of a class with no true image, the precision of a class that is never predicted, the AUC and
 specificity of a class that is the only one present. Balanced accuracy, macro F1 and macro AUC are means over the
-classes for which the figure exists, as in scikit-learn's `balanced_accuracy_score`; whoever shows them says how many
+classes for which the metric exists, as in scikit-learn's `balanced_accuracy_score`; whoever shows them says how many
 classes that is.
 
 Functions of a confusion matrix take any leading axes, so that a thousand bootstrap replicates are one call.
@@ -139,14 +139,14 @@ def average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
 
 
 def one_vs_rest(
-    figure: Callable[[np.ndarray, np.ndarray], float], y_true: np.ndarray, scores: np.ndarray
+    metric: Callable[[np.ndarray, np.ndarray], float], y_true: np.ndarray, scores: np.ndarray
 ) -> np.ndarray:
     """Apply `roc_auc` or `average_precision` to each class against the rest: (7,) from (n,) and (n, 7)."""
-    return np.array([figure(y_true == i, scores[:, i]) for i in range(N_CLASSES)])
+    return np.array([metric(y_true == i, scores[:, i]) for i in range(N_CLASSES)])
 
 
 def measure(y_true: np.ndarray, logits: np.ndarray, y_pred: np.ndarray | None = None) -> dict[str, float | np.ndarray]:
-    """All figures of one set of images.
+    """All metrics of one set of images.
 
     Args:
         y_true: (n,) int. logits: (n, 7) float.
@@ -157,16 +157,16 @@ def measure(y_true: np.ndarray, logits: np.ndarray, y_pred: np.ndarray | None = 
     """
     logp = log_softmax(logits)
     confusion = confusion_matrix(y_true, logits.argmax(1) if y_pred is None else y_pred)
-    figures: dict[str, Any] = from_confusion(confusion)
-    figures["auc"] = one_vs_rest(roc_auc, y_true, logp)
-    figures["average_precision"] = one_vs_rest(average_precision, y_true, logp)
-    figures["macro_auc"] = mean_defined(figures["auc"])
-    figures["cross_entropy"] = cross_entropy(y_true, logits)
-    return {name: float(v) if np.ndim(v) == 0 else v for name, v in figures.items()}
+    found: dict[str, Any] = from_confusion(confusion)
+    found["auc"] = one_vs_rest(roc_auc, y_true, logp)
+    found["average_precision"] = one_vs_rest(average_precision, y_true, logp)
+    found["macro_auc"] = mean_defined(found["auc"])
+    found["cross_entropy"] = cross_entropy(y_true, logits)
+    return {name: float(v) if np.ndim(v) == 0 else v for name, v in found.items()}
 
 
 def from_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """The figures of `measure` that a confusion matrix (..., 7, 7) gives: (...,) or (..., 7) each."""
+    """The metrics of `measure` that a confusion matrix (..., 7, 7) gives: (...,) or (..., 7) each."""
     both = {**OVERALL, **PER_CLASS}
     return {key: metric.of_confusion(confusion) for key, metric in both.items() if metric.of_confusion}
 

@@ -91,7 +91,7 @@ class Where:
     centre: Estimate
     """share of images whose centre is in the lesion, so what always pointing to the centre would hit"""
     without: int
-    """maps without any heat; they are in none of the figures"""
+    """maps without any heat; they are in none of the estimates"""
 
 
 @dataclass(frozen=True)
@@ -119,15 +119,15 @@ class Warned:
 
 @dataclass(frozen=True)
 class LocalisationResults:
-    """The figures of one attention.csv; groups are GROUPS and the codes of the true classes that have images."""
+    """The estimates of one attention.csv; groups are GROUPS and the codes of the true classes that have images."""
 
     where: dict[str, Where]
-    """group -> figures of Grad-CAM"""
+    """group -> estimates of Grad-CAM"""
     removal: dict[str, Removal]
-    """group -> figures of Grad-CAM, for the images it was measured on"""
+    """group -> estimates of Grad-CAM, for the images it was measured on"""
     warned: Warned
     methods: dict[str, tuple[Where, Removal]]
-    """method -> figures over the images that every method of the file was measured on"""
+    """method -> estimates over the images that every method of the file was measured on"""
 
 
 def summarise(table: pd.DataFrame) -> LocalisationResults:
@@ -167,7 +167,7 @@ def read_results(folder: Path, card: dict | None) -> LocalisationResults:
 
 
 def where(rows: pd.DataFrame) -> Where:
-    """Sum the shares of some rows up; a figure without rows is NaN."""
+    """Sum the shares of some rows up; an estimate without rows is NaN."""
     some = rows[rows["energy_share"].notna()]
     means = {"energy": some["energy_share"], "area": some["lesion_share"], "usual": some["usual_share"]}
     lesion = lesions(some)
@@ -178,7 +178,7 @@ def where(rows: pd.DataFrame) -> Where:
 
 
 def removal(rows: pd.DataFrame) -> Removal:
-    """Sum the areas of some rows up; a figure without rows is NaN."""
+    """Sum the areas of some rows up; an estimate without rows is NaN."""
     means: dict[str, pd.Series] = {name: rows[name] for name in REMOVALS}
     means["deletion_gain"] = rows["random_deletion"] - rows["deletion"]
     means["insertion_gain"] = rows["insertion"] - rows["random_insertion"]
@@ -221,5 +221,5 @@ def _means(columns: Mapping[str, pd.Series], lesion: np.ndarray) -> dict[str, Es
         )
         least = [-1.0 if "gain" in name else 0.0 for name in columns]
         low, high = np.maximum(means - half, least), np.minimum(means + half, 1.0)
-    figures = zip(columns, means.tolist(), low.tolist(), high.tolist(), strict=True)
-    return {name: Estimate(mean, lo, hi, n, m) for name, mean, lo, hi in figures}
+    estimates = zip(columns, means.tolist(), low.tolist(), high.tolist(), strict=True)
+    return {name: Estimate(mean, lo, hi, n, m) for name, mean, lo, hi in estimates}

@@ -1,4 +1,4 @@
-"""What was published with a model for people to read: its figures in metrics.json, checked, and its model card."""
+"""What was published with a model for people to read: its estimates in metrics.json, checked, and its model card."""
 
 import re
 from pathlib import Path
@@ -20,14 +20,14 @@ MAX_MODEL_CARD = 2**20
 _RELATIVE_LINK = re.compile(r"(?<!!)\[([^\[\]]*)\]\((?![a-z][a-z0-9+.-]*:)[^()\s]*\)", re.IGNORECASE)
 
 
-def read_figures(file: Path) -> dict[str, dict[str, Estimate]]:
-    """Read the overall figures of metrics.json.
+def read_estimates(file: Path) -> dict[str, dict[str, Estimate]]:
+    """Read the overall estimates of metrics.json.
 
     Args:
         file: path of metrics.json.
 
     Returns:
-        split -> key of OVERALL -> figure; an absent split or figure is left out, a null number is NaN.
+        split -> key of OVERALL -> estimate; an absent split or estimate is left out, a null number is NaN.
 
     Raises:
         DataError: the file is missing or not what training.publish writes.
@@ -35,7 +35,7 @@ def read_figures(file: Path) -> dict[str, dict[str, Estimate]]:
     if not file.exists():
         raise DataError(f"{shown(file)}: there is no such file. Measure the model with python -m training.publish.")
     stored = read_object(file)
-    return {split: _figures(file, split, stored[split]) for split in SPLITS if split in stored}
+    return {split: _estimates(file, split, stored[split]) for split in SPLITS if split in stored}
 
 
 def read_model_card(file: Path) -> str:
@@ -48,14 +48,14 @@ def read_model_card(file: Path) -> str:
     return _RELATIVE_LINK.sub(r"\1", text)
 
 
-def _figures(file: Path, split: str, stored: object) -> dict[str, Estimate]:
+def _estimates(file: Path, split: str, stored: object) -> dict[str, Estimate]:
     where = f"{shown(file)}, {split}"
     if not isinstance(stored, dict):
         raise DataError(f"{where}: an object of figures expected, it is a {type(stored).__name__}.")
-    return {name: _figure(f"{where}, {name}", name, stored[name]) for name in OVERALL if name in stored}
+    return {name: _estimate(f"{where}, {name}", name, stored[name]) for name in OVERALL if name in stored}
 
 
-def _figure(where: str, name: str, stored: object) -> Estimate:
+def _estimate(where: str, name: str, stored: object) -> Estimate:
     most = 1 if OVERALL[name].is_share else _MANY
     received = f"received {shortened(repr(stored))}"
     numbers: list[Any] = [stored.get(key, "missing") for key in _KEYS] if isinstance(stored, dict) else ["missing"]

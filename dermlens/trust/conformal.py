@@ -45,7 +45,7 @@ class PredictionSets:
     lesions: tuple[int, ...]
     """(7,) lesions of each class that the thresholds rest on"""
     measured: dict[str, tuple[dict[str, Any], ...]]
-    """split -> for every level the names of OVERALL -> Figure, and "per_class" -> code -> PER_CLASS -> Figure"""
+    """split -> for every level the names of OVERALL -> Estimate, and "per_class" -> code -> PER_CLASS -> Estimate"""
     fitted_on: dict[str, Any]
 
     def sets(self, probabilities: np.ndarray, level: float = CASE_LEVEL) -> np.ndarray:
@@ -125,7 +125,7 @@ def read(file: Path) -> PredictionSets:
             thresholds=np.array([stored["thresholds"][code] for code in CLASSES], np.float64).T,
             own=np.array([stored["own"][code] for code in CLASSES]).T,
             lesions=tuple(int(stored["lesions"][code]) for code in CLASSES),
-            measured={s: tuple(map(_figures, stored["measured"][s])) for s in SPLITS if s in stored["measured"]},
+            measured={s: tuple(map(_estimates, stored["measured"][s])) for s in SPLITS if s in stored["measured"]},
             fitted_on=dict(stored["fitted_on"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, DataError) as e:
@@ -144,11 +144,11 @@ def read(file: Path) -> PredictionSets:
     return found
 
 
-def _figures(stored: dict[str, Any]) -> dict[str, Any]:
+def _estimates(stored: dict[str, Any]) -> dict[str, Any]:
     per_class = {c: {n: Estimate.from_dict(stored["per_class"][c][n]) for n in PER_CLASS} for c in CLASSES}
     return {**{name: Estimate.from_dict(stored[name]) for name in OVERALL}, "per_class": per_class}
 
 
 def _written(found: dict[str, Any]) -> dict[str, Any]:
-    per_class = {code: {n: f.to_dict() for n, f in figures.items()} for code, figures in found["per_class"].items()}
+    per_class = {code: {n: f.to_dict() for n, f in estimates.items()} for code, estimates in found["per_class"].items()}
     return {**{name: found[name].to_dict() for name in OVERALL}, "per_class": per_class}

@@ -180,7 +180,7 @@ def read(file: Path, table: pd.DataFrame | None = None) -> OodDetector | JointOo
 
 
 def measured_of(values: dict[str, Any], where: str) -> Measured:
-    """Return the figures that familiarity.json holds; raises ModelError, naming `where`, if they are not there."""
+    """Return the estimates that familiarity.json holds; raises ModelError, naming `where`, if they are not there."""
     try:
         stored = {split: values["measured"][split] for split in SPLITS if split in values["measured"]}
         accepted = {split: Estimate.from_dict(found["accepted"]) for split, found in stored.items()}
@@ -202,7 +202,7 @@ def refused_by_class(folder: Path, split: str, table: pd.DataFrame) -> dict[str,
         folder: of the model. split: "validation" or "test". table: the split table.
 
     Returns:
-        class code -> Figure with its interval over lesions, in class order; diagnoses without images are left out.
+        class code -> estimate with its interval over lesions, in class order; diagnoses without images are left out.
 
     Raises:
         ModelError: familiarity.csv is missing or damaged.

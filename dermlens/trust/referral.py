@@ -39,7 +39,7 @@ class Referral:
         melanoma: threshold on the calibrated probability of melanoma.
         malignant: threshold on the summed calibrated probability of malignant and pre-malignant diagnoses.
         cap: the largest share of validation images that may be referred; the sensitivity is the highest that keeps it.
-        measured: split -> {"referred", "benign_referred", "missed" by class code, "rules" by key: Figures}.
+        measured: split -> {"referred", "benign_referred", "missed" by class code, "rules" by key: estimates}.
     """
 
     sensitivity: float
@@ -131,8 +131,8 @@ def what_is_missed(referral: Referral) -> str:
     split = "test" if "test" in referral.measured else "validation"
     missed = []
     for i in SUSPECT:
-        figure = referral.measured[split]["missed"][CLASSES[i]]
-        missed.append(f"{_count(figure)} of {figure.n_images} {_PLURALS[CLASSES[i]]}")
+        estimate = referral.measured[split]["missed"][CLASSES[i]]
+        missed.append(f"{_count(estimate)} of {estimate.n_images} {_PLURALS[CLASSES[i]]}")
     return f"on the {split} split these rules missed {', '.join(missed[:-1])} and {missed[-1]}."
 
 
@@ -149,7 +149,7 @@ def read(file: Path) -> Referral:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         numbers = {name: float(stored[name]) for name in ("sensitivity", "melanoma", "malignant", "cap")}
-        measured = {split: _figures(values) for split, values in stored["measured"].items()}
+        measured = {split: _estimates(values) for split, values in stored["measured"].items()}
         missed = [values["missed"][CLASSES[i]] for values in measured.values() for i in SUSPECT]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError) as e:
         raise ModelError(f"{file.parent.name}/{file.name} cannot be used ({e!r}). Make it with training.fit.") from e
@@ -170,11 +170,11 @@ _PLURALS = {
 }
 
 
-def _figures(stored: dict) -> dict:
-    """Turn every {"value", "low", "high", ...} of a nested object into a Figure."""
+def _estimates(stored: dict) -> dict:
+    """Turn every {"value", "low", "high", ...} of a nested object into an Estimate."""
     if "value" in stored:
         return Estimate.from_dict(stored)  # type: ignore[return-value]
-    return {k: _figures(v) for k, v in stored.items() if isinstance(v, dict)}
+    return {k: _estimates(v) for k, v in stored.items() if isinstance(v, dict)}
 
 
 def coverage_curve(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Figures of merit against fractions worked by hand, scikit-learn and what must not change them."""
+"""Metrics against fractions worked by hand, scikit-learn and what must not change them."""
 
 import warnings
 

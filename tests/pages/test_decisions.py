@@ -65,25 +65,24 @@ def test_prediction_sets_of_a_split(models: Path, split: str) -> None:
     app = open_page("metrics", show="Prediction sets", split=split)
     found = conformal.read(models / "a" / "conformal.json")
     rows = found.measured[split]
-    figures = rows[found.row(0.9)]
-    assert metrics_shown(app)["True diagnosis in the set"] == percent(figures["coverage"].value, 1)
-    assert metrics_shown(app)["Diagnoses in the set, mean"] == f"{figures['size'].value:.2f}"
+    estimates = rows[found.row(0.9)]
+    assert metrics_shown(app)["True diagnosis in the set"] == percent(estimates["coverage"].value, 1)
+    assert metrics_shown(app)["Diagnoses in the set, mean"] == f"{estimates['size'].value:.2f}"
     assert f"{split.capitalize()} split, all of it" in text(app)
     assert "Thresholds come from validation" in text(app)
     assert len(app.get("plotly_chart")) == 2
     table = app.dataframe[0].value.set_index("Diagnosis")
-    assert (
-        percent(figures["per_class"]["mel"]["coverage"].value, 1) in table.loc["Melanoma", "True diagnosis in the set"]
-    )
+    of_melanoma = percent(estimates["per_class"]["mel"]["coverage"].value, 1)
+    assert of_melanoma in table.loc["Melanoma", "True diagnosis in the set"]
     guarantees = {code: table.loc[NAMES[code], "Guarantee"] for code in CLASSES}
     assert {c for c, said in guarantees.items() if said == "no class guarantee"} == set(found.unguaranteed())
     assert "df" in found.unguaranteed()
     assert "No class guarantee at 90 %" in text(app)
     app.select_slider(key="coverage").set_value(0.5)
     check(app.run())
-    figures = rows[found.row(0.5)]
-    assert metrics_shown(app)["True diagnosis in the set"] == percent(figures["coverage"].value, 1)
-    assert metrics_shown(app)["Empty sets"] == percent(figures["empty"].value, 1)
+    estimates = rows[found.row(0.5)]
+    assert metrics_shown(app)["True diagnosis in the set"] == percent(estimates["coverage"].value, 1)
+    assert metrics_shown(app)["Empty sets"] == percent(estimates["empty"].value, 1)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -148,9 +147,9 @@ def test_referral_on_a_split(models: Path, split: str) -> None:
         count = f"{round(missed.value * missed.n_images)} of {missed.n_images}"
         assert table.loc[f"{NAMES[code]}, not referred", "Images"] == count
     assert len(of_rules) == len(measured["rules"]) == 3  # melanoma, malignant, undecided
-    for key, figures in measured["rules"].items():
-        assert of_rules.loc[referral.RULES[key], "Fires"] == percent(figures["fired"].value, 1)
-        assert of_rules.loc[referral.RULES[key], "Fires alone"] == percent(figures["alone"].value, 1)
+    for key, estimates in measured["rules"].items():
+        assert of_rules.loc[referral.RULES[key], "Fires"] == percent(estimates["fired"].value, 1)
+        assert of_rules.loc[referral.RULES[key], "Fires alone"] == percent(estimates["alone"].value, 1)
     assert f"{split.capitalize()} split, all of it: {measured['referred'].n_images:,} images" in text(app)
     assert "Filters chosen above do not apply here" in text(app)
 
@@ -270,9 +269,9 @@ def refer(models: str, more: int) -> None:
     first = read_fitted(folder, read_card(folder))
     assert first.referral is not None
     measured = copy.deepcopy(first.referral.measured)
-    figure = measured["validation"]["missed"]["mel"]
-    value = figure.value + more / figure.n_images
-    measured["validation"]["missed"]["mel"] = dataclasses.replace(figure, value=value, low=0.0, high=1.0)
+    estimate = measured["validation"]["missed"]["mel"]
+    value = estimate.value + more / estimate.n_images
+    measured["validation"]["missed"]["mel"] = dataclasses.replace(estimate, value=value, low=0.0, high=1.0)
     second = dataclasses.replace(first, referral=dataclasses.replace(first.referral, measured=measured))
     answer = SimpleNamespace(probabilities=np.full(7, 1 / 7), logits=np.zeros(7))
     image = SimpleNamespace(answers={"a": answer, "b": answer}, quality=SimpleNamespace(findings=()))

@@ -62,14 +62,18 @@ def write(folder: Path, **changes: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     data = encode_bank(familiar().bank)
     (folder / "embeddings.npz").write_bytes(data)
-    figure = {"value": 0.96, "low": 0.95, "high": 0.97, "n_images": 10, "n_lesions": 9}
+    estimate = {"value": 0.96, "low": 0.95, "high": 0.97, "n_images": 10, "n_lesions": 9}
     values: dict[str, object] = {
         "method": "mahalanobis",
         "threshold": 30.0,
         "embeddings_sha256": hashlib.sha256(data).hexdigest(),
         "measured": {
-            "validation": {"accepted": {**figure, "value": 0.97}},
-            "test": {"accepted": figure, "auroc": {"noise": {**figure, "value": 1.0}}, "refused": {"noise": figure}},
+            "validation": {"accepted": {**estimate, "value": 0.97}},
+            "test": {
+                "accepted": estimate,
+                "auroc": {"noise": {**estimate, "value": 1.0}},
+                "refused": {"noise": estimate},
+            },
         },
     }
     file = folder / "familiarity.json"

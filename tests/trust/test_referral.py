@@ -25,7 +25,7 @@ from training.fits.referral import choose, measure
 AKIEC, BCC, BKL, MEL, NV = (INDEX[c] for c in ("akiec", "bcc", "bkl", "mel", "nv"))
 
 
-def figure(value: float, n: int) -> Estimate:
+def estimate(value: float, n: int) -> Estimate:
     return Estimate(value, value / 2, min(1.0, value * 2), n, n)
 
 
@@ -40,7 +40,7 @@ def shares(**parts: float) -> np.ndarray:
 
 @pytest.fixture
 def referral() -> Referral:
-    missed = {"mel": figure(0.1, 50), "bcc": figure(0.0, 20), "akiec": figure(0.25, 8)}
+    missed = {"mel": estimate(0.1, 50), "bcc": estimate(0.0, 20), "akiec": estimate(0.25, 8)}
     return Referral(0.95, 0.08, 0.2, 0.4, {"test": {"missed": missed}})
 
 

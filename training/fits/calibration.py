@@ -56,5 +56,5 @@ def measured(predictions: Predictions, calibration: Calibration) -> dict[str, An
             "after": measure(after, p.y_true, p.y_pred, p.lesion),
             "by_chance": by_chance(after, p.y_pred, p.lesion),
         }
-        found[split] = {part: {name: f.to_dict() for name, f in figures.items()} for part, figures in parts.items()}
+        found[split] = {part: {name: f.to_dict() for name, f in estimates.items()} for part, estimates in parts.items()}
     return found

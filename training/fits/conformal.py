@@ -111,25 +111,25 @@ def measure(p: Predictions, kept: np.ndarray) -> tuple[dict[str, Any], ...]:
     size = kept.sum(2)
     shares = {"coverage": kept[:, np.arange(len(p)), p.y_true], "single": size == 1, "empty": size == 0}
     everything = np.ones(len(p), bool)
-    overall = _figures(p, everything, shares, size)
+    overall = _estimates(p, everything, shares, size)
     rest = {"coverage": shares["coverage"]}
-    classes = {code: _figures(p, p.y_true == i, rest, size) for i, code in enumerate(CLASSES)}
+    classes = {code: _estimates(p, p.y_true == i, rest, size) for i, code in enumerate(CLASSES)}
     return tuple(
         {**found, "per_class": {code: classes[code][level] for code in CLASSES}} for level, found in enumerate(overall)
     )
 
 
-def _figures(
+def _estimates(
     p: Predictions, rows: np.ndarray, shares: dict[str, np.ndarray], size: np.ndarray
 ) -> list[dict[str, Estimate]]:
-    """Return the figures of some images at every level; arrays (levels, n). Lesions are drawn once for all of them."""
+    """Return the estimates of some images, level by level; arrays (levels, n). Lesions are drawn once for all."""
     lesion, columns = p.lesion[rows], {**{name: hit[:, rows] for name, hit in shares.items()}, "size": size[:, rows]}
     means = resampled_mean(np.concatenate(list(columns.values())).T, lesion)
     draws = dict(zip(columns, np.split(means, len(columns), axis=1), strict=True))
     found = []
     for level in range(len(size)):
-        figures = {n: proportion(columns[n][level], lesion, draws[n][:, level]) for n in shares}
-        found.append({**figures, "size": mean(columns["size"][level], lesion, draws["size"][:, level])})
+        estimates = {n: proportion(columns[n][level], lesion, draws[n][:, level]) for n in shares}
+        found.append({**estimates, "size": mean(columns["size"][level], lesion, draws["size"][:, level])})
     return found
 
 

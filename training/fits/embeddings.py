@@ -24,7 +24,7 @@ from dermlens.evaluation.intervals import (
     effective_size,
     lesion_weights,
     percentile_interval,
-    rank_figures,
+    rank_metrics,
     rank_table,
     share,
     wilson_interval,
@@ -154,7 +154,7 @@ def measure(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
         table: columns group, kind, part, score.
 
     Returns:
-        Figures as dictionaries. n_images and n_lesions of a kind count its pictures and their sources.
+        Estimates as dictionaries. n_images and n_lesions of a kind count its pictures and their sources.
     """
     measured: dict[str, Any] = {}
     for split in ("validation", "test"):
@@ -191,7 +191,7 @@ def auroc(real: pd.DataFrame, others: pd.DataFrame) -> Estimate:
     else:
         ranks = rank_table(positive, scores, groups)
         draws = [
-            rank_figures(ranks, w, average_precision=False)[0] for w in lesion_weights(groups.max() + 1, REPLICATES)
+            rank_metrics(ranks, w, average_precision=False)[0] for w in lesion_weights(groups.max() + 1, REPLICATES)
         ]
         low, high = percentile_interval(np.concatenate(draws))
     return Estimate(value, float(low), float(high), len(others), len(np.unique(sources)))

@@ -50,7 +50,7 @@ def choose(thresholds: Thresholds, fired: Fired, cap: float = CAP) -> Referral:
 
 
 def measure(p: Predictions, fired: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return the figures of one split.
+    """Return the estimates of one split.
 
     Args:
         p: predictions of n images. fired: rule -> (n,) bool.

@@ -27,18 +27,18 @@ def prediction_sets(folder: Path) -> list[str]:
         "",
     ]
     for split, rows in found.measured.items():
-        figures = rows[row]
+        estimates = rows[row]
         lines += [
             f"| {split} | guarantee | images | true diagnosis in the set | diagnoses in the set |",
             "| --- | --- | --- | --- | --- |",
-            _line("all", "of the average", figures["coverage"], figures["size"]),
+            _line("all", "of the average", estimates["coverage"], estimates["size"]),
             *[
-                _line(code, "of its own" if found.own[row, i] else NO_GUARANTEE, *figures["per_class"][code].values())
+                _line(code, "of its own" if found.own[row, i] else NO_GUARANTEE, *estimates["per_class"][code].values())
                 for i, code in enumerate(CLASSES)
             ],
             "",
-            f"Sets of one diagnosis: {percent_with_interval(figures['single'])}; "
-            f"empty sets: {percent_with_interval(figures['empty'])}.",
+            f"Sets of one diagnosis: {percent_with_interval(estimates['single'])}; "
+            f"empty sets: {percent_with_interval(estimates['empty'])}.",
             "",
         ]
     return lines
@@ -93,7 +93,7 @@ def referral(folder: Path) -> list[str]:
         lines += [
             f"| {split} | images | share |",
             "| --- | --- | --- |",
-            *[f"| {name} | {figure.n_images} | {percent_with_interval(figure)} |" for name, figure in totals.items()],
+            *[f"| {name} | {share.n_images} | {percent_with_interval(share)} |" for name, share in totals.items()],
             *[
                 f"| {rules.RULES[key].rstrip('.')} | {fired.n_images} | {percent_with_interval(fired)}, alone "
                 f"{percent(alone.value, 1)} |"

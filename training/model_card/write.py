@@ -18,8 +18,8 @@ HASHED_OF_ENSEMBLE = ("predictions.csv", "metrics.json")
 HASHED = ("model.keras", *HASHED_OF_ENSEMBLE, "run.json", "history.csv")
 
 
-def figures(folder: Path) -> dict[str, Any]:
-    """Return metrics.json: every figure of every split with its interval, of the answers as users get them.
+def metrics_of(folder: Path) -> dict[str, Any]:
+    """Return metrics.json: every metric of every split with its interval, of the answers as users get them.
 
     Of predictions.csv as it is now: unlike a page, this is asked what a changed file would give.
     """
@@ -35,7 +35,7 @@ def write(folder: Path) -> None:
     Raises:
         DermlensError: a file is missing or cannot be read.
     """
-    _write(folder / "metrics.json", figures(folder))
+    _write(folder / "metrics.json", metrics_of(folder))
     card = read_object(folder / "card.json")
     known = {name: value for name, value in card["files"].items() if name != "metrics.json"}
     needed = HASHED_OF_ENSEMBLE if "members" in card else HASHED

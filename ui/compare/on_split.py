@@ -20,8 +20,8 @@ from ui.metrics import cases, slices
 WHO = {"a": "Only {0} is right", "b": "Only {1} is right", "cell": "Cell of the matrix"}
 
 
-def figures(entries: list[Entry], split: str) -> None:
-    """Show the headline figures of every model with intervals, and what it costs to run it."""
+def headline(entries: list[Entry], split: str) -> None:
+    """Show the headline metrics of every model with intervals, and what it costs to run it."""
     summaries = {}
     for entry in entries:
         predictions = cache.predictions(entry).value
@@ -31,7 +31,7 @@ def figures(entries: list[Entry], split: str) -> None:
 
     def data() -> pd.DataFrame:
         return pd.DataFrame(
-            {"model": name, "figure": key, "value": f.value, "low": f.low, "high": f.high, "images": f.n_images}
+            {"model": name, "metric": key, "value": f.value, "low": f.low, "high": f.high, "images": f.n_images}
             for name, found in summaries.items()
             for key, f in found.items()
         )
@@ -95,7 +95,7 @@ def differ(a: Entry, b: Entry, split: str) -> None:
 
     def data() -> pd.DataFrame:
         rows = {**comparison.overall, **{f"recall of {code}": d for code, d in comparison.recall.items()}}
-        return pd.DataFrame([{"figure": name, **vars(d)} for name, d in rows.items()])
+        return pd.DataFrame([{"metric": name, **vars(d)} for name, d in rows.items()])
 
     widgets.chart(
         charts.differences(comparison, (a.name, b.name)),

@@ -44,12 +44,12 @@ class Stated(NamedTuple):
 
     parts: dict[str, np.ndarray]
     """heading -> probabilities; only BEFORE for a model without a calibration"""
-    figures: dict[str, dict[str, Estimate]]
-    """heading -> figures of CALIBRATION; BY_CHANCE too"""
+    estimates: dict[str, dict[str, Estimate]]
+    """heading -> key of CALIBRATION -> estimate; BY_CHANCE too"""
 
 
 def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...]) -> None:
-    """Show the reliability diagrams and the figures of a selection of images.
+    """Show the reliability diagrams and the estimates of a selection of images.
 
     Args:
         entry: the model. split: the chosen split. chosen: the selection. key: names the selection.
@@ -66,7 +66,7 @@ def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, 
             "calibrated on other lesions than its own."
         )
     _diagrams(stated.parts, chosen, entry.name)
-    st.dataframe(_table(stated.figures), hide_index=True, alt="Calibration errors and scores with 95 % intervals")
+    st.dataframe(_table(stated.estimates), hide_index=True, alt="Calibration errors and scores with 95 % intervals")
     st.caption(
         "ECE: mean distance between the probability stated and the share that is true, over bins of images. Chance "
         "alone leaves a distance on so few images: the last column says how much a perfect model would show. All "
@@ -88,9 +88,9 @@ def _stated(
     parts = {BEFORE: p.probabilities}
     if fitted.calibration is not None:
         parts[AFTER] = unseen(whole, fitted.calibration)[here]
-    figures = {name: measure(q, p.y_true, p.y_pred, p.lesion) for name, q in parts.items()}
+    estimates = {name: measure(q, p.y_true, p.y_pred, p.lesion) for name, q in parts.items()}
     last = list(parts.values())[-1]
-    return Stated(parts, {**figures, BY_CHANCE: by_chance(last, p.y_pred, p.lesion)})
+    return Stated(parts, {**estimates, BY_CHANCE: by_chance(last, p.y_pred, p.lesion)})
 
 
 @st.fragment
@@ -129,11 +129,11 @@ def _event(probabilities: np.ndarray, chosen: Predictions, of: str) -> tuple[np.
     return probabilities[:, INDEX[of]], y == INDEX[of]
 
 
-def _table(figures: dict[str, dict[str, Estimate]]) -> pd.DataFrame:
+def _table(estimates: dict[str, dict[str, Estimate]]) -> pd.DataFrame:
     rows = []
     for key, metric in CALIBRATION.items():
         row = {"Metric": metric.name}
-        for heading, found in figures.items():
+        for heading, found in estimates.items():
             row[heading] = number_with_interval(found[key]) if key in found else ""
         rows.append(row)
     return pd.DataFrame(rows)

@@ -61,20 +61,20 @@ def section(entry: Entry) -> None:
 def _headline(found: Where) -> None:
     cells = st.grid(5, min_column_width=175)
     in_points = {"Beyond an even map": found.gain, "Beyond the mean map": found.usual_gain}
-    figures = {
+    estimates = {
         "Heat in the lesion": found.energy,
         **in_points,
         "Hottest point inside": found.hits,
         "Picture centre inside": found.centre,
     }
-    for label, figure in figures.items():
+    for label, estimate in estimates.items():
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
             if label in in_points:
-                st.metric(label, f"{100 * figure.value:+.1f} points")
-                st.caption(f"95 %: {100 * figure.low:+.1f} to {100 * figure.high:+.1f}")
+                st.metric(label, f"{100 * estimate.value:+.1f} points")
+                st.caption(f"95 %: {100 * estimate.low:+.1f} to {100 * estimate.high:+.1f}")
             else:
-                st.metric(label, percent(figure.value, 1))
-                st.caption(f"95 %: {interval(figure)}")
+                st.metric(label, percent(estimate.value, 1))
+                st.caption(f"95 %: {interval(estimate)}")
 
 
 def _methods(found: LocalisationResults) -> None:
@@ -137,9 +137,9 @@ def _removal_table(found: LocalisationResults) -> pd.DataFrame:
     return pd.DataFrame([_row(group, vars(removal)) for group, removal in found.removal.items()])
 
 
-def _row(group: str, figures: dict[str, Estimate]) -> dict[str, object]:
+def _row(group: str, estimates: dict[str, Estimate]) -> dict[str, object]:
     row: dict[str, object] = {"group": group}
-    for name, figure in figures.items():
-        row |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
-        row |= {f"{name}_images": figure.n_images, f"{name}_lesions": figure.n_lesions}
+    for name, estimate in estimates.items():
+        row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        row |= {f"{name}_images": estimate.n_images, f"{name}_lesions": estimate.n_lesions}
     return row

@@ -182,6 +182,6 @@ def _points_data(found: Thresholds, split: str) -> pd.DataFrame:
     for target, points in found.points.items():
         for p in points:
             for name in ("sensitivity", "specificity"):
-                of_target = {"target": target, "wanted": p.wanted, "threshold": p.threshold, "figure": name}
+                of_target = {"target": target, "wanted": p.wanted, "threshold": p.threshold, "metric": name}
                 rows.append({**of_target, **vars(getattr(p.measured[split], name))})
     return pd.DataFrame(rows)

@@ -17,13 +17,13 @@ from ui.metrics import cases, slices
 
 
 def headline(summary: Summary, split: str) -> None:
-    """Show the headline figures of a split with their intervals."""
+    """Show the headline metrics of a split with their intervals."""
     cells = st.grid(5, min_column_width=140)
     for name, label in HEADLINE.items():
-        figure = summary.overall[name]
+        estimate = summary.overall[name]
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
-            st.metric(label, percent(figure.value, 1))
-            st.caption(f"95 %: {interval(figure)}")
+            st.metric(label, percent(estimate.value, 1))
+            st.caption(f"95 %: {interval(estimate)}")
     accuracy = summary.overall["accuracy"]
     present = int((summary.confusion.sum(1) > 0).sum())
     st.caption(
@@ -67,7 +67,7 @@ def confusion(chosen: Predictions, entry: Entry) -> None:
 
 
 def per_class(summary: Summary, entry: Entry) -> None:
-    """Show every figure of every class with its interval, and what the class is most often called instead."""
+    """Show every metric of every class with its interval, and what the class is most often called instead."""
     st.dataframe(_table(summary), hide_index=True, alt="Per-class figures with intervals")
     grid = st.grid(2, min_column_width=330)
     for key, metric in PER_CLASS.items():

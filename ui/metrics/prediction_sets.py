@@ -43,27 +43,29 @@ def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
         help=f"Cases are shown with {short_percent(CASE_LEVEL)}.",
     )
     row = found.row(level)
-    figures, own = found.measured[split][row], found.own[row]
+    estimates, own = found.measured[split][row], found.own[row]
     names = {"coverage": "True diagnosis in the set", "size": "Diagnoses in the set, mean"}
     names |= {"single": "Sets of one diagnosis", "empty": "Empty sets"}
     cells = st.grid(4, min_column_width=190)
     for name, label in names.items():
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
-            value, span = charts.written(name, figures[name])
+            value, span = charts.written(name, estimates[name])
             st.metric(label, value)
             st.caption(f"95 %: {span}")
-    st.caption(f"{_whole(split, figures['coverage'])} {fitted_on(found.fitted_on)}")
+    st.caption(f"{_whole(split, estimates['coverage'])} {fitted_on(found.fitted_on)}")
     st.markdown(SETS)
     if found.caveat(level):
         st.markdown(f":material/info: {found.caveat(level)} A hollow mark below says the same.")
     where = f"{entry.name}, {split}"
-    worst = min((figures["per_class"][c]["coverage"].value, NAMES[c]) for c in CLASSES if _known(figures, c))
+    worst = min((estimates["per_class"][c]["coverage"].value, NAMES[c]) for c in CLASSES if _known(estimates, c))
     alt = (
         f"Coverage and size of {short_percent(level)} prediction sets by true diagnosis. Overall "
-        f"{percent(figures['coverage'].value, 1)}; lowest {worst[1]} with {percent(worst[0])}."
+        f"{percent(estimates['coverage'].value, 1)}; lowest {worst[1]} with {percent(worst[0])}."
     )
-    widgets.chart(charts.by_class(figures, level, own, where), alt, lambda: _sets_data(found, split), "prediction-sets")
-    st.dataframe(_sets_table(figures, own), hide_index=True, alt="Coverage and mean size by diagnosis, with intervals")
+    drawn = charts.by_class(estimates, level, own, where)
+    widgets.chart(drawn, alt, lambda: _sets_data(found, split), "prediction-sets")
+    table = _sets_table(estimates, own)
+    st.dataframe(table, hide_index=True, alt="Coverage and mean size by diagnosis, with intervals")
     widgets.chart(
         charts.by_level(found.levels, found.measured[split], level, where),
         "Coverage and mean size of the prediction sets at every level",
@@ -72,38 +74,38 @@ def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
     )
 
 
-def _known(figures: dict, code: str) -> bool:
-    return bool(figures["per_class"][code]["coverage"].n_images)
+def _known(estimates: dict, code: str) -> bool:
+    return bool(estimates["per_class"][code]["coverage"].n_images)
 
 
-def _sets_table(figures: dict, own: np.ndarray) -> pd.DataFrame:
-    rows = [{"Diagnosis": "All", "Guarantee": "of the average", **_set_cells(figures)}]
+def _sets_table(estimates: dict, own: np.ndarray) -> pd.DataFrame:
+    rows = [{"Diagnosis": "All", "Guarantee": "of the average", **_set_cells(estimates)}]
     for i in SHOWN:
         row = {"Diagnosis": NAMES[CLASSES[i]], "Guarantee": "of its own" if own[i] else NO_GUARANTEE}
-        rows.append({**row, **_set_cells(figures["per_class"][CLASSES[i]])})
+        rows.append({**row, **_set_cells(estimates["per_class"][CLASSES[i]])})
     return pd.DataFrame(rows)
 
 
-def _set_cells(figures: dict) -> dict[str, object]:
+def _set_cells(estimates: dict) -> dict[str, object]:
     return {
-        "Images": figures["coverage"].n_images,
-        "True diagnosis in the set": percent_with_interval(figures["coverage"]),
-        "Diagnoses in the set": number_with_interval(figures["size"], 2),
+        "Images": estimates["coverage"].n_images,
+        "True diagnosis in the set": percent_with_interval(estimates["coverage"]),
+        "Diagnoses in the set": number_with_interval(estimates["size"], 2),
     }
 
 
 def _sets_data(found: PredictionSets, split: str) -> pd.DataFrame:
     rows = []
-    for level, figures, own in zip(found.levels, found.measured[split], found.own, strict=True):
-        everything = [("all", figures, None), *((c, figures["per_class"][c], own[i]) for i, c in enumerate(CLASSES))]
-        for code, of_class, guaranteed in everything:
+    for level, estimates, own in zip(found.levels, found.measured[split], found.own, strict=True):
+        of_classes = [(c, estimates["per_class"][c], own[i]) for i, c in enumerate(CLASSES)]
+        for code, of_class, guaranteed in [("all", estimates, None), *of_classes]:
             row = {"level": level, "class": code, "class_guarantee": guaranteed}
-            rows += [{**row, "figure": name, **vars(of_class[name])} for name in ("coverage", "size")]
+            rows += [{**row, "metric": name, **vars(of_class[name])} for name in ("coverage", "size")]
     return pd.DataFrame(rows)
 
 
-def _whole(split: str, figure: Estimate) -> str:
+def _whole(split: str, estimate: Estimate) -> str:
     return (
-        f"{split.capitalize()} split, all of it: {figure.n_images:,} images of {figure.n_lesions:,} lesions; 95 % "
+        f"{split.capitalize()} split, all of it: {estimate.n_images:,} images of {estimate.n_lesions:,} lesions; 95 % "
         "intervals over lesions. Filters chosen above do not apply here."
     )

@@ -83,6 +83,6 @@ def _tables(referral: Referral, split: str) -> None:
     st.dataframe(pd.DataFrame(of_rules), hide_index=True, alt="How often each rule fires, and fires alone")
 
 
-def _cells(figure: Estimate) -> dict[str, str]:
-    count = "n/a" if np.isnan(figure.value) else f"{round(figure.value * figure.n_images)} of {figure.n_images}"
-    return {"Share": percent(figure.value, 1), "95 % interval": interval(figure), "Images": count}
+def _cells(estimate: Estimate) -> dict[str, str]:
+    count = "n/a" if np.isnan(estimate.value) else f"{round(estimate.value * estimate.n_images)} of {estimate.n_images}"
+    return {"Share": percent(estimate.value, 1), "95 % interval": interval(estimate), "Images": count}

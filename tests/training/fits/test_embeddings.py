@@ -170,10 +170,10 @@ def scores(real: list[float], others: list[float]) -> tuple[pd.DataFrame, pd.Dat
 
 
 def test_auroc_counts_pairs() -> None:
-    figure = auroc(*scores([1, 2, 3, 4], [2.5, 3, 9, 0, 5]))
-    assert figure.value == pytest.approx((2 + 2.5 + 4 + 0 + 4) / 20)
-    assert figure.low < figure.value < figure.high
-    assert (figure.n_images, figure.n_lesions) == (5, 5)
+    estimate = auroc(*scores([1, 2, 3, 4], [2.5, 3, 9, 0, 5]))
+    assert estimate.value == pytest.approx((2 + 2.5 + 4 + 0 + 4) / 20)
+    assert estimate.low < estimate.value < estimate.high
+    assert (estimate.n_images, estimate.n_lesions) == (5, 5)
     perfect = auroc(*scores([1, 2, 3], [7, 8, 9, 10, 11]))
     assert perfect.value == perfect.high == 1
     assert perfect.low < 0.9, "five pictures prove little"
@@ -221,9 +221,9 @@ def test_the_model_card_has_the_figures_of_the_file(subject: Subject, files: dic
     stored = json.loads(files["familiarity.json"])
     for split in ("validation", "test"):
         assert f"{split} {100 * stored['measured'][split]['accepted']['value']:.1f} %" in lines
-    for kind, figure in stored["measured"]["test"]["auroc"].items():
-        assert f"| {kind} | {figure['n_images']} / {figure['n_lesions']} |" in lines
-        assert f"| {figure['value']:.3f} (" in lines
+    for kind, estimate in stored["measured"]["test"]["auroc"].items():
+        assert f"| {kind} | {estimate['n_images']} / {estimate['n_lesions']} |" in lines
+        assert f"| {estimate['value']:.3f} (" in lines
     assert ood(subject.folder.parent) == []
 
 

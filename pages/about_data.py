@@ -37,7 +37,7 @@ def page() -> None:
     st.header("Licences", anchor=False)
     st.markdown(LICENCES)
     st.header("Model cards", anchor=False)
-    cards()
+    model_cards()
 
 
 def split(table: pd.DataFrame) -> None:
@@ -105,7 +105,7 @@ def subgroups(table: pd.DataFrame) -> None:
     widgets.chart(figure, f"Share of each {by} in each split", data, f"subgroups-{by}")
 
 
-def cards() -> None:
+def model_cards() -> None:
     found = [(entry.name, card) for entry in cache.entries() if (card := cache.model_card(entry))]
     if not found:
         st.caption("No published model has a model card.")

@@ -51,9 +51,9 @@ def models() -> None:
         widgets.nothing_here(
             "No model is published yet.", "Train one and publish it: `python -m training.publish RUN ID`."
         )
-    cards = st.grid(3, min_column_width=290)
+    grid = st.grid(3, min_column_width=290)
     for entry in entries:
-        with cards.cell(), st.container(border=True, gap="small", height="stretch", key=f"model-{entry.id}"):
+        with grid.cell(), st.container(border=True, gap="small", height="stretch", key=f"model-{entry.id}"):
             st.markdown(f"**{widgets.escape(entry.name)}**")
             headline(cache.headline(entry))
             if not entry.can_be_asked:

@@ -106,7 +106,7 @@ def _short(value: Any) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check, or make anew, the cards of some or all published models; returns the exit status."""
+    """Check, or make anew, the model cards of some or all published models; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m training.card", description=__doc__.partition("\n")[0])
     parser.add_argument("id", nargs="*", help="models by the name of their folder; all by default")
     parser.add_argument("--write", action="store_true", help="make metrics.json, hashes and README.md anew")

@@ -10,8 +10,8 @@ from dermlens.evaluation.calibration_error import Bin
 from dermlens.wording import interval, percent
 
 
-def reliability(parts: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> go.Figure:
-    """Draw a reliability diagram for every part, with the number of images in every bin below it.
+def diagram(parts: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> go.Figure:
+    """Draw a calibration diagram for every part, with the number of images in every bin below it.
 
     Args:
         parts: heading, such as "Before" -> its bins.

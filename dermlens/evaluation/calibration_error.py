@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say? Calibration errors, proper scores, and the bins of a reliability diagram.
+"""Do probabilities mean what they say? Calibration errors, proper scores, and the bins of a calibration diagram.
 
 An expected calibration error (ECE) is a mean over bins of |mean confidence - share that is right|, weighted by the
 images in a bin (Naeini, Cooper & Hauskrecht, AAAI 2015). It is not 0 for a perfect model: chance alone leaves a gap in
@@ -138,7 +138,7 @@ class Bin:
 def diagram(
     confidence: np.ndarray, hit: np.ndarray, lesion: np.ndarray, binning: Binning = equal_width
 ) -> tuple[Bin, ...]:
-    """Return the bins of a reliability diagram that hold an image, from low to high confidence.
+    """Return the bins of a calibration (or reliability) diagram that hold an image, from low to high confidence.
 
     Args: as `calibration_error`; lesion: (n,) int.
     """

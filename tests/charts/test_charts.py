@@ -254,10 +254,10 @@ def test_leakage_says_none_where_there_is_none() -> None:
     assert [bar.text[0] for bar in figure.data] == ["none", "38.7 %"]
 
 
-def test_a_reliability_diagram_shows_every_bin_with_its_interval_and_its_images() -> None:
+def test_a_calibration_diagram_shows_every_bin_with_its_interval_and_its_images() -> None:
     confidence = np.array([0.1, 0.12, 0.5, 0.9, 0.95])
     bins = diagram(confidence, np.array([False, True, True, True, True]), np.arange(5))
-    figure = calibration_chart.reliability({"Before": bins, "After": bins[:1]}, "Title", "subtitle")
+    figure = calibration_chart.diagram({"Before": bins, "After": bins[:1]}, "Title", "subtitle")
     marks = [t for t in figure.data if t.type == "scatter" and t.mode == "markers"]
     assert [len(t.x) for t in marks] == [len(bins), 1]
     assert marks[0].x[0] == pytest.approx(11)

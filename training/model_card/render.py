@@ -206,8 +206,8 @@ def _members(card: dict[str, Any]) -> list[str]:
 
 
 def _members_data(card: dict[str, Any]) -> list[str]:
-    cards = ", ".join(f"[{name}](../{name}/README.md)" for name in card["members"])
-    return [f"That of its members: {cards}.", ""]
+    links = ", ".join(f"[{name}](../{name}/README.md)" for name in card["members"])
+    return [f"That of its members: {links}.", ""]
 
 
 def _training_data(run: dict[str, Any]) -> list[str]:

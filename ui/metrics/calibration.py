@@ -49,7 +49,7 @@ class Stated(NamedTuple):
 
 
 def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...]) -> None:
-    """Show the reliability diagrams and the estimates of a selection of images.
+    """Show the calibration diagrams and the estimates of a selection of images.
 
     Args:
         entry: the model. split: the chosen split. chosen: the selection. key: names the selection.
@@ -95,7 +95,7 @@ def _stated(
 
 @st.fragment
 def _diagrams(parts: dict[str, np.ndarray], chosen: Predictions, name: str) -> None:
-    """Draw the reliability diagrams of what a person chooses; redraws alone."""
+    """Draw the calibration diagrams of what a person chooses; redraws alone."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         of = st.selectbox(
             "Probability of", list(OF), key="stated", format_func=OF.__getitem__, bind="query-params", width=340
@@ -110,12 +110,12 @@ def _diagrams(parts: dict[str, np.ndarray], chosen: Predictions, name: str) -> N
         return pd.DataFrame(rows).drop(columns=["right", "value"]).assign(right=[r["value"] for r in rows])
 
     subtitle = f"{OF[of]}; dotted: stated and true are the same"
-    figure = charts.reliability(bins, f"What {name} states, and what is true", subtitle)
+    figure = charts.diagram(bins, f"What {name} states, and what is true", subtitle)
     gaps = "; ".join(
         f"{heading}: mean distance {percent(calibration_error(*_event(q, chosen, of), BINNINGS[width]), 1)}"
         for heading, q in parts.items()
     )
-    widgets.chart(figure, f"Reliability diagrams. {gaps}.", data, "reliability")
+    widgets.chart(figure, f"Calibration diagrams. {gaps}.", data, "calibration")
 
 
 def _event(probabilities: np.ndarray, chosen: Predictions, of: str) -> tuple[np.ndarray, np.ndarray]:

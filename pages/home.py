@@ -76,7 +76,8 @@ def headline(result: cache.Result) -> None:
     lines += [f"{HEADLINE[n]}: {percent_with_interval(estimates[n])}" for n in others]
     rests_on = estimates[first]
     lines.append(f"{split.capitalize()} split: {rests_on.n_images:,} images of {rests_on.n_lesions:,} lesions")
-    lines += [splits.FINAL] * (split == "test")
+    if split == "test":
+        lines.append(splits.FINAL)
     st.caption("  \n".join(lines))
 
 

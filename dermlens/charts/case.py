@@ -13,8 +13,17 @@ from dermlens.image.preprocess import Box
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, GROUPS, members
 from dermlens.wording import percent
 
-ROW, LABELS, TOP = 22, 150, 76  # pixels: a bar's height, the class names' width, what stands above a picture
-GAP, BOTTOM = 40, 56  # pixels: between two groups, for their headings; for the axis
+# In pixels.
+ROW = 22
+"""Height of a bar."""
+LABELS = 150
+"""Width of the names of the classes."""
+TOP = 76
+"""Height of what stands above a picture."""
+GAP = 40
+"""Between two groups, for their headings."""
+BOTTOM = 56
+"""For the axis."""
 
 EVIDENCE: dict = {
     "color": [0, 1],

@@ -64,11 +64,13 @@ def axis(lines: Sequence[Line], wanted: str) -> str:
 def reading(lines: Sequence[Line], with_train: bool) -> str:
     """Return the sentence that explains what `draw` draws; arguments as there."""
     alone, together = (any((len(line.histories) == 1) == one for line in lines) for one in (True, False))
-    parts = ["validation is drawn thick, training thin"] * with_train
-    parts += ["a star marks the epoch of the highest balanced accuracy"] * alone
-    parts += ["a band spans the seeds around their mean, epoch by epoch"] * together
-    parts += ["an upright line marks where a phase begins"] * bool(_begins(lines))
-    return f"{'; '.join(parts).capitalize()}."
+    parts = {
+        "validation is drawn thick, training thin": with_train,
+        "a star marks the epoch of the highest balanced accuracy": alone,
+        "a band spans the seeds around their mean, epoch by epoch": together,
+        "an upright line marks where a phase begins": bool(_begins(lines)),
+    }
+    return f"{'; '.join(part for part, is_drawn in parts.items() if is_drawn).capitalize()}."
 
 
 def draw(panel: Panel, lines: Sequence[Line], x: str, smoothing: float, with_train: bool) -> go.Figure:

@@ -46,7 +46,8 @@ def pointing(found: Mapping[str, Where]) -> go.Figure:
 def removal(found: Mapping[str, Removal]) -> go.Figure:
     """Draw the areas under the deletion and insertion curves against those of chance, by group."""
     rows = [group for group in ROWS if group in found]
-    own, chance = "hottest pixels first", "in an order by chance"
+    own = "hottest pixels first"
+    chance = "in an order by chance"
     deletion = [(own, [found[g].deletion for g in rows]), (chance, [found[g].random_deletion for g in rows])]
     insertion = [(own, [found[g].insertion for g in rows]), (chance, [found[g].random_insertion for g in rows])]
     titles = ["Pixels taken away: lower is better", "Pixels put back: higher is better"]

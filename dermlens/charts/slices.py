@@ -35,7 +35,11 @@ def overview(slices: Sequence[Slice], title: str) -> go.Figure:
             x=[100 * f.value for _, f in known],
             y=[i for i, _ in known],
             mode="markers",
-            marker={"color": colour, "size": 9, "symbol": [symbol + "-open" * slices[i].small for i, _ in known]},
+            marker={
+                "color": colour,
+                "size": 9,
+                "symbol": [f"{symbol}-open" if slices[i].small else symbol for i, _ in known],
+            },
             error_x=error_bars([f for _, f in known]),
             customdata=[[slices[i].name, percent(f.value, 1), interval(f), f.n_images, f.n_lesions] for i, f in known],
             hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"

@@ -100,7 +100,8 @@ def measure_slice(
     for i, code in enumerate(CLASSES):
         own = p.y_true == i
         recall[code] = proportion(right[own], p.lesion[own], draws["recall"][:, i])
-    accuracy, balanced = None, None
+    accuracy = None
+    balanced = None
     if np.count_nonzero(mix) > 1:
         accuracy = proportion(right, p.lesion, draws["accuracy"])
         value = float(metrics.balanced_accuracy(metrics.confusion_matrix(p.y_true, p.y_pred)))

@@ -22,7 +22,8 @@ FUNCTIONAL = "keras.src.models.functional"
 CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 """Layers of Keras that run or load a program of their own."""
 _MAX_CONFIG = 2**24
-_MAX_ARRAYS, _MAX_DEPTH = 20_000, 10
+_MAX_ARRAYS = 20_000
+_MAX_DEPTH = 10
 
 
 def load_network(path: Path, expected: str | None = None) -> "keras.Model":

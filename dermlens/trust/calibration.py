@@ -31,7 +31,8 @@ FOLDS = 5
 PRIOR_SD = 5.0
 """Standard deviation of the normal prior on every bias and on every scale's distance from their mean."""
 _SCALES = (0.01, 100.0)
-_ONE, _NONE = np.ones((N_CLASSES, 1)), np.zeros((N_CLASSES, N_CLASSES))
+_ONE = np.ones((N_CLASSES, 1))
+_NONE = np.zeros((N_CLASSES, N_CLASSES))
 _CENTRE = np.eye(N_CLASSES) - 1 / N_CLASSES
 """Takes the mean off, as adding a number to all biases changes no probability."""
 

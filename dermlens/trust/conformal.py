@@ -81,7 +81,7 @@ class PredictionSets:
         if kept.all():
             return "Nothing is ruled out: the model cannot narrow down the seven diagnoses on this image."
         own = self.own[self.row(level)]
-        names = [DIAGNOSES[i].name + f" ({NO_GUARANTEE})" * (not own[i]) for i in _ORDER if kept[i]]
+        names = [DIAGNOSES[i].name + ("" if own[i] else f" ({NO_GUARANTEE})") for i in _ORDER if kept[i]]
         return f"Not ruled out: {', '.join(names)}."
 
     def unguaranteed(self, level: float = CASE_LEVEL) -> tuple[str, ...]:

@@ -22,7 +22,9 @@ from dermlens.files.documents import read_bytes, read_object
 from dermlens.labels import CLASSES
 from dermlens.trust.reference_set import AGAIN, METHODS, ReferenceSet, decode_bank, unit
 
-EMBEDDINGS_FILE, OOD_FILE, SCORES_FILE = "embeddings.npz", "familiarity.json", "familiarity.csv"
+EMBEDDINGS_FILE = "embeddings.npz"
+OOD_FILE = "familiarity.json"
+SCORES_FILE = "familiarity.csv"
 MEMBERS = "members"
 """In the place of a method: an ensemble has no embedding, its members must all accept an image."""
 REAL = "dermoscopic"

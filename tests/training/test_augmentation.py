@@ -11,7 +11,8 @@ from training.dataset import canvas
 NONE = Augment(
     flip=False, rotation_degrees=0, zoom=0, translation=0, brightness=0, contrast=0, saturation=0, hue=0, erasing=0
 )
-SIZE, N = 48, 64
+SIZE = 48
+N = 64
 
 
 def ellipse(long: float = 14, short: float = 7, height: int = SIZE, width: int = SIZE * 4 // 3) -> np.ndarray:

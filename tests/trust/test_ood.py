@@ -25,7 +25,8 @@ from dermlens.trust.ood import (
 )
 from dermlens.trust.reference_set import METHODS, encode_bank, make_reference_set
 
-N, C = 40, 6
+N = 40
+C = 6
 NOTHING = Measured({}, {}, {})
 
 

@@ -19,7 +19,8 @@ from dermlens.trust.reference_set import (
     unit,
 )
 
-N, C = 140, 24
+N = 140
+C = 24
 
 
 def data(seed: int = 0, n: int = N) -> tuple[np.ndarray, np.ndarray]:

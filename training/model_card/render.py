@@ -187,12 +187,15 @@ def _network(card: dict[str, Any]) -> list[str]:
 
 def _adjustment(card: dict[str, Any]) -> list[str]:
     tau, weight = card.get("logit_adjustment"), card.get("melanoma_weight", 1)
-    chosen = "chosen on validation (`training.adjustment`)" + ", on top of the members' own" * ("members" in card)
-    return [
-        *[f"| Logit adjustment | {tau}: rare diagnoses are favoured by this factor, {chosen} |"] * bool(tau),
-        *[f"| Melanoma weight | {weight:g}: a missed melanoma counts as so many other mistakes, {chosen} |"]
-        * (weight != 1),
-    ]
+    chosen = "chosen on validation (`training.adjustment`)"
+    if "members" in card:
+        chosen += ", on top of the members' own"
+    lines = []
+    if tau:
+        lines.append(f"| Logit adjustment | {tau}: rare diagnoses are favoured by this factor, {chosen} |")
+    if weight != 1:
+        lines.append(f"| Melanoma weight | {weight:g}: a missed melanoma counts as so many other mistakes, {chosen} |")
+    return lines
 
 
 def _members(card: dict[str, Any]) -> list[str]:
@@ -225,7 +228,8 @@ def _training_data(run: dict[str, Any]) -> list[str]:
 def _recipe(folder: Path, run: dict[str, Any]) -> list[str]:
     history = read_history(folder / "history.csv")
     best, hours = best_row(history), history["hours"].iloc[-1]
-    left_out = ("phases.", *["weights"] * bool(run["config"].get("start")))  # a run that goes on looks at no others
+    # A run that goes on from a published model starts with no other weights.
+    left_out = ("phases.", "weights") if run["config"].get("start") else ("phases.",)
     return [
         "## Recipe",
         "",
@@ -263,10 +267,10 @@ def _split_section(split: str, measured: dict[str, Any], run: dict[str, Any]) ->
     note = SPLIT_TEXT[split]
     if split == "test" and run:
         times = [t["when"] for t in run.get("test_evaluations", [])]
-        note += f" This split was predicted {len(times)} time{'s' * (len(times) != 1)} with this run"
+        note += f" This split was predicted {_times(len(times))} with this run"
         note += f" ({', '.join(times)})" if times else ""
         before = sum(len(earlier["test_evaluations"]) for earlier in run.get("earlier_runs", []))
-        note += f", and {before} time{'s' * (before != 1)} with the networks that it goes on from." if before else "."
+        note += f", and {_times(before)} with the networks that it goes on from." if before else "."
     return [
         f"### {split.capitalize()} split",
         "",
@@ -294,6 +298,10 @@ def _split_section(split: str, measured: dict[str, Any], run: dict[str, Any]) ->
     ]
 
 
+def _times(count: int) -> str:
+    return "1 time" if count == 1 else f"{count} times"
+
+
 def _text(stored: dict[str, Any]) -> str:
     return number_with_interval(Estimate.from_dict(stored))
 
@@ -315,9 +323,10 @@ def _left_out(run: dict[str, Any]) -> str:
 def _missing_line(run: dict[str, Any]) -> list[str]:
     first = (run.get("earlier_runs") or [run])[0]
     layers = sorted({name.partition("/")[0] for name in first.get("weights_missing") or []})
+    if not layers:
+        return []
     where = "" if first is run else f" of `{first['id']}`"
-    text = f"Not filled by the backbone's archive{where}, so trained from scratch: {', '.join(layers)}."
-    return [text, ""] * bool(layers)
+    return [f"Not filled by the backbone's archive{where}, so trained from scratch: {', '.join(layers)}.", ""]
 
 
 def _phase_line(number: int, phase: dict[str, Any], run: int) -> str:

@@ -29,7 +29,8 @@ CLOSED = ("/_stcore/metrics", "/_stcore/agent", "/_stcore/script-health-check")
 """Streamlit's endpoints for machines, which the dashboard does not need."""
 AFFECTS_OTHERS = frozenset({"clear_cache", "set_run_on_save", "load_git_info"})
 """What Streamlit's page of a developer may ask for: the first has the models of all sessions loaded anew."""
-_UPLOAD, _MEDIA = "/_stcore/upload_file/", "/media/"
+_UPLOAD = "/_stcore/upload_file/"
+_MEDIA = "/media/"
 
 
 def middleware() -> list[Middleware]:

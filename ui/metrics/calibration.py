@@ -28,14 +28,18 @@ from dermlens.trust.fitted import Fitted
 from dermlens.wording import UNCALIBRATED, number_with_interval, percent
 from ui import cache, widgets
 
-CALLED, TOP, SUSPECTED = "called", "top", "suspect"
+CALLED = "called"
+TOP = "top"
+SUSPECTED = "suspect"
 OF = {
     CALLED: "The diagnosis called",
     TOP: "The most probable diagnosis",
     SUSPECTED: "Malignant or pre-malignant",
     **DIAGNOSIS_NAMES,
 }
-BEFORE, AFTER, BY_CHANCE = "Before", "After", "A perfect model"
+BEFORE = "Before"
+AFTER = "After"
+BY_CHANCE = "A perfect model"
 BINNINGS = {"Of one width": equal_width, "Of as many images each": equal_mass}
 
 

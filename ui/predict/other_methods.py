@@ -57,8 +57,8 @@ def other_methods(image: CaseImage, models: Sequence[AnyModel]) -> None:
             "Class", CLASSES, index=INDEX[own], format_func=widgets.class_name, key="method-class", width=320
         )
         wanted = st.button("Draw", icon=":material/brush:")
-    members = " An ensemble has no network of its own: choose one of its members." * (len(by_id) < len(models))
-    st.caption(f"These need gradients or many passes: seconds, and the first one loads TensorFlow.{members}")
+    members = "An ensemble has no network of its own: choose one of its members." if len(by_id) < len(models) else ""
+    st.caption(f"These need gradients or many passes: seconds, and the first one loads TensorFlow. {members}".rstrip())
     key = (image.key, model.id, method, code)
     if wanted and key not in state.drawn():
         bar = st.progress(0.0, f"{gradients.METHODS[method]} for {NAMES[code]}")

@@ -13,10 +13,14 @@ from dermlens.case.summary import DISCLAIMER
 from dermlens.charts import style
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, INDEX, NAMES, Diagnosis
 from dermlens.models.registry import Entry
+from dermlens.trust.fit_command import fit_command
+from dermlens.trust.fitted import PARTS
 from dermlens.trust.thresholds import CASE_SENSITIVITY, SENSITIVITIES
 from dermlens.wording import short_percent
 from ui import cache, state
 from ui.cache import Problem
+from ui.pages import Page
+from ui.streamlit_internals import keep_pages_within_home
 
 GROUP_LOOKS = {  # icon and colour go with the written word, never instead of it; green would sound like an all-clear
     "malignant": (":material/priority_high:", "red"),
@@ -26,13 +30,14 @@ GROUP_LOOKS = {  # icon and colour go with the written word, never instead of it
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&@])")
 
 
-def head(title: str, lede: str) -> None:
-    """Draw a page's title, its one sentence, the one disclaimer, and the case in the side bar.
+def head(page: Page) -> None:
+    """Draw a page's heading, its one sentence, the one disclaimer, and the case in the side bar.
 
     A link to an image of another session is said to lead nowhere any more.
     """
-    st.title(title, anchor=False)
-    st.caption(f"{lede} {DISCLAIMER}")
+    keep_pages_within_home()  # one that Streamlit opened by itself starts over
+    st.title(page.heading or page.title, anchor=False)
+    st.caption(f"{page.lede} {DISCLAIMER}")
     if state.link_is_dead():
         st.info(
             "This link was to an image of an earlier session. Images live only in the session that uploaded them, so "
@@ -178,21 +183,19 @@ def choose_sensitivity() -> float:
     )
 
 
-def not_fitted(entry: Entry, what: str, step: str) -> None:
-    """Fill the place of what was not fitted to a model: why it is missing, and the command that makes it."""
-    file = {"conformal": "conformal.json", "thresholds": "thresholds.json"}[step]
-    why = next((s for s in cache.fitted(entry).missing if file in s), "")
-    nothing_here(f"This model has no {what}.", f"{escape(why, 400)} {fit_advice(entry, step)}")
+def not_fitted(entry: Entry, what: str, part: str) -> None:
+    """Fill the place of what was not fitted to a model: why it is missing, and the command that makes it.
+
+    Args:
+        entry: the model. what: the part, in words. part: key of fitted.PARTS.
+    """
+    why = cache.fitted(entry).missing_sentence(part)
+    nothing_here(f"This model has no {what}.", f"{escape(why, 400)} {fit_advice(entry, part)}")
 
 
-def fit_advice(entry: Entry, step: str) -> str:
-    """Return the sentence that says how to fit a step to a model."""
-    return f"Make them with `{fit_command(entry.id, step)}`."
-
-
-def fit_command(model_id: str, step: str) -> str:
-    """Return the command that fits one step to a model."""
-    return f"python -m training.fit {model_id} --only {step}"
+def fit_advice(entry: Entry, part: str) -> str:
+    """Return the sentence that says how to fit a part to a model; part: key of fitted.PARTS."""
+    return f"Make them with `{fit_command(entry.id, PARTS[part].step)}`."
 
 
 def fitted_on(record: dict) -> str:

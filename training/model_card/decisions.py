@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from dermlens.estimate import Estimate
-from dermlens.labels import CLASSES, DIAGNOSES
+from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.trust import conformal, thresholds
-from dermlens.trust import referral as rules
-from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE
+from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE, Measured, OfClass
+from dermlens.trust.referral import RuleMeasured
+from dermlens.trust.referral import read as read_referral
+from dermlens.trust.referral_rules import RULES, Rule
 from dermlens.trust.thresholds import TARGETS
 from dermlens.wording import number_with_interval, percent, percent_with_interval, short_percent
 
@@ -27,18 +28,18 @@ def prediction_sets(folder: Path) -> list[str]:
         "",
     ]
     for split, rows in found.measured.items():
-        estimates = rows[row]
+        measured = rows[row]
         lines += [
             f"| {split} | guarantee | images | true diagnosis in the set | diagnoses in the set |",
             "| --- | --- | --- | --- | --- |",
-            _line("all", "of the average", estimates["coverage"], estimates["size"]),
+            _line("all", "of the average", measured),
             *[
-                _line(code, "of its own" if found.own[row, i] else NO_GUARANTEE, *estimates["per_class"][code].values())
+                _line(code, "of its own" if found.own[row, i] else NO_GUARANTEE, measured.per_class[code])
                 for i, code in enumerate(CLASSES)
             ],
             "",
-            f"Sets of one diagnosis: {percent_with_interval(estimates['single'])}; "
-            f"empty sets: {percent_with_interval(estimates['empty'])}.",
+            f"Sets of one diagnosis: {percent_with_interval(measured.single)}; "
+            f"empty sets: {percent_with_interval(measured.empty)}.",
             "",
         ]
     return lines
@@ -76,34 +77,35 @@ def referral(folder: Path) -> list[str]:
     """Return the section on the rules for referral; empty if the model has none."""
     if not (folder / "referral.json").is_file():
         return []
-    found = rules.read(folder / "referral.json")
+    found = read_referral(folder / "referral.json")
+    limits = [f"{percent(found.thresholds[rule.key], 1)} for {rule.subject}" for rule in RULES if rule.target]
     lines = [
         "## Referral",
         "",
-        "An image is referred if at least one of the rules below fires. Both thresholds, "
-        f"{percent(found.melanoma, 1)} for melanoma and {percent(found.malignant, 1)} for malignant and pre-malignant "
-        f"diagnoses together, were chosen on validation to find {short_percent(found.sensitivity)} there: of the "
-        f"wanted sensitivities the highest that keeps the share of referred images at or below "
-        f"{short_percent(found.cap)}, the lowest if none does. An image that is not referred is not cleared.",
+        f"An image is referred if at least one of the rules below fires. Both thresholds, {' and '.join(limits)}, were "
+        f"chosen on validation to find {short_percent(found.sensitivity)} there: of the wanted sensitivities the "
+        f"highest that keeps the share of referred images at or below {short_percent(found.cap)}, the lowest if none "
+        "does. An image that is not referred is not cleared.",
         "",
     ]
     for split, measured in found.measured.items():
-        missed = {f"missed: {DIAGNOSES[i].name}": measured["missed"][CLASSES[i]] for i in rules.SUSPECT}
-        totals = {"referred": measured["referred"], "referred of the benign": measured["benign_referred"], **missed}
+        missed = {f"missed: {DIAGNOSES[INDEX[code]].name}": share for code, share in measured.missed.items()}
+        totals = {"referred": measured.referred, "referred of the benign": measured.benign_referred, **missed}
         lines += [
             f"| {split} | images | share |",
             "| --- | --- | --- |",
             *[f"| {name} | {share.n_images} | {percent_with_interval(share)} |" for name, share in totals.items()],
-            *[
-                f"| {rules.RULES[key].rstrip('.')} | {fired.n_images} | {percent_with_interval(fired)}, alone "
-                f"{percent(alone.value, 1)} |"
-                for key, (fired, alone) in ((k, (v["fired"], v["alone"])) for k, v in measured["rules"].items())
-            ],
+            *[_rule_line(rule, measured.rules[rule.key]) for rule in RULES if rule.key in measured.rules],
             "",
         ]
     return lines
 
 
-def _line(name: str, guarantee: str, coverage: Estimate, size: Estimate) -> str:
-    shown = (name, guarantee, str(coverage.n_images), percent_with_interval(coverage), number_with_interval(size, 2))
-    return f"| {' | '.join(shown)} |"
+def _rule_line(rule: Rule, found: RuleMeasured) -> str:
+    share = f"{percent_with_interval(found.fired)}, alone {percent(found.alone.value, 1)}"
+    return f"| {rule.description.rstrip('.')} | {found.fired.n_images} | {share} |"
+
+
+def _line(name: str, guarantee: str, found: Measured | OfClass) -> str:
+    coverage, size = percent_with_interval(found.coverage), number_with_interval(found.size, 2)
+    return f"| {name} | {guarantee} | {found.coverage.n_images} | {coverage} | {size} |"

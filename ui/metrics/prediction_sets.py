@@ -8,7 +8,7 @@ from dermlens.charts import decisions as charts
 from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, NAMES, SHOWN
 from dermlens.models.registry import Entry
-from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE, PredictionSets
+from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE, Measured, OfClass, PredictionSets
 from dermlens.wording import number_with_interval, percent, percent_with_interval, short_percent
 from ui import cache, widgets
 from ui.widgets import fit_advice, fitted_on, not_fitted
@@ -24,9 +24,9 @@ def section(entry: Entry, split: str) -> None:
     """Show coverage and size of the prediction sets on a split; part of the Metrics page."""
     found = cache.fitted(entry).prediction_sets
     if found is None:
-        not_fitted(entry, "prediction sets, so it cannot say which diagnoses are ruled out", "conformal")
+        not_fitted(entry, "prediction sets, so it cannot say which diagnoses are ruled out", "prediction_sets")
     elif split not in found.measured:
-        widgets.nothing_here(f"The prediction sets were not measured on {split}.", fit_advice(entry, "conformal"))
+        widgets.nothing_here(f"The prediction sets were not measured on {split}.", fit_advice(entry, "prediction_sets"))
     else:
         _sets(entry, split, found)
 
@@ -43,28 +43,29 @@ def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
         help=f"Cases are shown with {short_percent(CASE_LEVEL)}.",
     )
     row = found.row(level)
-    estimates, own = found.measured[split][row], found.own[row]
+    measured, own = found.measured[split][row], found.own[row]
     names = {"coverage": "True diagnosis in the set", "size": "Diagnoses in the set, mean"}
     names |= {"single": "Sets of one diagnosis", "empty": "Empty sets"}
     cells = st.grid(4, min_column_width=190)
     for name, label in names.items():
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
-            value, span = charts.written(name, estimates[name])
+            value, span = charts.written(name, getattr(measured, name))
             st.metric(label, value)
             st.caption(f"95 %: {span}")
-    st.caption(f"{_whole(split, estimates['coverage'])} {fitted_on(found.fitted_on)}")
+    st.caption(f"{_whole(split, measured.coverage)} {fitted_on(found.fitted_on)}")
     st.markdown(SETS)
     if found.caveat(level):
         st.markdown(f":material/info: {found.caveat(level)} A hollow mark below says the same.")
     where = f"{entry.name}, {split}"
-    worst = min((estimates["per_class"][c]["coverage"].value, NAMES[c]) for c in CLASSES if _known(estimates, c))
+    known = {code: of_class.coverage for code, of_class in measured.per_class.items() if of_class.coverage.n_images}
+    worst = min((coverage.value, NAMES[code]) for code, coverage in known.items())
     alt = (
         f"Coverage and size of {short_percent(level)} prediction sets by true diagnosis. Overall "
-        f"{percent(estimates['coverage'].value, 1)}; lowest {worst[1]} with {percent(worst[0])}."
+        f"{percent(measured.coverage.value, 1)}; lowest {worst[1]} with {percent(worst[0])}."
     )
-    drawn = charts.by_class(estimates, level, own, where)
+    drawn = charts.by_class(measured, level, own, where)
     widgets.chart(drawn, alt, lambda: _sets_data(found, split), "prediction-sets")
-    table = _sets_table(estimates, own)
+    table = _sets_table(measured, own)
     st.dataframe(table, hide_index=True, alt="Coverage and mean size by diagnosis, with intervals")
     widgets.chart(
         charts.by_level(found.levels, found.measured[split], level, where),
@@ -74,33 +75,33 @@ def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
     )
 
 
-def _known(estimates: dict, code: str) -> bool:
-    return bool(estimates["per_class"][code]["coverage"].n_images)
-
-
-def _sets_table(estimates: dict, own: np.ndarray) -> pd.DataFrame:
-    rows = [{"Diagnosis": "All", "Guarantee": "of the average", **_set_cells(estimates)}]
+def _sets_table(measured: Measured, own: np.ndarray) -> pd.DataFrame:
+    rows = [{"Diagnosis": "All", "Guarantee": "of the average", **_set_cells(measured)}]
     for i in SHOWN:
         row = {"Diagnosis": NAMES[CLASSES[i]], "Guarantee": "of its own" if own[i] else NO_GUARANTEE}
-        rows.append({**row, **_set_cells(estimates["per_class"][CLASSES[i]])})
+        rows.append({**row, **_set_cells(measured.per_class[CLASSES[i]])})
     return pd.DataFrame(rows)
 
 
-def _set_cells(estimates: dict) -> dict[str, object]:
+def _set_cells(found: Measured | OfClass) -> dict[str, object]:
     return {
-        "Images": estimates["coverage"].n_images,
-        "True diagnosis in the set": percent_with_interval(estimates["coverage"]),
-        "Diagnoses in the set": number_with_interval(estimates["size"], 2),
+        "Images": found.coverage.n_images,
+        "True diagnosis in the set": percent_with_interval(found.coverage),
+        "Diagnoses in the set": number_with_interval(found.size, 2),
     }
 
 
 def _sets_data(found: PredictionSets, split: str) -> pd.DataFrame:
     rows = []
-    for level, estimates, own in zip(found.levels, found.measured[split], found.own, strict=True):
-        of_classes = [(c, estimates["per_class"][c], own[i]) for i, c in enumerate(CLASSES)]
-        for code, of_class, guaranteed in [("all", estimates, None), *of_classes]:
+    for level, measured, own in zip(found.levels, found.measured[split], found.own, strict=True):
+        everything: list[tuple[str, Measured | OfClass, bool | None]] = [("all", measured, None)]
+        everything += [(code, measured.per_class[code], own[i]) for i, code in enumerate(CLASSES)]
+        for code, of_class, guaranteed in everything:
             row = {"level": level, "class": code, "class_guarantee": guaranteed}
-            rows += [{**row, "metric": name, **vars(of_class[name])} for name in ("coverage", "size")]
+            rows += [
+                {**row, "metric": "coverage", **vars(of_class.coverage)},
+                {**row, "metric": "size", **vars(of_class.size)},
+            ]
     return pd.DataFrame(rows)
 
 

@@ -5,13 +5,10 @@ from pathlib import PurePath
 
 import pandas as pd
 import streamlit as st
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.scriptrunner import get_script_run_ctx
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dermlens.case.image import thumbnail
-from dermlens.case.ood_gate import refusing
-from dermlens.case.summary import called, share_called
+from dermlens.case.opinion import form
+from dermlens.case.summary import share_called
 from dermlens.dataset import isic_archive
 from dermlens.errors import DermlensError
 from dermlens.image import examples
@@ -19,8 +16,8 @@ from dermlens.image.encode import data_uri
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.ingest.formats import IMAGE_SUFFIXES, LISTED
 from dermlens.labels import NAMES
-from dermlens.models.model import AnyModel, networks
-from ui import settings, state, widgets
+from dermlens.models.model import AnyModel
+from ui import settings, state, streamlit_internals, widgets
 
 KINDS = ("Images", "A folder", "By ISIC id")
 SHOWN_REFUSALS = 5
@@ -109,17 +106,15 @@ def case_table(models: Sequence[AnyModel]) -> None:
     images = list(state.images().values())
     rows = []
     for image in images:
-        refused = refusing(image, models)
-        calls = {m.name: called(image.answers[m.id]) for m in models if m.id in image.answers and m.id not in refused}
+        opinion = form(models, image.answers, image.synthetic)
         row: dict[str, object] = {"image": data_uri(thumbnail(image.pixels, 64)), "file": image.name}
         for m in models:
-            if m.name in calls:
-                row[m.name] = NAMES[calls[m.name].code]
-                row[f"{m.name} score"] = share_called(image.answers[m.id])
-            elif m.id in refused:
+            if m in opinion.calling:
+                row[m.name] = NAMES[opinion.call(m).code]
+                row[f"{m.name} score"] = share_called(opinion.answers[m.id])
+            elif m.id in opinion.refused:
                 row[m.name] = NO_DIAGNOSIS
-        alone = [calls[m.name].code for m in networks(models) if m.name in calls]
-        row["agree"] = "" if len(alone) < 2 else "yes" if len(set(alone)) == 1 else "no"
+        row["agree"] = "" if len(opinion.voices) < 2 else "yes" if opinion.agree else "no"
         rows.append(row)
 
     def open_row() -> None:
@@ -148,23 +143,15 @@ def case_table(models: Sequence[AnyModel]) -> None:
 
 
 def _take_uploads(key: str, folder: bool) -> None:
-    # A browser that asks again while the first answer is on its way names files that were taken already.
-    files = [file for file in st.session_state[key] or [] if isinstance(file, UploadedFile)]
+    files = streamlit_internals.uploaded_files(st.session_state[key])
     for file in files:
         if not folder or PurePath(file.name).suffix.lower() in IMAGE_SUFFIXES:
             state.hand_in(file.getvalue(), file.name)
         else:
             state.skip()
-        _forget(file)
+        streamlit_internals.forget_upload(file)  # which would outlive "New case"
     if files:
         state.renew_uploader()
-
-
-def _forget(file: UploadedFile) -> None:
-    """Have Streamlit drop a file that was taken; it would keep it for as long as the page is open, past "New case"."""
-    context = get_script_run_ctx()
-    if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
-        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
 
 
 def _take_example(example: examples.Example) -> None:

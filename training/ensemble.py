@@ -21,12 +21,12 @@ from dermlens.errors import ConfigError, DermlensError, ModelError
 from dermlens.evaluation.compare import align
 from dermlens.evaluation.metrics import log_softmax
 from dermlens.evaluation.predictions import Predictions, read_predictions, write_predictions
+from dermlens.files.documents import write_object
 from dermlens.image.preprocess import Geometry
 from dermlens.labels import CLASSES, N_CLASSES
 from dermlens.models import registry
 from dermlens.models.card import read_card
 from dermlens.models.ensemble import check_views, mean_logits
-from training import run as runs
 from training.adjustment import choose, shift
 from training.model_card.write import write
 
@@ -166,7 +166,7 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
         folder = Path(scratch, model_id)
         folder.mkdir()
         write_predictions(folder / "predictions.csv", combine(joined, list(weights.values()), adjustment["bias"]))
-        runs.write_json(folder / "card.json", card)
+        write_object(folder / "card.json", card)
         write(folder)
         if target.exists():
             target.rename(Path(scratch, "replaced"))

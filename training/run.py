@@ -24,11 +24,6 @@ from dermlens.files.documents import write_whole
 from dermlens.models.runs import HISTORY
 
 
-def write_json(file: Path, value: Any) -> None:
-    """Replace a JSON file in one step."""
-    write_whole(file, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-
 def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
     """Replace history.csv by `rows`, one a finished epoch."""
     text = io.StringIO()

@@ -20,7 +20,7 @@ import pandas as pd
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.errors import ConfigError, DermlensError, ModelError
-from dermlens.files.documents import read_object
+from dermlens.files.documents import read_object, write_object
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.labels import INDEX
 from dermlens.models import registry
@@ -73,14 +73,14 @@ def train(task: Task) -> None:
                 set_weights(model, weights)
             else:
                 model, missing = first_network(config, task.rows)
-                runs.write_json(record_file, {**read_object(record_file), "weights_missing": missing})
+                write_object(record_file, {**read_object(record_file), "weights_missing": missing})
             train_phase(task, model, state, arrays if state["epoch_in_phase"] else {}, events)
             weights = model.get_weights()
 
     # Stage 3: the end.
     best = max(state["history"], key=lambda row: row["val_balanced_accuracy"])
     end = {"finished": _now(), "best_epoch": best["epoch"], "best_validation": best}
-    runs.write_json(record_file, {**read_object(record_file), **end})
+    write_object(record_file, {**read_object(record_file), **end})
     state["finished"] = True
     runs.save_state(checkpoint, {"model": weights}, state)
 
@@ -100,7 +100,8 @@ def first_network(config: Config, rows: pd.DataFrame) -> tuple[keras.Model, list
         rows: of the split table that the run uses.
 
     Raises:
-        ConfigError: an archive or published model does not fit. ModelError: there is no such published model.
+        ConfigError: an archive or published model does not fit. ModelError: there is no such published model, or its
+            file is not the one that its card lists.
     """
     size = config.phases[0].size
     if config.start:
@@ -116,7 +117,7 @@ def first_network(config: Config, rows: pd.DataFrame) -> tuple[keras.Model, list
 def _published_network(config: Config, rows: pd.DataFrame) -> keras.Model:
     """Return a published model as it was trained: without the logit adjustment folded into it when published."""
     entry = registry.find(registry.models_dir(), config.start)
-    card, network = entry.card or {}, load_model(entry.folder / "model.keras")
+    card, network = entry.card or {}, load_model(entry.folder / "model.keras", registry.source_hash(entry))
     if card.get("architecture") != config.architecture:
         raise ConfigError(f"{config.start} is {card.get('architecture')}, not {config.architecture}.")
     model = build(config.architecture, config.phases[0].size, dropout=config.dropout)
@@ -198,7 +199,7 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             **runs.environment(),
         }
     folder.mkdir(parents=True, exist_ok=True)
-    runs.write_json(record_file, record)
+    write_object(record_file, record)
     print(f"run {run_id} in {folder}", flush=True)
     return Task(config, folder, args.data, rows, args.stored_aspect)
 

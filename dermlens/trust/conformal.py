@@ -12,7 +12,6 @@ together and has no promise of its own.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 from dermlens.errors import ConfigError, DataError, ModelError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import SPLITS
-from dermlens.files.documents import read_object, shown
+from dermlens.files.documents import File, read_object, shown
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, members
 
 CASE_LEVEL = 0.9
@@ -110,7 +109,7 @@ class PredictionSets:
         }
 
 
-def read(file: Path) -> PredictionSets:
+def read(file: File) -> PredictionSets:
     """Read conformal.json.
 
     Raises:

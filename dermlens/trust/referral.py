@@ -4,14 +4,13 @@ A rule that fires is a reason to refer. That none fires is never an all-clear: w
 test split and said with every answer.
 """
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from dermlens.errors import DataError, ModelError
 from dermlens.estimate import Estimate
+from dermlens.files.documents import File, read_object
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, MELANOMA
 from dermlens.trust.thresholds import TARGETS
 
@@ -139,18 +138,18 @@ def _count(share: Estimate) -> int:
     return round(share.value * share.n_images) if share.n_images else 0
 
 
-def read(file: Path) -> Referral:
+def read(file: File) -> Referral:
     """Read referral.json.
 
     Raises:
         ModelError: it is missing or not what training.fit writes.
     """
+    stored = read_object(file, ModelError)
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
         numbers = {name: float(stored[name]) for name in ("sensitivity", "melanoma", "malignant", "cap")}
         measured = {split: _figures(values) for split, values in stored["measured"].items()}
         missed = [values["missed"][CLASSES[i]] for values in measured.values() for i in SUSPECT]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, DataError) as e:
         raise ModelError(f"{file.parent.name}/{file.name} cannot be used ({e!r}). Make it with training.fit.") from e
     if not (measured and missed and all(0 <= n <= 1 for n in numbers.values())):
         raise ModelError(f"{file.parent.name}/{file.name}: numbers from 0 to 1 and measured splits expected.")

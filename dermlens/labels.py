@@ -32,8 +32,11 @@ N_CLASSES = len(CLASSES)
 INDEX: dict[str, int] = {code: i for i, code in enumerate(CLASSES)}
 GROUPS: tuple[Group, ...] = ("benign", "pre-malignant", "malignant")
 MELANOMA = INDEX["mel"]
-SUSPECT: tuple[int, ...] = tuple(i for i, d in enumerate(DIAGNOSES) if d.group != "benign")
-"""Class indices of what is malignant or pre-malignant."""
+SUSPECT: tuple[int, ...] = (
+    MELANOMA,
+    *(i for i, d in enumerate(DIAGNOSES) if d.group != "benign" and i != MELANOMA),
+)
+"""Class indices of what is malignant or pre-malignant, melanoma first: what must not be missed."""
 
 
 def members(group: Group) -> tuple[int, ...]:

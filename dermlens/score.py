@@ -20,7 +20,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from dermlens.case.ood_gate import accepts
+from dermlens.case.opinion import form
 from dermlens.case.predict import predict, softmax
 from dermlens.case.summary import quantity
 from dermlens.errors import DataError, DermlensError, ImageError
@@ -101,7 +101,7 @@ def score(
                 continue
             answers = {member.id: predict(member, pixels) for member in members}
             answer = answers[model.id] = predict(model, pixels, answers)
-            if accepts(model, answers) is False:
+            if form([model], answers).refused:
                 unlike.append((str(path),))
             probabilities = answer.probabilities if calibrated else softmax(answer.logits)
             table.writerow((path.stem, *(f"{probabilities[INDEX[c.lower()]]:.8f}" for c in ISIC_COLUMNS)))

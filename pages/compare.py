@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from dermlens.case.opinion import form
 from dermlens.evaluation.predictions import SPLITS
 from dermlens.models.model import networks
 from ui import cache, splits, state, widgets
@@ -37,7 +38,8 @@ def one_image(models: list) -> None:
         )
         st.page_link("pages/predict.py", label="Go to Predict", icon=":material/biotech:")
         return
-    asked = {m.id: m for m in models if m.id in shown.answers}
+    opinion = form(models, shown.answers, shown.synthetic)
+    asked = {m.id: m for m in opinion.asked}
     alone = [m.id for m in networks(asked.values())]
     ids = st.multiselect(
         "Models",
@@ -50,7 +52,7 @@ def one_image(models: list) -> None:
     if len(ids) < 2:
         st.caption("Choose at least two models.")
         return
-    on_case.show(shown, [asked[i] for i in ids], list(asked.values()))
+    on_case.show(shown, opinion, ids)
 
 
 def data_split(entries: dict) -> None:

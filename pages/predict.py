@@ -1,12 +1,9 @@
 """Predict: one or many images in, what every model says of them out."""
 
-from collections.abc import Sequence
-
 import streamlit as st
 
 from dermlens.case.image import CaseImage
-from dermlens.case.ood_gate import refusing
-from dermlens.models.model import AnyModel
+from dermlens.case.opinion import Opinion, form
 from ui import cache, state, widgets
 from ui.predict import answer, decisions, heat_map, intake, other_methods, prevalence, referral, stability, warnings
 from ui.predict.downloads import downloads
@@ -31,55 +28,55 @@ def page() -> None:
     intake.add_more()
     if len(state.images()) > 1:
         intake.case_table(models)
-    show(image, [m for m in models if m.id in image.answers] or models)
+    asked = [m for m in models if m.id in image.answers] or models
+    show(image, form(asked, image.answers, image.synthetic))
 
 
-def show(image: CaseImage, models: Sequence[AnyModel]) -> None:
-    warnings.warnings(image, models)
-    referral.sentence(image, models)
-    refused = refusing(image, models)
+def show(image: CaseImage, opinion: Opinion) -> None:
+    warnings.warnings(image, opinion)
+    referral.sentence(image, opinion)
     left, right = st.columns([2, 3], gap="medium")
     with left:
         place = st.container()
-        weighted, class_mix = prevalence.choose(image)
+        opinion = prevalence.choose(opinion)
         with place:
-            answer.verdict(weighted, models, refused)
-        if class_mix:
-            st.caption(class_mix)
-        answer.missing(models)
-    asked = [m for m in models if m.id in image.answers]
-    if asked:
-        with right, st.container(key="greyed" if refused else "scores"):
-            answer.probabilities(weighted, asked)
-        if refused:
-            heat_map.plain(image, asked[0], "image")
-        else:
-            explained(image, weighted, asked)
-        downloads(weighted, asked, class_mix)
+            answer.verdict(image, opinion)
+        if opinion.class_mix:
+            st.caption(opinion.class_mix)
+        answer.missing(opinion)
+    if not opinion.asked:
+        return
+    with right, st.container(key="greyed" if opinion.refused else "scores"):
+        answer.probabilities(opinion)
+    if opinion.refused:
+        heat_map.plain(image, opinion.asked[0], "image")
+    else:
+        explained(image, opinion)
+    downloads(image, opinion)
 
 
-def explained(image: CaseImage, weighted: CaseImage, asked: Sequence[AnyModel]) -> None:
-    what_it_means(image, asked)
-    heat_map.where_it_looked(image, asked)
-    similar_cases(image, asked)
-    stability.section(image, asked)
+def explained(image: CaseImage, opinion: Opinion) -> None:
+    what_it_means(opinion)
+    heat_map.where_it_looked(image, opinion)
+    similar_cases(image, opinion)
+    stability.section(image, opinion)
     classes = st.expander("All seven classes", icon=":material/grid_view:", key="every", on_change="rerun")
     if classes.open:
         with classes:
-            other_methods.every_class(weighted, asked)
+            other_methods.every_class(image, opinion)
     with st.expander("Other methods", icon=":material/brush:", key="others"):
-        other_methods.other_methods(image, asked)
+        other_methods.other_methods(image, opinion)
 
 
-def what_it_means(image: CaseImage, models: Sequence[AnyModel]) -> None:
+def what_it_means(opinion: Opinion) -> None:
     """Say what the probabilities do not rule out, and which thresholds they reach."""
     one, two = st.columns(2, gap="medium")
     with one:
         st.header("Not ruled out", anchor=False)
-        decisions.prediction_sets(image, models)
+        decisions.prediction_sets(opinion)
     with two:
         st.header("Against the thresholds", anchor=False)
-        decisions.operating(image, models)
+        decisions.operating(opinion)
 
 
 page()

@@ -4,7 +4,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from importlib import metadata
 from importlib.metadata import packages_distributions
 from pathlib import Path, PurePosixPath
@@ -25,6 +25,13 @@ FORBIDDEN = {  # room -> what it must not import, wherever the import stands
     "ui": {"Home", "pages", "training", "data", "tests"},
 }
 HEAVY = {"tensorflow", "keras", "tf_keras_vis"}  # seconds to import: never at the top of a serving module
+WINGS = (  # of dermlens/, from top to bottom: an import goes down this list, never up
+    *("score", "cohort", "record", "interchange", "api", "charts"),
+    *("case", "explain", "models", "trust", "evaluation", "dataset", "ingest", "image", "files", "server"),
+)
+GROUND = {"errors", "labels", "estimate", "wording", "child_process"}
+MOST_MODULES = 12  # a folder
+MANY_BY_NATURE = {"training", "training/configs"}  # its nouns are its stages; a config an experiment
 PAGE_MAY_IMPORT = {"ui", "dermlens", "streamlit", "plotly", "pandas"}
 OPTIONAL = {"jax", "torch", "keras_hub"}  # other Keras backends and weights: chosen by who trains
 UNDECLARED = {"scikit-learn": "crepes"}  # package -> what imports it without asking for it
@@ -60,6 +67,44 @@ def imports(node: ast.AST, into_functions: bool = True) -> Iterator[str]:
             yield str(child.module).split(".")[0]
         elif into_functions or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from imports(child, into_functions)
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the product by its full name; a package goes by the name of its folder."""
+    paths = [path for room in ROOMS if room != "tests" for path in sources(room)]
+    return {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in paths}
+
+
+def arrows(path: Path, known: Container[str]) -> set[str]:
+    """Return the modules of the product that a file imports, wherever the import stands."""
+    found = set()
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {full if full in known else str(node.module) for full in names.values()}
+    return {name for name in found if name in known}
+
+
+def floor(module: str) -> int:
+    """Return how far below the top of dermlens/ a module stands."""
+    wing = module.split(".")[1] if "." in module else ""
+    return WINGS.index(wing) if wing in WINGS else len(WINGS)
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Return the groups of modules that import each other, straight or through others."""
+    below: dict[str, set[str]] = {}
+    for module in graph:
+        reached, ahead = set(), [module]
+        while ahead:
+            new = graph[ahead.pop()] - reached
+            reached |= new
+            ahead += new
+        below[module] = reached
+    groups = {frozenset(m for m in graph if m in below[n] and n in below[m]) for n in graph if n in below[n]}
+    return sorted(sorted(group) for group in groups)
 
 
 def foreign(room: str) -> set[str]:
@@ -102,6 +147,40 @@ def test_imports_point_one_way(room: str) -> None:
     for path in sources(room):
         wrong = FORBIDDEN[room] & set(imports(parse(path)))
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def test_imports_of_the_library_go_down() -> None:
+    known = modules()
+    library = {name: path for name, path in known.items() if name.startswith("dermlens.")}
+    assert {name.split(".")[1] for name in library} - set(WINGS) == GROUND
+    up = [(a, b) for a, path in library.items() for b in arrows(path, library) if floor(b) < floor(a)]
+    assert up == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
+    known = modules()
+    assert circles({name: arrows(path, known) - {name} for name, path in known.items()}) == []
+
+
+def test_predict_and_metrics_stay_apart_and_shared_helpers_know_no_page() -> None:
+    known = {name: path for name, path in modules().items() if name.startswith("ui.")}
+    forbidden = {"predict": {"metrics"}, "metrics": {"predict"}, "": {"predict", "metrics", "compare", "access"}}
+    for name, path in known.items():
+        _, *page, _ = name.split(".")
+        used = {other.split(".")[1] for other in arrows(path, known) if other.count(".") > 1}
+        wrong = used & forbidden.get("".join(page), set())
+        assert not wrong, f"{name} imports what {sorted(wrong)} alone draws"
+
+
+def test_folders_can_be_taken_in_at_a_glance_and_packages_load_nothing() -> None:
+    for room in ("dermlens", "ui", "training", "data"):
+        for folder in {path.parent for path in sources(room)}:
+            here = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+            name = folder.relative_to(ROOT).as_posix()
+            assert len(here) <= MOST_MODULES or name in MANY_BY_NATURE, f"{name} holds {len(here)} modules"
+            tree = parse(folder / "__init__.py")
+            assert all(isinstance(node, ast.Expr) for node in tree.body), f"{name}/__init__.py does something"
 
 
 @pytest.mark.parametrize("room", ["dermlens", "ui", "pages", "Home"])

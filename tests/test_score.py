@@ -81,15 +81,15 @@ def test_images_that_do_not_look_like_dermoscopic_ones_are_listed(
     published: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out.csv"
-    asked = iter([True, False, None])
-    monkeypatch.setattr("dermlens.score.accepts", lambda model, answers: next(asked))
+    asked = iter([{"toy": True}, {"toy": False}, {}])
+    monkeypatch.setattr("dermlens.case.ood_gate.accepted", lambda models, answers: next(asked))
     assert run(published, folder, output) == 0
     assert len(rows(output)) == 1 + 3, "the format wants a row of each"
     header, *unlike = rows(tmp_path / "out.unlike.csv")
     assert header == ["file"]
     assert [Path(file).name for (file,) in unlike] == ["a.JPG"], "one that cannot tell refuses nothing"
     assert "1 images do not look like dermoscopic ones" in capsys.readouterr().err
-    monkeypatch.setattr("dermlens.score.accepts", lambda model, answers: True)
+    monkeypatch.setattr("dermlens.case.ood_gate.accepted", lambda models, answers: {"toy": True})
     assert run(published, folder, output) == 0
     assert not (tmp_path / "out.unlike.csv").exists()
 

@@ -27,6 +27,7 @@ from dermlens.labels import CLASSES, N_CLASSES
 from dermlens.models import registry
 from dermlens.models.card import read_card
 from dermlens.models.ensemble import check_views, mean_logits
+from dermlens.trust.fit_command import FIT
 from training.adjustment import choose, shift
 from training.model_card.write import write
 
@@ -212,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
         print(e, file=sys.stderr)
         return 2
     print(f"{folder}: {', '.join(f'{w:g} of {member}' for member, w in weights.items())}")
-    print(f"Now fit it: python -m training.fit {args.id}")
+    print(f"Now fit it: {FIT} {args.id}")
     return 0
 
 

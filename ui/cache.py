@@ -169,7 +169,7 @@ def _unseen(folder: Path, stamp: tuple[float, ...], split: str) -> Result[tuple[
         raw = read_predictions(folder / "predictions.csv", card).of_split(split)
         found = read_fitted(folder, card)
         if found.calibration is None:
-            raise ModelError(f"The model is not calibrated. {' '.join(found.missing)}")
+            raise ModelError(f"The model is not calibrated. {' '.join(found.missing_sentences())}")
         return raw, calibration.unseen(raw, found.calibration)
 
     return _attempt(read)
@@ -186,7 +186,7 @@ def _fitted(folder: Path, stamp: tuple[float, ...]) -> Fitted:
 
 
 def _fitted_files(entry: Entry) -> list[Path]:
-    names = ["card.json", *(name for part in PARTS for name in part.files)]
+    names = ["card.json", *(part.file for part in PARTS.values())]
     return [entry.folder / name for name in names]
 
 

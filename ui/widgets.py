@@ -13,6 +13,8 @@ from dermlens.case.summary import DISCLAIMER
 from dermlens.charts import style
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, INDEX, NAMES, Diagnosis
 from dermlens.models.registry import Entry
+from dermlens.trust.fit_command import fit_command
+from dermlens.trust.fitted import PARTS
 from dermlens.trust.thresholds import CASE_SENSITIVITY, SENSITIVITIES
 from dermlens.wording import short_percent
 from ui import cache, state
@@ -178,21 +180,19 @@ def choose_sensitivity() -> float:
     )
 
 
-def not_fitted(entry: Entry, what: str, step: str) -> None:
-    """Fill the place of what was not fitted to a model: why it is missing, and the command that makes it."""
-    file = {"conformal": "conformal.json", "thresholds": "thresholds.json"}[step]
-    why = next((s for s in cache.fitted(entry).missing if file in s), "")
-    nothing_here(f"This model has no {what}.", f"{escape(why, 400)} {fit_advice(entry, step)}")
+def not_fitted(entry: Entry, what: str, part: str) -> None:
+    """Fill the place of what was not fitted to a model: why it is missing, and the command that makes it.
+
+    Args:
+        entry: the model. what: the part, in words. part: key of fitted.PARTS.
+    """
+    why = cache.fitted(entry).missing_sentence(part)
+    nothing_here(f"This model has no {what}.", f"{escape(why, 400)} {fit_advice(entry, part)}")
 
 
-def fit_advice(entry: Entry, step: str) -> str:
-    """Return the sentence that says how to fit a step to a model."""
-    return f"Make them with `{fit_command(entry.id, step)}`."
-
-
-def fit_command(model_id: str, step: str) -> str:
-    """Return the command that fits one step to a model."""
-    return f"python -m training.fit {model_id} --only {step}"
+def fit_advice(entry: Entry, part: str) -> str:
+    """Return the sentence that says how to fit a part to a model; part: key of fitted.PARTS."""
+    return f"Make them with `{fit_command(entry.id, PARTS[part].step)}`."
 
 
 def fitted_on(record: dict) -> str:

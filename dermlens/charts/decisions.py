@@ -1,6 +1,6 @@
 """Figures of prediction sets and operating points: what they promise, and what was measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,28 +10,30 @@ from plotly.subplots import make_subplots
 from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, interval
 from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, N_CLASSES, SHOWN
+from dermlens.trust.conformal import Measured, OfClass
 from dermlens.trust.thresholds import DecisionCurve, Point
 
 BAND = 0.18
 """Opacity of an interval around a line."""
 
 
-def by_class(found: Mapping[str, Any], level: float, own: Sequence[bool], subtitle: str) -> go.Figure:
+def by_class(found: Measured, level: float, own: Sequence[bool], subtitle: str) -> go.Figure:
     """Draw coverage and mean size of the prediction sets, overall and by true diagnosis, with 95 % intervals.
 
     Args:
-        found: figures of one split and level, as PredictionSets.measured has them.
+        found: of one split and level.
         level: the wanted coverage, marked by a line.
         own: (7,) whether a class has a guarantee of its own; a hollow mark says that it has none.
         subtitle: which model and split.
     """
-    rows = [("All diagnoses", found, True)]
-    rows += [(SHORT[CLASSES[i]], found["per_class"][CLASSES[i]], bool(own[i])) for i in SHOWN]
-    labels = [f"{name}<br>{figures['coverage'].n_images:,} images" for name, figures, _ in rows]
+    rows: list[tuple[str, Measured | OfClass, bool]] = [("All diagnoses", found, True)]
+    rows += [(SHORT[CLASSES[i]], found.per_class[CLASSES[i]], bool(own[i])) for i in SHOWN]
+    labels = [f"{name}<br>{measured.coverage.n_images:,} images" for name, measured, _ in rows]
     titles = ["True diagnosis in the set", "Diagnoses in the set"]
     figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.05)
     for column, (name, scale, unit) in enumerate((("coverage", 100, " %"), ("size", 1, "")), start=1):
-        known = [(i, figures[name]) for i, (_, figures, _) in enumerate(rows) if not np.isnan(figures[name].value)]
+        estimates: list[Estimate] = [getattr(measured, name) for _, measured, _ in rows]
+        known = [(i, f) for i, f in enumerate(estimates) if not np.isnan(f.value)]
         shape = SYMBOLS[column - 1]
         figure.add_scatter(
             row=1,
@@ -63,11 +65,11 @@ def by_class(found: Mapping[str, Any], level: float, own: Sequence[bool], subtit
     return frame(figure, f"{100 * level:g} % prediction sets", 500, subtitle).update_layout(margin_t=104)
 
 
-def by_level(levels: Sequence[float], rows: Sequence[Mapping[str, Any]], level: float, subtitle: str) -> go.Figure:
+def by_level(levels: Sequence[float], rows: Sequence[Measured], level: float, subtitle: str) -> go.Figure:
     """Draw coverage and mean size of the prediction sets at every level, with 95 % bands.
 
     Args:
-        levels: wanted coverage, rising. rows: figures of one split, level by level. level: the one to mark.
+        levels: wanted coverage, rising. rows: of one split, level by level. level: the one to mark.
         subtitle: which model and split.
     """
     titles = ["True diagnosis in the set", "Diagnoses in the set"]
@@ -77,7 +79,8 @@ def by_level(levels: Sequence[float], rows: Sequence[Mapping[str, Any]], level: 
         x=x, y=x, row=1, col=1, mode="lines", line={"color": NEUTRAL, "dash": "dash", "width": 1.5}, hoverinfo="skip"
     )
     for column, (name, scale, unit) in enumerate((("coverage", 100, " %"), ("size", 1, "")), start=1):
-        value, low, high = (scale * np.array([getattr(row[name], k) for row in rows]) for k in ("value", "low", "high"))
+        estimates: list[Estimate] = [getattr(row, name) for row in rows]
+        value, low, high = (scale * np.array([getattr(f, k) for f in estimates]) for k in ("value", "low", "high"))
         _band(figure, x, low, high, COLOURS[column - 1], row=1, col=column)
         figure.add_scatter(
             row=1,

@@ -15,6 +15,7 @@ from dermlens.explain.gradients import METHODS as SLOW_METHODS
 from dermlens.files.documents import File, read_document
 from dermlens.files.tables import MAX_BYTES, numbers, read_csv, refuse
 from dermlens.labels import CLASSES, INDEX
+from dermlens.trust.fit_command import fit_command
 
 FILE = "attention.csv"
 METHODS = {"grad_cam": "Grad-CAM", **SLOW_METHODS}
@@ -156,7 +157,7 @@ def read_results(folder: Path, card: dict | None) -> LocalisationResults:
     Raises:
         DataError: as `read_attention`, or the file is not the one whose SHA-256 is in card.json.
     """
-    path, command = folder / FILE, f"python -m training.fit {folder.name} --only attention --data DIR"
+    path, command = folder / FILE, fit_command(folder.name, "attention", pictures=True)
     if not path.is_file():
         raise DataError(f"There is no {FILE} in {folder.name}. Make it: {command}.")
     found = read_document(path, MAX_BYTES)

@@ -8,12 +8,11 @@ import cv2
 import numpy as np
 
 from dermlens.case.image import CaseImage, thumbnail
-from dermlens.case.ood_gate import refusing
+from dermlens.case.opinion import Opinion
 from dermlens.case.summary import (
     CANNOT_NAME,
     DISCLAIMER,
     agreement,
-    called,
     group_totals,
     more_probable,
     quantity,
@@ -24,7 +23,7 @@ from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.image.encode import data_uri
 from dermlens.image.preprocess import visible_box
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, GROUPS, INDEX, NAMES, SHOWN
-from dermlens.models.model import AnyModel, Ensemble, networks
+from dermlens.models.model import AnyModel, Ensemble
 
 SIDE = 640
 _STYLE = """
@@ -47,35 +46,31 @@ figcaption { font-size: 9.5pt; margin-top: .25rem; }
 """
 
 
-def case_report(
-    image: CaseImage, models: Sequence[AnyModel], now: datetime, opacity: float = 0.6, class_mix: str = ""
-) -> str:
+def case_report(image: CaseImage, opinion: Opinion, now: datetime, opacity: float = 0.6) -> str:
     """Write the report of one case.
 
     Args:
-        image: with the answers of the models.
-        models: those to report on; one without an answer is named with its reason.
+        image: the picture.
+        opinion: of the models to report on; one without an answer is named with its reason.
         now: date and time to print.
         opacity: of the heat maps, 0..1.
-        class_mix: one sentence on the class mix that the probabilities hold for.
 
     Returns:
         An HTML document. It holds no file name: a name may name a person.
     """
-    refused = refusing(image, models)
-    answered = [m for m in models if m.id in image.answers and m.id not in refused]
-    score = quantity({m.name: image.answers[m.id].calibrated for m in answered}) if answered else ""
+    answered = opinion.calling
+    score = quantity({m.name: opinion.answers[m.id].calibrated for m in answered}) if answered else ""
     body = [
         "<h1>Dermlens case report</h1>",
         f"<p>{escape(now.strftime('%d %B %Y, %H:%M %Z').strip())}</p>",
         f'<p class="note"><strong>{escape(DISCLAIMER)}</strong> {escape(CANNOT_NAME)}</p>',
         "<p><strong>The image is a synthetic drawing; it shows no real lesion.</strong></p>" if image.synthetic else "",
-        _doubts(image, [m for m in models if m.id in refused]),
-        _answers(image, answered, score),
-        f"<p>{escape(class_mix)}</p>" if class_mix and answered else "",
-        _pictures(image, answered, opacity),
-        _scores(image, answered, score),
-        _origin(image, models),
+        _doubts(image, [m for m in opinion.models if m.id in opinion.refused]),
+        _answers(opinion, score),
+        f"<p>{escape(opinion.class_mix)}</p>" if opinion.class_mix and answered else "",
+        _pictures(image, opinion, opacity),
+        _scores(opinion, score),
+        _origin(image, opinion.models),
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -96,20 +91,19 @@ def _doubts(image: CaseImage, refusing: Sequence[AnyModel]) -> str:
     return f'<p class="note">{"<br>".join(lines)}</p>' if lines else ""
 
 
-def _answers(image: CaseImage, models: Sequence[AnyModel], score: str) -> str:
-    if not models:
-        return f"<h2>Answer</h2><p>{'No diagnosis.' if image.answers else 'No model has answered.'}</p>"
+def _answers(opinion: Opinion, score: str) -> str:
+    if not opinion.calling:
+        return f"<h2>Answer</h2><p>{'No diagnosis.' if opinion.answers else 'No model has answered.'}</p>"
     rows = []
-    for model in models:
-        answer = image.answers[model.id]
-        diagnosis = called(answer)
-        share = escape(percent(share_called(answer), 1))
+    for model in opinion.calling:
+        diagnosis = opinion.call(model)
+        share = escape(percent(share_called(opinion.shown[model.id]), 1))
         rows.append(
             f"<tr><td>{escape(model.name)}</td><td><strong>{escape(NAMES[diagnosis.code])}</strong></td>"
             f'<td>{GROUP_TITLES[diagnosis.group]}</td><td class="n">{share}</td></tr>'
         )
-    sentences = [agreement({m.name: image.answers[m.id] for m in networks(models) or models})]
-    sentences += [f"{m.name}: {said}" for m in models if (said := more_probable(image.answers[m.id]))]
+    sentences = [agreement({m.name: opinion.shown[m.id] for m in opinion.voices})]
+    sentences += [f"{m.name}: {said}" for m in opinion.calling if (said := more_probable(opinion.shown[m.id]))]
     said = "<br>".join(escape(sentence) for sentence in sentences)
     return (
         f"<h2>Answer</h2><p>{said}</p><table><thead><tr><th>Model</th><th>Diagnosis</th><th>Group</th>"
@@ -117,15 +111,15 @@ def _answers(image: CaseImage, models: Sequence[AnyModel], score: str) -> str:
     )
 
 
-def _pictures(image: CaseImage, models: Sequence[AnyModel], opacity: float) -> str:
+def _pictures(image: CaseImage, opinion: Opinion, opacity: float) -> str:
     small = thumbnail(image.pixels, SIDE)
     figures = [_figure(small, "The image as uploaded")]
-    if not models:
+    if not opinion.calling:
         return f'<h2>The image</h2><div class="pictures">{figures[0]}</div>'
-    for model in models:
-        answer = image.answers[model.id]
-        diagnosis = called(answer)
-        heat = heat_on_image(answer.maps[INDEX[diagnosis.code]], small.shape[0], small.shape[1], model.geometry)
+    for model in opinion.calling:
+        diagnosis = opinion.call(model)
+        maps = opinion.answers[model.id].maps
+        heat = heat_on_image(maps[INDEX[diagnosis.code]], small.shape[0], small.shape[1], model.geometry)
         drawn = _framed(overlay(small, heat, opacity), model)
         figures.append(_figure(drawn, f"{model.name}, for {diagnosis.name}; inside the frame: what it saw"))
     return (
@@ -146,11 +140,11 @@ def _framed(pixels: np.ndarray, model: AnyModel) -> np.ndarray:
     return cv2.rectangle(np.ascontiguousarray(pixels), *corners, (255, 255, 255), 2)
 
 
-def _scores(image: CaseImage, models: Sequence[AnyModel], score: str) -> str:
-    if not models:
+def _scores(opinion: Opinion, score: str) -> str:
+    if not opinion.calling:
         return ""
-    head = "".join(f'<th class="n">{escape(m.name)}</th>' for m in models)
-    shares = [image.answers[m.id].probabilities for m in models]
+    head = "".join(f'<th class="n">{escape(m.name)}</th>' for m in opinion.calling)
+    shares = [opinion.shown[m.id].probabilities for m in opinion.calling]
     rows = []
     for group in reversed(GROUPS):
         totals = "".join(f'<td class="n">{escape(percent(group_totals(p)[group], 1))}</td>' for p in shares)

@@ -21,13 +21,56 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import SPLITS
 from dermlens.files.documents import File, read_object, shown
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, members
+from dermlens.trust.fit_command import FIT
 
 CASE_LEVEL = 0.9
 """The level used on a case."""
 NO_GUARANTEE = "no class guarantee"
-OVERALL = ("coverage", "size", "single", "empty")
-PER_CLASS = ("coverage", "size")
+_OVERALL = ("coverage", "size", "single", "empty")
 _ORDER = [i for group in reversed(GROUPS) for i in members(group)]
+
+
+@dataclass(frozen=True)
+class OfClass:
+    """How the sets of the images of one true class did."""
+
+    coverage: Estimate
+    """share of the sets that hold the true class"""
+    size: Estimate
+    """mean number of classes in a set"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How the sets of one level did on one split."""
+
+    coverage: Estimate
+    size: Estimate
+    single: Estimate
+    """share of the sets that hold one class"""
+    empty: Estimate
+    """share of the sets that hold none"""
+    per_class: dict[str, OfClass]
+    """by class code; coverage and size have no value for a class without images"""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what conformal.json holds of one level on one split."""
+        overall = {name: getattr(self, name).to_dict() for name in _OVERALL}
+        per_class = {
+            code: {"coverage": found.coverage.to_dict(), "size": found.size.to_dict()}
+            for code, found in self.per_class.items()
+        }
+        return {**overall, "per_class": per_class}
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "Measured":
+        """Return what `to_dict` wrote; raises KeyError, TypeError or DataError if it is not that."""
+        of_class = {code: stored["per_class"][code] for code in CLASSES}
+        per_class = {
+            code: OfClass(Estimate.from_dict(found["coverage"]), Estimate.from_dict(found["size"]))
+            for code, found in of_class.items()
+        }
+        return cls(**{name: Estimate.from_dict(stored[name]) for name in _OVERALL}, per_class=per_class)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +85,8 @@ class PredictionSets:
     """(levels, 7) bool: whether the threshold is the class's own, so that the promise holds for the class"""
     lesions: tuple[int, ...]
     """(7,) lesions of each class that the thresholds rest on"""
-    measured: dict[str, tuple[dict[str, Any], ...]]
-    """split -> for every level the names of OVERALL -> Figure, and "per_class" -> code -> PER_CLASS -> Figure"""
+    measured: dict[str, tuple[Measured, ...]]
+    """split -> how the sets of every level did"""
     fitted_on: dict[str, Any]
 
     def sets(self, probabilities: np.ndarray, level: float = CASE_LEVEL) -> np.ndarray:
@@ -105,7 +148,7 @@ class PredictionSets:
             "levels": list(self.levels),
             "thresholds": {code: self.thresholds[:, i].tolist() for i, code in enumerate(CLASSES)},
             "own": {code: self.own[:, i].tolist() for i, code in enumerate(CLASSES)},
-            "measured": {split: [_written(found) for found in rows] for split, rows in self.measured.items()},
+            "measured": {split: [found.to_dict() for found in rows] for split, rows in self.measured.items()},
         }
 
 
@@ -123,11 +166,13 @@ def read(file: File) -> PredictionSets:
             thresholds=np.array([stored["thresholds"][code] for code in CLASSES], np.float64).T,
             own=np.array([stored["own"][code] for code in CLASSES]).T,
             lesions=tuple(int(stored["lesions"][code]) for code in CLASSES),
-            measured={s: tuple(map(_figures, stored["measured"][s])) for s in SPLITS if s in stored["measured"]},
+            measured={
+                s: tuple(map(Measured.from_dict, stored["measured"][s])) for s in SPLITS if s in stored["measured"]
+            },
             fitted_on=dict(stored["fitted_on"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, DataError) as e:
-        raise ModelError(f"{where} cannot be used ({type(e).__name__}: {e}). Make it by python -m training.fit.") from e
+        raise ModelError(f"{where} cannot be used ({type(e).__name__}: {e}). Make it by {FIT}.") from e
     shape = (len(levels), N_CLASSES)
     if not levels or list(levels) != sorted(set(levels)) or not 0 < levels[0] <= levels[-1] < 1:
         raise ModelError(f"{where}: levels must rise between 0 and 1, got {list(levels)}.")
@@ -140,13 +185,3 @@ def read(file: File) -> PredictionSets:
     found.thresholds.setflags(write=False)
     found.own.setflags(write=False)
     return found
-
-
-def _figures(stored: dict[str, Any]) -> dict[str, Any]:
-    per_class = {c: {n: Estimate.from_dict(stored["per_class"][c][n]) for n in PER_CLASS} for c in CLASSES}
-    return {**{name: Estimate.from_dict(stored[name]) for name in OVERALL}, "per_class": per_class}
-
-
-def _written(found: dict[str, Any]) -> dict[str, Any]:
-    per_class = {code: {n: f.to_dict() for n, f in figures.items()} for code, figures in found["per_class"].items()}
-    return {**{name: found[name].to_dict() for name in OVERALL}, "per_class": per_class}

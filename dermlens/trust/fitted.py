@@ -1,7 +1,7 @@
 """What was fitted to a published model so that one knows how far to trust it; every part may be missing."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,32 +28,48 @@ class Fitted:
     thresholds: Thresholds | None = None
     ood: OodDetector | JointOodDetector | None = None
     referral: Referral | None = None
-    missing: tuple[str, ...] = ()
-    """one sentence for every part that is None: why, and what it means"""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """name of every part that is None, in the order of PARTS -> why it is"""
+
+    def missing_sentence(self, part: str) -> str:
+        """Say why a part is missing and what that means, as a sentence; empty if it is not.
+
+        Args:
+            part: key of PARTS.
+        """
+        return f"{self.missing[part]}, so {PARTS[part].without}." if part in self.missing else ""
+
+    def missing_sentences(self) -> tuple[str, ...]:
+        """Say the same of every part that is missing, in the order of PARTS."""
+        return tuple(self.missing_sentence(part) for part in self.missing)
 
 
 class Part(NamedTuple):
-    """One part of `Fitted`: its field, its files, the first of which `read` gets, and what is lost without it."""
+    """One part of `Fitted`: the step of training.fit that makes it, its file, and what is lost without it."""
 
-    field: str
-    files: tuple[str, ...]
+    step: str
+    file: str
     read: Callable[[File], Any]
     without: str
 
 
-PARTS: tuple[Part, ...] = (
-    Part("calibration", ("calibration.json",), calibration.read, "its numbers are uncalibrated scores"),
-    Part("prediction_sets", ("conformal.json",), conformal.read, "it cannot say which diagnoses are ruled out"),
-    Part("thresholds", ("thresholds.json",), thresholds.read, "it has no thresholds for a wanted sensitivity"),
-    Part(
-        "ood",
-        ("familiarity.json",),
+PARTS: dict[str, Part] = {
+    "calibration": Part("calibration", "calibration.json", calibration.read, "its numbers are uncalibrated scores"),
+    "prediction_sets": Part(
+        "conformal", "conformal.json", conformal.read, "it cannot say which diagnoses are ruled out"
+    ),
+    "thresholds": Part(
+        "thresholds", "thresholds.json", thresholds.read, "it has no thresholds for a wanted sensitivity"
+    ),
+    "ood": Part(
+        "embeddings",
+        "familiarity.json",
         ood.read,
         "it cannot say whether an image is like those it was trained on, nor show similar cases",
     ),
-    Part("referral", ("referral.json",), referral.read, "it has no rules for when to refer"),
-)
-"""In the order of training.fit."""
+    "referral": Part("referral", "referral.json", referral.read, "it has no rules for when to refer"),
+}
+"""Field of `Fitted` -> the part, in the order of training.fit."""
 
 
 def read_fitted(folder: Path, card: dict | None) -> Fitted:
@@ -66,14 +82,13 @@ def read_fitted(folder: Path, card: dict | None) -> Fitted:
     hashes = (card or {}).get("files")
     hashes = hashes if isinstance(hashes, dict) else {}
     found: dict[str, Any] = {}
-    missing = []
-    for part in PARTS:
+    missing = {}
+    for name, part in PARTS.items():
         try:
-            files = [_checked(folder / name, hashes, calibrated="calibration" in found) for name in part.files]
-            found[part.field] = part.read(files[0])
+            found[name] = part.read(_checked(folder / part.file, hashes, calibrated="calibration" in found))
         except ModelError as e:
-            missing.append(f"{str(e).rstrip('.')}, so {part.without}.")
-    return Fitted(**found, missing=tuple(missing))
+            missing[name] = str(e).rstrip(".")
+    return Fitted(**found, missing=missing)
 
 
 def read_calibrated(folder: Path, card: dict | None) -> Predictions:
@@ -113,4 +128,4 @@ def _checked(file: Path, hashes: dict[str, Any], calibrated: bool) -> Document:
     return found
 
 
-NOTHING_FITTED = Fitted(missing=tuple(f"There is no {part.files[0]}, so {part.without}." for part in PARTS))
+NOTHING_FITTED = Fitted(missing={name: f"There is no {part.file}" for name, part in PARTS.items()})

@@ -11,10 +11,11 @@ import numpy as np
 from dermlens.errors import DataError, ModelError
 from dermlens.files.hashes import read_arrays
 from dermlens.labels import N_CLASSES
+from dermlens.trust.fit_command import FIT
 
 NEIGHBOUR = 10
 """The kNN score is the distance to this neighbour."""
-AGAIN = "Fit the step embeddings again (python -m training.fit)."
+AGAIN = f"Fit the step embeddings again ({FIT})."
 MAX_UNPACKED = 2**29
 """Most bytes that embeddings.npz may unpack to; 10,000 images need 10 MB."""
 

@@ -1,50 +1,82 @@
 """Refer or not: a few fixed rules over what is known of a case, which a clinician can read and check.
 
 A rule that fires is a reason to refer. That none fires is never an all-clear: what the rules miss is measured on the
-test split and said with every answer.
+test split and said with every answer. The rules themselves are in `trust.referral_rules`.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from dermlens.errors import DataError, ModelError
 from dermlens.estimate import Estimate
 from dermlens.files.documents import File, read_object
-from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, MELANOMA
+from dermlens.labels import CLASSES, SUSPECT
+from dermlens.trust.referral_rules import RULES, Inputs, Rule
 from dermlens.trust.thresholds import TARGETS
 
-SUSPECT = (MELANOMA, *(i for i in TARGETS["malignant"].classes if i != MELANOMA))
-"""Class indices of what a referral must not miss."""
-MANY = 5
-"""A prediction set of so many of the seven diagnoses rules next to nothing out."""
-RULES = {
-    "unfamiliar": "The image does not look like the dermoscopic images that the models were trained on.",
-    "melanoma": "The probability of melanoma reaches the threshold for it.",
-    "malignant": "The probability of a malignant or pre-malignant lesion reaches the threshold for it.",
-    "disagree": "The models' calls fall into different groups (benign, pre-malignant, malignant).",
-    "undecided": f"The 90 % prediction set is empty or holds {MANY} or more of the seven diagnoses.",
-}
-_GROUP = np.array([GROUPS.index(d.group) for d in DIAGNOSES])
+
+@dataclass(frozen=True)
+class RuleMeasured:
+    """How often one rule fires, as shares of the images of a split."""
+
+    fired: Estimate
+    alone: Estimate
+    """it fires and no other rule does"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the rules did on one split."""
+
+    referred: Estimate
+    benign_referred: Estimate
+    """share of the benign images that is referred"""
+    missed: dict[str, Estimate]
+    """code of each class of labels.SUSPECT -> share of its images that is not referred"""
+    rules: dict[str, RuleMeasured]
+    """key of a rule -> how often it fires, in the order of RULES; without rules whose input the split lacks"""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what referral.json holds of one split."""
+        return {
+            "referred": self.referred.to_dict(),
+            "benign_referred": self.benign_referred.to_dict(),
+            "missed": {code: share.to_dict() for code, share in self.missed.items()},
+            "rules": {
+                key: {"fired": found.fired.to_dict(), "alone": found.alone.to_dict()}
+                for key, found in self.rules.items()
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "Measured":
+        """Return what `to_dict` wrote; raises KeyError, TypeError or DataError if it is not that."""
+        rules = {rule.key: stored["rules"][rule.key] for rule in RULES if rule.key in stored["rules"]}
+        return cls(
+            Estimate.from_dict(stored["referred"]),
+            Estimate.from_dict(stored["benign_referred"]),
+            {CLASSES[i]: Estimate.from_dict(stored["missed"][CLASSES[i]]) for i in SUSPECT},
+            {
+                key: RuleMeasured(Estimate.from_dict(found["fired"]), Estimate.from_dict(found["alone"]))
+                for key, found in rules.items()
+            },
+        )
 
 
 @dataclass(frozen=True)
 class Referral:
-    """The rules of one model, as fitted on validation, and what they were measured to do.
-
-    Attributes:
-        sensitivity: what both thresholds were chosen for on validation, 0..1.
-        melanoma: threshold on the calibrated probability of melanoma.
-        malignant: threshold on the summed calibrated probability of malignant and pre-malignant diagnoses.
-        cap: the largest share of validation images that may be referred; the sensitivity is the highest that keeps it.
-        measured: split -> {"referred", "benign_referred", "missed" by class code, "rules" by key: Figures}.
-    """
+    """The rules of one model, as fitted on validation, and what they were measured to do."""
 
     sensitivity: float
-    melanoma: float
-    malignant: float
+    """what every threshold was chosen for on validation, 0..1"""
+    thresholds: dict[str, float]
+    """key of a rule with a target -> its threshold on the calibrated probability of that target, 0..1"""
     cap: float
-    measured: dict
+    """the largest share of validation images that may be referred; the sensitivity is the highest that keeps it"""
+    measured: dict[str, Measured]
+    """by split"""
 
     def fired(
         self,
@@ -56,26 +88,19 @@ class Referral:
         """Say which rules fire on n images; a rule whose input is missing is left out.
 
         Args:
-            probabilities: (n, 7) calibrated, of the model the rules belong to.
-            sets: (n, 7) bool, its 90 % prediction sets.
-            calls: (n, m) int, the class that each of m >= 2 models calls.
-            unfamiliar: (n,) bool, not recognised as a dermoscopic image.
+            probabilities, sets, calls, unfamiliar: as `referral_rules.Inputs` has them.
 
         Returns:
-            key of RULES -> (n,) bool, in the order of RULES.
+            key of a rule -> (n,) bool, in the order of RULES.
         """
-        found = {
-            "melanoma": TARGETS["melanoma"].score(probabilities) >= self.melanoma,
-            "malignant": TARGETS["malignant"].score(probabilities) >= self.malignant,
-        }
-        if unfamiliar is not None:
-            found["unfamiliar"] = np.asarray(unfamiliar, bool)
-        if calls is not None:
-            found["disagree"] = np.ptp(_GROUP[calls], axis=1) > 0
-        if sets is not None:
-            size = sets.sum(1)
-            found["undecided"] = (size == 0) | (size >= MANY)
-        return {key: found[key] for key in RULES if key in found}
+        inputs = Inputs(probabilities, sets, calls, unfamiliar)
+        found = {rule.key: rule.fires(inputs, self.thresholds[rule.key] if rule.target else None) for rule in RULES}
+        return {key: fires for key, fires in found.items() if fires is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what referral.json holds of the rules."""
+        measured = {split: found.to_dict() for split, found in self.measured.items()}
+        return {"sensitivity": self.sensitivity, **self.thresholds, "cap": self.cap, "measured": measured}
 
 
 def any_of(fired: dict[str, np.ndarray]) -> np.ndarray:
@@ -91,46 +116,46 @@ def reasons(referral: Referral, probabilities: np.ndarray, fired: dict[str, np.n
         probabilities: (7,) calibrated.
         fired: as `Referral.fired` gives it for this one image.
     """
-    wanted = f"{100 * referral.sensitivity:g} %"
-    together = float(TARGETS["malignant"].score(probabilities))
-    words = {
-        "unfamiliar": "it does not look like the dermoscopic images that the models were trained on",
-        "melanoma": (
-            f"melanoma has {_percent(probabilities[MELANOMA])}, at or above the threshold of "
-            f"{_percent(referral.melanoma)}, chosen on validation to find {wanted} of melanomas"
-        ),
-        "malignant": (
-            f"malignant and pre-malignant diagnoses together have {_percent(together)}, at or above the threshold of "
-            f"{_percent(referral.malignant)}, chosen on validation to find {wanted} of them"
-        ),
-        "disagree": "the models' calls fall into different groups",
-        "undecided": "the 90 % prediction set is empty, or rules out hardly any diagnosis",
-    }
-    return [words[key] for key, here in fired.items() if here[0]]
+    return [_reason(rule, referral, probabilities) for rule in _firing(fired)]
 
 
 def sentence(referral: Referral, probabilities: np.ndarray, fired: dict[str, np.ndarray]) -> str:
     """Return the one sentence at the top of a case; arguments as `reasons`."""
+    for rule in _firing(fired):
+        if rule.unreliable:
+            reason = _reason(rule, referral, probabilities)
+            return f"Do not rely on these numbers, and refer or take another picture: {reason}."
     why = reasons(referral, probabilities, fired)
-    if fired.get("unfamiliar", np.zeros(1, bool))[0]:
-        return "Do not rely on these numbers, and refer or take another picture: " + why[0] + "."
     if why:
         return "Refer: " + "; ".join(why) + "."
     return "No rule for referral fires. That is not an all-clear: " + what_is_missed(referral)
 
 
+def _firing(fired: dict[str, np.ndarray]) -> list[Rule]:
+    return [rule for rule in RULES if rule.key in fired and fired[rule.key][0]]
+
+
+def _reason(rule: Rule, referral: Referral, probabilities: np.ndarray) -> str:
+    if rule.target is None:
+        return rule.reason
+    return rule.reason.format(
+        subject=rule.subject,
+        share=_percent(float(TARGETS[rule.target].score(probabilities))),
+        threshold=_percent(referral.thresholds[rule.key]),
+        wanted=f"{100 * referral.sensitivity:g} %",
+    )
+
+
 def n_missed(referral: Referral, split: str) -> int:
     """Return how many malignant and pre-malignant images of a split the rules missed."""
-    return sum(_count(referral.measured[split]["missed"][CLASSES[i]]) for i in SUSPECT)
+    return sum(_count(share) for share in referral.measured[split].missed.values())
 
 
 def what_is_missed(referral: Referral) -> str:
     """Say what the rules missed on the test split; on validation, and so said, if test was not measured."""
     split = "test" if "test" in referral.measured else "validation"
-    missed = []
-    for i in SUSPECT:
-        figure = referral.measured[split]["missed"][CLASSES[i]]
-        missed.append(f"{_count(figure)} of {figure.n_images} {_PLURALS[CLASSES[i]]}")
+    shares = referral.measured[split].missed.items()
+    missed = [f"{_count(share)} of {share.n_images} {_PLURALS[code]}" for code, share in shares]
     return f"on the {split} split these rules missed {', '.join(missed[:-1])} and {missed[-1]}."
 
 
@@ -146,19 +171,18 @@ def read(file: File) -> Referral:
     """
     stored = read_object(file, ModelError)
     try:
-        numbers = {name: float(stored[name]) for name in ("sensitivity", "melanoma", "malignant", "cap")}
-        measured = {split: _figures(values) for split, values in stored["measured"].items()}
-        missed = [values["missed"][CLASSES[i]] for values in measured.values() for i in SUSPECT]
+        found = Referral(
+            float(stored["sensitivity"]),
+            {rule.key: float(stored[rule.key]) for rule in RULES if rule.target},
+            float(stored["cap"]),
+            {split: Measured.from_dict(values) for split, values in stored["measured"].items()},
+        )
     except (ValueError, KeyError, TypeError, AttributeError, DataError) as e:
         raise ModelError(f"{file.parent.name}/{file.name} cannot be used ({e!r}). Make it with training.fit.") from e
-    if not (measured and missed and all(0 <= n <= 1 for n in numbers.values())):
+    numbers = (found.sensitivity, *found.thresholds.values(), found.cap)
+    if not (found.measured and all(0 <= n <= 1 for n in numbers)):
         raise ModelError(f"{file.parent.name}/{file.name}: numbers from 0 to 1 and measured splits expected.")
-    return Referral(**numbers, measured=measured)
-
-
-def to_dict(referral: Referral) -> dict:
-    """Return what referral.json holds of the rules, without what was measured."""
-    return {name: value for name, value in asdict(referral).items() if name != "measured"}
+    return found
 
 
 _PLURALS = {
@@ -166,13 +190,6 @@ _PLURALS = {
     "bcc": "basal cell carcinomas",
     "akiec": "actinic keratoses or Bowen's diseases",
 }
-
-
-def _figures(stored: dict) -> dict:
-    """Turn every {"value", "low", "high", ...} of a nested object into a Figure."""
-    if "value" in stored:
-        return Estimate.from_dict(stored)  # type: ignore[return-value]
-    return {k: _figures(v) for k, v in stored.items() if isinstance(v, dict)}
 
 
 def coverage_curve(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

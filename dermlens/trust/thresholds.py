@@ -20,7 +20,8 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import percentile_interval, resampled_mean
 from dermlens.evaluation.predictions import SPLITS
 from dermlens.files.documents import File, read_object, shown
-from dermlens.labels import MELANOMA, members
+from dermlens.labels import MELANOMA, SUSPECT
+from dermlens.trust.fit_command import FIT
 from dermlens.wording import interval, percent
 
 SENSITIVITIES = (0.8, 0.85, 0.9, 0.95, 0.96, 0.97, 0.98)
@@ -50,7 +51,7 @@ class Target:
 TARGETS: dict[str, Target] = {
     "melanoma": Target((MELANOMA,), "Melanoma", "melanomas", "not melanoma"),
     "malignant": Target(
-        tuple(sorted((*members("malignant"), *members("pre-malignant")))),
+        tuple(sorted(SUSPECT)),
         "Malignant or pre-malignant",
         "malignant and pre-malignant lesions",
         "benign",
@@ -114,11 +115,14 @@ class Thresholds:
             f"on validation{_on_test(lowest)}. The others lie below it, so this is no all-clear."
         )
 
-    def side(self, target: str, probabilities: np.ndarray, wanted: float = CASE_SENSITIVITY) -> str:
-        """Say on which side of the threshold for one wanted sensitivity (7,) probabilities lie, and how it did."""
-        point, name = self.point(target, wanted), TARGETS[target]
-        side = "above" if name.score(probabilities) >= point.threshold else "below"
-        return f"{side} the {100 * wanted:g} %-sensitivity threshold for {name.plural}{_on_test(point)}."
+    def reached(self, target: str, probabilities: np.ndarray, wanted: float = CASE_SENSITIVITY) -> bool:
+        """Return whether (7,) probabilities reach the threshold for one wanted sensitivity."""
+        return bool(TARGETS[target].score(probabilities) >= self.point(target, wanted).threshold)
+
+    def named(self, target: str, wanted: float = CASE_SENSITIVITY) -> str:
+        """Say which threshold that is, and how it did on test."""
+        point = self.point(target, wanted)
+        return f"the {100 * wanted:g} %-sensitivity threshold for {TARGETS[target].plural}{_on_test(point)}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return thresholds.json."""
@@ -163,7 +167,7 @@ def read(file: File) -> Thresholds:
         }
         found = Thresholds(points, dict(stored["fitted_on"]))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, DataError) as e:
-        raise ModelError(f"{where} cannot be used ({type(e).__name__}: {e}). Make it by python -m training.fit.") from e
+        raise ModelError(f"{where} cannot be used ({type(e).__name__}: {e}). Make it by {FIT}.") from e
     for target, of_target in found.points.items():
         wanted, thresholds = [p.wanted for p in of_target], [p.threshold for p in of_target]
         if not wanted or wanted != sorted(set(wanted)) or not 0 < wanted[0] <= wanted[-1] <= 1:

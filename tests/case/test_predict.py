@@ -86,11 +86,15 @@ def test_tensorflow_is_not_imported_even_by_a_prediction(published: Path, lesion
     code = """
 import sys
 from pathlib import Path
-from dermlens import explain, ingest, predict, registry, score
+from dermlens import score
+from dermlens.case import predict
+from dermlens.explain import grad_cam
+from dermlens.ingest.read import read_image
+from dermlens.models import registry
 model = registry.load(registry.find(Path(sys.argv[1]), "toy"))
-pixels = ingest.read_image(Path(sys.argv[2]).read_bytes()).pixels
+pixels = read_image(Path(sys.argv[2]).read_bytes()).pixels
 found = predict.predict(model, pixels)
-explain.overlay(pixels, explain.heat_on_image(found.maps[0], *pixels.shape[:2], model.geometry), 0.5)
+grad_cam.overlay(pixels, grad_cam.heat_on_image(found.maps[0], *pixels.shape[:2], model.geometry), 0.5)
 heavy = {"tensorflow", "keras", "jax", "torch", "streamlit", "training"} & set(sys.modules)
 assert not heavy, heavy
 print(round(float(found.probabilities.sum()), 4))

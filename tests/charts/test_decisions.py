@@ -6,19 +6,24 @@ import pytest
 from dermlens.charts import decisions
 from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, INDEX, SHOWN
+from dermlens.trust.conformal import Measured as Sets
+from dermlens.trust.conformal import OfClass
 from dermlens.trust.thresholds import Measured, Point, decision_curve
 
 
-def figures(coverage: float, size: float) -> dict:
-    of_class = {"coverage": Estimate(coverage, coverage - 0.1, coverage + 0.05, 40, 30)}
-    of_class["size"] = Estimate(size, size - 0.5, size + 0.25, 40, 30)
-    return of_class
+def of_class(coverage: float, size: float) -> OfClass:
+    return OfClass(
+        Estimate(coverage, coverage - 0.1, coverage + 0.05, 40, 30), Estimate(size, size - 0.5, size + 0.25, 40, 30)
+    )
 
 
-def row(coverage: float = 0.9, size: float = 1.5, absent: str = "") -> dict:
-    nothing = {name: Estimate(np.nan, np.nan, np.nan, 0, 0) for name in ("coverage", "size")}
-    per_class = {c: nothing if c == absent else figures(0.8 + i / 100, 1 + i / 10) for i, c in enumerate(CLASSES)}
-    return {**figures(coverage, size), "per_class": per_class}
+def row(coverage: float = 0.9, size: float = 1.5, absent: str = "") -> Sets:
+    nothing = Estimate(np.nan, np.nan, np.nan, 0, 0)
+    per_class = {code: of_class(0.8 + i / 100, 1 + i / 10) for i, code in enumerate(CLASSES)}
+    if absent:
+        per_class[absent] = OfClass(nothing, nothing)
+    overall = of_class(coverage, size)
+    return Sets(overall.coverage, overall.size, nothing, nothing, per_class)
 
 
 def test_sets_by_class_are_in_their_units_and_a_class_without_guarantee_is_hollow() -> None:

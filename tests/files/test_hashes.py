@@ -42,7 +42,7 @@ def exchange(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Counter[str]:
 def fitted(folder: Path, card: dict) -> str:
     found = read_fitted(folder, card)
     if found.missing:
-        raise ModelError(" ".join(found.missing))
+        raise ModelError(" ".join(found.missing_sentences()))
     assert isinstance(found.ood, OodDetector)
     sets = found.prediction_sets.thresholds.tolist() if found.prediction_sets else None
     return repr((found.calibration, sets, found.thresholds, found.ood.bank.points.tolist(), found.referral))

@@ -175,7 +175,7 @@ def test_processes_end_with_the_one_that_asks_and_see_none_of_its_secrets(monkey
 @needs_proc
 def test_no_process_outlives_a_server_that_was_killed() -> None:
     program = (
-        "import os, sys; from tests.test_sandbox import *; assert works(); print(*templates(), flush=True); "
+        "import os, sys; from tests.ingest.test_pool import *; assert works(); print(*templates(), flush=True); "
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     server = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dermlens.case.image import CaseImage, examine
+from dermlens.case.opinion import form
 from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, called
 from dermlens.charts.style import percent
 from dermlens.interchange.report import case_report
@@ -22,7 +23,7 @@ def image(toy: Model, lesion: np.ndarray) -> CaseImage:
 
 
 def test_the_report_says_what_was_found_by_what_and_when(image: CaseImage, toy: Model) -> None:
-    report = case_report(image, [toy], NOW)
+    report = case_report(image, form([toy], image.answers, image.synthetic), NOW)
     answer = image.answers["toy"]
     assert f"<strong>{escape(NAMES[called(answer).code])}</strong>" in report
     assert "uncalibrated score" in report
@@ -36,7 +37,7 @@ def test_the_report_says_what_was_found_by_what_and_when(image: CaseImage, toy: 
 
 
 def test_the_report_is_self_contained_and_names_no_file(image: CaseImage, toy: Model) -> None:
-    report = case_report(image, [toy], NOW)
+    report = case_report(image, form([toy], image.answers, image.synthetic), NOW)
     assert "Jane Doe" not in report
     assert "<script" not in report
     assert not re.findall(r"(?:src|href)=\"(?!data:)", report)
@@ -48,7 +49,7 @@ def test_the_report_is_self_contained_and_names_no_file(image: CaseImage, toy: M
 def test_a_drawing_is_marked_and_a_failure_told(lesion: np.ndarray, toy: Model) -> None:
     image = examine(encode(lesion), "a.png", [], synthetic=True)
     image.failures["toy"] = "<b>broken</b>"
-    report = case_report(image, [toy], NOW)
+    report = case_report(image, form([toy], image.answers, image.synthetic), NOW)
     assert "synthetic drawing" in report
     assert "No model has answered." in report
     assert "&lt;b&gt;broken&lt;/b&gt;" in report

@@ -10,6 +10,7 @@ import pytest
 from dermlens import score
 from dermlens.case import predict as serving
 from dermlens.case.image import examine
+from dermlens.case.opinion import form
 from dermlens.case.predict import predict
 from dermlens.case.timing import time_model
 from dermlens.errors import ConfigError, DataError, ModelError
@@ -136,7 +137,8 @@ def test_the_report_names_what_it_is_made_of(both: Ensemble, lesion: np.ndarray)
     from datetime import UTC, datetime
 
     image = examine(encode(lesion), "a.png", [both, *both.members])
-    report = case_report(image, [both, *both.members], datetime(2026, 1, 1, tzinfo=UTC))
+    opinion = form([both, *both.members], image.answers)
+    report = case_report(image, opinion, datetime(2026, 1, 1, tzinfo=UTC))
     for member in both.members:
         assert f"of {member.id}, SHA-256 {member.identity}" in report
     assert "All 3 models" not in report, "the ensemble is no third opinion"

@@ -429,8 +429,8 @@ def test_nothing_that_runs_code_from_a_file_is_used() -> None:
             if owner in ("np", "numpy") and called in ("load", "lib.npyio.NpzFile"):
                 assert options.get("allow_pickle") == "False", where
             if called == "load_model" and "keras" in owner:
-                assert (name, options.get("safe_mode")) == ("dermlens/keras_file.py", "True"), where
+                assert (name, options.get("safe_mode")) == ("dermlens/models/keras_file.py", "True"), where
             if called == "file_uploader":
-                assert name == "ui/intake.py", where
+                assert name == "ui/predict/intake.py", where
             if called in ("load", "load_jit", "Interpreter") and ("torch" in owner or called == "Interpreter"):
-                assert name == "dermlens/engine.py", where
+                assert name == "dermlens/models/engine.py", where

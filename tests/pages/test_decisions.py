@@ -16,6 +16,7 @@ from dermlens.models.card import read_card
 from dermlens.models.registry import sha256
 from dermlens.trust import calibration, conformal, referral, thresholds
 from dermlens.trust.fitted import read_fitted
+from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import TARGETS, decision_curve, per_thousand
 from tests.dashboard import check, fill, open_page, text
 from training.fits import calibration as fit_calibration
@@ -66,15 +67,13 @@ def test_prediction_sets_of_a_split(models: Path, split: str) -> None:
     found = conformal.read(models / "a" / "conformal.json")
     rows = found.measured[split]
     figures = rows[found.row(0.9)]
-    assert metrics_shown(app)["True diagnosis in the set"] == percent(figures["coverage"].value, 1)
-    assert metrics_shown(app)["Diagnoses in the set, mean"] == f"{figures['size'].value:.2f}"
+    assert metrics_shown(app)["True diagnosis in the set"] == percent(figures.coverage.value, 1)
+    assert metrics_shown(app)["Diagnoses in the set, mean"] == f"{figures.size.value:.2f}"
     assert f"{split.capitalize()} split, all of it" in text(app)
     assert "Thresholds come from validation" in text(app)
     assert len(app.get("plotly_chart")) == 2
     table = app.dataframe[0].value.set_index("Diagnosis")
-    assert (
-        percent(figures["per_class"]["mel"]["coverage"].value, 1) in table.loc["Melanoma", "True diagnosis in the set"]
-    )
+    assert percent(figures.per_class["mel"].coverage.value, 1) in table.loc["Melanoma", "True diagnosis in the set"]
     guarantees = {code: table.loc[NAMES[code], "Guarantee"] for code in CLASSES}
     assert {c for c, said in guarantees.items() if said == "no class guarantee"} == set(found.unguaranteed())
     assert "df" in found.unguaranteed()
@@ -82,8 +81,8 @@ def test_prediction_sets_of_a_split(models: Path, split: str) -> None:
     app.select_slider(key="coverage").set_value(0.5)
     check(app.run())
     figures = rows[found.row(0.5)]
-    assert metrics_shown(app)["True diagnosis in the set"] == percent(figures["coverage"].value, 1)
-    assert metrics_shown(app)["Empty sets"] == percent(figures["empty"].value, 1)
+    assert metrics_shown(app)["True diagnosis in the set"] == percent(figures.coverage.value, 1)
+    assert metrics_shown(app)["Empty sets"] == percent(figures.empty.value, 1)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -141,17 +140,18 @@ def test_referral_on_a_split(models: Path, split: str) -> None:
     measured = found.measured[split]
     table, of_rules = (d.value for d in app.dataframe)
     table, of_rules = table.set_index("What"), of_rules.set_index("Rule")
-    assert table.loc["Referred", "Share"] == percent(measured["referred"].value, 1)
-    assert table.loc["Referred", "95 % interval"] == interval(measured["referred"])
+    assert table.loc["Referred", "Share"] == percent(measured.referred.value, 1)
+    assert table.loc["Referred", "95 % interval"] == interval(measured.referred)
     for code in ("mel", "bcc", "akiec"):
-        missed = measured["missed"][code]
+        missed = measured.missed[code]
         count = f"{round(missed.value * missed.n_images)} of {missed.n_images}"
         assert table.loc[f"{NAMES[code]}, not referred", "Images"] == count
-    assert len(of_rules) == len(measured["rules"]) == 3  # melanoma, malignant, undecided
-    for key, figures in measured["rules"].items():
-        assert of_rules.loc[referral.RULES[key], "Fires"] == percent(figures["fired"].value, 1)
-        assert of_rules.loc[referral.RULES[key], "Fires alone"] == percent(figures["alone"].value, 1)
-    assert f"{split.capitalize()} split, all of it: {measured['referred'].n_images:,} images" in text(app)
+    assert len(of_rules) == len(measured.rules) == 3  # melanoma, malignant, undecided
+    said = {rule.key: rule.description for rule in RULES}
+    for key, of_rule in measured.rules.items():
+        assert of_rules.loc[said[key], "Fires"] == percent(of_rule.fired.value, 1)
+        assert of_rules.loc[said[key], "Fires alone"] == percent(of_rule.alone.value, 1)
+    assert f"{split.capitalize()} split, all of it: {measured.referred.n_images:,} images" in text(app)
     assert "Filters chosen above do not apply here" in text(app)
 
 
@@ -167,7 +167,7 @@ def test_the_coverage_curve_is_that_of_calls_the_model_has_not_been_calibrated_o
     line = next(t for t in drawn["data"] if t.get("name") == "A")
     assert np.isin(values(line["y"]), 100 * accuracy).all()
     assert (values(line["x"])[-1], values(line["y"])[-1]) == (100 * coverage[-1], 100 * accuracy[-1])
-    kept = 100 * (1 - found.referral.measured["validation"]["referred"].value)
+    kept = 100 * (1 - found.referral.measured["validation"].referred.value)
     assert [s["x0"] for s in drawn["layout"]["shapes"]] == [kept]
 
 
@@ -222,7 +222,7 @@ def test_thresholds_of_calibrated_probabilities_are_not_used_without_the_calibra
     (folder / "calibration.json").unlink()
     found = read_fitted(folder, read_card(folder))
     assert (found.prediction_sets, found.thresholds, found.referral) == (None, None, None)
-    assert sum("which the model no longer gives" in sentence for sentence in found.missing) == 3
+    assert sum("which the model no longer gives" in why for why in found.missing.values()) == 3
 
 
 def case(models: str, shares: dict[str, float]) -> None:
@@ -232,6 +232,7 @@ def case(models: str, shares: dict[str, float]) -> None:
 
     import numpy as np
 
+    from dermlens.case.opinion import form
     from dermlens.labels import INDEX
     from dermlens.models.card import read_card
     from dermlens.trust.fitted import NOTHING_FITTED, read_fitted
@@ -242,11 +243,11 @@ def case(models: str, shares: dict[str, float]) -> None:
     for code, share in shares.items():
         probabilities[INDEX[code]] = share
     answer = SimpleNamespace(probabilities=probabilities, logits=np.log(probabilities + 1e-9))
-    image = SimpleNamespace(answers={"a": answer, "b": answer})
     parts = {"a": read_fitted(folder, read_card(folder)), "b": NOTHING_FITTED}
     asked = [SimpleNamespace(id=i, name=i.upper(), fitted=part) for i, part in parts.items()]
-    decisions.prediction_sets(image, asked)
-    decisions.operating(image, asked)
+    opinion = form(asked, {"a": answer, "b": answer})  # type: ignore[arg-type, dict-item]
+    decisions.prediction_sets(opinion)
+    decisions.operating(opinion)
 
 
 def open_case(models: Path, **shares: float) -> AppTest:
@@ -262,6 +263,7 @@ def refer(models: str, more: int) -> None:
 
     import numpy as np
 
+    from dermlens.case.opinion import form
     from dermlens.models.card import read_card
     from dermlens.trust.fitted import read_fitted
     from ui.predict import referral
@@ -270,15 +272,15 @@ def refer(models: str, more: int) -> None:
     first = read_fitted(folder, read_card(folder))
     assert first.referral is not None
     measured = copy.deepcopy(first.referral.measured)
-    figure = measured["validation"]["missed"]["mel"]
+    figure = measured["validation"].missed["mel"]
     value = figure.value + more / figure.n_images
-    measured["validation"]["missed"]["mel"] = dataclasses.replace(figure, value=value, low=0.0, high=1.0)
+    measured["validation"].missed["mel"] = dataclasses.replace(figure, value=value, low=0.0, high=1.0)
     second = dataclasses.replace(first, referral=dataclasses.replace(first.referral, measured=measured))
     answer = SimpleNamespace(probabilities=np.full(7, 1 / 7), logits=np.zeros(7))
-    image = SimpleNamespace(answers={"a": answer, "b": answer}, quality=SimpleNamespace(findings=()))
+    image = SimpleNamespace(quality=SimpleNamespace(findings=()))
     parts = {"a": first, "b": second}
     asked = [SimpleNamespace(id=i, name=i.upper(), fitted=part, card={}) for i, part in parts.items()]
-    referral.sentence(image, asked)
+    referral.sentence(image, form(asked, {"a": answer, "b": answer}))  # type: ignore[arg-type, dict-item]
 
 
 @pytest.mark.parametrize(("more", "speaks"), [(-1, "B"), (0, "A"), (1, "A")])
@@ -300,7 +302,8 @@ def test_a_case_says_what_is_not_ruled_out_and_which_thresholds_it_reaches(model
     assert "at 90 %: Not ruled out: melanoma" in shown.replace("\\", "")
     assert "**B**: no prediction sets" in shown
     assert "training.fit b --only thresholds" in shown
-    for wanted, side in ((0.8, found.thresholds.side("melanoma", probabilities, 0.8).split(" ")[0]), (0.95, "above")):
+    strict = "above" if found.thresholds.reached("melanoma", probabilities, 0.8) else "below"
+    for wanted, side in ((0.8, strict), (0.95, "above")):
         app.select_slider(key="sensitivity").set_value(wanted)
         check(app.run())
         assert f"- Melanoma, probability 30.0 %: **{side}** the {100 * wanted:g}" in text(app).replace("\\", "")
@@ -334,7 +337,7 @@ def test_the_model_card_says_what_the_files_give(models: Path) -> None:
     folder = models / "a"
     sets, points = conformal.read(folder / "conformal.json"), thresholds.read(folder / "thresholds.json")
     shown = "\n".join(decisions.prediction_sets(folder))
-    coverage = sets.measured["test"][sets.row(0.9)]["per_class"]["mel"]["coverage"]
+    coverage = sets.measured["test"][sets.row(0.9)].per_class["mel"].coverage
     line = next(x for x in shown.split("| test |")[1].splitlines() if x.startswith("| mel |"))
     assert f"| {coverage.n_images} | {percent(coverage.value, 1)} ({interval(coverage)}) |" in line
     assert "No class guarantee at 90 %" in shown
@@ -344,16 +347,18 @@ def test_the_model_card_says_what_the_files_give(models: Path) -> None:
     line = [x for x in shown.splitlines() if x.startswith(f"| malignant or pre-malignant | {percent(0.97, 1)}")][-1]
     assert f"| {percent(sensitivity.value, 1)} ({interval(sensitivity)}) |" in line
     rules = referral.read(folder / "referral.json")
+    melanoma, malignant = (percent(rules.thresholds[key], 1) for key in ("melanoma", "malignant"))
     shown = "\n".join(decisions.referral(folder))
-    assert f"Both thresholds, {percent(rules.melanoma, 1)} for melanoma and {percent(rules.malignant, 1)} for" in shown
+    assert f"Both thresholds, {melanoma} for melanoma and {malignant} for" in shown
     measured = rules.measured["test"]
     table = shown.split("| test |")[1]
-    assert f"| referred | {measured['referred'].n_images} | {percent(measured['referred'].value, 1)} " in table
-    missed = measured["missed"]["mel"]
+    assert f"| referred | {measured.referred.n_images} | {percent(measured.referred.value, 1)} " in table
+    missed = measured.missed["mel"]
     line = f"| missed: melanoma | {missed.n_images} | {percent(missed.value, 1)} ({interval(missed)}) |"
     assert line in table
-    fired, alone = measured["rules"]["undecided"].values()
-    assert f"{percent(fired.value, 1)} ({interval(fired)}), alone {percent(alone.value, 1)} |" in table
+    undecided = measured.rules["undecided"]
+    share = f"{percent(undecided.fired.value, 1)} ({interval(undecided.fired)})"
+    assert f"{share}, alone {percent(undecided.alone.value, 1)} |" in table
     for name in ("conformal.json", "thresholds.json", "referral.json"):
         (folder / name).unlink()
     assert decisions.prediction_sets(folder) == decisions.operating_points(folder) == decisions.referral(folder) == []

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # Eight threads hold memory at once; says how many heaps glibc then has.
 COUNT_HEAPS = """
 import ctypes, sys, threading
-from dermlens import memory
+from dermlens.server import memory
 if "few" in sys.argv:
     memory.keep_few_heaps()
 all_hold = threading.Barrier(9)

@@ -11,9 +11,10 @@ from dermlens.evaluation.predictions import read_predictions
 from dermlens.models import registry
 from dermlens.models.card import read_card
 from dermlens.trust import calibration
-from dermlens.trust.fitted import read_calibrated, read_fitted
+from dermlens.trust.fit_command import fit_command
+from dermlens.trust.fitted import PARTS, read_calibrated, read_fitted
 from tests.dashboard import fill
-from training import card
+from training import card, fit
 from training.fits import calibration as step
 from training.fits.subject import Subject
 from training.model_card.write import figures, note_hash
@@ -100,7 +101,7 @@ def test_without_the_file_the_model_is_uncalibrated_and_says_so(folder: Path) ->
     (folder / "calibration.json").unlink()
     found = read_fitted(folder, read_card(folder))
     assert found.calibration is None
-    assert "There is no calibration.json, so its numbers are uncalibrated scores." in found.missing
+    assert "There is no calibration.json, so its numbers are uncalibrated scores." in found.missing_sentences()
     users, raw = read_calibrated(folder, read_card(folder)), read_predictions(folder / "predictions.csv")
     np.testing.assert_array_equal(users.probabilities, raw.probabilities)
 
@@ -110,11 +111,11 @@ def test_a_changed_file_is_not_used_and_named(folder: Path, spoilt: bytes) -> No
     (folder / "calibration.json").write_bytes(spoilt)
     found = read_fitted(folder, read_card(folder))
     assert found.calibration is None
-    assert "calibration.json is not the file whose SHA-256 is in card.json" in found.missing[0]
+    assert "calibration.json is not the file whose SHA-256 is in card.json" in found.missing["calibration"]
     note_hash(folder, "calibration.json")
     found = read_fitted(folder, read_card(folder))
     assert found.calibration is None
-    assert "does not say what it was fitted on" in found.missing[0]
+    assert "does not say what it was fitted on" in found.missing["calibration"]
 
 
 def test_a_calibration_of_other_predictions_is_not_used(folder: Path) -> None:
@@ -123,9 +124,27 @@ def test_a_calibration_of_other_predictions_is_not_used(folder: Path) -> None:
     note_hash(folder, "predictions.csv")
     found = read_fitted(folder, read_card(folder))
     assert found.calibration is None
-    assert "fitted on other predictions" in found.missing[0]
+    assert "fitted on other predictions" in found.missing["calibration"]
 
 
 def test_a_folder_without_a_card_has_nothing_fitted(folder: Path) -> None:
     assert read_fitted(folder, None).calibration is None
     assert read_fitted(folder, {"files": None}).calibration is None
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_command_that_people_are_told_is_one(
+    part: str, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[list[str], Path | None]] = []
+
+    def fit_nothing(subject: Subject, steps: list[str]) -> list[str]:
+        asked.append((steps, subject.data))
+        return []
+
+    monkeypatch.setattr(fit, "fit", fit_nothing)
+    command = fit_command(folder.name, PARTS[part].step, pictures=True).replace("DIR", str(tmp_path))
+    program, option, module, *args = command.split()
+    assert (program, option, module) == ("python", "-m", "training.fit")
+    assert fit.main([*args, "--models-dir", str(folder.parent)]) == 0
+    assert asked == [([PARTS[part].step], tmp_path)]

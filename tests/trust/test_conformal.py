@@ -140,13 +140,13 @@ def test_measured_by_hand() -> None:
     kept = np.zeros((5, 7), bool)
     kept[0, 4] = kept[1, 5] = kept[2, [0, 4, 5]] = kept[3, 5] = True
     (found,) = fits.measure(p, kept[None])
-    assert found["coverage"].value == 3 / 5
-    assert found["size"].value == 6 / 5
-    assert (found["single"].value, found["empty"].value) == (3 / 5, 1 / 5)
-    assert found["per_class"]["mel"]["coverage"].value == 1 / 2
-    assert found["per_class"]["nv"]["size"].value == 4 / 3
-    assert found["per_class"]["df"]["coverage"].to_dict()["value"] is None
-    assert found["per_class"]["nv"]["coverage"].low < 2 / 3 < found["per_class"]["nv"]["coverage"].high
+    assert found.coverage.value == 3 / 5
+    assert found.size.value == 6 / 5
+    assert (found.single.value, found.empty.value) == (3 / 5, 1 / 5)
+    assert found.per_class["mel"].coverage.value == 1 / 2
+    assert found.per_class["nv"].size.value == 4 / 3
+    assert found.per_class["df"].coverage.to_dict()["value"] is None
+    assert found.per_class["nv"].coverage.low < 2 / 3 < found.per_class["nv"].coverage.high
 
 
 def test_a_set_in_words() -> None:
@@ -221,11 +221,9 @@ def test_the_file_of_a_model_holds_what_its_predictions_give(tmp_path: Path) -> 
     answers = calibration.read(tmp_path / "calibration.json").apply(test.logits)
     hit = found.sets(answers, CASE_LEVEL)[np.arange(len(test)), test.y_true]
     measured = found.measured["test"][AT_90]
-    assert measured["coverage"].value == pytest.approx(hit.mean(), abs=1e-6)
-    assert measured["per_class"]["mel"]["coverage"].value == pytest.approx(
-        hit[test.y_true == INDEX["mel"]].mean(), abs=1e-6
-    )
-    assert 0.85 < measured["coverage"].value < 0.95
-    assert measured["size"].value == pytest.approx(found.sets(answers).sum(1).mean(), abs=1e-6)
-    assert found.measured["validation"][AT_90]["coverage"].value == pytest.approx(0.9, abs=0.04)
+    assert measured.coverage.value == pytest.approx(hit.mean(), abs=1e-6)
+    assert measured.per_class["mel"].coverage.value == pytest.approx(hit[test.y_true == INDEX["mel"]].mean(), abs=1e-6)
+    assert 0.85 < measured.coverage.value < 0.95
+    assert measured.size.value == pytest.approx(found.sets(answers).sum(1).mean(), abs=1e-6)
+    assert found.measured["validation"][AT_90].coverage.value == pytest.approx(0.9, abs=0.04)
     assert conformal.CASE_LEVEL in found.levels

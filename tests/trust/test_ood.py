@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dermlens.case.ood_gate import refusing, verdicts
+from dermlens.case.opinion import form
 from dermlens.dataset.ham10000 import load_split
 from dermlens.errors import ModelError
 from dermlens.labels import CLASSES
@@ -234,17 +234,17 @@ def test_all_members_of_an_ensemble_must_accept_an_image() -> None:
     both = Ensemble("both", "Both", (one, two), (0.5, 0.5), (0.0,) * 7, {}, Path(), Fitted())  # type: ignore[arg-type]
 
     def asked(**answers: np.ndarray) -> dict[str, bool]:
-        image = SimpleNamespace(answers={name: SimpleNamespace(embedding=e) for name, e in answers.items()})
-        return verdicts(image, [one, none, both])  # type: ignore[arg-type, list-item]
+        found = {name: SimpleNamespace(embedding=e) for name, e in answers.items()}
+        return form([one, none, both], found).accepted  # type: ignore[list-item, return-value]
 
     assert asked(one=near, two=near, none=near) == {"one": True, "both": True}
     assert asked(one=near, two=far) == {"one": True, "both": False}
     assert asked(one=near) == {"one": True}, "an ensemble cannot tell without all of its members"
     assert asked(one=far) == {"one": False, "both": False}
 
-    def silent(models: list, synthetic: bool = False, **answers: np.ndarray) -> set[str]:
+    def silent(models: list, synthetic: bool = False, **answers: np.ndarray) -> frozenset[str]:
         found = {name: SimpleNamespace(embedding=e) for name, e in answers.items()}
-        return refusing(SimpleNamespace(answers=found, synthetic=synthetic), models)
+        return form(models, found, synthetic).refused
 
     third = model("three", familiar())
     everyone = [one, two, third, none, both]

@@ -9,16 +9,17 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import make_predictions
 from dermlens.labels import CLASSES, INDEX
 from dermlens.trust.referral import (
-    RULES,
+    Measured,
     Referral,
+    RuleMeasured,
     any_of,
     coverage_curve,
     n_missed,
     read,
     reasons,
     sentence,
-    to_dict,
 )
+from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import SENSITIVITIES, Point, Thresholds
 from training.fits.referral import choose, measure
 
@@ -40,8 +41,10 @@ def shares(**parts: float) -> np.ndarray:
 
 @pytest.fixture
 def referral() -> Referral:
-    missed = {"mel": figure(0.1, 50), "bcc": figure(0.0, 20), "akiec": figure(0.25, 8)}
-    return Referral(0.95, 0.08, 0.2, 0.4, {"test": {"missed": missed}})
+    missed = {"mel": figure(0.1, 50), "akiec": figure(0.25, 8), "bcc": figure(0.0, 20)}
+    rules = {"melanoma": RuleMeasured(figure(0.2, 500), figure(0.05, 500))}
+    measured = Measured(figure(0.3, 500), figure(0.2, 422), missed, rules)
+    return Referral(0.95, {"melanoma": 0.08, "malignant": 0.2}, 0.4, {"test": measured})
 
 
 def test_a_rule_fires_at_its_threshold_and_not_below(referral: Referral) -> None:
@@ -60,7 +63,7 @@ def test_rules_without_their_input_are_left_out_and_keep_their_order(referral: R
     p = shares()[None]
     assert list(referral.fired(p)) == ["melanoma", "malignant"]
     every = referral.fired(p, np.ones((1, 7), bool), np.array([[NV, NV]]), np.array([False]))
-    assert list(every) == list(RULES)
+    assert list(every) == [rule.key for rule in RULES]
 
 
 @pytest.mark.parametrize(("size", "fires"), [(0, True), (1, False), (4, False), (5, True), (7, True)])
@@ -118,7 +121,7 @@ def test_the_highest_sensitivity_under_the_cap_is_chosen() -> None:
         {},
     )
     chosen = choose(thresholds, lambda r: r.fired(p), cap=0.4)
-    assert (chosen.sensitivity, chosen.melanoma, chosen.malignant) == (0.95, 0.7, 0.65)  # refers 35, the next 50
+    assert (chosen.sensitivity, *chosen.thresholds.values()) == (0.95, 0.7, 0.65)  # refers 35, the next 50
     assert choose(thresholds, lambda r: r.fired(p), cap=0.01).sensitivity == min(SENSITIVITIES)
 
 
@@ -129,13 +132,13 @@ def test_what_is_referred_and_missed_is_counted_by_class_and_rule() -> None:
     one = np.array([1, 1, 1, 0, 1, 0, 0, 0, 0, 1], bool)
     two = np.array([0, 0, 1, 0, 1, 1, 0, 0, 0, 0], bool)
     found = measure(p, {"melanoma": one, "malignant": two})
-    assert found["referred"]["value"] == pytest.approx(0.6)
-    assert found["benign_referred"]["value"] == pytest.approx(0.4)
-    assert found["missed"]["mel"]["value"] == pytest.approx(0.25)
-    assert found["missed"]["bcc"]["value"] == 0
-    assert found["missed"]["akiec"]["value"] is None
-    assert found["rules"]["melanoma"]["alone"]["value"] == pytest.approx(0.3)
-    assert found["rules"]["malignant"]["alone"]["value"] == pytest.approx(0.1)
+    assert found.referred.value == pytest.approx(0.6)
+    assert found.benign_referred.value == pytest.approx(0.4)
+    assert found.missed["mel"].value == pytest.approx(0.25)
+    assert found.missed["bcc"].value == 0
+    assert found.to_dict()["missed"]["akiec"]["value"] is None
+    assert found.rules["melanoma"].alone.value == pytest.approx(0.3)
+    assert found.rules["malignant"].alone.value == pytest.approx(0.1)
 
 
 def test_coverage_and_accuracy_by_hand() -> None:
@@ -146,11 +149,24 @@ def test_coverage_and_accuracy_by_hand() -> None:
 
 def test_the_file_is_read_back_and_a_damaged_one_is_refused(referral: Referral, tmp_path: Path) -> None:
     file = tmp_path / "referral.json"
-    missed = {code: f.to_dict() for code, f in referral.measured["test"]["missed"].items()}
-    file.write_text(json.dumps({**to_dict(referral), "measured": {"test": {"missed": missed}}}))
+    good = referral.to_dict()
+    file.write_text(json.dumps(good))
     assert read(file) == referral
-    for wrong in ({"melanoma": 2}, {"measured": {}}, {"measured": {"test": {}}}, {"cap": "x"}):
-        file.write_text(json.dumps({**to_dict(referral), "measured": {"test": {"missed": missed}}, **wrong}))
+    one = good["measured"]["test"]
+    damaged: list[dict] = [{"melanoma": 2}, {"measured": {}}, {"cap": "x"}]
+    damaged += [{"measured": {"test": {k: v for k, v in one.items() if k != lost}}} for lost in one]
+    for wrong in damaged:
+        file.write_text(json.dumps({**good, **wrong}))
         with pytest.raises(ModelError, match=r"referral\.json"):
             read(file)
-    assert set(missed) == {CLASSES[i] for i in (MEL, BCC, AKIEC)}
+    assert set(one["missed"]) == {CLASSES[i] for i in (MEL, BCC, AKIEC)}
+
+
+def test_every_rule_says_when_it_fires_and_why_it_did(referral: Referral) -> None:
+    p = shares(mel=0.9)
+    for rule in RULES:
+        assert rule.description[0].isupper()
+        assert rule.description.endswith(".")
+        (why,) = reasons(referral, p, {rule.key: np.array([True])})
+        assert "{" not in why
+        assert (rule.key in referral.thresholds) == (rule.target is not None) == bool(rule.subject)

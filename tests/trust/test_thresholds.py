@@ -166,8 +166,11 @@ def test_a_case_is_told_the_highest_threshold_it_reaches() -> None:
     assert "below every threshold, also the one that found 95 % of melanomas" in below
     assert "no all-clear" in below
     assert found.strictest(answer(mel=0.05), "melanoma") == found.points["melanoma"][2], "at the threshold counts"
-    assert found.side("melanoma", answer(mel=0.06)).startswith("above the 95 %-sensitivity threshold for melanomas")
-    assert found.side("melanoma", answer(mel=0.06), 0.9).startswith("below the 90 %")
+    assert found.reached("melanoma", answer(mel=0.06))
+    assert not found.reached("melanoma", answer(mel=0.06), 0.9)
+    assert found.named("melanoma", 0.9) == (
+        "the 90 %-sensitivity threshold for melanomas (on test it found 92.1 %, 95 % interval 87.7 to 96.0 %)."
+    )
     assert "not measured on test" in points((0.9, 0.1)).above(answer(mel=0.2))[0]
     with pytest.raises(ConfigError, match="got melanoma 50 %"):
         found.point("melanoma", 0.5)

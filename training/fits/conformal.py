@@ -7,7 +7,7 @@ image of a new lesion.
 """
 
 import hashlib
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from crepes import ConformalClassifier
@@ -18,7 +18,7 @@ from dermlens.evaluation.predictions import Predictions
 from dermlens.files.documents import encode_object
 from dermlens.labels import CLASSES, N_CLASSES
 from dermlens.trust.calibration import folds
-from dermlens.trust.conformal import PredictionSets
+from dermlens.trust.conformal import Measured, OfClass, PredictionSets
 from training.fits.calibrated import calibrated, fitted_on
 from training.fits.subject import Subject
 
@@ -37,8 +37,8 @@ def make(subject: Subject) -> dict[str, bytes]:
     if "test" in subject.predictions.splits:
         test, answers = calibrated(subject, "test")
         kept["test"] = test, np.stack([sets.sets(answers, level) for level in LEVELS])
-    sets.measured.update({split: measure(p, found) for split, (p, found) in kept.items()})
-    return {"conformal.json": encode_object(sets.to_dict())}
+    measured = {split: measure(p, found) for split, (p, found) in kept.items()}
+    return {"conformal.json": encode_object(replace(sets, measured=measured).to_dict())}
 
 
 def fit(p: Predictions, probabilities: np.ndarray, record: dict[str, object] | None = None) -> PredictionSets:
@@ -100,14 +100,11 @@ def cross_fitted(p: Predictions, probabilities: np.ndarray, own: np.ndarray) -> 
     return kept
 
 
-def measure(p: Predictions, kept: np.ndarray) -> tuple[dict[str, Any], ...]:
+def measure(p: Predictions, kept: np.ndarray) -> tuple[Measured, ...]:
     """Measure sets, level by level: overall, and by true class.
 
     Args:
         p: of one split. kept: (levels, n, 7) bool.
-
-    Returns:
-        For each level coverage, mean size, share of sets of one class and of empty sets; and `per_class`.
     """
     size = kept.sum(2)
     shares = {"coverage": kept[:, np.arange(len(p)), p.y_true], "single": size == 1, "empty": size == 0}
@@ -116,7 +113,8 @@ def measure(p: Predictions, kept: np.ndarray) -> tuple[dict[str, Any], ...]:
     rest = {"coverage": shares["coverage"]}
     classes = {code: _figures(p, p.y_true == i, rest, size) for i, code in enumerate(CLASSES)}
     return tuple(
-        {**found, "per_class": {code: classes[code][level] for code in CLASSES}} for level, found in enumerate(overall)
+        Measured(**found, per_class={code: OfClass(**classes[code][level]) for code in CLASSES})
+        for level, found in enumerate(overall)
     )
 
 

@@ -1,19 +1,21 @@
 """Rules for referral (`dermlens.trust.referral`): how strict they are is chosen on validation under a cap."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from dermlens.errors import DataError
+from dermlens.estimate import Estimate
 from dermlens.evaluation import intervals
 from dermlens.evaluation.predictions import Predictions, read_predictions
 from dermlens.files.documents import encode_object
-from dermlens.labels import CLASSES
+from dermlens.labels import CLASSES, SUSPECT
 from dermlens.trust import conformal
 from dermlens.trust.ood import SCORES_FILE, refused
-from dermlens.trust.referral import SUSPECT, Referral, any_of, to_dict
+from dermlens.trust.referral import Measured, Referral, RuleMeasured, any_of
+from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import SENSITIVITIES, Thresholds
 from dermlens.trust.thresholds import read as read_thresholds
 from training.fits.calibrated import calibrated, fitted_on
@@ -32,7 +34,7 @@ def make(subject: Subject) -> dict[str, bytes]:
     splits = {split: _rules(subject, split) for split in subject.predictions.splits}
     referral = choose(thresholds, splits["validation"][1])
     measured = {split: measure(p, fired(referral)) for split, (p, fired) in splits.items()}
-    content = {"fitted_on": fitted_on(subject), **to_dict(referral), "measured": measured}
+    content = {"fitted_on": fitted_on(subject), **replace(referral, measured=measured).to_dict()}
     return {"referral.json": encode_object(content)}
 
 
@@ -43,33 +45,33 @@ def choose(thresholds: Thresholds, fired: Fired, cap: float = CAP) -> Referral:
         thresholds: of the model. fired: which rules fire on the validation images. cap: 0..1.
     """
     for wanted in sorted(SENSITIVITIES, reverse=True):
-        melanoma, malignant = (thresholds.point(target, wanted).threshold for target in ("melanoma", "malignant"))
-        referral = Referral(wanted, melanoma, malignant, cap, {})
+        chosen = {rule.key: thresholds.point(rule.target, wanted).threshold for rule in RULES if rule.target}
+        referral = Referral(wanted, chosen, cap, {})
         if any_of(fired(referral)).mean() <= cap:
             break
     return referral
 
 
-def measure(p: Predictions, fired: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return the figures of one split.
+def measure(p: Predictions, fired: dict[str, np.ndarray]) -> Measured:
+    """Measure the rules on one split.
 
     Args:
-        p: predictions of n images. fired: rule -> (n,) bool.
+        p: predictions of n images. fired: key of a rule -> (n,) bool.
     """
     referred, benign = any_of(fired), ~np.isin(p.y_true, SUSPECT)
 
-    def share(hit: np.ndarray, among: np.ndarray | slice = slice(None)) -> dict:
-        return intervals.share(hit[among], p.lesion[among]).to_dict()
+    def share(hit: np.ndarray, among: np.ndarray | slice = slice(None)) -> Estimate:
+        return intervals.share(hit[among], p.lesion[among])
 
     def alone(key: str) -> np.ndarray:
         return fired[key] & ~any_of({k: v for k, v in fired.items() if k != key} or {key: ~fired[key]})
 
-    return {
-        "referred": share(referred),
-        "benign_referred": share(referred, benign),
-        "missed": {CLASSES[i]: share(~referred, p.y_true == i) for i in SUSPECT},
-        "rules": {key: {"fired": share(fired[key]), "alone": share(alone(key))} for key in fired},
-    }
+    return Measured(
+        referred=share(referred),
+        benign_referred=share(referred, benign),
+        missed={CLASSES[i]: share(~referred, p.y_true == i) for i in SUSPECT},
+        rules={key: RuleMeasured(share(fired[key]), share(alone(key))) for key in fired},
+    )
 
 
 def _rules(subject: Subject, split: str) -> tuple[Predictions, Fired]:

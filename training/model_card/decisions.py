@@ -4,10 +4,12 @@ from pathlib import Path
 
 from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
-from dermlens.labels import CLASSES, DIAGNOSES
+from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.trust import conformal, thresholds
-from dermlens.trust import referral as rules
-from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE
+from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE, Measured, OfClass
+from dermlens.trust.referral import RuleMeasured
+from dermlens.trust.referral import read as read_referral
+from dermlens.trust.referral_rules import RULES, Rule
 from dermlens.trust.thresholds import TARGETS
 
 
@@ -27,17 +29,17 @@ def prediction_sets(folder: Path) -> list[str]:
         "",
     ]
     for split, rows in found.measured.items():
-        figures = rows[row]
+        measured = rows[row]
         lines += [
             f"| {split} | guarantee | images | true diagnosis in the set | diagnoses in the set |",
             "| --- | --- | --- | --- | --- |",
-            _line("all", "of the average", figures["coverage"], figures["size"]),
+            _line("all", "of the average", measured),
             *[
-                _line(code, "of its own" if found.own[row, i] else NO_GUARANTEE, *figures["per_class"][code].values())
+                _line(code, "of its own" if found.own[row, i] else NO_GUARANTEE, measured.per_class[code])
                 for i, code in enumerate(CLASSES)
             ],
             "",
-            f"Sets of one diagnosis: {_share(figures['single'])}; empty sets: {_share(figures['empty'])}.",
+            f"Sets of one diagnosis: {_share(measured.single)}; empty sets: {_share(measured.empty)}.",
             "",
         ]
     return lines
@@ -74,35 +76,37 @@ def referral(folder: Path) -> list[str]:
     """Return the section on the rules for referral; empty if the model has none."""
     if not (folder / "referral.json").is_file():
         return []
-    found = rules.read(folder / "referral.json")
+    found = read_referral(folder / "referral.json")
+    limits = [f"{percent(found.thresholds[rule.key], 1)} for {rule.subject}" for rule in RULES if rule.target]
     lines = [
         "## Referral",
         "",
-        "An image is referred if at least one of the rules below fires. Both thresholds, "
-        f"{percent(found.melanoma, 1)} for melanoma and {percent(found.malignant, 1)} for malignant and pre-malignant "
-        f"diagnoses together, were chosen on validation to find {percent(found.sensitivity, 1)} there: of the wanted "
-        f"sensitivities the highest that keeps the share of referred images at or below {percent(found.cap)}, the "
-        "lowest if none does. An image that is not referred is not cleared.",
+        f"An image is referred if at least one of the rules below fires. Both thresholds, {' and '.join(limits)}, were "
+        f"chosen on validation to find {percent(found.sensitivity, 1)} there: of the wanted sensitivities the highest "
+        f"that keeps the share of referred images at or below {percent(found.cap)}, the lowest if none does. An image "
+        "that is not referred is not cleared.",
         "",
     ]
     for split, measured in found.measured.items():
-        missed = {f"missed: {DIAGNOSES[i].name}": measured["missed"][CLASSES[i]] for i in rules.SUSPECT}
-        totals = {"referred": measured["referred"], "referred of the benign": measured["benign_referred"], **missed}
+        missed = {f"missed: {DIAGNOSES[INDEX[code]].name}": share for code, share in measured.missed.items()}
+        totals = {"referred": measured.referred, "referred of the benign": measured.benign_referred, **missed}
         lines += [
             f"| {split} | images | share |",
             "| --- | --- | --- |",
             *[f"| {name} | {figure.n_images} | {_share(figure)} |" for name, figure in totals.items()],
-            *[
-                f"| {rules.RULES[key].rstrip('.')} | {fired.n_images} | {_share(fired)}, alone "
-                f"{percent(alone.value, 1)} |"
-                for key, (fired, alone) in ((k, (v["fired"], v["alone"])) for k, v in measured["rules"].items())
-            ],
+            *[_rule_line(rule, measured.rules[rule.key]) for rule in RULES if rule.key in measured.rules],
             "",
         ]
     return lines
 
 
-def _line(name: str, guarantee: str, coverage: Estimate, size: Estimate) -> str:
+def _rule_line(rule: Rule, found: RuleMeasured) -> str:
+    share = f"{_share(found.fired)}, alone {percent(found.alone.value, 1)}"
+    return f"| {rule.description.rstrip('.')} | {found.fired.n_images} | {share} |"
+
+
+def _line(name: str, guarantee: str, found: Measured | OfClass) -> str:
+    coverage, size = found.coverage, found.size
     sets = f"{size.value:.2f} ({size.low:.2f} to {size.high:.2f})" if size.n_images else "not defined"
     return f"| {name} | {guarantee} | {coverage.n_images} | {_share(coverage)} | {sets} |"
 

@@ -1,6 +1,6 @@
 """Two or more models on the same case."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
@@ -8,7 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.case.image import CaseImage, overlap
-from dermlens.case.ood_gate import refusing
+from dermlens.case.opinion import Opinion
+from dermlens.case.predict import Prediction
 from dermlens.case.summary import agreement, largest_gap
 from dermlens.charts import case as charts
 from dermlens.charts.style import percent
@@ -21,32 +22,34 @@ from ui.predict import answer, heat_map, prevalence, warnings
 SIDE = 160  # pixels: enough to measure an overlap of maps that are about 7 x 7
 
 
-def show(image: CaseImage, models: Sequence[AnyModel], everyone: Sequence[AnyModel]) -> None:
+def show(image: CaseImage, everyone: Opinion, ids: list[str]) -> None:
     """Show the scores class by class, their difference, the heat maps and how much they overlap.
 
     Args:
-        image: with answers. models: to compare. everyone: all models asked, who judge whether the image is known.
+        image: the picture. everyone: the opinion of all models asked, who judge whether the image is known.
+        ids: of the models to compare.
     """
     warnings.warnings(image, everyone)
-    refused = refusing(image, everyone)
-    shares = {m.name: image.answers[m.id].probabilities for m in models}
+    by_id = {m.id: m for m in everyone.asked}
+    opinion = everyone.among(by_id[i] for i in ids)
+    shares = {m.name: opinion.answers[m.id].probabilities for m in opinion.asked}
     # An ensemble is no second opinion on its members, and who calls nothing has none.
-    alone = {m.name: image.answers[m.id] for m in networks(models) if m.id not in refused}
+    alone = {m.name: opinion.answers[m.id] for m in networks(opinion.calling)}
     sentences = [agreement(alone)] if len(alone) > 1 else []
-    if not refused:  # what is greyed is not put into words
+    if not opinion.refused:  # what is greyed is not put into words
         sentences.append(largest_gap(shares))
     if sentences:
         st.markdown(widgets.escape(" ".join(sentences), 1000))
     st.caption(prevalence.UNCHANGED)
-    with st.container(key="greyed" if refused else "scores"):
-        _scores(image, models, shares)
-    maps(image, models)
+    with st.container(key="greyed" if opinion.refused else "scores"):
+        _scores(opinion, shares)
+    maps(image, opinion)
 
 
-def _scores(image: CaseImage, models: Sequence[AnyModel], shares: Mapping[str, np.ndarray]) -> None:
+def _scores(opinion: Opinion, shares: Mapping[str, np.ndarray]) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        answer.probabilities(image, models)
+        answer.probabilities(opinion)
     with right:
         (name_a, a), (name_b, b) = list(shares.items())[:2]
         figure = charts.difference(name_a, a, name_b, b)
@@ -58,20 +61,21 @@ def _scores(image: CaseImage, models: Sequence[AnyModel], shares: Mapping[str, n
 
 
 @st.fragment
-def maps(image: CaseImage, models: Sequence[AnyModel]) -> None:
+def maps(image: CaseImage, opinion: Opinion) -> None:
     """Show the heat maps of one class next to each other; redraws alone."""
     st.header("Where they looked", anchor=False)
-    first = int(np.argmax(image.answers[models[0].id].logits))
+    models = opinion.asked
+    first = INDEX[opinion.call(models[0]).code]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         code = widgets.choose_class("Evidence for", "evidence", index=first, width=340)
         opacity = st.slider("Opacity", 0, 100, 60, 5, format="%d %%", key="cover", bind="query-params", width=200)
     cells = st.grid(min(3, len(models)), min_column_width=300)
     for model in models:
         with cells.cell():
-            heat_map.heat_map(image, model, code, opacity / 100, f"heat-{model.id}")
+            heat_map.heat_map(image, model, opinion.answers[model.id], code, opacity / 100, f"heat-{model.id}")
     lines, disease = [], DIAGNOSES[INDEX[code]].name
     for one, two in combinations(models, 2):
-        share = overlap(*(_map(image, m, code) for m in (one, two)))
+        share = overlap(*(_map(image, m, opinion.answers[m.id], code) for m in (one, two)))
         lines.append(
             f"{one.name} and {two.name}: **{percent(share)}** of the evidence for {disease} lies at the same spots."
             if not np.isnan(share)
@@ -81,8 +85,8 @@ def maps(image: CaseImage, models: Sequence[AnyModel]) -> None:
     st.caption("Every map is scaled to its own highest value: one colour means the same share of it on every picture.")
 
 
-def _map(image: CaseImage, model: AnyModel, code: str) -> np.ndarray:
+def _map(image: CaseImage, model: AnyModel, answer: Prediction, code: str) -> np.ndarray:
     height, width = image.pixels.shape[:2]
     scale = SIDE / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    return heat_on_image(image.answers[model.id].maps[INDEX[code]], *size, model.geometry)
+    return heat_on_image(answer.maps[INDEX[code]], *size, model.geometry)

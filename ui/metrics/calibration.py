@@ -21,11 +21,12 @@ from dermlens.evaluation.calibration_error import (
     measure,
 )
 from dermlens.evaluation.predictions import Predictions
-from dermlens.labels import INDEX, SUSPECT
+from dermlens.labels import INDEX
 from dermlens.labels import NAMES as DIAGNOSIS_NAMES
 from dermlens.models.registry import Entry
 from dermlens.trust.calibration import unseen
 from dermlens.trust.fitted import Fitted
+from dermlens.trust.thresholds import TARGETS
 from ui import cache, widgets
 
 CALLED, TOP, SUSPECTED = "called", "top", "suspect"
@@ -59,7 +60,7 @@ def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, 
         return
     stated = _stated(entry.folder, cache.stamp_of_answers(entry), (split, *key), (raw, chosen, fitted))
     if fitted.calibration is None:
-        st.markdown(f"**These are uncalibrated scores.** {widgets.escape(fitted.missing[0], 400)}")
+        st.markdown(f"**These are uncalibrated scores.** {widgets.escape(fitted.missing_sentence('calibration'), 400)}")
     elif split == "validation":
         st.caption(
             "The calibration was fitted on this split, so what stands under After is cross-fitted: every image is "
@@ -122,7 +123,8 @@ def _event(probabilities: np.ndarray, chosen: Predictions, of: str) -> tuple[np.
     """Return the probability of something (n,) and whether it is true (n,) bool."""
     rows, y = np.arange(len(chosen)), chosen.y_true
     if of == SUSPECTED:
-        return probabilities[:, list(SUSPECT)].sum(1).clip(max=1), np.isin(y, SUSPECT)
+        target = TARGETS["malignant"]
+        return target.score(probabilities).clip(max=1), target.positive(y)
     if of in (CALLED, TOP):
         said = chosen.y_pred if of == CALLED else probabilities.argmax(1)
         return probabilities[rows, said], said == y

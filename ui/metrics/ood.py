@@ -7,6 +7,7 @@ from dermlens.charts import ood as charts
 from dermlens.charts.style import interval, percent
 from dermlens.labels import NAMES
 from dermlens.models.registry import Entry
+from dermlens.trust.fit_command import fit_command
 from dermlens.trust.ood import Measured, OodDetector
 from ui import cache, widgets
 
@@ -19,7 +20,7 @@ def section(entry: Entry, split: str) -> None:
     if found is None:
         widgets.nothing_here(
             f"{entry.name} cannot say whether an image is like those it was trained on.",
-            f"Run `python -m training.fit {entry.id} --only embeddings --data DIR`.",
+            f"Run `{fit_command(entry.id, 'embeddings', pictures=True)}`.",
         )
         return
     measured = found.measured

@@ -9,9 +9,11 @@ import streamlit as st
 from dermlens.charts import decisions as charts
 from dermlens.charts.style import interval, percent
 from dermlens.errors import DermlensError
+from dermlens.evaluation.predictions import Predictions
 from dermlens.models.registry import Entry
 from dermlens.trust.thresholds import (
     TARGETS,
+    DecisionCurve,
     Outcome,
     Point,
     Thresholds,
@@ -63,62 +65,79 @@ def _points(entry: Entry, split: str, found: Thresholds) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         name = choose_target()
         wanted = choose_sensitivity()
-        target = TARGETS[name]
-        positive, score = target.positive(p.y_true), target.score(probabilities)
-        prevalence = st.number_input(
-            "Prevalence where it is used, %",
-            0.1,
-            99.0,
-            round(100 * float(positive.mean()), 1),
-            0.5,
-            format="%.1f",
-            key=f"prevalence_{name}",
-            bind="query-params",
-            width=215,
-            help=f"Share of {target.plural} among all lesions. On this split it is {percent(positive.mean(), 1)}.",
-        )
-    share = float(prevalence or 100 * positive.mean()) / 100
-    point = found.point(name, wanted)
-    _headline(point, name, split, share)
-    of = point.measured[split].sensitivity.n_images
-    st.caption(
-        f"{split.capitalize()} split, all of it: {of:,} of {len(p):,} images show {target.plural}; 95 % intervals over "
-        f"lesions. {fitted_on(found.fitted_on)} Filters chosen above do not apply here."
-    )
-    st.markdown(POINTS)
-    st.dataframe(
-        _points_table(found.points[name], name, split, share), hide_index=True, alt="What every threshold finds"
-    )
+        prevalence = _choose_prevalence(name, float(TARGETS[name].positive(p.y_true).mean()))
     where = f"{entry.name}, {split}"
+    _headline(found.point(name, wanted), name, split, prevalence)
+    _whole_split(found, name, split, len(p))
+    _every_threshold(found, name, split, wanted, prevalence, where)
+    _decision_curve(p, probabilities, name, found.point(name, wanted), split, prevalence, where)
+
+
+def _choose_prevalence(name: str, own: float) -> float:
+    """Let a person choose the share of a target, 0..1, where the model is used; by default its share of the split."""
+    chosen = st.number_input(
+        "Prevalence where it is used, %",
+        0.1,
+        99.0,
+        round(100 * own, 1),
+        0.5,
+        format="%.1f",
+        key=f"prevalence_{name}",
+        bind="query-params",
+        width=215,
+        help=f"Share of {TARGETS[name].plural} among all lesions. On this split it is {percent(own, 1)}.",
+    )
+    return float(chosen or 100 * own) / 100
+
+
+def _whole_split(found: Thresholds, name: str, split: str, n: int) -> None:
+    """Say how many of the n images of a split show the target, and where the thresholds come from."""
+    of = found.points[name][0].measured[split].sensitivity.n_images
+    st.caption(
+        f"{split.capitalize()} split, all of it: {of:,} of {n:,} images show {TARGETS[name].plural}; 95 % intervals "
+        f"over lesions. {fitted_on(found.fitted_on)} Filters chosen above do not apply here."
+    )
+
+
+def _every_threshold(found: Thresholds, name: str, split: str, wanted: float, prevalence: float, where: str) -> None:
+    """Show what every threshold of a target finds, as a table and a figure."""
+    target, points = TARGETS[name], found.points[name]
+    st.markdown(POINTS)
+    st.dataframe(_points_table(points, name, split, prevalence), hide_index=True, alt="What every threshold finds")
     widgets.chart(
-        charts.operating_points(found.points[name], split, wanted, target.title, where),
+        charts.operating_points(points, split, wanted, target.title, where),
         f"Sensitivity and specificity of the thresholds for {target.plural}; the table has the numbers",
         partial(_points_data, found, split),
         "operating-points",
     )
+
+
+def _decision_curve(
+    p: Predictions, probabilities: np.ndarray, name: str, point: Point, split: str, prevalence: float, where: str
+) -> None:
+    """Show the net benefit of referring by the probability of a target, and by one threshold."""
+    target, measured = TARGETS[name], point.measured[split]
     try:
-        curve = decision_curve(positive, score, p.lesion, share, RISKS)
+        curve = decision_curve(target.positive(p.y_true), target.score(probabilities), p.lesion, prevalence, RISKS)
     except DermlensError as e:
         widgets.nothing_here("There is no decision curve.", widgets.escape(str(e), 400))
         return
-    measured = point.measured[split]
-    policy = net_benefit(measured.sensitivity.value, measured.specificity.value, share, RISKS)
+    policy = net_benefit(measured.sensitivity.value, measured.specificity.value, prevalence, RISKS)
     better = RISKS[curve.model > np.maximum(curve.refer_all, 0)]
     span = f"from {percent(better.min())} to {percent(better.max())}" if len(better) else "nowhere"
-
-    def data() -> pd.DataFrame:
-        columns = {"model": curve.model, "low": curve.low, "high": curve.high, "refer_all": curve.refer_all}
-        return pd.DataFrame({"risk": RISKS, **columns, "threshold": policy, "prevalence": share})
-
+    subtitle = f"{target.title}; {where}; prevalence {percent(prevalence, 1)}"
     widgets.chart(
-        charts.decision_curve(
-            curve, policy, wanted, "Decision curve", f"{target.title}; {where}; prevalence {percent(share, 1)}"
-        ),
+        charts.decision_curve(curve, policy, point.wanted, "Decision curve", subtitle),
         f"Net benefit of asking the model for {target.plural}: above referring all and referring none {span}.",
-        data,
+        partial(_curve_data, curve, policy),
         "decision-curve",
     )
     st.caption(CURVE)
+
+
+def _curve_data(curve: DecisionCurve, policy: np.ndarray) -> pd.DataFrame:
+    columns = {"model": curve.model, "low": curve.low, "high": curve.high, "refer_all": curve.refer_all}
+    return pd.DataFrame({"risk": curve.risk, **columns, "threshold": policy, "prevalence": curve.prevalence})
 
 
 def choose_target() -> str:

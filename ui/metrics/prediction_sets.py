@@ -9,7 +9,7 @@ from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, NAMES, SHOWN
 from dermlens.models.registry import Entry
-from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE, PredictionSets
+from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE, Measured, OfClass, PredictionSets
 from dermlens.wording import short_percent
 from ui import cache, widgets
 from ui.widgets import fit_advice, fitted_on, not_fitted
@@ -25,9 +25,9 @@ def section(entry: Entry, split: str) -> None:
     """Show coverage and size of the prediction sets on a split; part of the Metrics page."""
     found = cache.fitted(entry).prediction_sets
     if found is None:
-        not_fitted(entry, "prediction sets, so it cannot say which diagnoses are ruled out", "conformal")
+        not_fitted(entry, "prediction sets, so it cannot say which diagnoses are ruled out", "prediction_sets")
     elif split not in found.measured:
-        widgets.nothing_here(f"The prediction sets were not measured on {split}.", fit_advice(entry, "conformal"))
+        widgets.nothing_here(f"The prediction sets were not measured on {split}.", fit_advice(entry, "prediction_sets"))
     else:
         _sets(entry, split, found)
 
@@ -44,26 +44,29 @@ def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
         help=f"Cases are shown with {short_percent(CASE_LEVEL)}.",
     )
     row = found.row(level)
-    figures, own = found.measured[split][row], found.own[row]
+    measured, own = found.measured[split][row], found.own[row]
     names = {"coverage": "True diagnosis in the set", "size": "Diagnoses in the set, mean"}
     names |= {"single": "Sets of one diagnosis", "empty": "Empty sets"}
     cells = st.grid(4, min_column_width=190)
     for name, label in names.items():
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
-            st.metric(label, _value(name, figures[name]))
-            st.caption(f"95 %: {_interval(name, figures[name])}")
-    st.caption(f"{_whole(split, figures['coverage'])} {fitted_on(found.fitted_on)}")
+            st.metric(label, _value(name, getattr(measured, name)))
+            st.caption(f"95 %: {_interval(name, getattr(measured, name))}")
+    st.caption(f"{_whole(split, measured.coverage)} {fitted_on(found.fitted_on)}")
     st.markdown(SETS)
     if found.caveat(level):
         st.markdown(f":material/info: {found.caveat(level)} A hollow mark below says the same.")
     where = f"{entry.name}, {split}"
-    worst = min((figures["per_class"][c]["coverage"].value, NAMES[c]) for c in CLASSES if _known(figures, c))
+    known = {code: of_class.coverage for code, of_class in measured.per_class.items() if of_class.coverage.n_images}
+    worst = min((coverage.value, NAMES[code]) for code, coverage in known.items())
     alt = (
         f"Coverage and size of {short_percent(level)} prediction sets by true diagnosis. Overall "
-        f"{percent(figures['coverage'].value, 1)}; lowest {worst[1]} with {percent(worst[0])}."
+        f"{percent(measured.coverage.value, 1)}; lowest {worst[1]} with {percent(worst[0])}."
     )
-    widgets.chart(charts.by_class(figures, level, own, where), alt, lambda: _sets_data(found, split), "prediction-sets")
-    st.dataframe(_sets_table(figures, own), hide_index=True, alt="Coverage and mean size by diagnosis, with intervals")
+    widgets.chart(
+        charts.by_class(measured, level, own, where), alt, lambda: _sets_data(found, split), "prediction-sets"
+    )
+    st.dataframe(_sets_table(measured, own), hide_index=True, alt="Coverage and mean size by diagnosis, with intervals")
     widgets.chart(
         charts.by_level(found.levels, found.measured[split], level, where),
         "Coverage and mean size of the prediction sets at every level",
@@ -72,32 +75,33 @@ def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
     )
 
 
-def _known(figures: dict, code: str) -> bool:
-    return bool(figures["per_class"][code]["coverage"].n_images)
-
-
-def _sets_table(figures: dict, own: np.ndarray) -> pd.DataFrame:
-    rows = [{"Diagnosis": "All", "Guarantee": "of the average", **_set_cells(figures)}]
+def _sets_table(measured: Measured, own: np.ndarray) -> pd.DataFrame:
+    rows = [{"Diagnosis": "All", "Guarantee": "of the average", **_set_cells(measured)}]
     for i in SHOWN:
         row = {"Diagnosis": NAMES[CLASSES[i]], "Guarantee": "of its own" if own[i] else NO_GUARANTEE}
-        rows.append({**row, **_set_cells(figures["per_class"][CLASSES[i]])})
+        rows.append({**row, **_set_cells(measured.per_class[CLASSES[i]])})
     return pd.DataFrame(rows)
 
 
-def _set_cells(figures: dict) -> dict[str, object]:
-    cells: dict[str, object] = {"Images": figures["coverage"].n_images}
-    for name, label in (("coverage", "True diagnosis in the set"), ("size", "Diagnoses in the set")):
-        cells[label] = f"{_value(name, figures[name])} ({_interval(name, figures[name])})"
-    return cells
+def _set_cells(found: Measured | OfClass) -> dict[str, object]:
+    return {
+        "Images": found.coverage.n_images,
+        "True diagnosis in the set": f"{_value('coverage', found.coverage)} ({_interval('coverage', found.coverage)})",
+        "Diagnoses in the set": f"{_value('size', found.size)} ({_interval('size', found.size)})",
+    }
 
 
 def _sets_data(found: PredictionSets, split: str) -> pd.DataFrame:
     rows = []
-    for level, figures, own in zip(found.levels, found.measured[split], found.own, strict=True):
-        everything = [("all", figures, None), *((c, figures["per_class"][c], own[i]) for i, c in enumerate(CLASSES))]
+    for level, measured, own in zip(found.levels, found.measured[split], found.own, strict=True):
+        everything: list[tuple[str, Measured | OfClass, bool | None]] = [("all", measured, None)]
+        everything += [(code, measured.per_class[code], own[i]) for i, code in enumerate(CLASSES)]
         for code, of_class, guaranteed in everything:
             row = {"level": level, "class": code, "class_guarantee": guaranteed}
-            rows += [{**row, "figure": name, **vars(of_class[name])} for name in ("coverage", "size")]
+            rows += [
+                {**row, "figure": "coverage", **vars(of_class.coverage)},
+                {**row, "figure": "size", **vars(of_class.size)},
+            ]
     return pd.DataFrame(rows)
 
 

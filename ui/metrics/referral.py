@@ -8,10 +8,12 @@ from dermlens.charts import referral as charts
 from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import Predictions
-from dermlens.labels import CLASSES, NAMES
+from dermlens.labels import NAMES
 from dermlens.models.registry import Entry
 from dermlens.trust import referral as rules
-from dermlens.trust.referral import RULES, Referral
+from dermlens.trust.referral import Referral
+from dermlens.trust.referral_rules import RULES
+from dermlens.trust.thresholds import TARGETS
 from ui import cache, widgets
 
 
@@ -28,15 +30,12 @@ def section(entry: Entry, split: str, whole: Predictions) -> None:
         "over lesions. The rules were chosen on validation. Filters chosen above do not apply here."
     )
     if referral is None or not known:
-        widgets.nothing_here(
-            "This model has no rules for referral that were measured on this split.",
-            f"{_why(entry)}Make them with `python -m training.fit {entry.id} --only referral`.",
-        )
+        widgets.not_fitted(entry, "rules for referral that were measured on this split", "referral")
     else:
         _tables(referral, split)
     p, probabilities = cache.unseen(entry, split).value or (whole, whole.probabilities)
     curve = rules.coverage_curve(probabilities[np.arange(len(p)), p.y_pred], p.y_pred == p.y_true)
-    kept = 1 - referral.measured[split]["referred"].value if referral is not None and known else None
+    kept = 1 - referral.measured[split].referred.value if referral is not None and known else None
 
     def data() -> pd.DataFrame:
         return pd.DataFrame({"coverage": curve[0], "accuracy": curve[1]})
@@ -55,30 +54,30 @@ def section(entry: Entry, split: str, whole: Predictions) -> None:
     )
 
 
-def _why(entry: Entry) -> str:
-    why = next((s for s in cache.fitted(entry).missing if "referral.json" in s), "")
-    return f"{widgets.escape(why, 400)} " if why else ""
-
-
 def _tables(referral: Referral, split: str) -> None:
     found = referral.measured[split]
+    limits = [
+        f"{TARGETS[rule.target].title.lower()} {percent(referral.thresholds[rule.key], 1)}"
+        for rule in RULES
+        if rule.target
+    ]
     st.markdown(
-        f"Thresholds for {100 * referral.sensitivity:g} % sensitivity: melanoma {percent(referral.melanoma, 1)}, "
-        f"malignant or pre-malignant {percent(referral.malignant, 1)}. "
+        f"Thresholds for {100 * referral.sensitivity:g} % sensitivity: {', '.join(limits)}. "
         f"At most {percent(referral.cap)} of the validation images were to be referred."
     )
-    totals = {"Referred": found["referred"], "Benign images referred": found["benign_referred"]}
-    missed = {f"{NAMES[CLASSES[i]]}, not referred": found["missed"][CLASSES[i]] for i in rules.SUSPECT}
+    totals = {"Referred": found.referred, "Benign images referred": found.benign_referred}
+    missed = {f"{NAMES[code]}, not referred": share for code, share in found.missed.items()}
     rows = [{"What": name, **_cells(f)} for name, f in {**totals, **missed}.items()]
     st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Share referred, and cancers not referred, with intervals")
     of_rules = [
         {
-            "Rule": RULES[key],
-            "Fires": percent(values["fired"].value, 1),
-            "95 % interval": interval(values["fired"]),
-            "Fires alone": percent(values["alone"].value, 1),
+            "Rule": rule.description,
+            "Fires": percent(found.rules[rule.key].fired.value, 1),
+            "95 % interval": interval(found.rules[rule.key].fired),
+            "Fires alone": percent(found.rules[rule.key].alone.value, 1),
         }
-        for key, values in found["rules"].items()
+        for rule in RULES
+        if rule.key in found.rules
     ]
     st.dataframe(pd.DataFrame(of_rules), hide_index=True, alt="How often each rule fires, and fires alone")
 

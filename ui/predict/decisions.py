@@ -1,34 +1,30 @@
 """What can be decided with a model: its prediction sets and operating points, on a split and on a case."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import streamlit as st
 
-from dermlens.case.image import CaseImage
+from dermlens.case.opinion import Opinion
 from dermlens.case.predict import Prediction
 from dermlens.case.summary import called, share_called
 from dermlens.charts.style import percent
 from dermlens.labels import INDEX
-from dermlens.models.model import AnyModel
 from dermlens.trust.conformal import CASE_LEVEL, PredictionSets
-from dermlens.trust.thresholds import (
-    TARGETS,
-)
+from dermlens.trust.fit_command import fit_command
+from dermlens.trust.thresholds import TARGETS
 from dermlens.wording import short_percent
 from ui import widgets
-from ui.widgets import choose_sensitivity, fit_command
+from ui.widgets import choose_sensitivity
 
 
-def prediction_sets(image: CaseImage, models: Sequence[AnyModel]) -> None:
+def prediction_sets(opinion: Opinion) -> None:
     """Say which diagnoses each model does not rule out on a case; part of page Predict."""
     caveats = set()
-    for model in (m for m in models if m.id in image.answers):
+    for model in opinion.asked:
         found = model.fitted.prediction_sets
         if found is None:
             said = f"no prediction sets. Make them with `{fit_command(model.id, 'conformal')}`."
         else:
-            answer = image.answers[model.id]
+            answer = opinion.answers[model.id]
             kept = found.sets(answer.probabilities)
             said = widgets.escape(found.sentence(kept) + _call_outside(answer, kept, found), 1000)
             caveats.add(found.caveat())
@@ -59,21 +55,21 @@ def _promise() -> str:
 
 
 @st.fragment
-def operating(image: CaseImage, models: Sequence[AnyModel]) -> None:
+def operating(opinion: Opinion) -> None:
     """Say on which side of each model's thresholds a case lies, for a sensitivity that a person sets; redraws alone."""
-    asked = [m for m in models if m.id in image.answers]
-    if any(m.fitted.thresholds for m in asked):
+    if any(m.fitted.thresholds for m in opinion.asked):
         wanted = choose_sensitivity()
-    for model in asked:
+    for model in opinion.asked:
         found = model.fitted.thresholds
         st.markdown(f"**{widgets.escape(model.name)}**")
         if found is None:
             st.markdown(f"- No thresholds. Make them with `{fit_command(model.id, 'thresholds')}`.")
             continue
-        probabilities = image.answers[model.id].probabilities
+        probabilities = opinion.answers[model.id].probabilities
         for name, target in TARGETS.items():
             share = percent(float(target.score(probabilities)), 1)
-            side = widgets.escape(found.side(name, probabilities, wanted), 1000)
-            st.markdown(f"- {target.title}, probability {share}: **{side.split(' ')[0]}** {side.partition(' ')[2]}")
+            side = "above" if found.reached(name, probabilities, wanted) else "below"
+            threshold = widgets.escape(found.named(name, wanted), 1000)
+            st.markdown(f"- {target.title}, probability {share}: **{side}** {threshold}")
         st.caption(" ".join(found.above(probabilities)))
     st.caption("Below a threshold is no all-clear: some of those that were missed lie there.")

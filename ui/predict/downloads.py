@@ -1,6 +1,6 @@
 """What can be taken away from a case: the report, the heat map, the ISIC table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.case.image import CaseImage
-from dermlens.case.ood_gate import refusing
+from dermlens.case.opinion import Opinion, form
 from dermlens.interchange.report import case_report
 from dermlens.labels import INDEX
 from dermlens.models.model import AnyModel
@@ -16,16 +16,12 @@ from dermlens.score import ISIC_COLUMNS
 from ui import state
 
 
-def downloads(image: CaseImage, models: Sequence[AnyModel], class_mix: str = "") -> None:
-    """Offer the case report, and every image's probabilities in the ISIC format.
-
-    Args:
-        image: as shown on the page. models: those that have answered it.
-        class_mix: one sentence on the class mix that the shown probabilities hold for.
-    """
+def downloads(image: CaseImage, opinion: Opinion) -> None:
+    """Offer the case report, and every image's probabilities in the ISIC format."""
+    models = opinion.asked
 
     def report() -> bytes:
-        return case_report(image, models, datetime.now(UTC), class_mix=class_mix).encode()
+        return case_report(image, opinion, datetime.now(UTC)).encode()
 
     with st.container(horizontal=True, gap="small"):
         st.download_button(
@@ -52,7 +48,7 @@ def downloads(image: CaseImage, models: Sequence[AnyModel], class_mix: str = "")
     )
 
 
-def isic_table(model: AnyModel, models: Sequence[AnyModel]) -> pd.DataFrame:
+def isic_table(model: AnyModel, models: Iterable[AnyModel]) -> pd.DataFrame:
     """Return the probabilities of every image of the case in the format of ISIC 2018, task 3.
 
     Images on which the models call nothing are left out. Files of one name are told apart by their image's key.
@@ -62,8 +58,9 @@ def isic_table(model: AnyModel, models: Sequence[AnyModel]) -> pd.DataFrame:
     """
     rows = []
     for image in state.images().values():
-        if model.id in image.answers and model.id not in refusing(image, models):
-            probabilities = image.answers[model.id].probabilities
+        opinion = form(models, image.answers, image.synthetic)
+        if model in opinion.calling:
+            probabilities = opinion.answers[model.id].probabilities
             shares = {column: float(probabilities[INDEX[column.lower()]]) for column in ISIC_COLUMNS}
             rows.append({"image": _id(image.name), **shares, "key": image.key})
     table = pd.DataFrame(rows, columns=["image", *ISIC_COLUMNS, "key"])
@@ -78,6 +75,6 @@ def _id(name: str) -> str:
     return f"'{stem}" if stem[:1] in "=+-@\t\r" else stem
 
 
-def isic_csv(model: AnyModel, models: Sequence[AnyModel]) -> bytes:
+def isic_csv(model: AnyModel, models: Iterable[AnyModel]) -> bytes:
     """Return `isic_table` as CSV."""
     return isic_table(model, models).to_csv(index=False, float_format="%.8f").encode()

@@ -1,12 +1,11 @@
 """Where a model looked: the Grad-CAM of a class over the image, as Predict and Compare show it."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import streamlit as st
 
 from dermlens.case.image import CaseImage, seen_part
-from dermlens.case.summary import called
+from dermlens.case.opinion import Opinion
+from dermlens.case.predict import Prediction
 from dermlens.charts import case as charts
 from dermlens.charts.style import percent
 from dermlens.explain.grad_cam import heat_on_image, overlay
@@ -26,10 +25,10 @@ READING = (
 
 
 @st.fragment
-def where_it_looked(image: CaseImage, models: Sequence[AnyModel]) -> None:
+def where_it_looked(image: CaseImage, opinion: Opinion) -> None:
     """Redraws alone: no choice made here asks a model again."""
     st.header("Where the model looked", anchor=False)
-    by_id = {m.id: m for m in models}
+    by_id = {m.id: m for m in opinion.asked}
     with st.container(horizontal=True, vertical_alignment="top", gap="small"):
         model = by_id[
             st.segmented_control(
@@ -38,7 +37,7 @@ def where_it_looked(image: CaseImage, models: Sequence[AnyModel]) -> None:
                 key="network",
                 format_func=lambda i: by_id[i].name,
                 required=True,
-                default=models[0].id,
+                default=opinion.asked[0].id,
                 bind="query-params",
             )
         ]
@@ -52,27 +51,27 @@ def where_it_looked(image: CaseImage, models: Sequence[AnyModel]) -> None:
             width=270,
         )
         opacity = st.slider("Opacity", 0, 100, 60, 5, format="%d %%", key="opacity", bind="query-params", width=160)
-    code = called(image.answers[model.id]).code if code == PREDICTED else code
+    answer, code = opinion.answers[model.id], opinion.call(model).code if code == PREDICTED else code
     if view == "Overlay":
         with st.container(width=820):
-            heat_map(image, model, code, opacity / 100, "heat", 660)
+            heat_map(image, model, answer, code, opacity / 100, "heat", 660)
     else:
         one, two = st.columns(2, gap="medium")
         with one:
             plain(image, model, "image")
         with two:
-            heat_map(image, model, code, opacity / 100, "heat")
-    warning = map_warning(image, model, code)
+            heat_map(image, model, answer, code, opacity / 100, "heat")
+    warning = map_warning(image, model, answer, code)
     if warning:
         st.warning(widgets.escape(warning, 1000), icon=":material/crop_free:")
     st.caption(READING)
 
 
-def heat_map(image: CaseImage, model: AnyModel, code: str, opacity: float, key: str, height: int = 370) -> None:
+def heat_map(
+    image: CaseImage, model: AnyModel, answer: Prediction, code: str, opacity: float, key: str, height: int = 370
+) -> None:
     """Show the image with the Grad-CAM of one class and model over it."""
-    heat = heat_on_image(
-        image.answers[model.id].maps[CLASSES.index(code)], image.pixels.shape[0], image.pixels.shape[1], model.geometry
-    )
+    heat = heat_on_image(answer.maps[INDEX[code]], image.pixels.shape[0], image.pixels.shape[1], model.geometry)
     where = _strongest(heat)
     title = f"{model.name}: {NAMES[code]}"
     figure = charts.picture(
@@ -96,13 +95,13 @@ def _strongest(heat: np.ndarray) -> str:
     return f"strongest at the {vertical} {horizontal}"
 
 
-def map_warning(image: CaseImage, model: AnyModel, code: str) -> str | None:
+def map_warning(image: CaseImage, model: AnyModel, answer: Prediction, code: str) -> str | None:
     """Return a sentence if the heat map of a class lies where a lesion seldom is, else None.
 
     Args:
-        image: with an answer of the model. code: of the class.
+        image: the picture. model, answer: whose map. code: of the class.
     """
-    heat, (height, width) = image.answers[model.id].maps[INDEX[code]], image.pixels.shape[:2]
+    heat, (height, width) = answer.maps[INDEX[code]], image.pixels.shape[:2]
     finding = where_it_sits(map_seen(heat, height, width, model.geometry))
     if finding is None:
         return None

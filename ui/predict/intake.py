@@ -10,8 +10,8 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dermlens.case.image import thumbnail
-from dermlens.case.ood_gate import refusing
-from dermlens.case.summary import called, share_called
+from dermlens.case.opinion import form
+from dermlens.case.summary import share_called
 from dermlens.dataset import isic_archive
 from dermlens.errors import DermlensError
 from dermlens.image import examples
@@ -19,7 +19,7 @@ from dermlens.image.encode import data_uri
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.ingest.formats import IMAGE_SUFFIXES, LISTED
 from dermlens.labels import NAMES
-from dermlens.models.model import AnyModel, networks
+from dermlens.models.model import AnyModel
 from ui import settings, state, widgets
 
 KINDS = ("Images", "A folder", "By ISIC id")
@@ -109,17 +109,15 @@ def case_table(models: Sequence[AnyModel]) -> None:
     images = list(state.images().values())
     rows = []
     for image in images:
-        refused = refusing(image, models)
-        calls = {m.name: called(image.answers[m.id]) for m in models if m.id in image.answers and m.id not in refused}
+        opinion = form(models, image.answers, image.synthetic)
         row: dict[str, object] = {"image": data_uri(thumbnail(image.pixels, 64)), "file": image.name}
         for m in models:
-            if m.name in calls:
-                row[m.name] = NAMES[calls[m.name].code]
-                row[f"{m.name} score"] = share_called(image.answers[m.id])
-            elif m.id in refused:
+            if m in opinion.calling:
+                row[m.name] = NAMES[opinion.call(m).code]
+                row[f"{m.name} score"] = share_called(opinion.answers[m.id])
+            elif m.id in opinion.refused:
                 row[m.name] = NO_DIAGNOSIS
-        alone = [calls[m.name].code for m in networks(models) if m.name in calls]
-        row["agree"] = "" if len(alone) < 2 else "yes" if len(set(alone)) == 1 else "no"
+        row["agree"] = "" if len(opinion.voices) < 2 else "yes" if opinion.agree else "no"
         rows.append(row)
 
     def open_row() -> None:

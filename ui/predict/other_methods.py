@@ -1,28 +1,26 @@
 """What a case offers to who wants more: every class at once, other methods, and the downloads."""
 
-from collections.abc import Sequence
-
 import streamlit as st
 
 from dermlens.case.image import CaseImage, thumbnail
-from dermlens.case.summary import called
+from dermlens.case.opinion import Opinion
 from dermlens.charts.style import percent
 from dermlens.errors import DermlensError
 from dermlens.explain import gradients
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.labels import CLASSES, INDEX, NAMES, SHOWN
-from dermlens.models.model import AnyModel, networks
+from dermlens.models.model import networks
 from dermlens.server.limiter import SLOW
 from ui import cache, state, waiting, widgets
 
 SIDE = 300
 
 
-def every_class(image: CaseImage, models: Sequence[AnyModel]) -> None:
+def every_class(image: CaseImage, opinion: Opinion) -> None:
     """Show the Grad-CAM of all seven classes and every model as small pictures on one scale a model."""
     small = thumbnail(image.pixels, SIDE)
-    for model in models:
-        found = image.answers[model.id]
+    for model in opinion.asked:
+        found = opinion.shown[model.id]
         highest = float(found.maps.max())
         st.markdown(f"**{widgets.escape(model.name)}**")
         cells = st.grid(7, min_column_width=105)
@@ -39,9 +37,9 @@ def every_class(image: CaseImage, models: Sequence[AnyModel]) -> None:
 
 
 @st.fragment
-def other_methods(image: CaseImage, models: Sequence[AnyModel]) -> None:
+def other_methods(image: CaseImage, opinion: Opinion) -> None:
     """Draw a heat map by a slower method on demand; what was drawn stays until the case is closed."""
-    by_id = {m.id: m for m in networks(models)}
+    by_id = {m.id: m for m in networks(opinion.asked)}
     if not by_id:
         st.caption("An ensemble has no network of its own: these methods are drawn for its members.")
         return
@@ -52,12 +50,12 @@ def other_methods(image: CaseImage, models: Sequence[AnyModel]) -> None:
         model = by_id[
             st.selectbox("Model", list(by_id), format_func=lambda i: by_id[i].name, key="method-model", width=240)
         ]
-        own = called(image.answers[model.id]).code
+        own = opinion.call(model).code
         code = st.selectbox(
             "Class", CLASSES, index=INDEX[own], format_func=widgets.class_name, key="method-class", width=320
         )
         wanted = st.button("Draw", icon=":material/brush:")
-    members = " An ensemble has no network of its own: choose one of its members." * (len(by_id) < len(models))
+    members = " An ensemble has no network of its own: choose one of its members." * (len(by_id) < len(opinion.asked))
     st.caption(f"These need gradients or many passes: seconds, and the first one loads TensorFlow.{members}")
     key = (image.key, model.id, method, code)
     if wanted and key not in state.drawn():
@@ -77,7 +75,7 @@ def other_methods(image: CaseImage, models: Sequence[AnyModel]) -> None:
         return
     small = thumbnail(image.pixels, 700)
     pictures = {
-        "Grad-CAM": image.answers[model.id].maps[INDEX[code]],
+        "Grad-CAM": opinion.answers[model.id].maps[INDEX[code]],
         gradients.METHODS[method]: state.drawn()[key],
     }
     cells = st.columns(2, gap="medium")

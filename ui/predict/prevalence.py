@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import streamlit as st
 
-from dermlens.case.image import CaseImage
+from dermlens.case.opinion import Opinion
 from dermlens.labels import CLASSES, SUSPECT
-from dermlens.trust.calibration import mix_at, reweight
+from dermlens.trust.calibration import mix_at
 from ui import cache, state, widgets
 
 STEP = 0.5  # percent
@@ -15,22 +15,21 @@ UNCHANGED = "Calibrated probabilities hold for the class mix of HAM10000."
 """Said where no other one can be set."""
 
 
-def choose(image: CaseImage) -> tuple[CaseImage, str]:
+def choose(opinion: Opinion) -> Opinion:
     """Let a person set how many lesions are malignant or pre-malignant where the image comes from.
 
     Args:
-        image: with the answers of the models; uncalibrated scores hold for no class mix and stay as they are.
+        opinion: uncalibrated scores hold for no class mix and stay as they are.
 
     Returns:
-        The image with its calibrated probabilities re-weighted (the calls stay), and a sentence that says for which
-        class mix they hold; empty if none of them is calibrated.
+        The opinion at that class mix, with a sentence that says which; without one if no model is calibrated.
     """
     table = cache.split_table()
-    if not any(a.calibrated for a in image.answers.values()):
-        return image, ""
+    if not any(a.calibrated for a in opinion.answers.values()):
+        return opinion
     if table.value is None:
         st.caption(widgets.escape(table.sentence, 400))
-        return image, ""
+        return opinion
     mix = np.array([(table.value["dx"] == code).sum() for code in CLASSES])
     usual = mix[list(SUSPECT)].sum() / mix.sum()
     nearest = STEP * round(100 * usual / STEP)
@@ -50,20 +49,18 @@ def choose(image: CaseImage) -> tuple[CaseImage, str]:
             "among the malignant and pre-malignant diagnoses, and among the benign ones, stay those of HAM10000."
         )
     if wanted == nearest:
-        return image, (
-            f"The probabilities hold where {100 * usual:.1f} % of lesions are malignant or pre-malignant, as in "
-            "HAM10000."
+        return replace(
+            opinion,
+            class_mix=f"The probabilities hold where {100 * usual:.1f} % of lesions are malignant or pre-malignant, as "
+            "in HAM10000.",
         )
-    to = mix_at(mix, wanted / 100)
-    answers = {
-        i: replace(a, probabilities=reweight(a.probabilities, mix, to).astype(np.float32)) if a.calibrated else a
-        for i, a in image.answers.items()
-    }
-    return replace(image, answers=answers), (
+    return opinion.at_mix(
+        mix,
+        mix_at(mix, wanted / 100),
         f"The probabilities are re-weighted for lesions of which {wanted:.1f} % are malignant or pre-malignant; in "
         f"HAM10000 {100 * usual:.1f} % are. That is right if a diagnosis looks the same there. The calls stay as they "
         "are, and so does all that was fitted for the class mix of HAM10000: prediction sets, thresholds, rules for "
-        "referral."
+        "referral.",
     )
 
 

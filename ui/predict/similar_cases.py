@@ -1,15 +1,15 @@
 """Similar training cases, on the Predict page."""
 
 from collections import Counter
-from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
 
 from dermlens.case.image import CaseImage, thumbnail
+from dermlens.case.opinion import Opinion
 from dermlens.dataset import isic_archive
 from dermlens.labels import DIAGNOSES, INDEX, NAMES
-from dermlens.models.model import AnyModel
+from dermlens.trust.fit_command import fit_command
 from dermlens.trust.ood import Neighbour, OodDetector
 from ui import cache, dataset, widgets
 
@@ -32,12 +32,12 @@ SIMILAR = (
 
 
 @st.fragment
-def similar_cases(image: CaseImage, models: Sequence[AnyModel]) -> None:
+def similar_cases(image: CaseImage, opinion: Opinion) -> None:
     """Show the training cases that look most like the image to one model; redraws alone."""
-    able = {m.id: m for m in models if isinstance(m.fitted.ood, OodDetector) and m.id in image.answers}
+    able = {m.id: m for m in opinion.asked if isinstance(m.fitted.ood, OodDetector)}
     st.header("Similar cases", anchor=False)
     if not able:
-        st.caption("No model here holds its training cases: run `python -m training.fit ID --only embeddings`.")
+        st.caption(f"No model here holds its training cases: run `{fit_command('ID', 'embeddings')}`.")
         return
     chosen = st.segmented_control(
         "According to",
@@ -51,7 +51,7 @@ def similar_cases(image: CaseImage, models: Sequence[AnyModel]) -> None:
     detector = able[chosen].fitted.ood
     assert isinstance(detector, OodDetector)
     own = lesion_of(image)
-    found = detector.similar(image.answers[chosen].embedding, NEIGHBOURS, exclude_lesion=own)
+    found = detector.similar(opinion.answers[chosen].embedding, NEIGHBOURS, exclude_lesion=own)
     counts = Counter(case.dx for case in found)
     st.markdown("; ".join(f"**{n}** {DIAGNOSES[INDEX[code]].name}" for code, n in counts.most_common()))
     cells = st.grid(NEIGHBOURS, min_column_width=150)

@@ -6,7 +6,6 @@ page waits for it or starts it anew. The results are the session's, one an image
 
 import logging
 import weakref
-from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 
 import pandas as pd
@@ -14,9 +13,10 @@ import streamlit as st
 
 from dermlens.case import stability
 from dermlens.case.image import CaseImage
+from dermlens.case.opinion import Opinion
 from dermlens.case.stability import Stability
 from dermlens.labels import INDEX, NAMES
-from dermlens.models.model import AnyModel, Model, networks
+from dermlens.models.model import Model, networks
 from ui import cache, polling, state, widgets
 
 POLL = 1.0
@@ -29,13 +29,9 @@ READING = (
 logger = logging.getLogger(__name__)
 
 
-def section(image: CaseImage, models: Sequence[AnyModel]) -> None:
-    """Show how steady each model's answer is. Ensembles are left out: their members are probed.
-
-    Args:
-        image: with answers. models: loaded; those without an answer are left out.
-    """
-    asked = [m for m in networks(models) if m.id in image.answers]
+def section(image: CaseImage, opinion: Opinion) -> None:
+    """Show how steady each model's answer is. Ensembles are left out: their members are probed."""
+    asked = networks(opinion.asked)
     if not asked:
         return
     st.header("Is the answer steady?", anchor=False)

@@ -1,11 +1,9 @@
 """Whether an image can be trusted to be answered at all, and the training cases it looks like."""
 
-from collections.abc import Sequence
-
 import streamlit as st
 
 from dermlens.case.image import CaseImage
-from dermlens.case.ood_gate import verdicts
+from dermlens.case.opinion import Opinion
 from dermlens.charts.style import percent
 from dermlens.labels import DIAGNOSES, INDEX
 from dermlens.models.model import AnyModel, Ensemble, networks
@@ -19,10 +17,9 @@ DRAWN = (
 )
 
 
-def warnings(image: CaseImage, models: Sequence[AnyModel]) -> None:
+def warnings(image: CaseImage, opinion: Opinion) -> None:
     """Say what speaks against believing any answer: an unlike image first, then its quality, with advice."""
-    found = verdicts(image, models)
-    unlike = [m for m in models if found.get(m.id) is False]
+    unlike = [m for m in opinion.models if opinion.accepted.get(m.id) is False]
     if unlike and image.synthetic:
         st.info(DRAWN, icon=":material/draw:")
     elif unlike:

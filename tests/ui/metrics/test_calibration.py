@@ -82,7 +82,7 @@ def test_another_prevalence_reweights_the_calibrated_model_only_and_keeps_the_ca
 def test_the_tab_shows_errors_before_and_after_and_the_diagram_of_what_is_chosen(open_at) -> None:
     app = open_at("metrics", show="Calibration", split="test")
     table = app.dataframe[-1].value
-    assert list(table.columns) == ["Figure", "Before", "After", "A perfect model"]
+    assert list(table.columns) == ["Estimate", "Before", "After", "A perfect model"]
     before, after = (float(table[c][0].split()[0]) for c in ("Before", "After"))
     assert after < before
     for of in ("top", "suspect", "mel"):
@@ -106,7 +106,7 @@ def test_a_model_without_a_calibration_says_so_on_its_tab(open_at) -> None:
     app.selectbox(key="of").set_value("toy2")
     check(app.run())
     assert "These are uncalibrated scores." in text(app)
-    assert list(app.dataframe[-1].value.columns) == ["Figure", "Before", "A perfect model"]
+    assert list(app.dataframe[-1].value.columns) == ["Estimate", "Before", "A perfect model"]
 
 
 def test_a_folder_is_scored_calibrated_unless_the_networks_own_scores_are_wanted(

@@ -62,9 +62,9 @@ def test_a_map_in_a_corner_gets_a_sentence_and_one_on_the_lesion_none(toy: Model
     maps = np.zeros((7, 8, 8), np.float32)
     maps[4, 0, 7], maps[5, 4, 4] = 1, 1
     changed = {name: value for name, value in vars(image.answers["toy"]).items() if name != "maps"}
-    image.answers["toy"] = Prediction(**changed, maps=maps)
-    said = map_warning(image, toy, "mel")
+    answer = Prediction(**changed, maps=maps)
+    said = map_warning(image, toy, answer, "mel")
     assert said is not None
     assert "evidence for melanoma lies in the top right corner of what Toy toy saw" in said
-    assert map_warning(image, toy, "nv") is None
-    assert map_warning(image, toy, "df") is None, "no heat at all"
+    assert map_warning(image, toy, answer, "nv") is None
+    assert map_warning(image, toy, answer, "df") is None, "no heat at all"

@@ -12,7 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dermlens.case.image import CaseImage
-from dermlens.case.ood_gate import refusing
+from dermlens.case.opinion import form
 from dermlens.case.predict import predict
 from dermlens.dataset.ham10000 import load_split
 from dermlens.image.synthetic import draw_lesion
@@ -102,10 +102,11 @@ def test_a_refused_image_is_diagnosed_nowhere(app: AppTest, lesion: np.ndarray, 
     shown = upload(app, "cat.png", noise)
     image: CaseImage = app.session_state["case_images"][app.session_state["image"]]
     ready = [registry.load(registry.inspect(models / name)) for name in ("toy", "toy2")]
-    assert refusing(image, ready) == {"toy", "toy2"}, "toy2 cannot tell, and is silenced by toy"
+    opinion = form(ready, image.answers)
+    assert opinion.refused == {"toy", "toy2"}, "toy2 cannot tell, and is silenced by toy"
     assert shown.count("No diagnosis") == 2
     assert "altered copies" not in shown
-    report = case_report(image, ready, datetime.now(UTC))
+    report = case_report(image, opinion, datetime.now(UTC))
     assert "Toy toy calls no diagnosis" in report
     assert "<h2>Answer</h2><p>No diagnosis.</p>" in report
     assert "<tbody><tr><td>Toy" not in report

@@ -18,6 +18,7 @@ def page() -> None:
     import streamlit as st
 
     from dermlens.case.image import examine
+    from dermlens.case.opinion import form
     from dermlens.image.examples import EXAMPLES, png
     from ui import cache, state
     from ui.predict import stability
@@ -28,7 +29,8 @@ def page() -> None:
     st.slider("Opacity", 0, 100, key="opacity")
     st.button("New case", on_click=state.new_case)
     st.text("The diagnosis")
-    stability.section(st.session_state["own"], models)
+    image = st.session_state["own"]
+    stability.section(image, form(models, image.answers))
 
 
 @pytest.fixture

@@ -1,0 +1,88 @@
+"""What the models make of one image, worked out once and handed on to page, report, tables and files."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dermlens.case import ood_gate
+from dermlens.case.predict import Prediction
+from dermlens.case.summary import called
+from dermlens.labels import Diagnosis
+from dermlens.models.model import AnyModel, networks
+from dermlens.trust.calibration import reweight
+
+
+@dataclass(frozen=True, eq=False)
+class Opinion:
+    """Which models were asked about an image, which of them refuse it, and what each calls."""
+
+    models: tuple[AnyModel, ...]
+    """those in question, in the order they are shown"""
+    answers: Mapping[str, Prediction]
+    """model id -> its answer, at the class mix that calibration, sets, thresholds and rules were fitted for"""
+    shown: Mapping[str, Prediction]
+    """model id -> its answer at the class mix that a person has set; `answers` if none is set"""
+    accepted: Mapping[str, bool]
+    """model id -> whether it takes the image for a dermoscopic one; a model that cannot tell is left out"""
+    refused: frozenset[str]
+    """ids of the models that call nothing, as the image is none of the kind they know"""
+    class_mix: str = ""
+    """one sentence on the class mix of `shown`, empty where none is known"""
+
+    @property
+    def asked(self) -> tuple[AnyModel, ...]:
+        """The models that have answered."""
+        return tuple(m for m in self.models if m.id in self.answers)
+
+    @property
+    def calling(self) -> tuple[AnyModel, ...]:
+        """The models that have answered and call a diagnosis."""
+        return tuple(m for m in self.asked if m.id not in self.refused)
+
+    @property
+    def voices(self) -> tuple[AnyModel, ...]:
+        """The calling models whose opinions count: an ensemble is no further one beside those of its members."""
+        return tuple(networks(self.calling)) or self.calling
+
+    @property
+    def agree(self) -> bool:
+        """Whether all voices call one diagnosis."""
+        return len({self.call(m).code for m in self.voices}) == 1
+
+    def call(self, model: AnyModel) -> Diagnosis:
+        """Return the diagnosis that a model which has answered calls."""
+        return called(self.answers[model.id])
+
+    def among(self, models: Iterable[AnyModel]) -> "Opinion":
+        """Return what some of the models say; who refuses the image was judged by all of them."""
+        return replace(self, models=tuple(models))
+
+    def at_mix(self, own: np.ndarray, wanted: np.ndarray, sentence: str) -> "Opinion":
+        """Return the opinion with calibrated probabilities re-weighted for another class mix; the calls stay.
+
+        Args:
+            own: (7,) class mix that calibration was fitted for, in any unit. wanted: (7,) the other one.
+            sentence: that says so.
+        """
+        shown = {
+            i: replace(a, probabilities=reweight(a.probabilities, own, wanted).astype(np.float32))
+            if a.calibrated
+            else a
+            for i, a in self.answers.items()
+        }
+        return replace(self, shown=shown, class_mix=sentence)
+
+
+def form(models: Iterable[AnyModel], answers: Mapping[str, Prediction], synthetic: bool = False) -> Opinion:
+    """Work out what the models make of an image.
+
+    Args:
+        models: in the order they are shown.
+        answers: model id -> its answer; of an ensemble's members too.
+        synthetic: whether the project drew the image: its own drawings are refused by no model.
+    """
+    models = tuple(models)
+    accepted = ood_gate.accepted(models, answers)
+    refused = frozenset() if synthetic else ood_gate.refusing(models, accepted)
+    return Opinion(models, answers, answers, accepted, refused)

@@ -1,0 +1,63 @@
+"""What the models make of an image is worked out once: who calls, who refuses, whose voice counts, who agrees."""
+
+import numpy as np
+import pytest
+
+from dermlens.case.image import examine
+from dermlens.case.opinion import form
+from dermlens.models import registry
+from dermlens.models.model import Ensemble, Model
+from dermlens.trust.fitted import Fitted
+from tests.conftest import encode
+
+
+@pytest.fixture
+def three(pair, lesion: np.ndarray):  # type: ignore[no-untyped-def]
+    """An ensemble of two toys, the toys, and their answers to one image."""
+    one, two = (registry.load(registry.find(pair, name)) for name in ("toy", "toy2"))
+    both = Ensemble("both", "Both", (one, two), (0.5, 0.5), (0.0,) * 7, {}, pair, Fitted())
+    models = [both, one, two]
+    return models, examine(encode(lesion), "a.png", models).answers
+
+
+def test_an_ensemble_is_no_voice_beside_its_members_and_speaks_alone(three) -> None:
+    (both, one, two), answers = three
+    assert form([both, one, two], answers).voices == (one, two)
+    assert form([both], answers).voices == (both,)
+
+
+def test_a_model_without_an_answer_is_shown_but_not_asked(three) -> None:
+    (both, one, two), answers = three
+    opinion = form([both, one, two], {one.id: answers[one.id]})
+    assert (opinion.models, opinion.asked, opinion.calling) == ((both, one, two), (one,), (one,))
+
+
+def test_one_call_is_agreement_and_two_are_not(three) -> None:
+    (_, one, two), answers = three
+    opinion = form([one, two], answers)
+    assert opinion.agree == (opinion.call(one) == opinion.call(two))
+    assert form([one], answers).agree
+
+
+def test_a_refusing_model_calls_nothing_also_where_it_is_not_shown(three, monkeypatch: pytest.MonkeyPatch) -> None:
+    (_, one, two), answers = three
+    monkeypatch.setattr("dermlens.case.ood_gate.accepted", lambda models, answers: {one.id: False})
+    everyone = form([one, two], answers)
+    assert everyone.refused == {one.id, two.id}
+    assert everyone.among([two]).calling == ()
+    assert form([one, two], answers, synthetic=True).calling == (one, two), "the project's own drawings"
+
+
+def test_another_class_mix_moves_what_is_shown_and_nothing_else(toy: Model, lesion: np.ndarray) -> None:
+    answers = examine(encode(lesion), "a.png", [toy]).answers
+    own, wanted = np.ones(7), np.array([1.0, 1, 1, 1, 8, 1, 1])
+    raw = form([toy], answers).at_mix(own, wanted, "said")
+    assert raw.shown["toy"] is answers["toy"], "an uncalibrated score holds for no class mix"
+    answers["toy"] = type(answers["toy"])(**{**vars(answers["toy"]), "calibrated": True})
+    opinion = form([toy], answers)
+    moved = opinion.at_mix(own, wanted, "said")
+    expected = answers["toy"].probabilities * wanted
+    np.testing.assert_allclose(moved.shown["toy"].probabilities, expected / expected.sum(), rtol=1e-5)
+    assert moved.answers is answers
+    assert moved.class_mix == "said"
+    assert moved.call(toy) == opinion.call(toy)

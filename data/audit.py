@@ -75,7 +75,8 @@ def leaks(table: pd.DataFrame, lesion: pd.Series, split: pd.Series) -> dict[str,
         split: split of each row.
     """
     spread = split.groupby(lesion).nunique()
-    test, melanoma = split == "test", table["dx"] == "mel"
+    test = split == "test"
+    melanoma = table["dx"] == "mel"
     seen = lesion.isin(set(lesion[split == "train"]))
     return {
         "lesions_in_more_than_one_split": int((spread > 1).sum()),
@@ -117,7 +118,8 @@ def audit(table: pd.DataFrame, pairs: pd.DataFrame) -> tuple[dict[str, Any], pd.
         pairs: of `data.duplicates.search`, positions counting the rows of `table`.
     """
     table = table.reset_index(drop=True)
-    lesion, split = table["lesion_id"], table["split"]
+    lesion = table["lesion_id"]
+    split = table["split"]
     cases = table.replace({column: {"": UNKNOWN} for column in CASE_COLUMNS[1:]})
     pairs = pairs.assign(
         between=lesion.to_numpy()[pairs["i"]] != lesion.to_numpy()[pairs["j"]],

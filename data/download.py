@@ -208,7 +208,8 @@ def _count(path: Path) -> int:
 
 def _complete(to: Path, name: str) -> bool:
     """Return whether `name` is there in full; raises DownloadError if something else is in its place."""
-    path, entry = to / name, _account(to).get(name)
+    path = to / name
+    entry = _account(to).get(name)
     if not path.exists():
         return False
     if entry is None:

@@ -202,7 +202,8 @@ def _get(
 
 def _retry(action: Callable[[], T], what: str, sleep: Sleep, progress: Callable[[], int] = lambda: 0) -> T:
     """Repeat `action` while it fails in passing, waiting 1, 2, 4 ... seconds; further progress resets the count."""
-    failures, farthest = 0, progress()
+    failures = 0
+    farthest = progress()
     while True:
         try:
             return action()

@@ -10,6 +10,7 @@ from dermlens.dataset.split_audit import Audit
 from dermlens.evaluation.slices import group_names
 from ui import cache, widgets
 from ui.metrics import slices
+from ui.pages import ABOUT_DATA
 
 SOURCE = """
 **HAM10000**: Tschandl, Rosendahl, Kittler, *The HAM10000 dataset, a large collection of multi-source dermatoscopic
@@ -25,7 +26,7 @@ The program itself is under the MIT licence. The images are not part of this pro
 
 
 def page() -> None:
-    widgets.head("About the data", "What the networks learned from, and how it was split.")
+    widgets.head(ABOUT_DATA)
     st.markdown(SOURCE)
     result = cache.split_table()
     if result.value is None:

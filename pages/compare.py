@@ -7,12 +7,13 @@ from dermlens.evaluation.predictions import SPLITS
 from dermlens.models.model import networks
 from ui import cache, splits, state, widgets
 from ui.compare import on_case, on_split
+from ui.pages import COMPARE, PREDICT
 
 TABS = ("On one image", "On a data split")
 
 
 def page() -> None:
-    widgets.head("Compare models", "Two or more networks side by side, on the case at hand or on a data split.")
+    widgets.head(COMPARE)
     models, problems = cache.models()
     entries, unreadable = splits.measurable()
     widgets.problems([*problems, *unreadable], "models or predictions files")
@@ -36,7 +37,7 @@ def one_image(models: list) -> None:
         widgets.nothing_here(
             "There is no image to compare on.", "Upload one on the Predict page, or take a drawing there."
         )
-        st.page_link("pages/predict.py", label="Go to Predict", icon=":material/biotech:")
+        st.page_link(PREDICT.path, label=f"Go to {PREDICT.title}", icon=PREDICT.icon)
         return
     opinion = form(models, shown.answers, shown.synthetic)
     asked = {m.id: m for m in opinion.asked}

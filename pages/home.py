@@ -4,6 +4,7 @@ import streamlit as st
 
 from dermlens.charts.style import interval, percent
 from ui import cache, splits, widgets
+from ui.pages import HOME, PAGES
 
 PURPOSE = """
 Upload a dermoscopic image and see what independent networks make of it, where they looked, and whether they agree.
@@ -19,25 +20,19 @@ LIMITS = """
   rare in HAM10000 were not tested.
 - **A benign answer is not an all-clear.** The networks miss melanomas; the Metrics page says how many.
 """
-WAYS = (
-    ("pages/predict.py", "Predict", ":material/biotech:", "What the networks see in an image"),
-    ("pages/compare.py", "Compare models", ":material/compare_arrows:", "On one case, or on a data split"),
-    ("pages/metrics.py", "Metrics", ":material/grid_on:", "How often they are right, and on what"),
-    ("pages/training_curves.py", "Training curves", ":material/show_chart:", "How they were trained"),
-    ("pages/about_data.py", "About the data", ":material/dataset:", "What they learned from, and the split"),
-)
 HEADLINE = {"balanced_accuracy": "Balanced accuracy", "accuracy": "Accuracy", "melanoma_recall": "Melanomas found"}
 
 
 def page() -> None:
-    widgets.head("Dermlens", "What independently trained networks see in a dermoscopic image.")
+    widgets.head(HOME)
     st.markdown(PURPOSE)
-    for row in (WAYS[:2], WAYS[2:]):
+    ways = [way for way in PAGES if way is not HOME]
+    for row in (ways[:2], ways[2:]):
         cells = st.grid(len(row), min_column_width=220)
-        for path, title, icon, sentence in row:
+        for way in row:
             with cells.cell(), st.container(border=True, gap="xsmall", height="stretch"):
-                st.page_link(path, label=f"**{title}**", icon=icon)
-                st.caption(sentence)
+                st.page_link(way.path, label=f"**{way.title}**", icon=way.icon)
+                st.caption(way.teaser)
     st.header("Models at hand", anchor=False)
     models()
     st.header("What it must not be used for", anchor=False)

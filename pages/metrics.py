@@ -14,10 +14,11 @@ from ui.metrics import (
     referral,
     slices,
 )
+from ui.pages import METRICS
 
 
 def page() -> None:
-    widgets.head("Metrics", "What a model gets right and wrong, down to the single case.")
+    widgets.head(METRICS)
     entries, problems = splits.measurable()
     widgets.problems(problems, "predictions file" if len(problems) == 1 else "predictions files")
     if not entries:

@@ -5,6 +5,7 @@ import streamlit as st
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion, form
 from ui import cache, state, widgets
+from ui.pages import PREDICT
 from ui.predict import answer, decisions, heat_map, intake, other_methods, prevalence, referral, stability, warnings
 from ui.predict.downloads import downloads
 from ui.predict.similar_cases import similar_cases
@@ -13,7 +14,7 @@ from ui.predict.similar_cases import similar_cases
 def page() -> None:
     models, problems = cache.models()
     intake.receive(models)
-    widgets.head("Predict", "What each network sees in a dermoscopic image, and where it looked.")
+    widgets.head(PREDICT)
     widgets.problems(problems, "model" if len(problems) == 1 else "models")
     if not models:
         widgets.nothing_here(

@@ -7,12 +7,13 @@ from dermlens.charts import curves
 from dermlens.models.runs import Run, differences
 from ui import cache, polling, widgets
 from ui import runs as shown
+from ui.pages import TRAINING_CURVES
 
 LIVE_SECONDS = 15
 
 
 def page() -> None:
-    widgets.head("Training curves", "How the networks were trained, epoch by epoch.")
+    widgets.head(TRAINING_CURVES)
     runs, problems = cache.runs()
     widgets.problems(problems, "run folder" if len(problems) == 1 else "run folders")
     if not runs:

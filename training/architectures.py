@@ -69,7 +69,8 @@ def stage_of_layers(name: str, model: keras.Model) -> list[int]:
 
     A layer without weights whose name fits no pattern belongs to the stage before it.
     """
-    stages, numbers = ARCHITECTURES[name].stages, []
+    stages = ARCHITECTURES[name].stages
+    numbers: list[int] = []
     head = {"embedding", "dropout", "logits"}
     for layer in model.layers:
         found = [i for i, pattern in enumerate(stages) if re.match(pattern, layer.name)]
@@ -97,7 +98,8 @@ def load_archive(model: keras.Model, file: Path) -> list[str]:
     Raises:
         ConfigError: if the file cannot be read, holds nothing for this network, or a shape does not match.
     """
-    missing, wrong = [], []
+    missing: list[str] = []
+    wrong: list[str] = []
     try:
         with np.load(file, allow_pickle=False) as archive:
             values = {key: archive[key] for key in archive.files}

@@ -14,7 +14,9 @@ import numpy as np
 from dermlens.errors import ModelError
 from dermlens.models import keras_file
 
-_WEIGHTS, _CONFIG, _METADATA = "model.weights.h5", "config.json", "metadata.json"
+_WEIGHTS = "model.weights.h5"
+_CONFIG = "config.json"
+_METADATA = "metadata.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 

@@ -26,7 +26,10 @@ class RandomAffine(layers.Layer):
 
     def __init__(self, size: int, flip: bool, rotation_degrees: float, zoom: float, translation: float, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
-        self.size, self.flip, self.rotation, self.zoom = size, flip, math.radians(rotation_degrees), zoom
+        self.size = size
+        self.flip = flip
+        self.rotation = math.radians(rotation_degrees)
+        self.zoom = zoom
         self.translation = translation
         self.seed_generator = keras.random.SeedGenerator()
 
@@ -54,7 +57,8 @@ class RandomAffine(layers.Layer):
         shift_x, shift_y = (self._uniform(n, self.translation * self.size) for _ in range(2))
         cos, sin = zoom * ops.cos(angle), zoom * ops.sin(angle)
         a, b, c, d = cos * sign[0], -sin * sign[1], sin * sign[0], cos * sign[1]
-        cx, cy, zero = (width - 1) / 2, (height - 1) / 2, ops.zeros((n,))
+        cx, cy = (width - 1) / 2, (height - 1) / 2
+        zero = ops.zeros((n,))
         x0 = cx + shift_x - a * cx - b * cy
         y0 = cy + shift_y - c * cx - d * cy
         return ops.stack([a, b, x0, c, d, y0, zero, zero], axis=1)
@@ -69,7 +73,10 @@ class RandomColour(layers.Layer):
 
     def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
-        self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
+        self.brightness = brightness
+        self.contrast = contrast
+        self.saturation = saturation
+        self.hue = hue
         self.seed_generator = keras.random.SeedGenerator()
 
     def _uniform(self, n: Any, limit: float) -> Any:
@@ -80,8 +87,10 @@ class RandomColour(layers.Layer):
         if not training:
             return images
         n = ops.shape(images)[0]
-        angle, length = 2 * math.pi * self._uniform(n, self.hue), 1.0 + self._uniform(n, self.saturation)
-        cos, sin, zero, one = length * ops.cos(angle), length * ops.sin(angle), ops.zeros((n,)), ops.ones((n,))
+        angle = 2 * math.pi * self._uniform(n, self.hue)
+        length = 1.0 + self._uniform(n, self.saturation)
+        cos, sin = length * ops.cos(angle), length * ops.sin(angle)
+        zero, one = ops.zeros((n,)), ops.ones((n,))
         turn = ops.reshape(ops.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1), (n, 3, 3))
         gain = (1.0 + self._uniform(n, self.contrast))[:, None, None]
         colour = ops.convert_to_tensor(np.linalg.inv(RGB_TO_YIQ)) @ turn @ ops.convert_to_tensor(RGB_TO_YIQ)

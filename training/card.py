@@ -15,6 +15,8 @@ from dermlens.errors import DermlensError
 from dermlens.files.documents import Document, read_object
 from dermlens.models import registry
 from dermlens.trust.ood import OOD_FILE, SCORES_FILE, read_scores
+from training import ensemble
+from training.fit import STEPS
 from training.fits.embeddings import measure
 from training.fits.subject import Subject
 from training.model_card.render import render
@@ -49,9 +51,7 @@ def problems(folder: Path) -> list[str]:
             found.append(f"{name} is not the file whose hash is in card.json")
     found += [*_refitted(folder), *_remeasured(folder)]
     if "members" in card:
-        from training.ensemble import problems as of_members  # imports this module
-
-        found += of_members(folder, card)
+        found += ensemble.problems(folder, card)
     if ((folder / "run.json").is_file() or "members" in card) and not found:
         readme = folder / "README.md"
         if not readme.is_file() or readme.read_text(encoding="utf-8") != render(folder):
@@ -61,9 +61,8 @@ def problems(folder: Path) -> list[str]:
 
 def _refitted(folder: Path) -> list[str]:
     """Make every JSON file that is fitted on predictions alone again, and return where it is another one."""
-    from training.fit import STEPS  # imports this module
-
-    subject, found = Subject(folder, load_split()), []
+    subject = Subject(folder, load_split())
+    found: list[str] = []
     for name, step in STEPS.items():
         if step.pictures or not (folder / f"{name}.json").is_file():
             continue
@@ -81,8 +80,8 @@ def _refitted(folder: Path) -> list[str]:
 def _remeasured(folder: Path) -> Iterator[str]:
     """Measure familiarity.csv again, and yield where familiarity.json says otherwise."""
     if (folder / OOD_FILE).is_file():
-        stored, measured = read_object(folder / OOD_FILE), measure(*read_scores(folder))
-        yield from _differences(stored["measured"], measured, f"{OOD_FILE}, measured", TOLERANCE, SCORES_FILE)
+        stored = read_object(folder / OOD_FILE)["measured"]
+        yield from _differences(stored, measure(*read_scores(folder)), f"{OOD_FILE}, measured", TOLERANCE, SCORES_FILE)
 
 
 def _differences(

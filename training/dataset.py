@@ -48,7 +48,8 @@ def canvas(image: np.ndarray, size: int) -> np.ndarray:
     if image.shape[0] > image.shape[1]:
         image = image.transpose(1, 0, 2)
     width = round(size * image.shape[1] / image.shape[0])
-    image, wanted = resize(image, size, width), round(size * CANVAS_ASPECT)
+    wanted = round(size * CANVAS_ASPECT)
+    image = resize(image, size, width)
     if width < wanted:
         left = (wanted - width) // 2
         return cv2.copyMakeBorder(image, 0, 0, left, wanted - width - left, cv2.BORDER_REFLECT_101)
@@ -85,8 +86,7 @@ def load_images(root: Path, rows: pd.DataFrame, size: int, stored_aspect: str, f
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = pool.map(decode, range(len(ids)))
         deque(tqdm(jobs, total=len(ids), desc=f"images at {size} px", unit="image", disable=hidden), maxlen=0)
-    y = rows["dx"].map(INDEX).to_numpy(np.int64)
-    return Images(pixels, y, ids)
+    return Images(pixels, class_indices(rows), ids)
 
 
 def data_hash(rows: pd.DataFrame) -> str:
@@ -108,6 +108,11 @@ def epoch_order(y: np.ndarray, sampling_power: float, rng: np.random.Generator) 
     edges = np.cumsum(weight / weight.sum()) * len(y)
     drawn = np.searchsorted(edges, np.arange(len(y)) + rng.random(), side="right").clip(max=len(y) - 1)
     return rng.permutation(drawn)
+
+
+def class_indices(rows: pd.DataFrame) -> np.ndarray:
+    """Return the class indices (n,) int64 of rows of the split table."""
+    return rows["dx"].map(INDEX).to_numpy(np.int64)
 
 
 def class_counts(y: np.ndarray) -> np.ndarray:

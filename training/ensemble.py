@@ -6,9 +6,7 @@ the members' predictions are at hand. Make it anew when a member is published an
 """
 
 import argparse
-import re
 import sys
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +27,7 @@ from dermlens.models.card import read_card
 from dermlens.models.ensemble import check_views, mean_logits
 from dermlens.trust.fit_command import FIT
 from training.adjustment import choose, shift
+from training.folders import model_folder, whole
 from training.model_card.write import write
 
 PRIOR_SD = 5.0
@@ -52,7 +51,8 @@ def fit_weights(logits: Sequence[np.ndarray], y_true: np.ndarray) -> np.ndarray:
     Returns:
         (members,) float64, >= 0, adding up to 1, rounded to DIGITS; all the same if no member knows anything.
     """
-    stack, n = np.stack(logits), len(y_true)
+    stack = np.stack(logits)
+    n = len(y_true)
     hit = np.eye(N_CLASSES)[y_true]
     centre = np.eye(N_CLASSES) - 1 / N_CLASSES
     k = len(stack)
@@ -81,19 +81,18 @@ def join(members: Sequence[Predictions]) -> list[Predictions]:
     Raises:
         DataError: they share no image, or disagree on one. ModelError: they answered different images of a split.
     """
-    first, joined = members[0], []
+    first = members[0]
     for other in members[1:]:
         first, _, _ = align(first, other)
     for own in members:
-        joined.append(align(first, own)[1])
         for split in first.splits:
-            mine = int((own.split == split).sum())
-            if mine != int((first.split == split).sum()):
+            mine, common = (int((p.split == split).sum()) for p in (own, first))
+            if mine != common:
                 raise ModelError(
-                    f"The members have answered different images of the {split} split: {mine:,} and "
-                    f"{int((first.split == split).sum()):,} in common. Publish them on the same data."
+                    f"The members have answered different images of the {split} split: {mine:,} and {common:,} in "
+                    "common. Publish them on the same data."
                 )
-    return joined
+    return [align(first, own)[1] for own in members]
 
 
 def combine(members: Sequence[Predictions], weights: Sequence[float], bias: Sequence[float]) -> Predictions:
@@ -135,17 +134,13 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
         ConfigError: the id is not one, or there are not two different members. ModelError: there is such a model
             already, a member cannot be used, or only one member has a weight. DataError: predictions do not match.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", model_id):
-        raise ConfigError(f"A model's id is made of a-z, 0-9, - and _, got {model_id!r}.")
+    target = model_folder(models, model_id, replace)
     if len(set(member_ids)) < 2 or len(set(member_ids)) < len(member_ids) or model_id in member_ids:
         raise ConfigError(f"An ensemble is made of two or more different models, got {', '.join(member_ids)}.")
-    target = models / model_id
-    if target.exists() and not replace:
-        raise ModelError(f"{target} exists. Choose another id, or pass --replace to put this model in its place.")
     entries = [registry.find(models, member) for member in member_ids]
     hashes = {e.id: registry.source_hash(e) for e in entries}
-    known = [e.card or {} for e in entries]
-    check_views({e.id: Geometry.from_dict(c["input"]) for e, c in zip(entries, known, strict=True)})
+    cards = [e.card or {} for e in entries]
+    check_views({e.id: Geometry.from_dict(c["input"]) for e, c in zip(entries, cards, strict=True)})
     joined = join([read_predictions(e.folder / "predictions.csv") for e in entries])
     weights = {e.id: float(w) for e, w in zip(entries, fitted_weights(joined), strict=True)}
     if max(weights.values()) == 1:
@@ -160,18 +155,13 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
         "member_hashes": hashes,
         **adjustment,
         "files": {},
-        "parameters": sum(c.get("parameters", 0) for c in known),
+        "parameters": sum(c.get("parameters", 0) for c in cards),
         "created": datetime.now(UTC).date().isoformat(),
     }
-    with tempfile.TemporaryDirectory(prefix=f".{model_id}-", dir=models) as scratch:
-        folder = Path(scratch, model_id)
-        folder.mkdir()
+    with whole(target) as folder:
         write_predictions(folder / "predictions.csv", combine(joined, list(weights.values()), adjustment["bias"]))
         write_object(folder / "card.json", card)
         write(folder)
-        if target.exists():
-            target.rename(Path(scratch, "replaced"))
-        folder.rename(target)
     return target
 
 
@@ -183,15 +173,16 @@ def problems(folder: Path, card: dict[str, Any]) -> list[str]:
     except DermlensError as e:
         return [f"the members cannot be joined: {e}"]
     found = []
-    fitted, stored = fitted_weights(joined), list(card["members"].values())
+    fitted = fitted_weights(joined)
+    stored = list(card["members"].values())
     if np.abs(fitted - stored).max() > TOLERANCE:
         found.append(f"card.json, members: the weights are {stored}, the members' predictions give {fitted.tolist()}")
     adjustment = fitted_adjustment(joined, stored)
     for name, value in adjustment.items():
         if card.get(name) != value:
             found.append(f"card.json, {name}: {card.get(name)} is stored, the members' predictions give {value}")
-    own, made = read_predictions(folder / "predictions.csv"), combine(joined, stored, adjustment["bias"])
-    aligned, same, left_out = align(own, made)
+    made = combine(joined, stored, adjustment["bias"])
+    aligned, same, left_out = align(read_predictions(folder / "predictions.csv"), made)
     if left_out or np.abs(aligned.logits - same.logits).max() > LOGIT_TOLERANCE:
         found.append("predictions.csv is not the weighted mean of the members' predictions and the bias")
     return found

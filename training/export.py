@@ -5,14 +5,10 @@ manifest.json. A build that is already right is left alone; one whose probabilit
 """
 
 import argparse
-import contextlib
 import errno
 import os
 import platform
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +23,7 @@ from dermlens.image.synthetic import draw_lesion
 from dermlens.labels import N_CLASSES
 from dermlens.models import registry
 from dermlens.models.engine import Engine
+from training.folders import whole
 
 if TYPE_CHECKING:
     import keras
@@ -59,10 +56,8 @@ def build(entry: registry.Entry, force: bool = False) -> Path:
     if not force and is_current(target, expected):
         return target
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _sibling(target) as folder:
+        with whole(target) as folder:
             _fill(folder, entry, expected)
-            _swap(folder, target)
     except DermlensError:
         raise
     except Exception as e:  # Keras and TensorFlow raise almost anything on a model that they did not write
@@ -187,24 +182,6 @@ def _versions() -> dict[str, str]:
 def _hashes(folder: Path) -> dict[str, str]:
     files = (f for f in sorted(folder.rglob("*")) if f.is_file() and f != folder / "manifest.json")
     return {f.relative_to(folder).as_posix(): registry.sha256(f) for f in files}
-
-
-@contextlib.contextmanager
-def _sibling(target: Path) -> Iterator[Path]:
-    """Give a fresh folder beside `target` that is gone afterwards, unless it was renamed."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _swap(folder: Path, target: Path) -> None:
-    os.chmod(folder, 0o755)
-    with _sibling(target) as old:
-        if target.exists():
-            os.rename(target, old / "old")
-        os.rename(folder, target)
 
 
 def main(arguments: list[str] | None = None) -> int:

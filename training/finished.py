@@ -39,7 +39,7 @@ def last_model(folder: Path) -> keras.Model:
         arrays, state = runs.load_state(folder / "checkpoints" / "last.npz")
     except OSError as e:
         raise DataError(f"{folder.name} has no checkpoint of its last epoch: {e}.") from e
-    if state["phase"] < len(config.phases):
+    if state.phase < len(config.phases):
         raise DataError(f"{folder.name} is not finished. Go on with it, or take its best epoch.")
     model = _network(config, config.phases[-1].size)
     runs.restore(model.weights, arrays, "model")

@@ -30,7 +30,8 @@ def make_loss(config: Config, counts: np.ndarray) -> Loss:
     shift = ops.convert_to_tensor(config.logit_adjustment * np.log(prior), "float32")
 
     def loss(labels: Any, logits: Any) -> Any:
-        labels, logits = ops.convert_to_tensor(labels), ops.cast(logits, "float32") + shift
+        labels = ops.convert_to_tensor(labels)
+        logits = ops.cast(logits, "float32") + shift
         smooth = labels * (1 - config.label_smoothing) + config.label_smoothing / N_CLASSES
         log_p = ops.log_softmax(logits, axis=-1)
         if config.loss == "focal":

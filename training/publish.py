@@ -9,8 +9,8 @@ import dataclasses
 import os
 import re
 import sys
-import tempfile
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,20 +24,20 @@ from tqdm import tqdm
 
 from dermlens.case.predict import predict
 from dermlens.dataset.ham10000 import check_rows, image_path, load_split
-from dermlens.errors import ConfigError, DermlensError, ModelError
+from dermlens.errors import DermlensError, ModelError
 from dermlens.evaluation.predictions import SPLITS, write_predictions
 from dermlens.files.documents import read_object, write_object
 from dermlens.image.preprocess import Geometry, fingerprint
 from dermlens.image.tta import VIEWS
 from dermlens.ingest.read import read_file
-from dermlens.labels import CLASSES, INDEX
+from dermlens.labels import CLASSES
 from dermlens.models import registry
 from dermlens.models.model import Model
 from training import adjustment
 from training import card as cards
 from training.architectures import feature_layer
 from training.artefact import save_model
-from training.dataset import class_counts
+from training.dataset import class_counts, class_indices
 from training.export import build
 from training.finished import (
     add_run_arguments,
@@ -50,6 +50,7 @@ from training.finished import (
     rows_of,
 )
 from training.fits.embed import keep
+from training.folders import model_folder, whole
 from training.model_card.write import write
 
 CHECKED = 16
@@ -63,81 +64,71 @@ NAMES = {
 }
 
 
-def publish(
-    run: Path,
-    models: Path,
-    model_id: str,
-    root: Path,
-    table: pd.DataFrame,
-    stored_aspect: str,
-    *,
-    views: int = 4,
-    test: bool = False,
-    name: str | None = None,
-    replace: bool = False,
-    adjust: tuple[float, float] | None = None,
-    last: bool = False,
-) -> Path:
+@dataclass(frozen=True, eq=False)
+class Publication:
+    """What is published: a run, the images it is asked about, and how it is served."""
+
+    run: Path
+    """The run's folder."""
+    data: Path
+    """HAM10000 folder."""
+    table: pd.DataFrame
+    """The split table."""
+    stored_aspect: str
+    """See `dermlens.image.preprocess.true_aspect`."""
+    test: bool = False
+    """Predict the test split too; noted in the run's run.json."""
+    last: bool = False
+    """Take the weights of the last epoch, not of the best one."""
+    views: int = 4
+    """Flips and turns averaged over, here and in the app."""
+    adjust: tuple[float, float] | None = None
+    """Tau and melanoma weight of `training.adjustment`; chosen on validation by default."""
+    name: str | None = None
+    """What a person reads; by default the architecture's."""
+
+
+def publish(what: Publication, target: Path) -> None:
     """Fill a model folder from a run.
 
     Args:
-        run: the run's folder. models: the folder of all models. model_id: the name of its folder in there.
-        root: HAM10000 folder. table: the split table.
-        stored_aspect: see `dermlens.image.preprocess.true_aspect`.
-        views: flips and turns averaged over, here and in the app.
-        test: predict the test split too; noted in the run's run.json.
-        name: what a person reads; by default the architecture's.
-        replace: put the new model in the place of one that is there.
-        adjust: tau and melanoma weight of `training.adjustment`, chosen on validation by default.
-        last: take the weights of the last epoch, not of the best one.
-
-    Returns:
-        The model's folder.
+        what: the run and how to publish it.
+        target: models/ID, as `model_folder` gives it. A model that is there is replaced.
 
     Raises:
-        ConfigError: the id is not one. ModelError: there is such a model already, or the file cannot be served.
-        DataError: data and run do not belong together, or an image is missing.
+        DataError: data and run do not belong together, or an image is missing. ModelError: the file cannot be served.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", model_id):
-        raise ConfigError(f"A model's id is made of a-z, 0-9, - and _, got {model_id!r}.")
-    target = models / model_id
-    if target.exists() and not replace:
-        raise ModelError(f"{target} exists. Choose another id, or pass --replace to put this model in its place.")
-    rows = rows_of(run, table, SPLITS if test else SPLITS[:1])
-    check_rows(root, rows, decode=True)
-    models.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{model_id}-", dir=models) as scratch:
-        folder = Path(scratch, model_id)
-        folder.mkdir()
-        network = last_model(run) if last else best_model(run)
-        training = rows_of(run, table, ("train",))
-        counts = class_counts(training["dx"].map(INDEX).to_numpy(np.int64))
-        validation, rest = (rows[rows["split"] == split] for split in SPLITS)
-        plain = _served(run, network, folder, views, (0.0, 1.0), name)
-        first = _ask(plain, root, validation, stored_aspect)
-        if adjust is None:
-            adjust = adjustment.choose(first.logits, validation["dx"].map(INDEX).to_numpy(np.int64), counts)
+    # Stage 1: the run and the images it is asked about.
+    rows = rows_of(what.run, what.table, SPLITS if what.test else SPLITS[:1])
+    check_rows(what.data, rows, decode=True)
+    validation, rest = (rows[rows["split"] == split] for split in SPLITS)
+    counts = class_counts(class_indices(rows_of(what.run, what.table, ("train",))))
+    with whole(target) as folder:
+        # Stage 2: the network as it was trained, asked about validation, by which it is adjusted.
+        network = last_model(what.run) if what.last else best_model(what.run)
+        plain = _ask(what, _served(what, network, folder, (0.0, 1.0)), validation)
+        adjust = what.adjust or adjustment.choose(plain.logits, class_indices(validation), counts)
         adjustment.fold(network, counts, *adjust)
-        model = _served(run, network, folder, views, adjust, name)
-        tuned = dataclasses.replace(first, logits=first.logits + adjustment.shift(counts, *adjust))
-        _check_shift(model, root, validation, stored_aspect, tuned)
-        if test:
-            note_test(run, "training.publish")
-        answers = _join(tuned, _ask(model, root, rest, stored_aspect))
-        _write_predictions(model, folder, pd.concat([validation, rest]), answers, stored_aspect)
+
+        # Stage 3: the network as it is published, and its answers.
+        model = _served(what, network, folder, adjust)
+        tuned = dataclasses.replace(plain, logits=plain.logits + adjustment.shift(counts, *adjust))
+        _check_shift(what, model, validation, tuned)
+        if what.test:
+            note_test(what.run, "training.publish")
+        answers = _join(tuned, _ask(what, model, rest))
+        _write_predictions(what, model, folder, pd.concat([validation, rest]), answers)
+
+        # Stage 4: where it comes from, and its model card.
         (width, height), _ = answers.sizes.most_common(1)[0]
-        seen = {"stored_aspect": stored_aspect, "width": width, "height": height}
-        record = public(read_object(run / "run.json"))
-        write_object(folder / "run.json", {**record, "published_from": seen, "published_last_epoch": last})
-        (folder / "history.csv").write_bytes((run / "history.csv").read_bytes())
+        seen = {"stored_aspect": what.stored_aspect, "width": width, "height": height}
+        record = public(read_object(what.run / "run.json"))
+        write_object(folder / "run.json", {**record, "published_from": seen, "published_last_epoch": what.last})
+        (folder / "history.csv").write_bytes((what.run / "history.csv").read_bytes())
         write(folder)
         wrong = cards.problems(folder)
         if wrong:
-            raise ModelError(f"{model_id} was not published: {'; '.join(wrong)}.")
-        if target.exists():
-            target.rename(Path(scratch, "replaced"))
-        folder.rename(target)
-    return target
+            raise ModelError(f"{target.name} was not published: {'; '.join(wrong)}.")
 
 
 def public(value: Any) -> Any:
@@ -149,21 +140,19 @@ def public(value: Any) -> Any:
     return re.sub(r"(?<![\w.:/])/(?:[^\s/=,]+/)*([^\s/=,]+)/?", r"\1", value) if isinstance(value, str) else value
 
 
-def _served(
-    run: Path, network: keras.Model, folder: Path, views: int, adjust: tuple[float, float], name: str | None
-) -> Model:
+def _served(what: Publication, network: keras.Model, folder: Path, adjust: tuple[float, float]) -> Model:
     """Write model.keras and a first card.json, build the serving files and load them as the app does."""
     save_model(network, folder / "model.keras")
     geometry = Geometry(network.input_shape[1])
-    record = read_object(run / "run.json")
+    record = read_object(what.run / "run.json")
     architecture = record["config"]["architecture"]
     card = {
         "id": folder.name,
-        "name": name or NAMES.get(architecture, architecture),
+        "name": what.name or NAMES.get(architecture, architecture),
         "architecture": architecture,
         "classes": list(CLASSES),
         "input": geometry.to_dict(),
-        "views": views,
+        "views": what.views,
         "logit_adjustment": adjust[0],
         "melanoma_weight": adjust[1],
         "feature_layer": feature_layer(network),
@@ -179,7 +168,7 @@ def _served(
     return registry.load(entry)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Answers:
     """A model's answers to n images through the app's path."""
 
@@ -191,41 +180,43 @@ class Answers:
     """how often each width and height came"""
 
 
-def _ask(model: Model, root: Path, rows: pd.DataFrame, stored_aspect: str) -> Answers:
+def _ask(what: Publication, model: Model, rows: pd.DataFrame) -> Answers:
     """Ask a model about one image after the other, as the app does."""
-    logits, embeddings = [np.empty((0, len(CLASSES)))], [np.empty((0, len(model.head_kernel)))]
+    logits = np.empty((len(rows), len(CLASSES)), np.float64)
+    embeddings = np.empty((len(rows), len(model.head_kernel)), np.float32)
     sizes: Counter[tuple[int, int]] = Counter()
-    for image_id in tqdm(rows["image_id"], desc="predictions", unit="image", disable=not sys.stderr.isatty()):
-        pixels = read_file(image_path(root, image_id), stored_aspect=stored_aspect).pixels
+    ids = tqdm(rows["image_id"], desc="predictions", unit="image", disable=not sys.stderr.isatty())
+    for i, image_id in enumerate(ids):
+        pixels = read_file(image_path(what.data, image_id), stored_aspect=what.stored_aspect).pixels
         answer = predict(model, pixels)
-        logits.append(answer.logits[None])
-        embeddings.append(answer.embedding[None])
+        logits[i] = answer.logits
+        embeddings[i] = answer.embedding
         sizes[pixels.shape[1], pixels.shape[0]] += 1
-    return Answers(np.concatenate(logits).astype(np.float64), np.concatenate(embeddings).astype(np.float32), sizes)
+    return Answers(logits, embeddings, sizes)
 
 
 def _join(a: Answers, b: Answers) -> Answers:
-    logits, embeddings = (np.concatenate([getattr(x, n) for x in (a, b)]) for n in ("logits", "embeddings"))
-    return Answers(logits, embeddings, a.sizes + b.sizes)
+    return Answers(
+        np.concatenate([a.logits, b.logits]), np.concatenate([a.embeddings, b.embeddings]), a.sizes + b.sizes
+    )
 
 
-def _check_shift(model: Model, root: Path, rows: pd.DataFrame, stored_aspect: str, tuned: Answers) -> None:
+def _check_shift(what: Publication, model: Model, rows: pd.DataFrame, tuned: Answers) -> None:
     """Ask the final file about a few images: logit adjustment adds the same to every answer, and nothing else.
 
     Raises:
         ModelError: it does not.
     """
     some = np.unique(np.linspace(0, len(rows) - 1, CHECKED).astype(int))
-    off = np.abs(_ask(model, root, rows.iloc[some], stored_aspect).logits - tuned.logits[some]).max()
+    off = np.abs(_ask(what, model, rows.iloc[some]).logits - tuned.logits[some]).max()
     if not off < 1e-3:
         raise ModelError(f"The adjusted file's logits are off by {off:.2g}. The serving path is broken.")
 
 
-def _write_predictions(model: Model, folder: Path, rows: pd.DataFrame, answers: Answers, stored_aspect: str) -> None:
+def _write_predictions(what: Publication, model: Model, folder: Path, rows: pd.DataFrame, answers: Answers) -> None:
     """Write predictions.csv, and keep the embeddings for training.fit."""
-    y_true = rows["dx"].map(INDEX).to_numpy(np.int64)
-    write_predictions(folder / "predictions.csv", predictions_of(rows, y_true, answers.logits))
-    keep(model, [f"{stored_aspect} {image_id}" for image_id in rows["image_id"]], answers.embeddings)
+    write_predictions(folder / "predictions.csv", predictions_of(rows, class_indices(rows), answers.logits))
+    keep(model, [f"{what.stored_aspect} {image_id}" for image_id in rows["image_id"]], answers.embeddings)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -244,10 +235,20 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         run = find_run(args.run)
-        root, aspect = data_of(run, args)
-        options = {"views": args.views, "test": args.test, "name": args.name, "replace": args.replace}
-        options |= {"last": args.last, "adjust": tuple(args.adjust) if args.adjust else None}
-        folder = publish(run, args.models_dir, args.id, root, load_split(args.split), aspect, **options)
+        data, stored_aspect = data_of(run, args)
+        what = Publication(
+            run,
+            data,
+            load_split(args.split),
+            stored_aspect,
+            test=args.test,
+            last=args.last,
+            views=args.views,
+            adjust=tuple(args.adjust) if args.adjust else None,
+            name=args.name,
+        )
+        folder = model_folder(args.models_dir, args.id, args.replace)
+        publish(what, folder)
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2

@@ -20,8 +20,10 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
 from dermlens.errors import DataError
-from dermlens.files.documents import write_whole
+from dermlens.files.documents import unwritable, write_whole
 from dermlens.models.runs import HISTORY
+from dermlens.server.hardware import processor
+from training.loop.state import State
 
 
 def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
@@ -61,7 +63,7 @@ def environment() -> dict[str, Any]:
         "versions": packages,
         "hardware": {
             "machine": platform.machine(),
-            "processor": _processor(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             "accelerator": _accelerator(backend),
         },
@@ -69,8 +71,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def save_state(file: Path, variables: dict[str, list], state: dict[str, Any]) -> None:
-    """Write the values of Keras variables and a JSON-able state as one NumPy archive, in one step.
+def save_state(file: Path, variables: dict[str, list], state: State) -> None:
+    """Write the values of Keras variables, group by group, and a run's state as one NumPy archive, in one step.
 
     The archive ends with a checksum of its content, so that a damaged file is noticed and not trained on.
     """
@@ -79,7 +81,7 @@ def save_state(file: Path, variables: dict[str, list], state: dict[str, Any]) ->
         for group, found in variables.items()
         for i, variable in enumerate(found)
     }
-    arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    arrays["state"] = np.frombuffer(json.dumps(state.to_dict()).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     data = buffer.getvalue()
@@ -92,13 +94,13 @@ def remove_partial(folder: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def load_state(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load_state(file: Path) -> tuple[dict[str, np.ndarray], State]:
     """Read what `save_state` wrote: arrays by "<group>/<number>" and the state; raises DataError if it is damaged."""
     data = file.read_bytes()
     if hashlib.sha256(data[:-32]).digest() != data[-32:]:
         raise DataError(f"Checkpoint {file} is damaged. Delete it to start the run anew, or restore it from a copy.")
     arrays = dict(np.load(io.BytesIO(data[:-32]), allow_pickle=False))
-    return arrays, json.loads(arrays.pop("state").tobytes())
+    return arrays, State.from_dict(json.loads(arrays.pop("state").tobytes()))
 
 
 def restore(variables: list, arrays: dict[str, np.ndarray], group: str) -> None:
@@ -108,6 +110,32 @@ def restore(variables: list, arrays: dict[str, np.ndarray], group: str) -> None:
         raise DataError(f"The checkpoint holds {len(found)} {group} variables, the network has {len(variables)}.")
     for i, variable in enumerate(variables):
         variable.assign(arrays[f"{group}/{i}"])
+
+
+def save_best(model: keras.Model, checkpoints: Path, epoch: int) -> None:
+    """Save the weights of the best epoch so far beside best.weights.h5, whose place `settle_best` gives them.
+
+    Raises:
+        DataError: they cannot be written.
+    """
+    candidate = checkpoints / f".best-{epoch}.weights.h5"
+    try:
+        model.save_weights(candidate)
+    except OSError as e:
+        candidate.unlink(missing_ok=True)
+        raise DataError(unwritable(checkpoints / "best.weights.h5", e)) from e
+
+
+def settle_best(checkpoints: Path, epoch: int) -> None:
+    """Make best.weights.h5 of the candidate of the last epoch that is in the checkpoint; remove any other.
+
+    A kill at any moment leaves best.weights.h5 that belongs to the history, or a candidate that will be made so.
+    """
+    for candidate in checkpoints.glob(".best-*.weights.h5"):
+        if candidate.name == f".best-{epoch}.weights.h5":
+            candidate.replace(checkpoints / "best.weights.h5")
+        else:
+            candidate.unlink()
 
 
 def _commit() -> str:
@@ -134,12 +162,3 @@ def _accelerator(backend: str) -> str:
 
     found = tf.config.list_physical_devices("GPU")
     return tf.config.experimental.get_device_details(found[0]).get("device_name", "GPU") if found else "none"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())

@@ -22,144 +22,23 @@ from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_s
 from dermlens.errors import ConfigError, DermlensError, ModelError
 from dermlens.files.documents import read_object, write_object
 from dermlens.image.preprocess import STORED_ASPECTS
-from dermlens.labels import INDEX
 from dermlens.models import registry
 from dermlens.models.runs import runs_dir
 from training import adjustment
 from training import run as runs
 from training.architectures import build, load_archive
 from training.artefact import load_model
-from training.averaging import set_weights
 from training.config import Config, from_dict, load_config, override
-from training.dataset import class_counts, data_hash, select_rows
-from training.phase import Task, begin_phase, settle_best, train_phase
-
-
-def train(task: Task) -> None:
-    """Start a run, or go on with it; writes its files as it goes.
-
-    Args:
-        task: the run; its folder holds run.json.
-
-    Raises:
-        DermlensError: for data, settings or a checkpoint that do not fit.
-    """
-    # Stage 1: what is already done.
-    config, folder = task.config, task.folder
-    checkpoint, record_file = folder / "checkpoints" / "last.npz", folder / "run.json"
-    checkpoint.parent.mkdir(exist_ok=True)
-    arrays, state = runs.load_state(checkpoint) if checkpoint.exists() else ({}, new_state())
-    runs.remove_partial(folder)
-    settle_best(checkpoint.parent, len(state["history"]))
-    runs.write_history(folder / "history.csv", state["history"])
-    if state["finished"]:
-        print("This run is finished. Start another with another --run, or none.")
-        return
-    keras.mixed_precision.set_global_policy(config.precision)
-    keras.utils.set_random_seed(config.seed)
-    if config.deterministic and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-
-    # Stage 2: phases, from the one the checkpoint stands in.
-    weights = [arrays[f"model/{i}"] for i in range(sum(key.startswith("model/") for key in arrays))]
-    if state["phase"] < len(config.phases) and state["epoch_in_phase"] == config.phases[state["phase"]].epochs:
-        begin_phase(state, state["phase"] + 1)
-    with contextlib.closing(runs.open_events(folder / "events")) as events:
-        while state["phase"] < len(config.phases) and not state["stopped_early"]:
-            if weights:
-                model = build(config.architecture, config.phases[state["phase"]].size, dropout=config.dropout)
-                set_weights(model, weights)
-            else:
-                model, missing = first_network(config, task.rows)
-                write_object(record_file, {**read_object(record_file), "weights_missing": missing})
-            train_phase(task, model, state, arrays if state["epoch_in_phase"] else {}, events)
-            weights = model.get_weights()
-
-    # Stage 3: the end.
-    best = max(state["history"], key=lambda row: row["val_balanced_accuracy"])
-    end = {"finished": _now(), "best_epoch": best["epoch"], "best_validation": best}
-    write_object(record_file, {**read_object(record_file), **end})
-    state["finished"] = True
-    runs.save_state(checkpoint, {"model": weights}, state)
-
-
-def new_state() -> dict[str, Any]:
-    """Return the state of a run that has not begun."""
-    state = {"history": [], "best": -1.0, "stopped_early": False, "finished": False}
-    begin_phase(state, 0)
-    return state
-
-
-def first_network(config: Config, rows: pd.DataFrame) -> tuple[keras.Model, list[str]]:
-    """Return the network a run starts with, and the variables that its archive of weights did not fill.
-
-    Args:
-        config: of the run.
-        rows: of the split table that the run uses.
-
-    Raises:
-        ConfigError: an archive or published model does not fit. ModelError: there is no such published model, or its
-            file is not the one that its card lists.
-    """
-    size = config.phases[0].size
-    if config.start:
-        return _published_network(config, rows), []
-    if config.weights in ("none", "imagenet"):
-        return build(config.architecture, size, config.weights, config.dropout), []  # type: ignore[arg-type]
-    model = build(config.architecture, size, dropout=config.dropout)
-    missing = load_archive(model, Path(config.weights))
-    print(f"{config.weights} holds all but {len(missing)} variables of the backbone" + ":" * bool(missing), *missing)
-    return model, missing
-
-
-def _published_network(config: Config, rows: pd.DataFrame) -> keras.Model:
-    """Return a published model as it was trained: without the logit adjustment folded into it when published."""
-    entry = registry.find(registry.models_dir(), config.start)
-    card, network = entry.card or {}, load_model(entry.folder / "model.keras", registry.source_hash(entry))
-    if card.get("architecture") != config.architecture:
-        raise ConfigError(f"{config.start} is {card.get('architecture')}, not {config.architecture}.")
-    model = build(config.architecture, config.phases[0].size, dropout=config.dropout)
-    set_weights(model, network.weights)
-    training = rows.loc[rows["split"] == "train", "dx"].map(INDEX).to_numpy()
-    tau, weight = card["logit_adjustment"], card.get("melanoma_weight", 1.0)
-    adjustment.fold(model, class_counts(training), -tau, 1 / weight)
-    return model
+from training.dataset import class_counts, class_indices, data_hash, select_rows
+from training.loop.averaging import set_weights
+from training.loop.phase import Task, train_phase
+from training.loop.state import State
 
 
 def smoke(config: Config) -> Config:
     """Return `config` shrunk to 28 images of 32 px and one epoch a phase, with everything else as it is."""
     phases = tuple(dataclasses.replace(p, epochs=1, size=32) for p in config.phases)
     return dataclasses.replace(config, phases=phases, batch_size=8, max_images=28, weights="none")
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Start or resume a run; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__.splitlines()[0])
-    parser.add_argument("config", help="name of a file in training/configs")
-    parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
-    parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, default="as-is")
-    parser.add_argument("--split", type=Path, default=SPLIT_TABLE, help="split table")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments")
-    parser.add_argument("--leave-out", default="", metavar="DX", help="train without one diagnosis")
-    parser.add_argument("--run", help="run id; an existing one is resumed (default: a new one)")
-    parser.add_argument("--smoke", action="store_true", help="the whole pipeline on a few tiny images")
-    parser.add_argument("--deterministic", action="store_true", help="bit-equal repeats with TensorFlow, slower")
-    args = parser.parse_args(argv)
-    if args.data is None:
-        parser.error("pass --data DIR or set HAM10000_DIR")
-    more = [f"leave_out={args.leave_out}"] * bool(args.leave_out) + ["deterministic=True"] * args.deterministic
-    try:
-        config = override(load_config(args.config)[0], args.assignments + more)
-        train(start(smoke(config) if args.smoke else config, args))
-    except DermlensError as e:
-        print(e, file=sys.stderr)
-        return 2
-    except OSError as e:
-        print(f"Training stopped: {e}. Finished epochs are kept; mend this and go on with --run.", file=sys.stderr)
-        return 2
-    return 0
 
 
 def start(config: Config, args: argparse.Namespace) -> Task:
@@ -177,7 +56,8 @@ def start(config: Config, args: argparse.Namespace) -> Task:
     data = {"sha256": data_hash(rows), "stored_aspect": args.stored_aspect}
     if record_file.exists():
         record = read_object(record_file)
-        then, now = dataclasses.asdict(from_dict(record["config"])), dataclasses.asdict(config)
+        then = dataclasses.asdict(from_dict(record["config"]))
+        now = dataclasses.asdict(config)
         changed = [key for key in now if then[key] != now[key]] + [k for k in data if record["data"][k] != data[k]]
         if changed:
             raise ConfigError(f"Run {run_id} exists with another {', '.join(changed)}. Choose another --run, or none.")
@@ -230,8 +110,136 @@ def new_id(name: str) -> str:
     return next(i for i in ids if not (runs_dir() / i).exists())
 
 
+def train(task: Task) -> None:
+    """Start a run, or go on with it; writes its files as it goes.
+
+    Args:
+        task: the run; its folder holds run.json.
+
+    Raises:
+        DermlensError: for data, settings or a checkpoint that do not fit.
+    """
+    config = task.config
+    phases = config.phases
+    folder = task.folder
+
+    # Stage 1: what is already done.
+    checkpoint = folder / "checkpoints" / "last.npz"
+    checkpoint.parent.mkdir(exist_ok=True)
+    arrays, state = runs.load_state(checkpoint) if checkpoint.exists() else ({}, State())
+    runs.remove_partial(folder)
+    runs.settle_best(checkpoint.parent, len(state.history))
+    runs.write_history(folder / "history.csv", state.history)
+    if state.finished:
+        print("This run is finished. Start another with another --run, or none.")
+        return
+
+    # Stage 2: what the run's randomness and precision come from.
+    keras.mixed_precision.set_global_policy(config.precision)
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+    # Stage 3: phases, from the one the checkpoint stands in.
+    weights = [arrays[f"model/{i}"] for i in range(sum(key.startswith("model/") for key in arrays))]
+    if state.phase < len(phases) and state.epoch_in_phase == phases[state.phase].epochs:
+        state.begin_phase(state.phase + 1)
+    with contextlib.closing(runs.open_events(folder / "events")) as events:
+        while state.phase < len(phases) and not state.stopped_early:
+            if weights:
+                model = build(config.architecture, phases[state.phase].size, dropout=config.dropout)
+                set_weights(model, weights)
+            else:
+                model, missing = first_network(config, task.rows)
+                _add_to_record(folder, weights_missing=missing)
+            train_phase(task, model, state, arrays if state.epoch_in_phase else {}, events)
+            weights = model.get_weights()
+
+    # Stage 4: the end.
+    best = max(state.history, key=lambda row: row["val_balanced_accuracy"])
+    _add_to_record(folder, finished=_now(), best_epoch=best["epoch"], best_validation=best)
+    state.finished = True
+    runs.save_state(checkpoint, {"model": weights}, state)
+
+
+def first_network(config: Config, rows: pd.DataFrame) -> tuple[keras.Model, list[str]]:
+    """Return the network a run starts with, and the variables that its archive of weights did not fill.
+
+    Args:
+        config: of the run.
+        rows: of the split table that the run uses.
+
+    Raises:
+        ConfigError: an archive or published model does not fit. ModelError: there is no such published model, or its
+            file is not the one that its card lists.
+    """
+    size = config.phases[0].size
+    if config.start:
+        return _published_network(config, rows), []
+    if config.weights in ("none", "imagenet"):
+        return build(config.architecture, size, config.weights, config.dropout), []  # type: ignore[arg-type]
+    model = build(config.architecture, size, dropout=config.dropout)
+    missing = load_archive(model, Path(config.weights))
+    colon = ":" if missing else ""
+    print(f"{config.weights} holds all but {len(missing)} variables of the backbone{colon}", *missing)
+    return model, missing
+
+
+def _published_network(config: Config, rows: pd.DataFrame) -> keras.Model:
+    """Return a published model as it was trained: without the logit adjustment folded into it when published."""
+    entry = registry.find(registry.models_dir(), config.start)
+    card = entry.card or {}
+    network = load_model(entry.folder / "model.keras", registry.source_hash(entry))
+    if card.get("architecture") != config.architecture:
+        raise ConfigError(f"{config.start} is {card.get('architecture')}, not {config.architecture}.")
+    model = build(config.architecture, config.phases[0].size, dropout=config.dropout)
+    set_weights(model, network.weights)
+    counts = class_counts(class_indices(rows[rows["split"] == "train"]))
+    adjustment.fold(model, counts, -card["logit_adjustment"], 1 / card.get("melanoma_weight", 1.0))
+    return model
+
+
+def _add_to_record(folder: Path, **entries: Any) -> None:
+    """Add entries to the run.json of a run."""
+    write_object(folder / "run.json", {**read_object(folder / "run.json"), **entries})
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Start or resume a run; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="name of a file in training/configs")
+    parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
+    parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, default="as-is")
+    parser.add_argument("--split", type=Path, default=SPLIT_TABLE, help="split table")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments")
+    parser.add_argument("--leave-out", default="", metavar="DX", help="train without one diagnosis")
+    parser.add_argument("--run", help="run id; an existing one is resumed (default: a new one)")
+    parser.add_argument("--smoke", action="store_true", help="the whole pipeline on a few tiny images")
+    parser.add_argument("--deterministic", action="store_true", help="bit-equal repeats with TensorFlow, slower")
+    args = parser.parse_args(argv)
+    if args.data is None:
+        parser.error("pass --data DIR or set HAM10000_DIR")
+    assignments = list(args.assignments)
+    if args.leave_out:
+        assignments.append(f"leave_out={args.leave_out}")
+    if args.deterministic:
+        assignments.append("deterministic=True")
+    try:
+        config = override(load_config(args.config)[0], assignments)
+        train(start(smoke(config) if args.smoke else config, args))
+    except DermlensError as e:
+        print(e, file=sys.stderr)
+        return 2
+    except OSError as e:
+        print(f"Training stopped: {e}. Finished epochs are kept; mend this and go on with --run.", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":

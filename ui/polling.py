@@ -1,7 +1,6 @@
 """Parts of a page that redraw themselves every few seconds, until there is nothing more to wait for."""
 
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from streamlit.runtime.scriptrunner import get_script_run_ctx
+from ui import streamlit_internals
 
 
 def end() -> None:
@@ -9,8 +8,4 @@ def end() -> None:
 
     A run of the whole page would end it as well, and undo what was chosen since this part was last asked for.
     """
-    context = get_script_run_ctx()
-    if context is not None and context.fragment_ids_this_run:
-        message = ForwardMsg()
-        message.stop_auto_rerun.fragment_ids.extend(context.fragment_ids_this_run)
-        context.enqueue(message)
+    streamlit_internals.stop_redrawing()

@@ -1,13 +1,19 @@
 """What a person sees while others are served first."""
 
 from contextlib import AbstractContextManager
-
-from streamlit.delta_generator import DeltaGenerator
+from typing import Protocol
 
 from dermlens.server.limiter import Limiter
 
 
-def turn(line: Limiter, bar: DeltaGenerator, share: float = 0.0) -> AbstractContextManager[None]:
+class Bar(Protocol):
+    """What st.progress draws."""
+
+    def progress(self, share: float, sentence: str, /) -> object:
+        """Show how much is done, from 0 to 1, and what is being done."""
+
+
+def turn(line: Limiter, bar: Bar, share: float = 0.0) -> AbstractContextManager[None]:
     """Return a turn in a line, as a context; while it is waited for, the bar says how many are before.
 
     Streamlit ends a script whose session was closed or rerun when it next draws: the bar is that too.

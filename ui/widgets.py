@@ -19,6 +19,8 @@ from dermlens.trust.thresholds import CASE_SENSITIVITY, SENSITIVITIES
 from dermlens.wording import short_percent
 from ui import cache, state
 from ui.cache import Problem
+from ui.pages import Page
+from ui.streamlit_internals import keep_pages_within_home
 
 GROUP_LOOKS = {  # icon and colour go with the written word, never instead of it; green would sound like an all-clear
     "malignant": (":material/priority_high:", "red"),
@@ -28,13 +30,14 @@ GROUP_LOOKS = {  # icon and colour go with the written word, never instead of it
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&@])")
 
 
-def head(title: str, lede: str) -> None:
-    """Draw a page's title, its one sentence, the one disclaimer, and the case in the side bar.
+def head(page: Page) -> None:
+    """Draw a page's heading, its one sentence, the one disclaimer, and the case in the side bar.
 
     A link to an image of another session is said to lead nowhere any more.
     """
-    st.title(title, anchor=False)
-    st.caption(f"{lede} {DISCLAIMER}")
+    keep_pages_within_home()  # one that Streamlit opened by itself starts over
+    st.title(page.heading or page.title, anchor=False)
+    st.caption(f"{page.lede} {DISCLAIMER}")
     if state.link_is_dead():
         st.info(
             "This link was to an image of an earlier session. Images live only in the session that uploaded them, so "

@@ -1,15 +1,13 @@
 """How long an answer takes on this machine."""
 
-import platform
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from dermlens.case.predict import predict
-from dermlens.models.engine import available_cores
 from dermlens.models.model import AnyModel
+from dermlens.server.hardware import available_cores, processor
 
 REPEATS = 11
 
@@ -36,9 +34,4 @@ def time_model(model: AnyModel, pixels: np.ndarray) -> Timing:
 
 def hardware() -> str:
     """Name the processor and the cores that this process may use."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {available_cores()} cores"
+    return f"{processor()}, {available_cores()} cores"

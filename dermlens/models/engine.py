@@ -1,6 +1,5 @@
 """Run a serving file on the CPU with LiteRT and XNNPACK in float32, without TensorFlow."""
 
-import os
 import threading
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from dermlens.errors import ModelError
 from dermlens.files.documents import shortened
+from dermlens.server.hardware import available_cores
 
 BUILD_AGAIN = "Build it again with python -m training.export."
 OUTPUTS = ("logits", "features", "embedding")
@@ -88,11 +88,6 @@ class Engine:
     def run_grey(self, count: int) -> Outputs:
         """Run the network on so many grey images, to see whether it can be; raises as `run`."""
         return self.run(np.full((count, self.size, self.size, 3), 128, np.float32))
-
-
-def available_cores() -> int:
-    """Return how many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _first_line(error: Exception) -> str:

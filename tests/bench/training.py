@@ -19,8 +19,10 @@ def prepare() -> tuple[Callable[[], object], Callable[[], object]]:
     from training.augmentation import augmenter
     from training.config import Augment, Config, Phase
     from training.dataset import one_hot
+    from training.loop.epoch import fit_epoch
+    from training.loop.inputs import augmented, prepared
+    from training.loop.phase import make_optimizer
     from training.losses import ClassHits, make_loss
-    from training.phase import augmented, fit_epoch, make_optimizer, prepared
 
     config = Config(architecture="efficientnetv2b0", phases=(Phase(1, 1e-4, size=SIZE),))
     model, tally = build(config.architecture, SIZE), ClassHits()

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.app import choose, go_to, part, settle
 from tests.browser.test_predict import upload
+from ui import pages
 
 SCROLLS = "[data-testid=stDataFrame], .js-plotly-plot, [role=tablist]"  # may hold more than the window shows
 TOO_WIDE = (
@@ -16,14 +17,7 @@ TOO_WIDE = (
     f".filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('{SCROLLS}'))"
     ".map(e => e.outerHTML.slice(0, 200))"
 )
-PAGES = {
-    "Home": "Dermlens",
-    "Predict": "Predict",
-    "Compare models": "Compare models",
-    "Metrics": "Metrics",
-    "Training curves": "Training curves",
-    "About the data": "About the data",
-}
+PAGES = {page.title: page.heading or page.title for page in pages.PAGES}
 
 
 def click_cell(page: Page, key: str, row: int, column: int) -> None:

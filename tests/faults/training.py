@@ -40,14 +40,15 @@ MOMENTS = (
 # Every life is a process of its own that kills itself at one moment; the last one lives on.
 LIVES = """
 import os, signal, sys
-from training import phase, run, train
+from training import run, train
+from training.loop import phase
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 def arm(moment):
-    save_best, settle_best, write_whole, counted = phase.save_best, phase.settle_best, run.write_whole, {}
-    prepared = phase.prepared
+    save_best, settle_best, write_whole, prepared = run.save_best, run.settle_best, run.write_whole, phase.prepared
+    counted = {}
     def batches(*arguments):
         for step, batch in enumerate(prepared(*arguments)):
             if moment == "in the middle of an epoch" and step == 2:
@@ -75,7 +76,7 @@ def arm(moment):
         write_whole(file, data)
         if file.name == "last.npz" and moment == "checkpoint in place":
             die()
-    phase.save_best, phase.settle_best, run.write_whole, phase.prepared = best, settle, whole, batches
+    run.save_best, run.settle_best, run.write_whole, phase.prepared = best, settle, whole, batches
 
 for name, moment in [life.split(":") for life in sys.argv[1].split(",")]:
     child = os.fork()  # TensorFlow is imported, but has not begun to work
@@ -122,8 +123,8 @@ def contents(run: Path) -> dict[str, np.ndarray]:
 
     arrays, state = runs.load_state(run / "checkpoints" / "last.npz")
     found = {f"last.npz/{name}": value for name, value in arrays.items()}
-    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in state["history"]]
-    found["state"] = np.array(json.dumps({**state, "history": rows}, sort_keys=True))
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in state.history]
+    found["state"] = np.array(json.dumps({**state.to_dict(), "history": rows}, sort_keys=True))
     with h5py.File(run / "checkpoints" / "best.weights.h5") as file:
         file.visititems(
             lambda name, item: found.update({f"best/{name}": item[()]}) if isinstance(item, h5py.Dataset) else None
@@ -162,7 +163,7 @@ def train_on(disk: str, *arguments: str) -> Count:
         rows = len((run / "history.csv").read_text().splitlines()) - 1
         assert rows >= kept >= 0, "a finished epoch was lost"
         _, state = runs.load_state(run / "checkpoints" / "last.npz")
-        assert len(state["history"]) == rows
+        assert len(state.history) == rows
         assert not list(run.rglob(".*.part")), "something half written stays"
         kept = rows
 

@@ -8,7 +8,7 @@ import pytest
 
 from dermlens.errors import ConfigError
 from training.architectures import ARCHITECTURES, build, feature_layer, load_archive, stage_of_layers
-from training.phase import freeze
+from training.loop.phase import freeze
 
 SIZE = 32
 array = keras.ops.convert_to_numpy

@@ -1,5 +1,6 @@
 """From a run to a published model: every figure is what the published file gives, and nothing is left half-made."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -85,7 +86,7 @@ def test_the_last_epoch_of_an_unfinished_run_is_refused(
     checkpoint = fresh / "checkpoints" / "last.npz"
     arrays, state = runs.load_state(checkpoint)
     model = [arrays[f"model/{i}"] for i in range(sum(name.startswith("model/") for name in arrays))]
-    runs.save_state(checkpoint, {"model": model}, {**state, "phase": 0})
+    runs.save_state(checkpoint, {"model": model}, dataclasses.replace(state, phase=0))
     assert evaluate.main(["fresh", "--last", *world.where]) == 2
     assert "not finished" in capsys.readouterr().err
     checkpoint.unlink()

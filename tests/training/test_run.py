@@ -11,6 +11,7 @@ from dermlens.errors import DataError
 from dermlens.files.documents import read_object, write_object
 from dermlens.models.runs import HISTORY
 from training import run
+from training.loop.state import Plateau, State
 
 ROW = dict.fromkeys(HISTORY, 0.123456789) | {"epoch": 3, "phase": 1}
 
@@ -22,7 +23,7 @@ def variables() -> list[keras.Variable]:
 
 def test_a_state_comes_back_bit_by_bit(tmp_path: Path) -> None:
     saved, count = variables(), keras.Variable(7, dtype="int32")
-    state = {"history": [ROW], "plateau": {"best": math.inf}, "finished": False}
+    state = State(history=[ROW], best=0.5, plateau=Plateau(best=math.inf, waited=1))
     run.save_state(tmp_path / "last.npz", {"model": saved, "optimizer": [count], "average": []}, state)
     arrays, found = run.load_state(tmp_path / "last.npz")
     assert found == state
@@ -39,7 +40,7 @@ def test_a_state_comes_back_bit_by_bit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b + b"x"])
 def test_a_damaged_checkpoint_is_refused_with_a_sentence(tmp_path: Path, damage) -> None:
     file = tmp_path / "last.npz"
-    run.save_state(file, {"model": variables()}, {})
+    run.save_state(file, {"model": variables()}, State())
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(DataError, match=r"Checkpoint .*last\.npz is damaged\. Delete it to start the run anew"):
         run.load_state(file)
@@ -47,7 +48,7 @@ def test_a_damaged_checkpoint_is_refused_with_a_sentence(tmp_path: Path, damage)
 
 def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "last.npz"
-    run.save_state(file, {"model": variables()}, {})
+    run.save_state(file, {"model": variables()}, State())
     data = bytearray(file.read_bytes())
     data[len(data) // 3] ^= 1
     file.write_bytes(bytes(data))
@@ -56,7 +57,7 @@ def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    run.save_state(tmp_path / "last.npz", {"model": variables()}, {})
+    run.save_state(tmp_path / "last.npz", {"model": variables()}, State())
     arrays, _ = run.load_state(tmp_path / "last.npz")
     with pytest.raises(DataError, match="holds 3 model variables, the network has 2"):
         run.restore(variables()[:2], arrays, "model")
@@ -105,3 +106,17 @@ def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(tmp_path:
     (tmp_path / "checkpoints" / ".last.npz.77.part").write_text("half")
     run.remove_partial(tmp_path)
     assert {f.name for f in tmp_path.rglob("*")} == {"checkpoints", "run.json"}
+
+
+def test_the_best_weights_take_their_place_with_the_checkpoint_of_their_epoch_and_not_without(tmp_path: Path) -> None:
+    best = tmp_path / "best.weights.h5"
+    best.write_text("epoch 2")
+    (tmp_path / ".best-3.weights.h5").write_text("epoch 3")
+    run.settle_best(tmp_path, 2)  # killed before epoch 3 was in the checkpoint
+    assert best.read_text() == "epoch 2"
+    (tmp_path / ".best-3.weights.h5").write_text("epoch 3")
+    run.settle_best(tmp_path, 3)
+    assert best.read_text() == "epoch 3"
+    run.settle_best(tmp_path, 4)  # a worse epoch
+    assert best.read_text() == "epoch 3"
+    assert [f.name for f in tmp_path.iterdir()] == ["best.weights.h5"]

@@ -38,7 +38,8 @@ SETTINGS = ["ema_momentum=0.8", "patience=2", "plateau_patience=0", "batch_size=
 # Each life is a process of its own that kills itself with SIGKILL in the middle of its n-th epoch; 0 lives on.
 LIVES = """
 import os, signal, sys
-from training import phase, train
+from training import train
+from training.loop import phase
 
 original, started = phase.prepared, 0
 
@@ -96,9 +97,9 @@ def test_a_run_killed_three_times_is_bit_by_bit_the_run_that_was_not(trained: Si
     whole, broken = trained.runs / "whole", trained.runs / "broken"
     pd.testing.assert_frame_equal(history(broken).drop(columns="seconds"), history(whole).drop(columns="seconds"))
     (ours, state), (theirs, expected) = (runs.load_state(f / "checkpoints" / "last.npz") for f in (broken, whole))
-    assert state["finished"]
+    assert state.finished
     for one in (state, expected):
-        for row in one["history"]:
+        for row in one.history:
             row.pop("seconds")
     assert state == expected
     assert ours.keys() == theirs.keys()
@@ -130,7 +131,7 @@ def test_it_went_over_the_phases_and_stopped_early(trained: SimpleNamespace) -> 
     for column in ("loss", "val_loss", "val_cross_entropy", "seconds", "learning_rate"):
         assert (table[column] > 0).all()
     _, state = runs.load_state(trained.runs / "whole" / "checkpoints" / "last.npz")
-    assert state["stopped_early"]
+    assert state.stopped_early
 
 
 def test_run_json_tells_what_was_done(trained: SimpleNamespace) -> None:
@@ -152,8 +153,8 @@ def test_run_json_tells_what_was_done(trained: SimpleNamespace) -> None:
 
 def test_the_best_weights_are_those_of_the_best_epoch(trained: SimpleNamespace) -> None:
     from training.dataset import load_images
+    from training.loop.epoch import forward, measure
     from training.losses import make_loss
-    from training.phase import forward, measure
 
     folder, rows = trained.runs / "whole", load_split(trained.data / "split.csv")
     model = build("baseline_cnn", SIZE)

@@ -1,10 +1,11 @@
 """embeddings.npz, familiarity.json and familiarity.csv: the training images as a model sees them, and what is unlike.
 
-The score (`dermlens.trust.ood.METHODS`) is chosen by how well it tells validation images from the first half of the
-pictures of `training.negatives`, the threshold is the score that ACCEPT of the validation images keep to, and both are
-measured on test images and the second half. familiarity.csv has every score, so that all figures can be made anew.
+The score (`dermlens.trust.reference_set.METHODS`) is chosen by how well it tells validation images from the first half
+of the pictures of `training.fits.ood_pictures`, the threshold is the score that ACCEPT of the validation images keep
+to, and both are measured on test images and the second half. familiarity.csv has every score, so that all figures can
+be made anew.
 
-An interrupted run goes on where it stopped (`training.embed`).
+An interrupted run goes on where it stopped (`training.fits.embed`).
 """
 
 import hashlib
@@ -31,16 +32,16 @@ from dermlens.evaluation.intervals import (
 )
 from dermlens.files.documents import encode_object
 from dermlens.ingest.read import read_file
-from dermlens.labels import INDEX
 from dermlens.trust.ood import EMBEDDINGS_FILE, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
 from dermlens.trust.reference_set import METHODS, ReferenceSet, encode_bank, make_reference_set
+from training.dataset import class_indices
 from training.fits.embed import embed
 from training.fits.ood_pictures import OodPicture, broken, first_half, pictures
 from training.fits.subject import Subject
 
 AXES = 128
 """Principal axes kept: 64, 128 and 192 told photographs apart alike, and found neighbours alike."""
-BANK_VIEWS = 1
+REFERENCE_VIEWS = 1
 """Views of the training images: four told nothing more apart and cost four times as much."""
 ACCEPT = 0.97
 BROKEN = 60
@@ -61,16 +62,17 @@ def make(subject: Subject) -> dict[str, bytes]:
     """
     files: dict[str, bytes] = {}
     if subject.card.get("members"):
-        table, threshold = of_members(subject), 0.0
+        table = of_members(subject)
+        threshold = 0.0
         chosen: dict[str, Any] = {"method": MEMBERS, "members": list(subject.card["members"])}
     else:
-        bank = bank_of(subject)
+        reference_set = reference_set_of(subject)
         table, embeddings = seen(subject)
-        method, auroc = choose(bank, table, embeddings)
-        chosen = {"method": method, "chosen_by_mean_auroc": auroc, "n_train": len(bank.points), "axes": AXES}
-        table["score"] = [float(f"{score:.7g}") for score in METHODS[method](bank, embeddings)]
+        method, auroc = choose(reference_set, table, embeddings)
+        chosen = {"method": method, "chosen_by_mean_auroc": auroc, "n_train": len(reference_set.points), "axes": AXES}
+        table["score"] = [float(f"{score:.7g}") for score in METHODS[method](reference_set, embeddings)]
         threshold = float(np.quantile(table.loc[of_split(table, "validation"), "score"], ACCEPT, method="higher"))
-        files[EMBEDDINGS_FILE] = encode_bank(bank)
+        files[EMBEDDINGS_FILE] = encode_bank(reference_set)
         chosen["embeddings_sha256"] = hashlib.sha256(files[EMBEDDINGS_FILE]).hexdigest()
     validation = table[of_split(table, "validation")]
     content = {
@@ -93,14 +95,14 @@ def of_split(table: pd.DataFrame, split: str) -> np.ndarray:
     return ((table["kind"] == REAL) & (table["part"] == split)).to_numpy()
 
 
-def bank_of(subject: Subject) -> ReferenceSet:
-    """Embed the images the model was trained on and fit the bank to them."""
+def reference_set_of(subject: Subject) -> ReferenceSet:
+    """Embed the images the model was trained on and fit the reference set to them."""
     rows = subject.table[subject.table["split"] == "train"].sort_values("image_id", ignore_index=True)
     rows = rows[rows["dx"] != _diagnosis_left_out(subject)].reset_index(drop=True)
-    model = replace(subject.model, views=BANK_VIEWS)
+    model = replace(subject.model, views=REFERENCE_VIEWS)
     found = embed(model, *_real(subject, rows), "training images")
-    y = rows["dx"].map(INDEX).to_numpy(np.int64)
-    return make_reference_set(rows["image_id"].to_numpy(str), found, y, AXES, (model.head_kernel, model.head_bias))
+    head = (model.head_kernel, model.head_bias)
+    return make_reference_set(rows["image_id"].to_numpy(str), found, class_indices(rows), AXES, head)
 
 
 def seen(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
@@ -130,13 +132,13 @@ def seen(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
     return pd.concat([table, other], ignore_index=True), np.concatenate([real, found])
 
 
-def choose(bank: ReferenceSet, table: pd.DataFrame, embeddings: np.ndarray) -> tuple[str, dict[str, float]]:
+def choose(reference_set: ReferenceSet, table: pd.DataFrame, embeddings: np.ndarray) -> tuple[str, dict[str, float]]:
     """Return the method with the highest mean AUROC over the kinds of the first half, and that mean of every method."""
     real = of_split(table, "validation")
     first = (table["part"] == "first half").to_numpy() & (table["kind"] != NOT_CHOSEN_BY).to_numpy()
     means = {}
     for name, score in METHODS.items():
-        found = score(bank, embeddings)
+        found = score(reference_set, embeddings)
         kinds = [first & (table["kind"] == kind).to_numpy() for kind in table.loc[first, "kind"].unique()]
         each = [
             metrics.roc_auc(np.r_[np.zeros(real.sum()), np.ones(k.sum())] > 0, np.r_[found[real], found[k]])
@@ -204,7 +206,8 @@ def of_members(subject: Subject) -> pd.DataFrame:
         A table as `seen` gives it with "score": the largest excess over a member's threshold, in standard deviations
         of that member's scores on validation; up to 0 is accepted.
     """
-    first, excess = None, []
+    first = None
+    excess = []
     for member in subject.card["members"]:
         folder = subject.folder.parent / member
         table, threshold = read_scores(folder)

@@ -52,7 +52,7 @@ def make(subject: Subject) -> dict[str, bytes]:
 
 
 def measure(subject: Subject, rows: pd.DataFrame) -> pd.DataFrame:
-    """Measure some images of the split table; columns as in evidence.COLUMNS, one row an image and method.
+    """Measure some images of the split table; columns as in localisation_results.COLUMNS, one row an image and method.
 
     An ensemble has no network of its own, so of it there is Grad-CAM alone, and no deletion.
     """
@@ -60,12 +60,15 @@ def measure(subject: Subject, rows: pd.DataFrame) -> pd.DataFrame:
     removed = sample(rows, 0 if _combines(subject) else REMOVED)
     slow = sample(rows[rows["image_id"].isin(removed)], SLOW)
     network = gradients.load_network(model) if slow and isinstance(model, Model) else None
-    found, maps, lesions = [], [], []
+    found: list[dict[str, Any]] = []
+    maps = []
+    lesions = []
     for row in tqdm(rows.itertuples(), total=len(rows), unit="image", desc=f"Where {model.id} looked"):
         pixels, lesion = _read(subject, str(row.image_id), model.geometry)
         answer = predict(model, pixels)
         index = int(answer.logits.argmax())
-        drawn, areas = {"grad_cam": answer.maps[index]}, {}
+        drawn = {"grad_cam": answer.maps[index]}
+        areas: dict[str, dict[str, float]] = {}
         if isinstance(model, Model) and row.image_id in removed:
             if row.image_id in slow:
                 one_view = dataclasses.replace(model, views=1)
@@ -97,7 +100,8 @@ def sample(rows: pd.DataFrame, per_class: int) -> set[str]:
 
 def shares(heat: np.ndarray, lesion: np.ndarray) -> dict[str, Any]:
     """Return what attention.csv says of one map, (h, w) float over the seen part, and its lesion, (h, w) bool."""
-    warning, hit = where_it_sits(heat), points_inside(heat, lesion)
+    warning = where_it_sits(heat)
+    hit = points_inside(heat, lesion)
     return {
         "warning": warning.kind if warning else "",
         "energy_share": energy_share(heat, lesion),

@@ -46,7 +46,8 @@ OPENCV_NAMES = (
     "butterfly.jpg chicky_512.png ela_original.jpg fruits.jpg graf1.png home.jpg left01.jpg leuvenA.jpg "
     "licenseplate_motion.jpg messi5.jpg orange.jpg rubberwhale1.png smarties.png squirrel_cls.jpg stuff.jpg"
 )
-SKIN, INK = (226, 178, 156), (48, 34, 30)
+SKIN = (226, 178, 156)
+INK = (48, 34, 30)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,11 +177,17 @@ def _checks(rng: np.random.Generator) -> np.ndarray:
     return np.where(((x + y) % 2)[..., None] == 0, _colour(rng), _colour(rng)).astype(np.uint8)
 
 
+def _between_two_colours(share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return an image that has the first of two colours where the share (HEIGHT, WIDTH, 1) is 1, the other where 0."""
+    return (share * _colour(rng) + (1 - share) * np.array(_colour(rng))).astype(np.uint8)
+
+
 def _stripes(rng: np.random.Generator) -> np.ndarray:
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    angle, wave = rng.uniform(0, np.pi), rng.uniform(6, 60)
+    angle = rng.uniform(0, np.pi)
+    wave = rng.uniform(6, 60)
     share = (0.5 + 0.5 * np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / wave))[..., None]
-    return (share * _colour(rng) + (1 - share) * np.array(_colour(rng))).astype(np.uint8)
+    return _between_two_colours(share, rng)
 
 
 def _clouds(rng: np.random.Generator) -> np.ndarray:
@@ -188,7 +195,7 @@ def _clouds(rng: np.random.Generator) -> np.ndarray:
     for n in (3, 7, 15, 40):
         share += cv2.resize(rng.uniform(0, 1, (n, n)), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC) / n
     share = ((share - share.min()) / np.ptp(share))[..., None]
-    return (share * _colour(rng) + (1 - share) * np.array(_colour(rng))).astype(np.uint8)
+    return _between_two_colours(share, rng)
 
 
 def _uniform_noise(rng: np.random.Generator) -> np.ndarray:
@@ -216,7 +223,7 @@ def _flat_skin(rng: np.random.Generator) -> np.ndarray:
 
 def _gradient(rng: np.random.Generator) -> np.ndarray:
     share = np.linspace(0, 1, WIDTH)[None, :, None] * np.ones((HEIGHT, 1, 1))
-    return (share * _colour(rng) + (1 - share) * np.array(_colour(rng))).astype(np.uint8)
+    return _between_two_colours(share, rng)
 
 
 def _drawn_lesion(rng: np.random.Generator) -> np.ndarray:

@@ -3,45 +3,36 @@
 import asyncio
 import base64
 import hashlib
-import re
 import time
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import streamlit as st
-from starlette.formparsers import MultiPartParser
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from streamlit import runtime
-from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.runtime.stats import CacheStat
 
 from dermlens.ingest.formats import LIMITS
+from ui import streamlit_internals
 from ui.access.sign_in import may_fetch
+from ui.streamlit_internals import AFFECTS_OTHERS, FOR_MACHINES, MEDIA, UPLOADS
 
 MAX_UPLOADED = 2**30
 """Most bytes of uploads that the server takes and holds for all sessions before their scripts have them."""
 UPLOAD_WAITS = 60.0
 """Seconds that one more upload waits for room, before it is refused."""
-CLOSED = ("/_stcore/metrics", "/_stcore/agent", "/_stcore/script-health-check")
-"""Streamlit's endpoints for machines, which the dashboard does not need."""
-AFFECTS_OTHERS = frozenset({"clear_cache", "set_run_on_save", "load_git_info"})
-"""What Streamlit's page of a developer may ask for: the first has the models of all sessions loaded anew."""
-_UPLOAD, _MEDIA = "/_stcore/upload_file/", "/media/"
 
 
 def middleware() -> list[Middleware]:
     """Return the layers around Streamlit's server, outermost first."""
-    MultiPartParser.spool_max_size = LIMITS.bytes + 2**20  # an upload stays in memory: it never touches the disk
+    streamlit_internals.keep_uploads_in_memory(LIMITS.bytes + 2**20)
     hosts = st.get_option("server.allowedHosts") or ["*"]
     return [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False), Middleware(Shield)]
 
 
 def headers() -> dict[str, str]:
     """Return the headers of every answer: nothing is loaded from, sent to or framed by another host."""
-    scripts = " ".join(f"'sha256-{_digest(script)}'" for script in _inline_scripts())
+    scripts = " ".join(f"'sha256-{_digest(script)}'" for script in streamlit_internals.inline_scripts())
     policy = {
         "default-src": "'none'",
         "script-src": f"'self' {scripts}",
@@ -64,12 +55,6 @@ def headers() -> dict[str, str]:
         "cross-origin-opener-policy": "same-origin",
         "cross-origin-resource-policy": "same-origin",
     }
-
-
-def _inline_scripts() -> list[str]:
-    """Return the scripts that stand in Streamlit's one HTML page itself."""
-    page = Path(st.__file__).parent / "static" / "index.html"
-    return re.findall(r"<script>(.*?)</script>", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def _digest(script: str) -> str:
@@ -99,7 +84,7 @@ class Shield:
             return
         path = str(scope["path"])
         ours = dict(self._headers)
-        if _MEDIA in path:  # pictures of a case must not outlive it in the browser's cache on the disk
+        if MEDIA in path:  # pictures of a case must not outlive it in the browser's cache on the disk
             ours[b"cache-control"] = b"private, no-store"
 
         async def guarded(message: Message) -> None:
@@ -108,11 +93,11 @@ class Shield:
                 message["headers"] = [*theirs, *ours.items()]
             await send(message)
 
-        if any(closed in path for closed in CLOSED):
+        if any(closed in path for closed in FOR_MACHINES):  # the dashboard does not need them
             await _say(guarded, 404, "Not found")
-        elif (_UPLOAD in path or _MEDIA in path) and not may_fetch(Request(scope).cookies):
+        elif (UPLOADS in path or MEDIA in path) and not may_fetch(Request(scope).cookies):
             await _say(guarded, 403, "Sign in first.")
-        elif scope["method"] == "PUT" and _UPLOAD in path:
+        elif scope["method"] == "PUT" and UPLOADS in path:
             await self._take(scope, receive, guarded)
         else:
             await self._app(scope, receive, guarded)
@@ -122,7 +107,7 @@ class Shield:
         length = Request(scope).headers.get("content-length", "")
         size = int(length) if length.isdecimal() else LIMITS.bytes
         end = time.monotonic() + UPLOAD_WAITS
-        while self._coming + _uploaded() + size > MAX_UPLOADED:
+        while self._coming + streamlit_internals.bytes_of_uploads() + size > MAX_UPLOADED:
             if time.monotonic() >= end:
                 await _say(send, 503, "The server holds as many files as it can. Try again in a minute.")
                 return
@@ -149,25 +134,10 @@ def _without(kinds: frozenset[str], receive: Receive) -> Receive:
     async def heard() -> Message:
         while True:
             message = await receive()
-            if _kind(message.get("bytes") or b"") not in kinds:
+            if streamlit_internals.kind_of_message(message.get("bytes") or b"") not in kinds:
                 return message
 
     return heard
-
-
-def _kind(frame: bytes) -> str | None:
-    try:
-        return BackMsg.FromString(frame).WhichOneof("type")
-    except Exception:  # noqa: BLE001 - not a message: Streamlit closes the connection
-        return None
-
-
-def _uploaded() -> int:
-    """Return how many bytes of uploads Streamlit holds."""
-    if not runtime.exists():
-        return 0
-    stats = runtime.get_instance().uploaded_file_mgr.get_stats()
-    return sum(stat.byte_length for family in stats.values() for stat in family if isinstance(stat, CacheStat))
 
 
 async def _say(send: Send, status: int, sentence: str) -> None:

@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
-from streamlit import config
-from streamlit.errors import StreamlitSecretNotFoundError
-from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
-from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
 
 from dermlens.errors import ConfigError
+from ui.streamlit_internals import NO_SECRETS, optional_secrets_files, user_of_cookies
 
 SIGNED_IN_HOURS = 12
 """How long a sign-in holds: Streamlit's cookie alone would last 30 days, whatever becomes of the account."""
@@ -36,13 +33,13 @@ def sign_in_is_set_up() -> bool:
         ConfigError: there is a secrets file that cannot be read; Streamlit itself would go on as if there were none.
     """
     files = [Path(file) for file in st.get_option("secrets.files")]
-    optional = config.get_config_files("secrets.toml")
+    optional = optional_secrets_files()
     try:
         found = "auth" in st.secrets
         damaged = False
     except (OSError, ValueError) as e:
         found = False
-        damaged = not isinstance(e, StreamlitSecretNotFoundError) or any(file.exists() for file in files)
+        damaged = not isinstance(e, NO_SECRETS) or any(file.exists() for file in files)
         if damaged:
             logger.error("the secrets cannot be read: %s", e)
     if damaged or (not found and any(str(file) not in optional and not file.exists() for file in files)):
@@ -61,7 +58,7 @@ def may_fetch(cookies: dict[str, str]) -> bool:
     except ConfigError:
         return False
     try:
-        return _signed_in(json.loads(_get_signed_cookie_with_chunks(cookies, USER_COOKIE_NAME) or b"{}"))
+        return _signed_in(json.loads(user_of_cookies(cookies) or b"{}"))
     except ValueError:
         return False
 

@@ -14,6 +14,7 @@ from dermlens.evaluation.predictions import Predictions, cases_of
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.labels import CLASSES, INDEX, NAMES
 from ui import cache, dataset, state, widgets
+from ui.pages import PREDICT
 
 PAGE = 25
 _OPEN = "record_open"
@@ -115,10 +116,10 @@ def _record(image_id: str, entries: list[cache.Entry]) -> None:
         widgets.chart(figure, "Answers of each model. Called: " + "; ".join(lines), lambda: data, "case-scores")
     data_file = dataset.file(image_id)
     label = "Close the open case and open this image in Predict" if state.images() else "Open in Predict"
-    if data_file and st.button(label, icon=":material/biotech:", key="open-in-predict"):
+    if data_file and st.button(label, icon=PREDICT.icon, key="open-in-predict"):
         state.new_case()  # a case of the data set and one that was uploaded are never one case
         state.hand_in(data_file, image_id)
-        st.switch_page("pages/predict.py")
+        st.switch_page(PREDICT.path)
 
 
 def _pictures(image_id: str, entries: list[cache.Entry], truth: str | None) -> None:

@@ -5,9 +5,6 @@ from pathlib import PurePath
 
 import pandas as pd
 import streamlit as st
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.scriptrunner import get_script_run_ctx
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dermlens.case.image import thumbnail
 from dermlens.case.opinion import form
@@ -20,7 +17,7 @@ from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.ingest.formats import IMAGE_SUFFIXES, LISTED
 from dermlens.labels import NAMES
 from dermlens.models.model import AnyModel
-from ui import settings, state, widgets
+from ui import settings, state, streamlit_internals, widgets
 
 KINDS = ("Images", "A folder", "By ISIC id")
 SHOWN_REFUSALS = 5
@@ -146,23 +143,15 @@ def case_table(models: Sequence[AnyModel]) -> None:
 
 
 def _take_uploads(key: str, folder: bool) -> None:
-    # A browser that asks again while the first answer is on its way names files that were taken already.
-    files = [file for file in st.session_state[key] or [] if isinstance(file, UploadedFile)]
+    files = streamlit_internals.uploaded_files(st.session_state[key])
     for file in files:
         if not folder or PurePath(file.name).suffix.lower() in IMAGE_SUFFIXES:
             state.hand_in(file.getvalue(), file.name)
         else:
             state.skip()
-        _forget(file)
+        streamlit_internals.forget_upload(file)  # which would outlive "New case"
     if files:
         state.renew_uploader()
-
-
-def _forget(file: UploadedFile) -> None:
-    """Have Streamlit drop a file that was taken; it would keep it for as long as the page is open, past "New case"."""
-    context = get_script_run_ctx()
-    if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
-        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
 
 
 def _take_example(example: examples.Example) -> None:

@@ -32,7 +32,7 @@ def shows_a_page(app: AppTest) -> bool:
 
 @pytest.fixture(autouse=True)
 def as_on_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep AppTest from forgetting before every run what the server knows from its start: see ui/__init__.py."""
+    """Keep AppTest from forgetting before every run what keep_pages_within_home() told the server."""
     real = PagesManager.__init__
 
     def knowing(self: PagesManager, *args: object, **options: object) -> None:

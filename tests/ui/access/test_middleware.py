@@ -16,6 +16,7 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 
 from dermlens.ingest.formats import LIMITS
+from ui import streamlit_internals
 from ui.access import middleware
 from ui.access.sign_in import SIGNED_IN_HOURS
 
@@ -76,7 +77,7 @@ def test_every_script_that_stands_in_the_page_itself_is_known_by_its_hash() -> N
     inline = re.findall(r"<script(?![^>]*src=)[^>]*>", page)
     assert (
         len(inline)
-        == len(middleware._inline_scripts())
+        == len(streamlit_internals.inline_scripts())
         == middleware.headers()["content-security-policy"].count("sha256-")
     )
 
@@ -160,8 +161,8 @@ def test_nobody_can_have_the_models_of_all_sessions_loaded_anew() -> None:
 def held(monkeypatch: pytest.MonkeyPatch) -> MemoryUploadedFileManager:
     """What Streamlit holds, of which it may hold 1,000 bytes."""
     manager = MemoryUploadedFileManager("/upload")
-    monkeypatch.setattr(middleware.runtime, "exists", lambda: True)
-    monkeypatch.setattr(middleware.runtime, "get_instance", lambda: SimpleNamespace(uploaded_file_mgr=manager))
+    monkeypatch.setattr(streamlit_internals.runtime, "exists", lambda: True)
+    monkeypatch.setattr(streamlit_internals.runtime, "get_instance", lambda: SimpleNamespace(uploaded_file_mgr=manager))
     monkeypatch.setattr(middleware, "MAX_UPLOADED", 1000)
     monkeypatch.setattr(middleware, "UPLOAD_WAITS", 0.0)
     return manager

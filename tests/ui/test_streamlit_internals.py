@@ -1,0 +1,268 @@
+"""Streamlit still does what ui/streamlit_internals.py relies on. Each test says what to look at where it does not."""
+
+import ast
+import asyncio
+import json
+import re
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from http.cookies import SimpleCookie
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+import streamlit as st
+from starlette.formparsers import MultiPartParser
+from starlette.requests import Request
+from starlette.responses import Response
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime import Runtime
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.runtime.scriptrunner import RerunException, StopException
+from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
+from streamlit.runtime.secrets import Secrets
+from streamlit.runtime.uploaded_file_manager import DeletedFile, UploadedFileRec
+from streamlit.testing.v1 import AppTest
+from streamlit.web.server.app_discovery import discover_asgi_app
+from streamlit.web.server.starlette import starlette_auth_routes, starlette_routes
+from streamlit.web.server.starlette.starlette_app import create_streamlit_routes
+
+from tests.dashboard import HOME, check
+from ui import streamlit_internals
+
+ROOT = HOME.parent
+STATIC = Path(st.__file__).parent / "static"
+AUTH = {"auth": {"redirect_uri": "http://localhost:8501/oauth2callback", "cookie_secret": "x" * 40}}
+
+
+def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine in a thread of its own: this one may have a loop running, Playwright's."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
+def test_nothing_else_reaches_into_streamlit() -> None:
+    for path in [HOME, *(ROOT / "pages").glob("*.py"), *(ROOT / "ui").rglob("*.py")]:
+        if path.name == "streamlit_internals.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [f"{node.module}."] if isinstance(node, ast.ImportFrom) else []
+            inner = [name for name in names if name.startswith("streamlit.")]
+            assert not inner, f"{path.relative_to(ROOT)} imports {inner}: let ui/streamlit_internals.py do it"
+
+
+def test_streamlit_finds_the_app_in_home_and_imports_it_before_it_serves_anyone() -> None:
+    found = discover_asgi_app(HOME)
+    assert found.import_string == "Home:app", "st.App in Home.py is not found: no middleware, and pages without sign-in"
+
+
+def test_a_page_is_opened_without_home_until_the_flag_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path))
+    streamlit_internals.keep_pages_within_home()
+    app = AppTest.from_file(str(HOME), default_timeout=60)  # it switches the flag on before every run
+    app.secrets.update(AUTH)
+    app.user = {"is_logged_in": False}
+    assert [button.label for button in check(app.run()).button] == ["Sign in"]
+    app.switch_page("pages/metrics.py")
+    assert "Sign in" not in [button.label for button in check(app.run()).button], (
+        "Streamlit does not take pages/ for its older kind of app any more: keep_pages_within_home can go"
+    )
+    streamlit_internals.keep_pages_within_home.cache_clear()  # as in a process that has opened no page yet
+    assert [button.label for button in check(app.run()).button] == ["Sign in"], (
+        "PagesManager.uses_pages_directory does not keep pages within Home.py: a deep link shows them to anyone"
+    )
+    assert PagesManager.uses_pages_directory is False
+
+
+def test_what_ends_a_script_passes_by_those_who_catch_exceptions() -> None:
+    for kind in (RerunException, StopException):
+        assert not issubclass(kind, Exception), "ui/access/frame.py would show it as an error"
+
+
+@pytest.mark.parametrize("content", [None, b"[auth\n", b"\xff\xfe"], ids=["missing", "not TOML", "not UTF-8"])
+def test_reading_secrets_that_are_missing_or_damaged_raises(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "secrets.toml"
+    if content is not None:
+        file.write_bytes(content)
+    before = st.get_option("secrets.files")
+    st.config.set_option("secrets.files", [str(file)])
+    try:
+        with pytest.raises((OSError, ValueError)) as caught:
+            _ = "auth" in Secrets()
+    finally:
+        st.config.set_option("secrets.files", before)
+    if content is None:
+        assert caught.type is streamlit_internals.NO_SECRETS, "without secrets nobody would see a page"
+
+
+def test_the_optional_secrets_files_are_those_of_the_default_settings() -> None:
+    default = st.get_option("secrets.files")
+    assert streamlit_internals.optional_secrets_files() == default, "without secrets nobody would see a page"
+
+
+@pytest.mark.parametrize("name", ["Ada", "Ada " * 2000], ids=["one cookie", "in several"])
+def test_who_signed_in_is_read_from_the_cookies_that_streamlit_writes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = Secrets()
+    secrets._secrets = AUTH
+    monkeypatch.setattr(secrets, "load_if_toml_exists", lambda: True)
+    monkeypatch.setattr("streamlit.web.server.server_util.secrets_singleton", secrets)
+    user = {"is_logged_in": True, "iat": 1_700_000_000, "name": name}
+    response = Response()
+    finish(starlette_auth_routes._set_auth_cookie(response, user, {}))
+    written = SimpleCookie()
+    for cookie in response.headers.getlist("set-cookie"):
+        written.load(cookie)
+    cookies = {key: found.value for key, found in written.items()}
+    held = streamlit_internals.user_of_cookies(cookies)
+    assert held is not None, f"no user in {list(cookies)}: signed-in people would be refused their pictures"
+    assert json.loads(held) == user
+    secrets._secrets = {"auth": {"cookie_secret": "y" * 40}}
+    assert streamlit_internals.user_of_cookies(cookies) is None, "a cookie signed by somebody else is taken"
+    assert streamlit_internals.user_of_cookies({}) is None
+
+
+def test_every_endpoint_is_known() -> None:
+    known = {
+        *("/_stcore/health", "/_stcore/host-config", "/_stcore/stream", "/component/", "/_stcore/bidi-components/"),
+        *("/auth/login", "/auth/logout", "/oauth2callback"),
+        *(streamlit_internals.UPLOADS, streamlit_internals.MEDIA, *streamlit_internals.FOR_MACHINES),
+    }
+    routes: list[Any] = create_streamlit_routes(MagicMock())
+    routes += starlette_routes.create_script_health_routes(MagicMock(), "")
+    paths = {str(route.path) for route in routes if getattr(route, "path", None)}  # the page itself has none
+    assert {p for p in paths if not p.startswith(tuple(known))} == set(), "new endpoints: should the shield close them?"
+    assert {k for k in known if not any(p.startswith(k) for p in paths)} == set(), "what the shield looks for is gone"
+
+
+def test_every_kind_of_message_is_known() -> None:
+    kinds = {field.name for field in BackMsg.DESCRIPTOR.oneofs_by_name["type"].fields}
+    of_a_session = {"rerun_script", "stop_script", "file_urls_request", "app_heartbeat", "backend_operation_request"}
+    refused_by_streamlit = {"debug_disconnect_websocket", "debug_shutdown_runtime"}
+    assert kinds == of_a_session | refused_by_streamlit | streamlit_internals.AFFECTS_OTHERS, (
+        "Streamlit's browser says other things now: do they affect other sessions?"
+    )
+    frame = BackMsg(clear_cache=True).SerializeToString()
+    assert streamlit_internals.kind_of_message(frame) == "clear_cache"
+    assert streamlit_internals.kind_of_message(b"\xff\xff") is None
+
+
+def test_every_script_of_the_page_is_found_or_comes_from_a_file() -> None:
+    page = (STATIC / "index.html").read_text(encoding="utf-8")
+    without_file = re.findall(r"<script(?![^>]*src=)[^>]*>", page)
+    assert len(without_file) == len(streamlit_internals.inline_scripts()) > 0, "the security policy would forbid one"
+
+
+def test_an_upload_never_touches_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rollover(file: object) -> None:
+        pytest.fail("Streamlit wrote an upload to the disk, whatever MultiPartParser.spool_max_size says")
+
+    monkeypatch.setattr(SpooledTemporaryFile, "rollover", rollover)
+    monkeypatch.setattr(MultiPartParser, "spool_max_size", 1)
+    monkeypatch.setattr(starlette_routes, "is_xsrf_enabled", lambda: False)
+    streamlit_internals.keep_uploads_in_memory(5_000_000)
+    manager = MemoryUploadedFileManager("/upload")
+    routes: list[Any] = starlette_routes.create_upload_routes(MagicMock(), manager, "")
+    (put,) = [route for route in routes if "PUT" in route.methods]
+    body = b'--b\r\nContent-Disposition: form-data; name="f"; filename="x.png"\r\n\r\n'
+    messages = iter(
+        [
+            {"type": "http.request", "body": body + b"\0" * 4_000_000, "more_body": True},
+            {"type": "http.request", "body": b"\r\n--b--\r\n", "more_body": False},
+        ]
+    )
+
+    async def receive() -> dict:
+        return next(messages)
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    scope = {"type": "http", "headers": headers, "path_params": {"session_id": "s", "file_id": "f"}}
+    assert finish(put.endpoint(Request(scope, receive))).status_code == 204
+    assert len(manager.get_files("s", ["f"])[0].data) == 4_000_000
+
+
+def test_the_bytes_of_all_uploads_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = MemoryUploadedFileManager("/upload")
+    server = MagicMock(spec=Runtime)  # which has no attribute that Streamlit's has not
+    server.uploaded_file_mgr = manager
+    monkeypatch.setattr(Runtime, "_instance", server)
+    assert streamlit_internals.bytes_of_uploads() == 0
+    for session, size in (("a", 900), ("b", 50)):
+        manager.add_file(session, UploadedFileRec("1", "a.png", "image/png", bytes(size)))
+    assert streamlit_internals.bytes_of_uploads() == 950, "the server would take uploads without end"
+    monkeypatch.setattr(Runtime, "_instance", None)
+    assert streamlit_internals.bytes_of_uploads() == 0
+
+
+def takes_uploads() -> None:
+    import streamlit as st
+
+    from ui import streamlit_internals
+
+    for file in streamlit_internals.uploaded_files(st.file_uploader("Files", accept_multiple_files=True)):
+        st.text(file.name)
+        streamlit_internals.forget_upload(file)
+
+
+def test_an_upload_that_was_taken_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[UploadedFileRec] = []
+    remove = MemoryUploadedFileManager.remove_file
+
+    def removing(manager: MemoryUploadedFileManager, session_id: str, file_id: str) -> None:
+        remove(manager, session_id, file_id)
+        left[:] = manager.file_storage[session_id].values()
+
+    monkeypatch.setattr(MemoryUploadedFileManager, "remove_file", removing)
+    app = AppTest.from_function(takes_uploads).run()
+    left.append(UploadedFileRec("0", "none was dropped", "", b""))
+    app.file_uploader[0].set_value([("a.png", b"a", "image/png"), ("b.png", b"b", "image/png")])
+    assert [text.value for text in check(app.run()).text] == ["a.png", "b.png"]
+    assert left == [], "Streamlit keeps uploads past New case"
+
+
+def test_uploads_that_were_dropped_are_not_taken_again() -> None:
+    assert streamlit_internals.uploaded_files([DeletedFile("1")]) == []
+    assert streamlit_internals.uploaded_files(None) == []
+
+
+def redraws() -> None:
+    from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+    from ui import streamlit_internals
+
+    streamlit_internals.stop_redrawing()  # of a whole page: nothing to stop
+    context = get_script_run_ctx()
+    assert context is not None
+    assert not context.fragment_ids_this_run
+    context.fragment_ids_this_run = ["part"]
+    streamlit_internals.stop_redrawing()
+    context.fragment_ids_this_run = None
+
+
+def test_the_browser_is_told_to_redraw_a_part_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[ForwardMsg] = []
+    enqueue = ScriptRunContext.enqueue
+
+    def enqueuing(context: ScriptRunContext, message: ForwardMsg) -> None:
+        sent.append(message)
+        enqueue(context, message)
+
+    monkeypatch.setattr(ScriptRunContext, "enqueue", enqueuing)
+    check(AppTest.from_function(redraws).run())
+    stopped = [list(m.stop_auto_rerun.fragment_ids) for m in sent if m.WhichOneof("type") == "stop_auto_rerun"]
+    assert stopped == [["part"]], "a part of a page that waits for something would redraw itself for ever"
+
+
+def test_what_the_style_sheet_names_is_on_the_page() -> None:
+    named = set(re.findall(r'data-testid="(\w+)"', (ROOT / "ui" / "theme.css").read_text(encoding="utf-8")))
+    built = "".join(path.read_text(encoding="utf-8") for path in (STATIC / "static" / "js").glob("*.js"))
+    assert named
+    assert {name for name in named if f'"{name}"' not in built and f"`{name}`" not in built} == set()

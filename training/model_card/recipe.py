@@ -1,0 +1,145 @@
+"""The model card's sections on what a network was trained on and how, made from run.json and history.csv."""
+
+from pathlib import Path
+from typing import Any
+
+from dermlens.models.runs import best_row, flat, read_history
+
+
+def training_data(run: dict[str, Any]) -> list[str]:
+    """Return what the network was trained on, from run.json."""
+    images = run["data"]["images"]
+    return [
+        f"Trained on {images['train']:,} images of HAM10000, tuned on {images['validation']:,}; all images of a "
+        "lesion are in one split (`data/splits/ham10000.csv`). Some lesions were confirmed by histology, the others "
+        f"by follow-up, consensus or confocal microscopy.{_left_out(run)}",
+        "",
+        *([run["note"], ""] if run.get("note") else []),
+        *_images_line(run),
+    ]
+
+
+def _left_out(run: dict[str, Any]) -> str:
+    code = run["config"]["leave_out"]
+    return f" **No {code} was in its training or tuning images: it never learned to name it.**" if code else ""
+
+
+def _images_line(run: dict[str, Any]) -> list[str]:
+    measured = run.get("published_from")
+    if not measured:
+        return []
+    squeezed = "" if measured["stored_aspect"] == "as-is" else f", stored squeezed from {measured['stored_aspect']}"
+    text = f"The images were {measured['width']} × {measured['height']} pixels at true aspect{squeezed}."
+    return [text + " Sharper ones were not tested.", ""]
+
+
+def recipe(folder: Path, run: dict[str, Any]) -> list[str]:
+    """Return the section on how the network was trained, from run.json and history.csv."""
+    history = read_history(folder / "history.csv")
+    epochs = len(history)
+    settings = {name: value for name, value in flat(run["config"]).items() if not name.startswith("phases.")}
+    if run["config"].get("start"):  # a run that goes on from a model looks at no other weights
+        settings.pop("weights", None)
+    return [
+        "## Recipe",
+        "",
+        f"{_epoch(run, best_row(history)['epoch'], epochs)}, {run['measured_weights']} weights. {_end(run, epochs)}. "
+        f"The epochs took {history['hours'].iloc[-1]:.1f} hours on {_hardware(run)}{_ahead(run)}.",
+        "",
+        *_used_models(run),
+        "| phase | epochs run | size | stages trained | learning rate | schedule |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *[
+            _phase_line(i, phase, int((history["phase"] == i).sum()))
+            for i, phase in enumerate(run["config"]["phases"], start=1)
+        ],
+        "",
+        "| setting | value |",
+        "| --- | --- |",
+        *[f"| {name} | {value} |" for name, value in settings.items()],
+        "",
+        *_missing_line(run),
+        f"Code at commit `{run['git_commit']}`, Python {run['python']}, "
+        + ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+        + ".",
+    ]
+
+
+def _epoch(run: dict[str, Any], best: float, epochs: int) -> str:
+    """Say which epoch's weights were published."""
+    if run.get("published_last_epoch"):
+        return f"The last epoch, {epochs} (epoch {best:.0f} has the highest balanced accuracy on validation)"
+    return f"Best epoch {best:.0f} of {epochs} by balanced accuracy on validation"
+
+
+def _end(run: dict[str, Any], epochs: int) -> str:
+    """Say how many of the planned epochs ran, and why not all of them."""
+    planned = sum(phase["epochs"] for phase in run["config"]["phases"])
+    if epochs >= planned:
+        return f"All {planned} planned epochs ran"
+    if run.get("finished"):
+        return (
+            f"Training stopped early, after {epochs} of {planned} planned epochs: {run['config']['patience']} in a row "
+            "had been no better"
+        )
+    return f"Training was stopped before its planned end: {epochs} of {planned} planned epochs ran"
+
+
+def _hardware(run: dict[str, Any]) -> str:
+    hardware = run["hardware"]
+    accelerator = hardware.get("accelerator", "none")
+    return accelerator if accelerator != "none" else f"{hardware['cores']} cores of {hardware['processor']}"
+
+
+def _ahead(run: dict[str, Any]) -> str:
+    cached = any(phase.get("cached_views") for phase in run["config"]["phases"])
+    return ", without the time in which frozen stages were run ahead of them" if cached else ""
+
+
+def _used_models(run: dict[str, Any]) -> list[str]:
+    """Return a paragraph on each published model that the run went on from or was taught by."""
+    config = run["config"]
+    lines = []
+    if config.get("start"):
+        lines += [
+            f"It went on from the published model {_of(run, 'start')}, its head included; the hours are those of this "
+            f"run alone.{_earlier(run)}",
+            "",
+        ]
+    if config.get("teacher"):
+        lines += [
+            f"It was taught by the published model {_of(run, 'teacher')}: a share of {config['teacher_share']:g} of "
+            "the labels was that model's answer to the same image.",
+            "",
+        ]
+    return lines
+
+
+def _earlier(run: dict[str, Any]) -> str:
+    """Name the runs that made the model which this one goes on from."""
+    earlier = run.get("earlier_runs")
+    if not earlier:
+        return ""
+    named = ", ".join(f"`{e['id']}` (config `{e['config_name']}`, commit `{e['git_commit']}`)" for e in earlier)
+    weights = f"the backbone's first weights were `{earlier[0]['weights']}`"
+    return f" Behind that model, the first one first: {named}; {weights}."
+
+
+def _of(run: dict[str, Any], role: str) -> str:
+    sha256 = run.get(f"{role}_sha256")
+    return f"`{run['config'][role]}`" + (f" (`model.keras` with SHA-256 `{sha256}`)" if sha256 else "")
+
+
+def _phase_line(number: int, phase: dict[str, Any], run: int) -> str:
+    stages = {"all": "all", 0: "head"}.get(phase["unfreeze"], f"last {phase['unfreeze']} and head")
+    epochs = f"{run} of {phase['epochs']}"
+    cells = (number, epochs, phase["size"], stages, f"{phase['learning_rate']:g}", phase["schedule"])
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _missing_line(run: dict[str, Any]) -> list[str]:
+    first = (run.get("earlier_runs") or [run])[0]
+    layers = sorted({name.partition("/")[0] for name in first.get("weights_missing") or []})
+    where = "" if first is run else f" of `{first['id']}`"
+    text = f"Not filled by the backbone's archive{where}, so trained from scratch: {', '.join(layers)}."
+    return [text, ""] if layers else []

@@ -16,6 +16,7 @@ import pandas as pd
 from data.duplicates import SAME_LESION_TABLE, join_lesions
 from dermlens.dataset.ham10000 import COLUMNS, SPLIT_TABLE, data_root, load_table
 from dermlens.errors import DermlensError
+from dermlens.files.tables import read_csv
 
 SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
 SEED = 20180814
@@ -45,7 +46,7 @@ def assign(table: pd.DataFrame, seed: int = SEED) -> pd.Series:
             split_of[str(lesion)] = target
             dealt[target] += int(size)
     split = group.map(split_of)
-    lesion = join_lesions(table["lesion_id"], pd.read_csv(SAME_LESION_TABLE))
+    lesion = join_lesions(table["lesion_id"], read_csv(SAME_LESION_TABLE, {"lesion_a": str, "lesion_b": str}))
     split[split.groupby(lesion).transform("nunique") > 1] = "train"
     return split
 
@@ -60,10 +61,10 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("pass --data DIR or set HAM10000_DIR")
     try:
         table = load_table(args.data)
+        table["split"] = assign(table)
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2
-    table["split"] = assign(table)
     columns = ["image_id", "lesion_id", *[c for c in COLUMNS if c not in ("image_id", "lesion_id")], "split"]
     args.output.parent.mkdir(parents=True, exist_ok=True)
     table[columns].to_csv(args.output, index=False, lineterminator="\n")

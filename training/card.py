@@ -5,7 +5,6 @@ run.json and history.csv give; --write makes the first three anew. No figure of 
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from dermlens.dataset.ham10000 import load_split
 from dermlens.errors import DermlensError
-from dermlens.files.documents import read_object
+from dermlens.files.documents import Document, read_object
 from dermlens.models import registry
 from dermlens.trust.ood import OOD_FILE, SCORES_FILE, read_scores
 from training import ensemble
@@ -68,12 +67,13 @@ def _refitted(folder: Path) -> list[str]:
         if step.pictures or not (folder / f"{name}.json").is_file():
             continue
         try:
-            made = {file: json.loads(content) for file, content in step.make(subject).items() if file.endswith(".json")}
+            made = {file: content for file, content in step.make(subject).items() if file.endswith(".json")}
         except DermlensError as e:
             found.append(f"{name}.json cannot be made again: {e}")
             continue
         for file, content in made.items():
-            found += _differences(read_object(folder / file), content, file, FITTED_TOLERANCE)
+            again = read_object(Document(folder / file, content))
+            found += _differences(read_object(folder / file), again, file, FITTED_TOLERANCE)
     return found
 
 

@@ -26,11 +26,6 @@ from dermlens.server.hardware import processor
 from training.loop.state import State
 
 
-def write_json(file: Path, value: Any) -> None:
-    """Replace a JSON file in one step."""
-    write_whole(file, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-
 def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
     """Replace history.csv by `rows`, one a finished epoch."""
     text = io.StringIO()

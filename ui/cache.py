@@ -21,7 +21,6 @@ from dermlens.evaluation.slices import Slice, slices
 from dermlens.explain import gradients
 from dermlens.explain.localisation_results import FILE as ATTENTION
 from dermlens.explain.localisation_results import LocalisationResults, read_results
-from dermlens.files.hashes import listed
 from dermlens.image.examples import EXAMPLES, draw
 from dermlens.models import registry
 from dermlens.models.model import AnyModel, Model
@@ -118,7 +117,7 @@ def estimates(entry: Entry) -> Result[dict[str, dict[str, Estimate]]]:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def _estimates(folder: Path, stamp: tuple[float, ...]) -> Result[dict[str, dict[str, Estimate]]]:
-    return _attempt(lambda: read_estimates(listed(folder, registry.inspect(folder).card, "metrics.json")))
+    return _attempt(lambda: read_estimates(folder / "metrics.json", registry.inspect(folder).card))
 
 
 def headline(entry: Entry) -> Result[dict[str, dict[str, Estimate]]]:
@@ -155,7 +154,7 @@ def raw_predictions(entry: Entry) -> Result[Predictions]:
 
 @st.cache_resource(show_spinner="Reading predictions", max_entries=16)
 def _raw_predictions(folder: Path, stamp: tuple[float, ...]) -> Result[Predictions]:
-    return _attempt(lambda: read_predictions(listed(folder, registry.inspect(folder).card, "predictions.csv")))
+    return _attempt(lambda: read_predictions(folder / "predictions.csv", registry.inspect(folder).card))
 
 
 def unseen(entry: Entry, split: str) -> Result[tuple[Predictions, np.ndarray]]:
@@ -166,8 +165,9 @@ def unseen(entry: Entry, split: str) -> Result[tuple[Predictions, np.ndarray]]:
 @st.cache_resource(show_spinner="Calibrating on other lesions", max_entries=32)
 def _unseen(folder: Path, stamp: tuple[float, ...], split: str) -> Result[tuple[Predictions, np.ndarray]]:
     def read() -> tuple[Predictions, np.ndarray]:
-        raw = read_predictions(folder / "predictions.csv").of_split(split)
-        found = read_fitted(folder, registry.inspect(folder).card)
+        card = registry.inspect(folder).card
+        raw = read_predictions(folder / "predictions.csv", card).of_split(split)
+        found = read_fitted(folder, card)
         if found.calibration is None:
             raise ModelError(f"The model is not calibrated. {' '.join(found.missing_sentences())}")
         return raw, calibration.unseen(raw, found.calibration)
@@ -293,12 +293,13 @@ def evidence(entry: Entry) -> Result[LocalisationResults]:
 
 @st.cache_data(show_spinner=False, max_entries=16)
 def _refused_by_class(folder: Path, split: str, stamp: tuple[float, ...]) -> Result[dict[str, Estimate]]:
-    return _attempt(lambda: refused_by_class(folder, split, load_split(SPLIT_TABLE)))
+    card = registry.inspect(folder).card
+    return _attempt(lambda: refused_by_class(folder, card, split, load_split(SPLIT_TABLE)))
 
 
 def refused_of(folder: Path, split: str) -> dict[str, Estimate]:
     """Return the share of dermoscopic images of a split that a model refuses, by diagnosis; empty if not measured."""
-    stamp = tuple(modified(folder / name) for name in (SCORES_FILE, OOD_FILE))
+    stamp = tuple(modified(folder / name) for name in (SCORES_FILE, OOD_FILE, "card.json"))
     return _refused_by_class(folder, split, stamp).value or {}
 
 
@@ -341,7 +342,7 @@ def history(run: Run) -> Result[pd.DataFrame]:
 
 @st.cache_data(show_spinner=False, max_entries=256)
 def _history(folder: Path, stamp: tuple[float, ...]) -> Result[pd.DataFrame]:
-    return _attempt(lambda: read_history(listed(folder, registry.inspect(folder).card, "history.csv")))
+    return _attempt(lambda: read_history(folder / "history.csv", registry.inspect(folder).card))
 
 
 def _attempt(read: Callable[[], T]) -> Result[T]:

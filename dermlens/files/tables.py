@@ -3,14 +3,13 @@
 import csv
 import io
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dermlens.errors import DataError
-from dermlens.files.documents import decode, read_bytes, shortened, shown
+from dermlens.files.documents import File, decode, read_bytes, shortened, shown
 
 MAX_BYTES = 16 * 2**20
 """Most bytes of a table that are read, unless who reads it allows more."""
@@ -18,12 +17,12 @@ _NUMBER = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|nan)\s
 
 
 def read_csv(
-    path: Path, types: dict[str, type], empty: str = "the file has a header but no rows", most: int = MAX_BYTES
+    file: File, types: dict[str, type], empty: str = "the file has a header but no rows", most: int = MAX_BYTES
 ) -> pd.DataFrame:
     """Read some columns of a CSV file with a header; further columns and empty lines are passed over.
 
     Args:
-        path: UTF-8, comma separated, quoted as RFC 4180 says.
+        file: UTF-8, comma separated, quoted as RFC 4180 says.
         types: column -> str or float. A cell that is not a number becomes NaN, an empty text stays empty.
         empty: what to say of a file without rows.
         most: bytes the file may have.
@@ -35,8 +34,8 @@ def read_csv(
         DataError: the file is missing, too large, empty or not UTF-8 CSV, lacks a column or has it twice, or a row has
             more or fewer cells than the header.
     """
-    where = shown(path)
-    text = decode(read_bytes(path, most), where)
+    where = shown(file)
+    text = decode(read_bytes(file, most), where)
     table = _plain(text, types)
     return _any(text, types, where, empty) if table is None else table
 
@@ -103,11 +102,11 @@ def numbers(cells: pd.Series) -> np.ndarray:
     return np.array([float(cell) if _NUMBER.fullmatch(cell) else np.nan for cell in cells], np.float64)
 
 
-def refuse(path: Path, table: pd.DataFrame, column: str, bad: Any, why: str) -> None:
+def refuse(file: File, table: pd.DataFrame, column: str, bad: Any, why: str) -> None:
     """Raise a DataError that names the first bad cell and how many there are; nothing if there are none.
 
     Args:
-        path, table: as read. column: where the bad cells are. bad: (n,) bool. why: as in "is empty".
+        file, table: as read. column: where the bad cells are. bad: (n,) bool. why: as in "is empty".
     """
     rows = np.flatnonzero(np.asarray(bad))
     if len(rows) == 0:
@@ -116,7 +115,7 @@ def refuse(path: Path, table: pd.DataFrame, column: str, bad: Any, why: str) -> 
     cell = table[column].iloc[first]
     cell = shortened(repr(cell) if isinstance(cell, str) else str(cell))
     more = f" ({len(rows)} such rows)" if len(rows) > 1 else ""
-    raise DataError(f"{shown(path)}, line {table.index[first]}, column {column}: {cell} {why}{more}.")
+    raise DataError(f"{shown(file)}, line {table.index[first]}, column {column}: {cell} {why}{more}.")
 
 
 def _places(where: str, header: list[str], wanted: list[str]) -> list[int]:

@@ -1,6 +1,7 @@
 """What was published with a model for people to read: its estimates in metrics.json, checked, and its model card."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from dermlens.errors import DataError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.metrics import OVERALL
 from dermlens.evaluation.predictions import SPLITS
-from dermlens.files.documents import decode, read_bytes, read_object, shortened, shown
+from dermlens.files.documents import MAX_DOCUMENT, decode, read_bytes, read_object, shortened, shown
+from dermlens.files.hashes import listed
 
 _KEYS = ("value", "low", "high", "n_images", "n_lesions")
 _MANY = 10**9
@@ -20,21 +22,22 @@ MAX_MODEL_CARD = 2**20
 _RELATIVE_LINK = re.compile(r"(?<!!)\[([^\[\]]*)\]\((?![a-z][a-z0-9+.-]*:)[^()\s]*\)", re.IGNORECASE)
 
 
-def read_estimates(file: Path) -> dict[str, dict[str, Estimate]]:
+def read_estimates(file: Path, card: Mapping[str, Any] | None = None) -> dict[str, dict[str, Estimate]]:
     """Read the overall estimates of metrics.json.
 
     Args:
         file: path of metrics.json.
+        card: card.json of its folder, if the file must be the one that it lists.
 
     Returns:
         split -> key of OVERALL -> estimate; an absent split or estimate is left out, a null number is NaN.
 
     Raises:
-        DataError: the file is missing or not what training.publish writes.
+        DataError: the file is missing, not the one that the card lists, or not what training.publish writes.
     """
     if not file.exists():
         raise DataError(f"{shown(file)}: there is no such file. Measure the model with python -m training.publish.")
-    stored = read_object(file)
+    stored = read_object(listed(file, card, MAX_DOCUMENT))
     return {split: _estimates(file, split, stored[split]) for split in SPLITS if split in stored}
 
 

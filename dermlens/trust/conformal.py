@@ -12,7 +12,6 @@ together and has no promise of its own.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 from dermlens.errors import ConfigError, DataError, ModelError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import SPLITS
-from dermlens.files.documents import read_object, shown
+from dermlens.files.documents import File, read_object, shown
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, members
 from dermlens.trust.fit_command import FIT
 from dermlens.wording import short_percent
@@ -154,7 +153,7 @@ class PredictionSets:
         }
 
 
-def read(file: Path) -> PredictionSets:
+def read(file: File) -> PredictionSets:
     """Read conformal.json.
 
     Raises:

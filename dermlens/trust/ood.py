@@ -5,7 +5,7 @@ scores from the literature say how far that is from the embeddings of the traini
 chooses among them and sets the limit. Familiar is no word on whether the answer is right.
 """
 
-import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from dermlens.errors import DataError, ModelError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import share
 from dermlens.evaluation.predictions import SPLITS
-from dermlens.files.documents import read_bytes, read_object
+from dermlens.files.documents import MAX_DOCUMENT, File, read_document, read_object
+from dermlens.files.hashes import listed
+from dermlens.files.tables import MAX_BYTES, read_csv
 from dermlens.labels import CLASSES
 from dermlens.trust.reference_set import AGAIN, METHODS, ReferenceSet, decode_bank, unit
 
@@ -30,7 +32,7 @@ MEMBERS = "members"
 REAL = "dermoscopic"
 """In familiarity.csv, the kind of the data set's own images."""
 _MOST_BYTES = 64 * 2**20
-_SCORE_COLUMNS = ("name", "group", "kind", "part", "score")
+_SCORE_COLUMNS = {**dict.fromkeys(("name", "group", "kind", "part"), str), "score": float}
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class JointOodDetector:
     measured: Measured
 
 
-def read(file: Path, table: pd.DataFrame | None = None) -> OodDetector | JointOodDetector:
+def read(file: File, table: pd.DataFrame | None = None) -> OodDetector | JointOodDetector:
     """Read familiarity.json and, unless it is an ensemble's, the embeddings.npz beside it.
 
     Args:
@@ -159,10 +161,10 @@ def read(file: Path, table: pd.DataFrame | None = None) -> OodDetector | JointOo
         raise ModelError(f"{where}: 'method' must be one of {', '.join(METHODS)}, got {method!r}.")
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not np.isfinite(threshold):
         raise ModelError(f"{where}: 'threshold' must be a number, got {threshold!r}.")
-    data = read_bytes(file.parent / EMBEDDINGS_FILE, _MOST_BYTES, ModelError)
-    if hashlib.sha256(data).hexdigest() != values.get("embeddings_sha256"):
+    embeddings = read_document(file.parent / EMBEDDINGS_FILE, _MOST_BYTES, ModelError)
+    if embeddings.sha256 != values.get("embeddings_sha256"):
         raise ModelError(f"{where} was fitted with other embeddings than those of {EMBEDDINGS_FILE}. {AGAIN}")
-    bank = decode_bank(data, f"{file.parent.name}/{EMBEDDINGS_FILE}")
+    bank = decode_bank(embeddings.data, f"{file.parent.name}/{EMBEDDINGS_FILE}")
     try:
         known = (load_split() if table is None else table).set_index("image_id", drop=False)
     except DataError as e:
@@ -197,19 +199,21 @@ def measured_of(values: dict[str, Any], where: str) -> Measured:
     return Measured(accepted, auroc, refused)
 
 
-def refused_by_class(folder: Path, split: str, table: pd.DataFrame) -> dict[str, Estimate]:
+def refused_by_class(
+    folder: Path, card: Mapping[str, Any] | None, split: str, table: pd.DataFrame
+) -> dict[str, Estimate]:
     """Return the share of the dermoscopic images of a split that a model refuses, by true diagnosis.
 
     Args:
-        folder: of the model. split: "validation" or "test". table: the split table.
+        folder: of the model. card: its card.json. split: "validation" or "test". table: the split table.
 
     Returns:
         class code -> estimate with its interval over lesions, in class order; diagnoses without images are left out.
 
     Raises:
-        ModelError: familiarity.csv is missing or damaged.
+        ModelError: as `read_scores`.
     """
-    scores, threshold = read_scores(folder)
+    scores, threshold = read_scores(folder, card)
     own = scores[(scores["kind"] == REAL) & (scores["part"] == split)]
     dx = own["name"].map(table.set_index("image_id")["dx"])
     found = {}
@@ -221,25 +225,26 @@ def refused_by_class(folder: Path, split: str, table: pd.DataFrame) -> dict[str,
     return found
 
 
-def read_scores(folder: Path) -> tuple[pd.DataFrame, float]:
+def read_scores(folder: Path, card: Mapping[str, Any] | None = None) -> tuple[pd.DataFrame, float]:
     """Read familiarity.csv of a model folder, and the threshold.
+
+    Args:
+        folder: models/ID. card: its card.json, if the files must be those that it lists.
 
     Returns:
         Columns name, group (lesion or source), kind (REAL or what else), part (validation, test, first half, second
         half) and score; and the highest score that is accepted.
 
     Raises:
-        ModelError: a file is missing or damaged.
+        ModelError: a file is missing, damaged or not the one that the card lists.
     """
-    values = read_object(folder / OOD_FILE, ModelError)
-    file = folder / SCORES_FILE
+    values = read_object(listed(folder / OOD_FILE, card, MAX_DOCUMENT, ModelError), ModelError)
     try:
-        table = pd.read_csv(file, dtype={**dict.fromkeys(_SCORE_COLUMNS, str), "score": float}, keep_default_na=False)
-        scores, threshold = table["score"].to_numpy(float), float(values["threshold"])
-        table = table[[*_SCORE_COLUMNS]]
-    except (OSError, ValueError, KeyError, TypeError) as e:
+        table = read_csv(listed(folder / SCORES_FILE, card, MAX_BYTES), _SCORE_COLUMNS).reset_index(drop=True)
+        threshold = float(values["threshold"])
+    except (DataError, ValueError, KeyError, TypeError) as e:
         raise ModelError(f"{folder.name}/{SCORES_FILE} cannot be read ({e}). {AGAIN}") from e
-    if not np.isfinite([threshold, *scores]).all() or table["name"].duplicated().any():
+    if not np.isfinite([threshold, *table["score"]]).all() or table["name"].duplicated().any():
         raise ModelError(f"{folder.name}/{SCORES_FILE} has a score that is no number, or an image twice. {AGAIN}")
     return table, threshold
 

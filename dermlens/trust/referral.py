@@ -4,15 +4,14 @@ A rule that fires is a reason to refer. That none fires is never an all-clear: w
 test split and said with every answer. The rules themselves are in `trust.referral_rules`.
 """
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dermlens.errors import DataError, ModelError
 from dermlens.estimate import Estimate
+from dermlens.files.documents import File, read_object
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.trust.referral_rules import RULES, Inputs, Rule
 from dermlens.trust.thresholds import TARGETS
@@ -165,21 +164,21 @@ def _count(share: Estimate) -> int:
     return round(share.value * share.n_images) if share.n_images else 0
 
 
-def read(file: Path) -> Referral:
+def read(file: File) -> Referral:
     """Read referral.json.
 
     Raises:
         ModelError: it is missing or not what training.fit writes.
     """
+    stored = read_object(file, ModelError)
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
         found = Referral(
             float(stored["sensitivity"]),
             {rule.key: float(stored[rule.key]) for rule in RULES if rule.target},
             float(stored["cap"]),
             {split: Measured.from_dict(values) for split, values in stored["measured"].items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, DataError) as e:
         raise ModelError(f"{file.parent.name}/{file.name} cannot be used ({e!r}). Make it with training.fit.") from e
     numbers = (found.sensitivity, *found.thresholds.values(), found.cap)
     if not (found.measured and all(0 <= n <= 1 for n in numbers)):

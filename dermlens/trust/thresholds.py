@@ -11,7 +11,6 @@ specificity stay, and a probability's odds move with the odds of the prevalence.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from dermlens.errors import ConfigError, DataError, ModelError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import percentile_interval, resampled_mean
 from dermlens.evaluation.predictions import SPLITS
-from dermlens.files.documents import read_object, shown
+from dermlens.files.documents import File, read_object, shown
 from dermlens.labels import MELANOMA, SUSPECT
 from dermlens.trust.fit_command import FIT
 from dermlens.wording import interval, percent, short_percent
@@ -146,7 +145,7 @@ class Thresholds:
         return tuple(s for s in SPLITS if every and all(s in m for m in every))
 
 
-def read(file: Path) -> Thresholds:
+def read(file: File) -> Thresholds:
     """Read thresholds.json.
 
     Raises:

@@ -267,6 +267,8 @@ def test_refusals_are_counted_by_true_diagnosis(tmp_path: Path) -> None:
     scores = pd.DataFrame({"name": some["image_id"], "group": some["lesion_id"], "kind": "dermoscopic", "part": "test"})
     scores["score"] = np.where(some["dx"] == "vasc", 3.0, 1.0)
     scores.to_csv(tmp_path / "familiarity.csv", index=False)
-    found = refused_by_class(tmp_path, "test", table)
+    found = refused_by_class(tmp_path, None, "test", table)
     assert {code: (f.value, f.n_images) for code, f in found.items()} == {"mel": (0.0, 8), "vasc": (1.0, 8)}
-    assert refused_by_class(tmp_path, "validation", table) == {}
+    assert refused_by_class(tmp_path, None, "validation", table) == {}
+    with pytest.raises(ModelError, match="changed after the model was published"):
+        refused_by_class(tmp_path, {"files": {"familiarity.csv": "0" * 64}}, "test", table)

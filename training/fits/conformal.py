@@ -15,11 +15,12 @@ from crepes import ConformalClassifier
 from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import mean, proportion, resampled_mean
 from dermlens.evaluation.predictions import Predictions
+from dermlens.files.documents import encode_object
 from dermlens.labels import CLASSES, N_CLASSES
 from dermlens.trust.calibration import folds
 from dermlens.trust.conformal import Measured, OfClass, PredictionSets
 from training.fits.calibrated import calibrated, fitted_on
-from training.fits.subject import Subject, encode
+from training.fits.subject import Subject
 
 LEVELS = (*(x / 100 for x in range(50, 100, 5)), 0.97, 0.98, 0.99)
 RANK = 2
@@ -37,7 +38,7 @@ def make(subject: Subject) -> dict[str, bytes]:
         test, answers = calibrated(subject, "test")
         kept["test"] = test, np.stack([sets.sets(answers, level) for level in LEVELS])
     measured = {split: measure(p, found) for split, (p, found) in kept.items()}
-    return {"conformal.json": encode(replace(sets, measured=measured).to_dict())}
+    return {"conformal.json": encode_object(replace(sets, measured=measured).to_dict())}
 
 
 def fit(p: Predictions, probabilities: np.ndarray, record: dict[str, object] | None = None) -> PredictionSets:

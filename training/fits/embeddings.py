@@ -30,14 +30,14 @@ from dermlens.evaluation.intervals import (
     share,
     wilson_interval,
 )
+from dermlens.files.documents import encode_object
 from dermlens.ingest.read import read_file
-from dermlens.models import registry
 from dermlens.trust.ood import EMBEDDINGS_FILE, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
 from dermlens.trust.reference_set import METHODS, ReferenceSet, encode_bank, make_reference_set
 from training.dataset import class_indices
 from training.fits.embed import embed
 from training.fits.ood_pictures import OodPicture, broken, first_half, pictures
-from training.fits.subject import Subject, encode
+from training.fits.subject import Subject
 
 AXES = 128
 """Principal axes kept: 64, 128 and 192 told photographs apart alike, and found neighbours alike."""
@@ -82,12 +82,12 @@ def make(subject: Subject) -> dict[str, bytes]:
             "split": "validation",
             "n_images": len(validation),
             "n_lesions": int(validation["group"].nunique()),
-            "predictions_sha256": registry.sha256(subject.folder / "predictions.csv"),
+            "predictions_sha256": subject.predictions_file.sha256,
         },
         "measured": measure(table, threshold),
     }
     scores = table[["name", "group", "kind", "part", "score"]].to_csv(index=False, lineterminator="\n").encode()
-    return {**files, OOD_FILE: encode(content), SCORES_FILE: scores}
+    return {**files, OOD_FILE: encode_object(content), SCORES_FILE: scores}
 
 
 def of_split(table: pd.DataFrame, split: str) -> np.ndarray:

@@ -57,12 +57,12 @@ def teaching(config: Config, size: int) -> Change | None:
     """Return a function that mixes the teacher's answers to squares (b, size, size, 3) into their labels (b, 7).
 
     Raises:
-        ModelError: there is no such published model, or it is damaged.
+        ModelError: there is no such published model, or it is damaged or not the one that its card lists.
     """
     if not config.teacher:
         return None
     entry = registry.find(registry.models_dir(), config.teacher)
-    network = load_model(entry.folder / "model.keras")
+    network = load_model(entry.folder / "model.keras", registry.source_hash(entry))
     fit = keras.layers.Resizing(*network.input_shape[1:3], dtype="float32")
     share = config.teacher_share
 

@@ -169,7 +169,7 @@ def _unseen(folder: Path, stamp: tuple[float, ...], split: str) -> Result[tuple[
         raw = read_predictions(folder / "predictions.csv", card).of_split(split)
         found = read_fitted(folder, card)
         if found.calibration is None:
-            raise ModelError(f"The model is not calibrated. {' '.join(found.missing_sentences())}")
+            raise ModelError(f"The model is not calibrated. {found.missing_sentence('calibration')}")
         return raw, calibration.unseen(raw, found.calibration)
 
     return _attempt(read)

@@ -22,7 +22,7 @@ from dermlens.files.documents import MAX_DOCUMENT, File, read_document, read_obj
 from dermlens.files.hashes import listed
 from dermlens.files.tables import MAX_BYTES, read_csv
 from dermlens.labels import CLASSES
-from dermlens.trust.reference_set import AGAIN, METHODS, ReferenceSet, decode_bank, unit
+from dermlens.trust.reference_set import AGAIN, METHODS, ReferenceSet, decode, unit
 
 EMBEDDINGS_FILE = "embeddings.npz"
 OOD_FILE = "familiarity.json"
@@ -69,13 +69,13 @@ class Measured:
 class OodDetector:
     """What a model's training images tell of a new one."""
 
-    bank: ReferenceSet
+    reference: ReferenceSet
     method: str
     """one of METHODS"""
     threshold: float
     """the highest score that is accepted"""
     cases: pd.DataFrame
-    """the rows of the split table that belong to `bank`, in its order"""
+    """the rows of the split table that belong to `reference`, in its order"""
     measured: Measured
 
     def score(self, embedding: np.ndarray) -> float:
@@ -84,7 +84,7 @@ class OodDetector:
         Args:
             embedding: (C,) float, averaged over the model's views as in predict.Prediction.
         """
-        return float(METHODS[self.method](self.bank, _checked(self.bank, embedding))[0])
+        return float(METHODS[self.method](self.reference, _checked(self.reference, embedding))[0])
 
     def accepted(self, embedding: np.ndarray) -> bool:
         """Return whether an image looks like those the model was trained on; the argument is that of `score`."""
@@ -100,8 +100,8 @@ class OodDetector:
             k: how many.
             exclude_lesion: the image's own lesion, where it is known to be one of the data set.
         """
-        (direction,) = unit(self.bank.project(_checked(self.bank, embedding)))
-        distance = 1 - self.bank.directions @ direction
+        (direction,) = unit(self.reference.project(_checked(self.reference, embedding)))
+        distance = 1 - self.reference.directions @ direction
         found: dict[str, Neighbour] = {}
         lesions = self.cases["lesion_id"].to_numpy()
         for i in np.argsort(distance, kind="stable"):
@@ -164,23 +164,23 @@ def read(file: File, table: pd.DataFrame | None = None) -> OodDetector | JointOo
     embeddings = read_document(file.parent / EMBEDDINGS_FILE, _MOST_BYTES, ModelError)
     if embeddings.sha256 != values.get("embeddings_sha256"):
         raise ModelError(f"{where} was fitted with other embeddings than those of {EMBEDDINGS_FILE}. {AGAIN}")
-    bank = decode_bank(embeddings.data, f"{file.parent.name}/{EMBEDDINGS_FILE}")
+    reference = decode(embeddings.data, f"{file.parent.name}/{EMBEDDINGS_FILE}")
     try:
         known = (load_split() if table is None else table).set_index("image_id", drop=False)
     except DataError as e:
         raise ModelError(f"{where}: the split table cannot be read: {e}") from e
-    cases = known.reindex(bank.image_id)
-    stray = bank.image_id[(cases["split"] != "train").to_numpy()]
+    cases = known.reindex(reference.image_id)
+    stray = reference.image_id[(cases["split"] != "train").to_numpy()]
     if len(stray):
         raise ModelError(
             f"{where}: {len(stray)} images are not training images of the split table, such as {stray[0]}."
         )
     for i, code in enumerate(CLASSES):
-        if np.isnan(bank.means[i]).any() == (cases["dx"] == code).any():
+        if np.isnan(reference.means[i]).any() == (cases["dx"] == code).any():
             raise ModelError(
                 f"{where}: {EMBEDDINGS_FILE} and the split table differ on whether there are images of {code}."
             )
-    return OodDetector(bank, method, float(threshold), cases.reset_index(drop=True), measured)
+    return OodDetector(reference, method, float(threshold), cases.reset_index(drop=True), measured)
 
 
 def measured_of(values: dict[str, Any], where: str) -> Measured:
@@ -268,7 +268,7 @@ def refused(folder: Path, image_ids: np.ndarray) -> np.ndarray:
     return (real > threshold).to_numpy()
 
 
-def _checked(bank: ReferenceSet, embedding: np.ndarray) -> np.ndarray:
-    if embedding.shape != bank.centre.shape:
-        raise ModelError(f"The embedding must have {len(bank.centre)} values, got the shape {embedding.shape}.")
+def _checked(reference: ReferenceSet, embedding: np.ndarray) -> np.ndarray:
+    if embedding.shape != reference.centre.shape:
+        raise ModelError(f"The embedding must have {len(reference.centre)} values, got the shape {embedding.shape}.")
     return embedding[None].astype(np.float32)

@@ -45,7 +45,7 @@ def fitted(folder: Path, card: dict) -> str:
         raise ModelError(" ".join(found.missing_sentences()))
     assert isinstance(found.ood, OodDetector)
     sets = found.prediction_sets.thresholds.tolist() if found.prediction_sets else None
-    return repr((found.calibration, sets, found.thresholds, found.ood.bank.points.tolist(), found.referral))
+    return repr((found.calibration, sets, found.thresholds, found.ood.reference.points.tolist(), found.referral))
 
 
 @pytest.mark.parametrize(

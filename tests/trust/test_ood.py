@@ -23,7 +23,7 @@ from dermlens.trust.ood import (
     refused,
     refused_by_class,
 )
-from dermlens.trust.reference_set import METHODS, encode_bank, make_reference_set
+from dermlens.trust.reference_set import METHODS, encode, make_reference_set
 
 N = 40
 C = 6
@@ -54,14 +54,14 @@ def familiar(method: str = "mahalanobis", threshold: float = 30.0) -> OodDetecto
     table = cases()
     y = table["dx"].map({code: i for i, code in enumerate(CLASSES)}).to_numpy()
     head = np.zeros((C, 7)), np.zeros(7)
-    bank = make_reference_set(table["image_id"].to_numpy(str), embeddings(), y, C, head)
-    return OodDetector(bank, method, threshold, table, NOTHING)
+    reference = make_reference_set(table["image_id"].to_numpy(str), embeddings(), y, C, head)
+    return OodDetector(reference, method, threshold, table, NOTHING)
 
 
 def write(folder: Path, **changes: object) -> Path:
     """Write familiarity.json and embeddings.npz of `familiar` with some values changed."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = encode_bank(familiar().bank)
+    data = encode(familiar().reference)
     (folder / "embeddings.npz").write_bytes(data)
     estimate = {"value": 0.96, "low": 0.95, "high": 0.97, "n_images": 10, "n_lesions": 9}
     values: dict[str, object] = {
@@ -93,7 +93,7 @@ def test_what_was_trained_on_is_accepted_and_what_is_far_is_not() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_score_is_that_of_the_chosen_method(method: str) -> None:
     found = familiar(method)
-    assert found.score(embeddings()[3]) == METHODS[method](found.bank, embeddings()[3:4].astype(np.float32))[0]
+    assert found.score(embeddings()[3]) == METHODS[method](found.reference, embeddings()[3:4].astype(np.float32))[0]
 
 
 def test_similar_cases_are_the_nearest_by_cosine_one_a_lesion() -> None:
@@ -139,8 +139,8 @@ def test_exact_search_over_ten_thousand_is_fast() -> None:
     table["lesion_id"] = [f"HAM_{i}" for i in range(n)]
     own = rng.normal(0, 1, (n, 16)) @ rng.normal(0, 1, (16, channels)).astype(np.float32)
     head = np.zeros((channels, 7)), np.zeros(7)
-    bank = make_reference_set(np.arange(n).astype(str), own, np.arange(n) % 7, 128, head)
-    found = OodDetector(bank, "mahalanobis", 1.0, table, NOTHING)
+    reference = make_reference_set(np.arange(n).astype(str), own, np.arange(n) % 7, 128, head)
+    found = OodDetector(reference, "mahalanobis", 1.0, table, NOTHING)
     found.similar(own[0])
     seconds = []
     for i in range(20):

@@ -33,7 +33,7 @@ from dermlens.evaluation.intervals import (
 from dermlens.files.documents import encode_object
 from dermlens.ingest.read import read_file
 from dermlens.trust.ood import EMBEDDINGS_FILE, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
-from dermlens.trust.reference_set import METHODS, ReferenceSet, encode_bank, make_reference_set
+from dermlens.trust.reference_set import METHODS, ReferenceSet, encode, make_reference_set
 from training.dataset import class_indices
 from training.fits.embed import embed
 from training.fits.ood_pictures import OodPicture, broken, first_half, pictures
@@ -72,7 +72,7 @@ def make(subject: Subject) -> dict[str, bytes]:
         chosen = {"method": method, "chosen_by_mean_auroc": auroc, "n_train": len(reference_set.points), "axes": AXES}
         table["score"] = [float(f"{score:.7g}") for score in METHODS[method](reference_set, embeddings)]
         threshold = float(np.quantile(table.loc[of_split(table, "validation"), "score"], ACCEPT, method="higher"))
-        files[EMBEDDINGS_FILE] = encode_bank(reference_set)
+        files[EMBEDDINGS_FILE] = encode(reference_set)
         chosen["embeddings_sha256"] = hashlib.sha256(files[EMBEDDINGS_FILE]).hexdigest()
     validation = table[of_split(table, "validation")]
     content = {

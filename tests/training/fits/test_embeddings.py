@@ -62,7 +62,7 @@ def test_the_files_are_what_the_app_reads(subject: Subject, files: dict[str, byt
     found = read(subject.folder / "familiarity.json", subject.table)
     assert isinstance(found, OodDetector)
     train = subject.table[subject.table["split"] == "train"].sort_values("image_id")
-    assert found.bank.image_id.tolist() == train["image_id"].tolist()
+    assert found.reference.image_id.tolist() == train["image_id"].tolist()
     stored = json.loads(files["familiarity.json"])
     assert stored["fitted_on"]["predictions_sha256"] == registry.sha256(subject.folder / "predictions.csv")
     assert stored["method"] == max(stored["chosen_by_mean_auroc"], key=stored["chosen_by_mean_auroc"].get)
@@ -137,11 +137,11 @@ def test_the_left_out_diagnosis_is_measured_and_not_learned(subject: Subject, mo
     record.write_text(json.dumps({"config": {"leave_out": "vasc"}}))
     monkeypatch.setattr(embeddings, "pictures", few)
     try:
-        bank = embeddings.reference_set_of(subject)
+        reference = embeddings.reference_set_of(subject)
         table, found = embeddings.seen(subject)
     finally:
         record.write_text(before)
-    assert np.isnan(bank.means[INDEX["vasc"]]).all()
+    assert np.isnan(reference.means[INDEX["vasc"]]).all()
     left_out = table[table["kind"] == embeddings.LEFT_OUT]
     own = subject.table[subject.table["dx"] == "vasc"].set_index("image_id")
     known = table[table["kind"] == REAL]
@@ -156,10 +156,10 @@ def test_the_method_that_tells_them_best_apart_is_chosen() -> None:
     rng = np.random.default_rng(0)
     y = np.arange(210) % 7
     head = np.zeros((12, 7)), np.zeros(7)
-    bank = make_reference_set(y.astype(str), rng.normal(0, 1, (210, 12)), y, 12, head)
+    reference = make_reference_set(y.astype(str), rng.normal(0, 1, (210, 12)), y, 12, head)
     real, others = rng.normal(0, 1, (50, 12)), rng.normal(0, 6, (50, 12))
     table = pd.DataFrame({"kind": [REAL] * 50 + ["noise"] * 50, "part": ["validation"] * 50 + ["first half"] * 50})
-    method, means = choose(bank, table, np.concatenate([real, others]).astype(np.float32))
+    method, means = choose(reference, table, np.concatenate([real, others]).astype(np.float32))
     assert method == "mahalanobis", "only it sees lengths"
     assert means["mahalanobis"] > 0.99
     assert means["energy"] == 0.5, "a head of zeros tells nothing"

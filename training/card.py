@@ -1,7 +1,7 @@
-"""The figures and the model card of a published model, made from its files: `python -m training.card [ID...]`.
+"""The metrics and the model card of a published model, made from its files: `python -m training.card [ID...]`.
 
 Says where metrics.json, README.md, a hash or what training.fit fitted on predictions is not what predictions.csv,
-run.json and history.csv give; --write makes the first three anew. No figure of a model card is typed by hand.
+run.json and history.csv give; --write makes the first three anew. No number of a model card is typed by hand.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from training.model_card.render import render
 from training.model_card.write import metrics_of, write
 
 TOLERANCE = 1e-5
-"""Largest difference of a figure that another processor's rounding may make."""
+"""Largest difference of a number that another processor's rounding may make."""
 FITTED_TOLERANCE = 1e-3
-"""The same of what an optimiser found, and of figures that count images in bins."""
+"""The same of what an optimiser found, and of metrics that count images in bins."""
 
 
 def problems(folder: Path) -> list[str]:
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
             if given.write:
                 write(folder)
             wrong = problems(folder)
-            print(f"{folder.name}: {'; '.join(wrong) or 'every figure is what its files give'}")
+            print(f"{folder.name}: {'; '.join(wrong) or 'every number is what its files give'}")
             status = max(status, int(bool(wrong)))
     except DermlensError as e:
         print(e, file=sys.stderr)

@@ -1,6 +1,6 @@
 """Publish a run's best checkpoint: `python -m training.publish RUN ID [--test] [--views 4]` fills models/ID/.
 
-Every figure comes from the published file, reloaded and asked the way the app asks it. --test also predicts the test
+Every metric comes from the published file, reloaded and asked the way the app asks it. --test also predicts the test
 split: once, at the very end. Nothing is left half-written: models/ID/ appears whole or not at all.
 """
 

@@ -45,7 +45,7 @@ def open_events(folder: Path) -> EventsWriter:
 
 
 def write_events(writer: EventsWriter, row: dict[str, Any]) -> None:
-    """Write the figures of an epoch; they are in the file when this returns."""
+    """Write the metrics of an epoch; they are in the file when this returns."""
     for name in HISTORY[2:]:
         writer.write_event(Event(wall_time=time.time(), step=row["epoch"], summary=scalar(name, row[name])))
     writer.flush()

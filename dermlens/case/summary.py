@@ -81,7 +81,7 @@ def _likelier(answer: Answer) -> Diagnosis | None:
 
 
 def group_totals(probabilities: np.ndarray) -> dict[Group, float]:
-    """Add (7,) probabilities up by clinical group, kept apart: malignant and pre-malignant are never one figure."""
+    """Add (7,) probabilities up by clinical group, kept apart: malignant and pre-malignant are never one number."""
     return {group: float(probabilities[list(members(group))].sum()) for group in GROUPS}
 
 

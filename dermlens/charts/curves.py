@@ -81,7 +81,7 @@ def draw(panel: Panel, lines: Sequence[Line], x: str, smoothing: float, with_tra
         lines: what is overlaid; a line keeps its colour and dash in every panel.
         x: "epoch" or "hours"; see `axis`.
         smoothing: as in runs.smoothed; the unsmoothed values stay visible, pale.
-        with_train: whether the training figures are drawn too, thin.
+        with_train: whether the training metrics are drawn too, thin.
     """
     figure, x = go.Figure(), axis(lines, x)
     for i, line in enumerate(lines):

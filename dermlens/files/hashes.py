@@ -53,7 +53,7 @@ def read(path: Path, expected: object, what: str, most: int) -> bytes:
 
 
 def listed(file: File, card: Mapping[str, Any] | None, most: int, error: type[DermlensError] = DataError) -> Document:
-    """Read a file of a model that is no program: its predictions, figures or history.
+    """Read a file of a model that is no program: its predictions, metrics or history.
 
     Args:
         file: in models/ID.

@@ -59,8 +59,8 @@ def _plain(text: str, types: dict[str, type]) -> pd.DataFrame | None:
     if np.diff(ends, prepend=-1).max() > csv.field_size_limit():
         return None
     kinds = {header.index(name): kind for name, kind in types.items()}
-    figures = [place for place, kind in kinds.items() if kind is float]
-    begin = signs[np.append(0, ends[:-1] + 1).reshape(-1, len(header))[1:, figures]]
+    numbers = [place for place, kind in kinds.items() if kind is float]
+    begin = signs[np.append(0, ends[:-1] + 1).reshape(-1, len(header))[1:, numbers]]
     if not np.isin(begin, list(b"+-.0123456789")).all():  # pandas would take True for 1
         return None
     options = {"skiprows": 1, "skip_blank_lines": False, "na_filter": False, "quoting": csv.QUOTE_NONE}
@@ -69,7 +69,7 @@ def _plain(text: str, types: dict[str, type]) -> pd.DataFrame | None:
     except ValueError:  # a number that is none
         return None
     table = found[list(kinds)].set_axis(list(types), axis=1).set_axis(pd.RangeIndex(2, rows + 2, name="line"))
-    return table if np.isfinite(found[figures].to_numpy(np.float64)).all() else None
+    return table if np.isfinite(found[numbers].to_numpy(np.float64)).all() else None
 
 
 def _any(text: str, types: dict[str, type], where: str, empty: str) -> pd.DataFrame:

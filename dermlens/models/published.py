@@ -54,7 +54,7 @@ def read_model_card(file: Path) -> str:
 def _estimates(file: Path, split: str, stored: object) -> dict[str, Estimate]:
     where = f"{shown(file)}, {split}"
     if not isinstance(stored, dict):
-        raise DataError(f"{where}: an object of figures expected, it is a {type(stored).__name__}.")
+        raise DataError(f"{where}: an object of estimates expected, it is a {type(stored).__name__}.")
     return {name: _estimate(f"{where}, {name}", name, stored[name]) for name in OVERALL if name in stored}
 
 

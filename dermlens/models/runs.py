@@ -45,7 +45,7 @@ class Run:
     touched: float
     """when its files were last written, in seconds since 1970; 0 for a published model's copy, which never trains"""
     measured_weights: str
-    """"EMA" or "raw": which weights the validation figures are of"""
+    """"EMA" or "raw": which weights the validation metrics are of"""
     published_as: str
     """id of the published model, "" if it is not published"""
 

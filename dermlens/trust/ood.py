@@ -193,7 +193,7 @@ def measured_of(values: dict[str, Any], where: str) -> Measured:
             {str(k): Estimate.from_dict(f) for k, f in last[name].items()} for name in ("auroc", "refused")
         )
     except (DataError, KeyError, IndexError, TypeError, AttributeError) as e:
-        raise ModelError(f"{where}: 'measured' does not hold the figures of every split ({e}). {AGAIN}") from e
+        raise ModelError(f"{where}: 'measured' does not hold the estimates of every split ({e}). {AGAIN}") from e
     if auroc.keys() != refused.keys():
         raise ModelError(f"{where}: 'auroc' and 'refused' must be of the same kinds of pictures. {AGAIN}")
     return Measured(accepted, auroc, refused)

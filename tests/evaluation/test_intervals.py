@@ -69,7 +69,7 @@ def test_a_replicate_without_a_class_leaves_it_out() -> None:
     assert not np.isnan(draws["balanced_accuracy"]).any()
 
 
-def test_leaving_out_rank_figures_changes_no_other() -> None:
+def test_leaving_out_rank_metrics_changes_no_other() -> None:
     p = draw()
     every, some, auc = (bootstrap(p, replicates=20, ranks=r) for r in ("all", "none", "auc"))
     assert set(every) - set(some) == {"auc", "average_precision", "macro_auc"}
@@ -86,7 +86,7 @@ def test_auc_from_the_smaller_side_is_the_same() -> None:
     np.testing.assert_allclose(a["auc"], b["auc"], rtol=1e-5)
 
 
-def test_rank_figures_of_unit_weights_are_the_plain_ones() -> None:
+def test_rank_metrics_of_unit_weights_are_the_plain_ones() -> None:
     p = draw(3, decimals=1)
     positive, scores = p.y_true == 1, p.logits[:, 1]
     auc, ap = rank_metrics(rank_table(positive, scores, p.lesion), np.ones((p.n_lesions, 1), np.float32))
@@ -127,7 +127,7 @@ def test_a_perfect_small_class_gets_an_interval_with_width() -> None:
     assert found.low == pytest.approx(11 / (11 + 1.959963984540054**2))
 
 
-def test_nothing_to_count_has_no_figure() -> None:
+def test_nothing_to_count_has_no_estimate() -> None:
     found = proportion(np.array([], bool), np.array([], int), np.full(10, np.nan))
     assert found.to_dict() == {"value": None, "low": None, "high": None, "n_images": 0, "n_lesions": 0}
 

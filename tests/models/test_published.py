@@ -17,7 +17,7 @@ def write(tmp_path: Path, value: object) -> Path:
     return file
 
 
-def test_figures_are_read_by_split(tmp_path: Path) -> None:
+def test_estimates_are_read_by_split(tmp_path: Path) -> None:
     found = read_estimates(write(tmp_path, {"test": {"accuracy": ESTIMATE, "per_class": {}, "confusion": []}}))
     assert list(found) == ["test"]
     estimate = found["test"]["accuracy"]

@@ -20,7 +20,7 @@ def models(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "models"
 
 
-def test_home_shows_every_model_with_its_test_figures(models: Path) -> None:
+def test_home_shows_every_model_with_its_test_metrics(models: Path) -> None:
     app = open_page("home")
     shown = text(app)
     for model in ("toy", "toy2", "external"):
@@ -56,7 +56,7 @@ def test_validation_stands_in_for_an_unmeasured_test_and_says_so(models: Path) -
     assert shown.count("Final: not for choosing between models") == 2
 
 
-def test_predictions_without_figures_are_measured(models: Path) -> None:
+def test_predictions_without_metrics_are_measured(models: Path) -> None:
     (models / "external" / "metrics.json").unlink()
     p = read_predictions(models / "external" / "predictions.csv").of_split("test")
     app = open_page("home")
@@ -75,7 +75,7 @@ def test_predictions_that_cannot_be_measured_are_named(models: Path) -> None:
     assert shown.count("Test split: ") == 2
 
 
-def test_damaged_figures_and_models_are_named_and_the_others_stay(models: Path) -> None:
+def test_damaged_metrics_and_models_are_named_and_the_others_stay(models: Path) -> None:
     (models / "toy" / "metrics.json").write_text("{")
     (models / "toy2" / "card.json").unlink()
     app = open_page("home")

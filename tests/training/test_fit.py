@@ -1,4 +1,4 @@
-"""Fitting a published model: what is written is used, and a figure that its predictions do not give is found."""
+"""Fitting a published model: what is written is used, and a number that its predictions do not give is found."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From a run to a published model: every figure is what the published file gives, and nothing is left half-made."""
+"""From a run to a published model: every number is what the published file gives, and nothing is left half-made."""
 
 import dataclasses
 import json
@@ -244,7 +244,7 @@ def test_the_model_card_names_the_runs_behind_its_first_weights(copy: Path) -> N
 def test_the_note_of_a_run_is_in_its_model_card(copy: Path) -> None:
     note = "Two images were taken out after the run."
     assert note not in told(copy)
-    data = told(copy, note=note).partition("## Data")[2].partition("## Figures")[0]
+    data = told(copy, note=note).partition("## Data")[2].partition("## Metrics")[0]
     assert f"\n\n{note}\n\n" in data
 
 
@@ -336,7 +336,7 @@ def test_writing_the_card_anew_repairs_figures_and_blesses_no_other_file(
     where = ["--models-dir", str(copy.parent)]
     assert card.main(where) == 1
     assert card.main(["toy", "--write", *where]) == 0
-    assert "every figure is what its files give" in capsys.readouterr().out
+    assert "every number is what its files give" in capsys.readouterr().out
     assert {name: (copy / name).read_bytes() for name in good} == good
     text = (copy / "predictions.csv").read_text().replace(",validation,mel,", ",validation,nv,")
     (copy / "predictions.csv").write_text(text)

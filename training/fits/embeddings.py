@@ -2,7 +2,7 @@
 
 The score (`dermlens.trust.reference_set.METHODS`) is chosen by how well it tells validation images from the first half
 of the pictures of `training.fits.ood_pictures`, the threshold is the score that ACCEPT of the validation images keep
-to, and both are measured on test images and the second half. familiarity.csv has every score, so that all figures can
+to, and both are measured on test images and the second half. familiarity.csv has every score, so that all estimates can
 be made anew.
 
 An interrupted run goes on where it stopped (`training.fits.embed`).

@@ -1,4 +1,4 @@
-"""The model card of a published model as Markdown, made from its files; no figure of it is typed by hand."""
+"""The model card of a published model as Markdown, made from its files; no number of it is typed by hand."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +22,8 @@ METHODS = {
     "vector": "vector scaling",
 }
 SPLIT_TEXT = {
-    "validation": "The epoch, the settings and any calibration were chosen on this split, so these figures flatter the "
-    "model.",
+    "validation": "The epoch, the settings and any calibration were chosen on this split, so these estimates flatter "
+    "the model.",
     "test": "Final: not for choosing between models.",
 }
 USE = (
@@ -52,7 +52,7 @@ CITATION = (
     "P. Tschandl, C. Rosendahl, H. Kittler, *The HAM10000 dataset, a large collection of multi-source "
     "dermatoscopic images of common pigmented skin lesions*, Scientific Data 5:180161 (2018), "
     "doi:10.1038/sdata.2018.161; data doi:10.7910/DVN/DBW86T, licence CC BY-NC 4.0. The weights, predictions and "
-    "figures in this folder follow that licence (`models/LICENSE.md`)."
+    "metrics in this folder follow that licence (`models/LICENSE.md`)."
 )
 
 
@@ -75,14 +75,14 @@ def render(folder: Path) -> str:
         *(data_of_members(card) if run is None else training_data(run)),
         CITATION,
         "",
-        *_figures(folder, run, calibrated),
+        *_metrics(folder, run, calibrated),
         *[line for section in SECTIONS for line in section(folder)],
         *([] if run is None else recipe(folder, run)),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _figures(folder: Path, run: dict[str, Any] | None, calibrated: bool) -> list[str]:
+def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool) -> list[str]:
     """Return the section on metrics.json, split by split; `run` is None for an ensemble."""
     metrics = read_object(folder / "metrics.json")
     splits = [line for split in metrics for line in _split_section(split, metrics[split], run)]
@@ -90,7 +90,7 @@ def _figures(folder: Path, run: dict[str, Any] | None, calibrated: bool) -> list
         splits += ["### Test split", "", "Not measured: the test split has not been used with this model.", ""]
     of_probabilities = ": cross-entropy, AUC and average precision are of the calibrated probabilities"
     return [
-        "## Figures",
+        "## Metrics",
         "",
         "Of the published file through the serving path, so they are what a user of the app gets"
         f"{of_probabilities if calibrated else ''}. In brackets 95 % intervals over lesions: bootstrap, or Wilson's at "

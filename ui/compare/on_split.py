@@ -36,7 +36,7 @@ def headline(entries: list[Entry], split: str) -> None:
             for key, f in found.items()
         )
 
-    widgets.chart(drawn, "Headline figures of every model with 95 % intervals", data, "headline")
+    widgets.chart(drawn, "Headline metrics of every model with 95 % intervals", data, "headline")
     ready = {m.id: m for m in cache.models()[0]}
     rows = [
         {
@@ -47,7 +47,7 @@ def headline(entries: list[Entry], split: str) -> None:
         for entry in entries
         if entry.name in summaries
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Headline figures, size and speed of every model")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Headline metrics, size and speed of every model")
     if ready:
         st.caption(f"Time: one image with all heat maps, median and range, on this machine ({hardware()}).")
 

@@ -75,7 +75,7 @@ def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, 
     st.caption(
         "ECE: mean distance between the probability stated and the share that is true, over bins of images. Chance "
         "alone leaves a distance on so few images: the last column says how much a perfect model would show. All "
-        f"figures: lower is better. {split.capitalize()} split, {len(chosen):,} images of {chosen.n_lesions:,} lesions."
+        f"metrics: lower is better. {split.capitalize()} split, {len(chosen):,} images of {chosen.n_lesions:,} lesions."
     )
 
 

@@ -12,7 +12,7 @@ from ui import cache, widgets
 
 READING = (
     "A heat map can look right by accident: lesions lie in the middle of the picture, and a large one takes most of "
-    "it. So each figure stands beside what would come out without looking: the lesion's share of the area, the mean "
+    "it. So each number stands beside what would come out without looking: the lesion's share of the area, the mean "
     "map of all images, the centre of the picture. Only what goes beyond them says that the model looked at this "
     "lesion. The map is the one of the diagnosis it called; lesions are as outlined in HAM10000."
 )
@@ -93,7 +93,7 @@ def _methods(found: LocalisationResults) -> None:
         }
         for name, (where, removal) in found.methods.items()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Figures of every heat map method on the same images")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Metrics of every heat map method on the same images")
 
 
 def _warnings(found: LocalisationResults) -> None:

@@ -30,7 +30,7 @@ RISKS = np.arange(1, 61) / 100
 
 POINTS = (
     "A threshold is the highest probability at which the wanted share of the validation images of the target was "
-    "found. The figures below are measured: on validation with thresholds chosen on other lesions, on test with the "
+    "found. The numbers below are measured: on validation with thresholds chosen on other lesions, on test with the "
     "thresholds as they are."
 )
 

@@ -68,7 +68,7 @@ def confusion(chosen: Predictions, entry: Entry) -> None:
 
 def per_class(summary: Summary, entry: Entry) -> None:
     """Show every metric of every class with its interval, and what the class is most often called instead."""
-    st.dataframe(_table(summary), hide_index=True, alt="Per-class figures with intervals")
+    st.dataframe(_table(summary), hide_index=True, alt="Per-class metrics with intervals")
     grid = st.grid(2, min_column_width=330)
     for key, metric in PER_CLASS.items():
         figure = charts.per_class({entry.name: summary.per_class}, key)

@@ -82,7 +82,7 @@ def show(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...
     st.caption(
         f"{split.capitalize()} split, {len(chosen):,} images of {chosen.n_lesions:,} lesions. Slices differ in what "
         "they are made of: compare them class by class. A hollow mark is a slice of fewer than 50 lesions, whose "
-        "figures say little. A slice of one class has no single figure."
+        "numbers say little. A slice of one class has no single number."
     )
 
     def data() -> pd.DataFrame:

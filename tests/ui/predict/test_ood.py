@@ -29,7 +29,7 @@ from ui.predict import intake
 from ui.predict.similar_cases import CONFIRMED, NEIGHBOURS, lesion_of
 
 UNLIKE = "This does not look like a dermoscopic image"
-FIGURE = {"low": 0.95, "high": 0.99, "n_images": 40, "n_lesions": 30}
+ESTIMATE = {"low": 0.95, "high": 0.99, "n_images": 40, "n_lesions": 30}
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,14 @@ def models(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stored = reference_set.encode(reference)
     (toy / "embeddings.npz").write_bytes(stored)
     note_hash(toy, "predictions.csv")
-    refused = {"auroc": {"photograph": {**FIGURE, "value": 0.98}}, "refused": {"photograph": {**FIGURE, "value": 0.97}}}
+    auroc = {"photograph": {**ESTIMATE, "value": 0.98}}
+    refused = {"photograph": {**ESTIMATE, "value": 0.97}}
     content = {
         "method": "mahalanobis",
         "threshold": float(4 * mahalanobis(reference, embeddings.astype(np.float32)).max()),
         "embeddings_sha256": hashlib.sha256(stored).hexdigest(),
         "fitted_on": {"predictions_sha256": registry.sha256(toy / "predictions.csv")},
-        "measured": {"test": {"accepted": {**FIGURE, "value": 0.963}, **refused}},
+        "measured": {"test": {"accepted": {**ESTIMATE, "value": 0.963}, "auroc": auroc, "refused": refused}},
     }
     (toy / "familiarity.json").write_text(json.dumps(content))
     for name in ("embeddings.npz", "familiarity.json"):

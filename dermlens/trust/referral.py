@@ -13,6 +13,7 @@ from dermlens.errors import DataError, ModelError
 from dermlens.estimate import Estimate
 from dermlens.files.documents import File, read_object
 from dermlens.labels import CLASSES, SUSPECT
+from dermlens.trust.fit_command import FIT
 from dermlens.trust.referral_rules import RULES, Inputs, Rule
 from dermlens.trust.thresholds import TARGETS
 from dermlens.wording import percent, short_percent
@@ -179,7 +180,7 @@ def read(file: File) -> Referral:
             {split: Measured.from_dict(values) for split, values in stored["measured"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError, DataError) as e:
-        raise ModelError(f"{file.parent.name}/{file.name} cannot be used ({e!r}). Make it with training.fit.") from e
+        raise ModelError(f"{file.parent.name}/{file.name} cannot be used ({e!r}). Make it by {FIT}.") from e
     numbers = (found.sensitivity, *found.thresholds.values(), found.cap)
     if not (found.measured and all(0 <= n <= 1 for n in numbers)):
         raise ModelError(f"{file.parent.name}/{file.name}: numbers from 0 to 1 and measured splits expected.")

@@ -24,6 +24,7 @@ from tests.dashboard import check, open_page, text
 from training.fits import calibration
 from training.fits.subject import Subject
 from training.model_card.write import note_hash
+from ui import cache
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,14 @@ def test_a_model_without_a_calibration_says_so_on_its_tab(open_at) -> None:
     check(app.run())
     assert "These are uncalibrated scores." in text(app)
     assert list(app.dataframe[-1].value.columns) == ["Metric", "Before", "A perfect model"]
+
+
+def test_without_a_calibration_nothing_else_that_is_missing_is_blamed(models: Path) -> None:
+    found = cache.unseen(registry.find(models, "toy2"), "test")
+    assert found.value is None
+    assert found.sentence == (
+        "The model is not calibrated. There is no calibration.json, so its numbers are uncalibrated scores."
+    )
 
 
 def test_a_folder_is_scored_calibrated_unless_the_networks_own_scores_are_wanted(

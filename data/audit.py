@@ -6,7 +6,6 @@ splits that are exact or near duplicates (see data.duplicates). Takes about 80 s
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,8 @@ from dermlens.dataset.split_audit import AUDIT, fingerprint
 from dermlens.errors import DataError, DermlensError
 from dermlens.evaluation.predictions import CASE_COLUMNS
 from dermlens.evaluation.slices import UNKNOWN, group_names
+from dermlens.files.documents import write_object
+from dermlens.files.tables import read_csv
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.ingest.read import read_file
 
@@ -49,7 +50,7 @@ def read_table(root: Path, split_table: Path = SPLIT_TABLE) -> pd.DataFrame:
     table = load_table(root, decode=True)
     if not split_table.is_file():
         raise DataError(f"No split table at {split_table}. Make it with python -m data.split.")
-    split = pd.read_csv(split_table, dtype=str, keep_default_na=False).set_index("image_id")["split"]
+    split = read_csv(split_table, {"image_id": str, "split": str}).set_index("image_id")["split"]
     differing = sorted(set(table["image_id"]) ^ set(split.index))
     if differing or not split.index.is_unique or not split.isin(SPLITS).all():
         raise DataError(
@@ -193,10 +194,10 @@ def main(argv: list[str] | None = None) -> int:
         table = read_table(args.data, args.split_table)
         images = read_images(args.data, table["image_id"].tolist(), args.stored_aspect)
         content, same = audit(table, search(images))
+        write_object(output, content)
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2
-    output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     same[SAME_LESION_COLUMNS].to_csv(output.with_name(SAME_LESION_TABLE.name), index=False, lineterminator="\n")
     found = leaking(content)
     print(f"{len(table)} images, {table['lesion_id'].nunique()} lesions: {'; '.join(found) or 'nothing leaks'}.")

@@ -22,7 +22,6 @@ Tschandl, Rosendahl, Kittler: The HAM10000 dataset, Sci Data 5:180161, 2018. Lic
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -36,6 +35,7 @@ from tqdm import tqdm
 from data.fetch import Remote, Sleep, fetch, get_json, unpack
 from dermlens.dataset.ham10000 import COLUMNS, IMAGE_FOLDERS, MASK_FOLDER, METADATA, SPLIT_TABLE, load_split
 from dermlens.errors import DermlensError, DownloadError, ImageError
+from dermlens.files.documents import read_object, write_object
 from dermlens.ingest.read import read_file
 
 DOI = "doi:10.7910/DVN/DBW86T"
@@ -199,7 +199,7 @@ def _staging(to: Path, name: str) -> Path:
 
 def _account(to: Path) -> dict[str, Any]:
     file = to / ACCOUNT
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return read_object(file, DownloadError) if file.exists() else {}
 
 
 def _count(path: Path) -> int:
@@ -224,9 +224,7 @@ def _finish(to: Path, name: str, source: str, remote: Remote | None = None) -> N
     entry = {"source": source, "files": _count(_staging(to, name))}
     if remote is not None:
         entry |= {"url": remote.url, remote.algorithm: remote.digest}
-    new = to / f".{ACCOUNT}.begun"
-    new.write_text(json.dumps(_account(to) | {name: entry}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(new, to / ACCOUNT)
+    write_object(to / ACCOUNT, _account(to) | {name: entry})
     os.replace(_staging(to, name), to / name)
 
 

@@ -19,6 +19,7 @@ from data.duplicates import SAME_LESION_TABLE, join_lesions
 from data.lookalikes import load_lookalikes, same_lesion
 from dermlens.dataset.ham10000 import COLUMNS, SPLIT_TABLE, data_root, load_table
 from dermlens.errors import DermlensError
+from dermlens.files.tables import read_csv
 
 SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
 SEED = 20180814
@@ -62,7 +63,9 @@ def assign(table: pd.DataFrame, seed: int = SEED) -> pd.Series:
         Series of "train", "validation" or "test", indexed like `table`.
     """
     split = deal(table["lesion_id"].replace(SAME_LESION), table["dx"], SHARES, seed)
-    same = pd.concat([pd.read_csv(SAME_LESION_TABLE), same_lesion(table, load_lookalikes())])
+    same = pd.concat(
+        [read_csv(SAME_LESION_TABLE, {"lesion_a": str, "lesion_b": str}), same_lesion(table, load_lookalikes())]
+    )
     lesion = join_lesions(table["lesion_id"], same)
     split[split.groupby(lesion).transform("nunique") > 1] = "train"
     return split
@@ -78,10 +81,10 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("pass --data DIR or set HAM10000_DIR")
     try:
         table = load_table(args.data)
+        table["split"] = assign(table)
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2
-    table["split"] = assign(table)
     columns = ["image_id", "lesion_id", *[c for c in COLUMNS if c not in ("image_id", "lesion_id")], "split"]
     args.output.parent.mkdir(parents=True, exist_ok=True)
     table[columns].to_csv(args.output, index=False, lineterminator="\n")

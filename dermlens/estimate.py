@@ -22,14 +22,14 @@ class Estimate:
     n_lesions: int
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """Return the figure as it is written into metrics.json: six decimals, None for NaN."""
+        """Return the estimate as it is written into metrics.json: six decimals, None for NaN."""
         numbers = {name: getattr(self, name) for name in ("value", "low", "high")}
         rounded = {name: None if np.isnan(x) else round(float(x), 6) for name, x in numbers.items()}
         return {**rounded, "n_images": self.n_images, "n_lesions": self.n_lesions}
 
     @classmethod
     def from_dict(cls, stored: Any) -> "Estimate":
-        """Return the figure that `to_dict` wrote; raises DataError if it is not one."""
+        """Return the estimate that `to_dict` wrote; raises DataError if it is not one."""
         try:
             numbers = {k: np.nan if v is None else v for k, v in stored.items()}
             value, low, high = (float(numbers[k]) for k in ("value", "low", "high"))

@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from dermlens.wording import interval as interval  # for who draws
-from dermlens.wording import percent as percent
-
 Group = Literal["benign", "pre-malignant", "malignant"]
 
 

@@ -190,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     is_calibrated = model.fitted.calibration is not None and not given.uncalibrated
     what = quantity({model.name: is_calibrated})
     print(f"{len(images) - failed} images scored into {given.output}; {skipped} other files skipped.", file=sys.stderr)
-    print(f"Each number is a{'n' * (not is_calibrated)} {what}.", file=sys.stderr)
+    print(f"Each number is {'a' if is_calibrated else 'an'} {what}.", file=sys.stderr)
     if unlike:
         told = f"{unlike} images do not look like dermoscopic ones, and their numbers mean nothing"
         print(f"{told}: see {beside(given.output, 'unlike')}.", file=sys.stderr)

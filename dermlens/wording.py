@@ -1,30 +1,64 @@
-"""How a share and its interval are written wherever a person reads them."""
+"""How shares, numbers and their intervals are written wherever a person reads them, and what scores are called."""
 
 import numpy as np
 
 from dermlens.estimate import Estimate
 
+CALIBRATED = "calibrated probability"
+UNCALIBRATED = "uncalibrated score"
+
 
 def percent(share: float, digits: int = 0) -> str:
-    """Return a share as a person reads it: "7 %", "<1 %" for what would round to nothing, "n/a" for NaN."""
-    if np.isnan(share):
-        return "n/a"
-    smallest = 10.0**-digits
-    value = 100 * share
-    if 0 < value < smallest / 2:
-        return f"<{smallest:g} %"
-    if 100 - smallest / 2 < value < 100:
-        return f">{100 - smallest:g} %"
-    return f"{value:.{digits}f} %"
+    """Return a share as a person reads it: "7 %", "n/a" for NaN.
+
+    Only none of something is "0 %" and only all of it "100 %"; what would round to them is "<1 %" and ">99 %".
+    """
+    return "n/a" if np.isnan(share) else f"{_in_percent(share, digits)} %"
 
 
-def interval(figure: Estimate, digits: int = 1) -> str:
-    """Return the 95 % interval of a share as a person reads it: "78.1 to 83.4 %"."""
-    if np.isnan(figure.low) or np.isnan(figure.high):
+def interval(estimate: Estimate, digits: int = 1) -> str:
+    """Return the 95 % interval of a share as a person reads it: "78.1 to 83.4 %", "n/a" if there is none."""
+    if np.isnan(estimate.low) or np.isnan(estimate.high):
         return "n/a"
-    return f"{100 * figure.low:.{digits}f} to {100 * figure.high:.{digits}f} %"
+    return f"{_in_percent(estimate.low, digits)} to {_in_percent(estimate.high, digits)} %"
+
+
+def percent_with_interval(estimate: Estimate, digits: int = 1) -> str:
+    """Return a share and its 95 % interval: "80.2 % (78.1 to 83.4 %)", "n/a" if it is not defined."""
+    return _both(percent(estimate.value, digits), interval(estimate, digits))
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number that is no share: "1.250", "n/a" for NaN."""
+    return "n/a" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def number_interval(estimate: Estimate, digits: int = 3) -> str:
+    """Return the 95 % interval of a number that is no share: "1.100 to 1.380", "n/a" if there is none."""
+    if np.isnan(estimate.low) or np.isnan(estimate.high):
+        return "n/a"
+    return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"
+
+
+def number_with_interval(estimate: Estimate, digits: int = 3) -> str:
+    """Return a number that is no share and its interval: "1.250 (1.100 to 1.380)", "n/a" if it is not defined."""
+    return _both(number(estimate.value, digits), number_interval(estimate, digits))
 
 
 def short_percent(share: float) -> str:
     """Return a share that somebody chose, such as a level or a wanted sensitivity: "95 %", "97.5 %"."""
-    return f"{round(100 * share, 1):g} %"
+    return f"{100 * share:g} %"
+
+
+def _in_percent(share: float, digits: int) -> str:
+    value, step = 100 * share, 10.0**-digits
+    written = f"{value:.{digits}f}"
+    if value > 0 and float(written) == 0:
+        return f"<{step:g}"
+    if value < 100 and float(written) == 100:
+        return f">{100 - step:g}"
+    return written
+
+
+def _both(value: str, span: str) -> str:
+    return "n/a" if value == "n/a" else f"{value} ({'no interval' if span == 'n/a' else span})"

@@ -4,10 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import data as charts
-from dermlens.charts.style import percent
 from dermlens.dataset.ham10000 import SPLITS
 from dermlens.dataset.split_audit import Audit
 from dermlens.evaluation.slices import group_names
+from dermlens.wording import percent
 from ui import cache, widgets
 from ui.metrics import slices
 from ui.pages import ABOUT_DATA
@@ -20,7 +20,7 @@ images of common pigmented skin lesions*, Scientific Data 5:180161, 2018,
 Vienna and in Queensland, and most of them show light skin.
 """
 LICENCES = """
-The weights, predictions and figures in `models/` were made from these images and carry the same licence, CC BY-NC 4.0.
+The weights, predictions and metrics in `models/` were made from these images and carry the same licence, CC BY-NC 4.0.
 The program itself is under the MIT licence. The images are not part of this project.
 """
 
@@ -38,7 +38,7 @@ def page() -> None:
     st.header("Licences", anchor=False)
     st.markdown(LICENCES)
     st.header("Model cards", anchor=False)
-    cards()
+    model_cards()
 
 
 def split(table: pd.DataFrame) -> None:
@@ -49,7 +49,7 @@ def split(table: pd.DataFrame) -> None:
         with cells.cell(), st.container(border=True, gap=None):
             st.metric(name.capitalize(), f"{len(rows):,} images")
             st.caption(f"{rows['lesion_id'].nunique():,} lesions, {percent(len(rows) / len(table), 1)} of the images")
-    st.caption("All images of a lesion are in one split. Test is for the final figures alone, never for a choice.")
+    st.caption("All images of a lesion are in one split. Test is for the final metrics alone, never for a choice.")
     counts = charts.class_counts(table)
     most, least = counts.sum(axis=1).max(), counts.sum(axis=1).min()
     alt = f"Images of each diagnosis in each split, from {least:,} to {most:,}"
@@ -69,7 +69,7 @@ def leakage(result: cache.Result[Audit]) -> None:
         f"{verdict} Checked on the images: {audit.lesions_in_more_than_one_split} lesions are in more than one split, "
         f"{audit.exact_across_splits} exact and {audit.near_across_splits} near duplicates lie across splits. A split "
         f"that deals single images at random would put {audit.naive_lesions_in_more_than_one_split:,.0f} lesions into "
-        f"more than one split (mean of {audit.naive_draws} draws), and its test figures would be too good."
+        f"more than one split (mean of {audit.naive_draws} draws), and its test metrics would be too good."
     )
     ours, naive = "this split", "images dealt at random"
     rows = {
@@ -106,7 +106,7 @@ def subgroups(table: pd.DataFrame) -> None:
     widgets.chart(figure, f"Share of each {by} in each split", data, f"subgroups-{by}")
 
 
-def cards() -> None:
+def model_cards() -> None:
     found = [(entry.name, card) for entry in cache.entries() if (card := cache.model_card(entry))]
     if not found:
         st.caption("No published model has a model card.")

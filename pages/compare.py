@@ -79,7 +79,7 @@ def data_split(entries: dict) -> None:
             return
         split = splits.choose_split(tuple(common))
     splits.mark_final(split)
-    on_split.figures([entries[i] for i in ids], split)
+    on_split.headline([entries[i] for i in ids], split)
     pair = [entries[i] for i in ids]
     if len(pair) > 2:
         pair = on_split.choose_pair(pair)

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from dermlens.charts.style import interval, percent
+from dermlens.evaluation.metrics import HEADLINE, IN_BRIEF
+from dermlens.wording import interval, percent, percent_with_interval
 from ui import cache, splits, widgets
 from ui.pages import HOME, PAGES
 
@@ -20,7 +21,6 @@ LIMITS = """
   rare in HAM10000 were not tested.
 - **A benign answer is not an all-clear.** The networks miss melanomas; the Metrics page says how many.
 """
-HEADLINE = {"balanced_accuracy": "Balanced accuracy", "accuracy": "Accuracy", "melanoma_recall": "Melanomas found"}
 
 
 def page() -> None:
@@ -46,9 +46,9 @@ def models() -> None:
         widgets.nothing_here(
             "No model is published yet.", "Train one and publish it: `python -m training.publish RUN ID`."
         )
-    cards = st.grid(3, min_column_width=290)
+    grid = st.grid(3, min_column_width=290)
     for entry in entries:
-        with cards.cell(), st.container(border=True, gap="small", height="stretch", key=f"model-{entry.id}"):
+        with grid.cell(), st.container(border=True, gap="small", height="stretch", key=f"model-{entry.id}"):
             st.markdown(f"**{widgets.escape(entry.name)}**")
             headline(cache.headline(entry))
             if not entry.can_be_asked:
@@ -61,17 +61,18 @@ def headline(result: cache.Result) -> None:
         st.caption(result.sentence)
         return
     split = "test" if "test" in result.value else next(iter(result.value), None)
-    if split is None or not set(HEADLINE) & set(result.value[split]):
+    if split is None or not set(IN_BRIEF) & set(result.value[split]):
         st.caption("Not measured yet.")
         return
-    figures = result.value[split]
-    first, *others = (name for name in HEADLINE if name in figures)
-    st.metric(HEADLINE[first], percent(figures[first].value, 1))
-    lines = [f"95 % interval {interval(figures[first])}"]
-    lines += [f"{HEADLINE[n]}: {percent(figures[n].value, 1)} ({interval(figures[n])})" for n in others]
-    rests_on = figures[first]
+    estimates = result.value[split]
+    first, *others = (name for name in IN_BRIEF if name in estimates)
+    st.metric(HEADLINE[first], percent(estimates[first].value, 1))
+    lines = [f"95 % interval {interval(estimates[first])}"]
+    lines += [f"{HEADLINE[n]}: {percent_with_interval(estimates[n])}" for n in others]
+    rests_on = estimates[first]
     lines.append(f"{split.capitalize()} split: {rests_on.n_images:,} images of {rests_on.n_lesions:,} lesions")
-    lines += [splits.FINAL] * (split == "test")
+    if split == "test":
+        lines.append(splits.FINAL)
     st.caption("  \n".join(lines))
 
 

@@ -50,7 +50,7 @@ def overlay(chosen: list[Run]) -> None:
         x = st.segmented_control(
             "By", ["epoch", "hours"], default="epoch", required=True, key="by-time", bind="query-params"
         )
-        with_train = st.toggle("Training figures", key="train", bind="query-params")
+        with_train = st.toggle("Training metrics", key="train", bind="query-params")
         together = st.toggle("Seeds of one config together", key="seeds", bind="query-params")
         smoothing = st.slider("Smoothing", 0.0, 0.95, 0.0, 0.05, key="smooth", bind="query-params", width=200)
     readable = {}
@@ -81,7 +81,7 @@ def overlay(chosen: list[Run]) -> None:
     weights = sorted({run.measured_weights for run in runs if run.measured_weights})
     st.caption(
         curves.reading(lines, with_train)
-        + (f" Validation figures are of the {' and '.join(weights)} weights." if weights else "")
+        + (f" Validation metrics are of the {' and '.join(weights)} weights." if weights else "")
     )
 
 

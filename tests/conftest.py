@@ -92,7 +92,7 @@ def spot_network() -> "keras.Model":
 
 
 def publish_toy(folder: Path, network: "keras.Model", views: int = 1, **card: object) -> registry.Entry:
-    """Write a model folder as training.publish does, without the figures, and build its serving files."""
+    """Write a model folder as training.publish does, without the metrics, and build its serving files."""
     from training.artefact import save_model
     from training.export import build
 

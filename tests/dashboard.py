@@ -63,8 +63,8 @@ def fill(folder: Path, seed: int = 0, share: float = 0.3, skill: float = 2.0, ab
         parts.append(make_predictions(rows["image_id"], rows["lesion_id"], split, y, logits))
     predictions = concatenate(parts)
     write_predictions(folder / "predictions.csv", predictions)
-    figures = {s: summarise(predictions.of_split(s), replicates=50).to_dict() for s in ("validation", "test")}
-    (folder / "metrics.json").write_text(json.dumps(figures))
+    metrics = {s: summarise(predictions.of_split(s), replicates=50).to_dict() for s in ("validation", "test")}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
 def add_run(runs: Path, run_id: str, seed: int = 1, epochs: tuple[int, ...] = (4, 8), **record: object) -> Path:
@@ -85,8 +85,8 @@ def add_run(runs: Path, run_id: str, seed: int = 1, epochs: tuple[int, ...] = (4
             rate = 1e-3 / phase * 0.5 * (1 + np.cos(np.pi * step / count))
             gain = 1 - np.exp(-epoch / 4) + rng.normal(0, 0.015)
             loss = 1.8 - 1.3 * gain
-            figures = (loss, loss + 0.15, 0.5 + 0.38 * gain, 0.48 + 0.36 * gain, 0.2 + 0.6 * gain, 0.2 + 0.55 * gain)
+            metrics = (loss, loss + 0.15, 0.5 + 0.38 * gain, 0.48 + 0.36 * gain, 0.2 + 0.6 * gain, 0.2 + 0.55 * gain)
             more = (0.1 + 0.6 * gain, loss + 0.05, rng.normal(60, 2))
-            lines.append(",".join(str(v) for v in (epoch, phase, *(f"{x:.6g}" for x in (rate, *figures, *more)))))
+            lines.append(",".join(str(v) for v in (epoch, phase, *(f"{x:.6g}" for x in (rate, *metrics, *more)))))
     (folder / "history.csv").write_text("\n".join(lines) + "\n")
     return folder

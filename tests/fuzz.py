@@ -115,7 +115,7 @@ def mutant(kind: str, seed: int, number: int) -> bytes:
     files = _seeds()[kind]
     data = bytearray(files[rng.integers(len(files))])
     for _ in range(int(rng.geometric(0.65))):
-        change = _CHANGES[rng.integers(len(_CHANGES))]
+        change = CHANGES[rng.integers(len(CHANGES))]
         data = change(data, rng, files) or data
         if len(data) > 2**20:
             del data[2**20 :]
@@ -174,7 +174,7 @@ def _splice(data: bytearray, rng: np.random.Generator, files: list[bytes]) -> by
     return data[: _at(data, rng)] + other[int(rng.integers(len(other))) :]
 
 
-_CHANGES: tuple[Callable[[bytearray, np.random.Generator, list[bytes]], bytearray | None], ...] = (
+CHANGES: tuple[Callable[[bytearray, np.random.Generator, list[bytes]], bytearray | None], ...] = (
     *(_flip, _flip, _scribble, _number, _number, _number),
     *(_cut, _remove, _repeat, _splice),
 )

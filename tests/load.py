@@ -25,10 +25,12 @@ from tests.browser.app import serve
 from tests.conftest import encode
 from tests.visitor import PATIENCE, Visitor
 
-BUSY, WAITING = "The server is busy", "Waiting: "
+BUSY = "The server is busy"
+WAITING = "Waiting: "
 GROWTH_MB = 50
 """Most that the server may grow between the first tenth of the uploads and the last one."""
-_NAME, _KEY = re.compile(rb"canary-(\d+)-"), re.compile(rb"image=([0-9a-f]{12})")
+_NAME = re.compile(rb"canary-(\d+)-")
+_KEY = re.compile(rb"image=([0-9a-f]{12})")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Size:
     shape: tuple[int, int] = (450, 600)
 
 
-FULL, SMALL = Size(20, 50, 5), Size(3, 4, 2, (90, 120))
+FULL = Size(20, 50, 5)
+SMALL = Size(3, 4, 2, (90, 120))
 
 
 @dataclass

@@ -98,7 +98,8 @@ def _row(what: str, tried: int, refused: int, wrong: list[str], worst: float) ->
         "lost": len(wrong),
         "worst_seconds": worst,
         "worst_memory_mb": used.memory / 1e6,
-        "note": f"Files that ended the decoder: {used.crashed}." + f" WRONG: {', '.join(wrong[:9])}." * bool(wrong),
+        "note": f"Files that ended the decoder: {used.crashed}."
+        + (f" WRONG: {', '.join(wrong[:9])}." if wrong else ""),
     }
 
 
@@ -122,7 +123,9 @@ def row_of_tests(what: str, *paths: str) -> dict:
         "lost": len(failed),
         "worst_seconds": max((float(c.get("time", 0)) for c in cases), default=0.0),
         "worst_memory_mb": None,
-        "note": "Tests, not files." + f" {skipped} skipped." * bool(skipped) + f" FAILED: {failed}." * bool(failed),
+        "note": "Tests, not files."
+        + (f" {skipped} skipped." if skipped else "")
+        + (f" FAILED: {failed}." if failed else ""),
     }
 
 
@@ -140,7 +143,7 @@ def fuzz_rows(kind: str, files: int) -> list[dict]:
             "lost": tally.lost or int(not tally.survived),
             "worst_seconds": tally.seconds,
             "worst_memory_mb": tally.memory / 1e6,
-            "note": note + f" WRONG: {tally.remarkable[:3]}." * bool(tally.lost),
+            "note": note + (f" WRONG: {tally.remarkable[:3]}." if tally.lost else ""),
         }
     ]
 

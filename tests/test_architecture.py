@@ -36,6 +36,14 @@ PAGE_MAY_IMPORT = {"ui", "dermlens", "streamlit", "plotly", "pandas"}
 OPTIONAL = {"jax", "torch", "keras_hub"}  # other Keras backends and weights: chosen by who trains
 UNDECLARED = {"scikit-learn": "crepes"}  # package -> what imports it without asking for it
 PLUGINS = {"pytest-xdist": "--numprocesses"}  # package -> the option in the Makefile that uses it
+READ_ELSEWHERE = {  # module -> the JSON it reads or writes that is no file of ours
+    "dermlens/ingest/pool.py": "messages to and from the process that decodes",
+    "dermlens/ingest/worker.py": "messages to and from the process that decodes",
+    "dermlens/models/keras_file.py": "a member of model.keras, bounded and checked there",
+    "training/artefact.py": "members of the archive that Keras wrote a moment before",
+    "training/run.py": "the state inside a checkpoint, which ends with its checksum",
+    "ui/access/sign_in.py": "a cookie of Streamlit's",
+}
 MAX_BYTES = 60 * 2**20
 
 
@@ -207,6 +215,24 @@ def test_streamlit_caches_live_in_ui_alone() -> None:
         for path in sources(room):
             names = {node.attr for node in ast.walk(parse(path)) if isinstance(node, ast.Attribute)}
             assert not names & {"cache_data", "cache_resource"}, f"{path.relative_to(ROOT)} keeps a cache of its own"
+
+
+def test_json_and_csv_are_read_and_written_by_the_wing_of_files_alone() -> None:
+    calls = {"json.load", "json.loads", "json.dump", "json.dumps", "pd.read_csv", "pandas.read_csv", "csv.reader"}
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for room in set(ROOMS) - {"tests"}
+        for path in sources(room)
+        if calls & {ast.unparse(node) for node in ast.walk(parse(path)) if isinstance(node, ast.Attribute)}
+    }
+    own = {name for name in found if name.startswith("dermlens/files/")}
+    assert own
+    assert found - own - set(READ_ELSEWHERE) == set(), "use the strict readers and the writer of dermlens.files"
+    assert set(READ_ELSEWHERE) - found == set(), "listed, but reads none any more"
+    for room in set(ROOMS) - {"tests"}:
+        for path in sources(room):
+            named = {n.module for n in ast.walk(parse(path)) if isinstance(n, ast.ImportFrom)}
+            assert not named & {"json", "csv"}, f"{path.relative_to(ROOT)}: import the module, not its functions"
 
 
 def test_top_level_is_as_designed() -> None:

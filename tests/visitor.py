@@ -44,7 +44,9 @@ class Visitor:
             legacy=True,  # gives the connection itself, not a context that opens it
         )
         self._token, self._fresh, self._parts = token, set[tuple[int, ...]](), dict[tuple[int, ...], str]()
-        self.session, self.query, self._run_hash = "", "", ""
+        self.session = ""
+        self.query = ""
+        self._run_hash = ""
         self.elements: dict[tuple[int, ...], Element] = {}
         self.told: list[str] = []
         self.media: set[str] = set()

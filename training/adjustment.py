@@ -31,9 +31,9 @@ def shift(counts: np.ndarray, tau: float, weight: float = 1.0) -> np.ndarray:
 def choose(logits: np.ndarray, y: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     """Return the tau of `TAUS` and the melanoma weight of `WEIGHTS` that stay most safely above `FLOORS`.
 
-    Most safely: the smallest of the three distances is the largest, each in standard errors that a figure at its floor
+    Most safely: the smallest of the three distances is the largest, each in standard errors that a metric at its floor
     has on this split, since a recall of few melanomas falls farther by chance than an accuracy of all images. Of equals
-    it is the smallest tau, then the smallest weight. A figure that the split cannot give is left out.
+    it is the smallest tau, then the smallest weight. A metric that the split cannot give is left out.
 
     Args:
         logits: (n, 7) of the validation split. y: (n,) true classes. counts: (7,) training images a class.
@@ -46,8 +46,8 @@ def choose(logits: np.ndarray, y: np.ndarray, counts: np.ndarray) -> tuple[float
 
     def rank(pair: tuple[float, float]) -> tuple[float, float, float]:
         matrix = confusion_matrix(y, (logits + shift(counts, *pair)).argmax(1))
-        figures = np.array([accuracy(matrix), balanced_accuracy(matrix), melanoma_recall(matrix)])
-        return round(float(np.nanmin((figures - FLOORS) / errors)), 12), -pair[0], -pair[1]
+        metrics = np.array([accuracy(matrix), balanced_accuracy(matrix), melanoma_recall(matrix)])
+        return round(float(np.nanmin((metrics - FLOORS) / errors)), 12), -pair[0], -pair[1]
 
     return max(product(TAUS, WEIGHTS), key=rank)
 

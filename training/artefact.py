@@ -47,13 +47,16 @@ def save_model(model: keras.Model, path: Path) -> None:
         os.replace(halved, path)
 
 
-def load_model(path: Path) -> keras.Model:
+def load_model(path: Path, expected: str | None = None) -> keras.Model:
     """Read a model.keras, not compiled; its kernels are the stored float16 values in float32 variables.
 
+    Args:
+        path: of the file. expected: the SHA-256 it must have.
+
     Raises:
-        ModelError: the file is missing, damaged or would run code of its own.
+        ModelError: the file is missing, damaged, changed or would run code of its own.
     """
-    return keras_file.load_network(path)
+    return keras_file.load_network(path, expected)
 
 
 def _halve_kernels(data: bytes, model: keras.Model) -> bytes:

@@ -1,11 +1,10 @@
-"""The figures and the model card of a published model, made from its files: `python -m training.card [ID...]`.
+"""The metrics and the model card of a published model, made from its files: `python -m training.card [ID...]`.
 
 Says where metrics.json, README.md, a hash or what training.fit fitted on predictions is not what predictions.csv,
-run.json and history.csv give; --write makes the first three anew. No figure of a model card is typed by hand.
+run.json and history.csv give; --write makes the first three anew. No number of a model card is typed by hand.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from dermlens.dataset.ham10000 import load_split
 from dermlens.errors import DermlensError
-from dermlens.files.documents import read_object
+from dermlens.files.documents import Document, read_object
 from dermlens.models import registry
 from dermlens.trust.ood import OOD_FILE, SCORES_FILE, read_scores
 from training import ensemble
@@ -21,12 +20,12 @@ from training.fit import STEPS
 from training.fits.embeddings import measure
 from training.fits.subject import Subject
 from training.model_card.render import render
-from training.model_card.write import figures, write
+from training.model_card.write import metrics_of, write
 
 TOLERANCE = 1e-5
-"""Largest difference of a figure that another processor's rounding may make."""
+"""Largest difference of a number that another processor's rounding may make."""
 FITTED_TOLERANCE = 1e-3
-"""The same of what an optimiser found, and of figures that count images in bins."""
+"""The same of what an optimiser found, and of metrics that count images in bins."""
 
 
 def problems(folder: Path) -> list[str]:
@@ -43,7 +42,7 @@ def problems(folder: Path) -> list[str]:
     """
     found = []
     if (folder / "metrics.json").is_file():
-        found += list(_differences(read_object(folder / "metrics.json"), figures(folder), "metrics.json"))
+        found += list(_differences(read_object(folder / "metrics.json"), metrics_of(folder), "metrics.json"))
     card = read_object(folder / "card.json") if (folder / "card.json").is_file() else {}
     for name, expected in card.get("files", {}).items():
         if not (folder / name).is_file():
@@ -68,12 +67,13 @@ def _refitted(folder: Path) -> list[str]:
         if step.pictures or not (folder / f"{name}.json").is_file():
             continue
         try:
-            made = {file: json.loads(content) for file, content in step.make(subject).items() if file.endswith(".json")}
+            made = {file: content for file, content in step.make(subject).items() if file.endswith(".json")}
         except DermlensError as e:
             found.append(f"{name}.json cannot be made again: {e}")
             continue
         for file, content in made.items():
-            found += _differences(read_object(folder / file), content, file, FITTED_TOLERANCE)
+            again = read_object(Document(folder / file, content))
+            found += _differences(read_object(folder / file), again, file, FITTED_TOLERANCE)
     return found
 
 
@@ -105,7 +105,7 @@ def _short(value: Any) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check, or make anew, the cards of some or all published models; returns the exit status."""
+    """Check, or make anew, the model cards of some or all published models; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m training.card", description=__doc__.partition("\n")[0])
     parser.add_argument("id", nargs="*", help="models by the name of their folder; all by default")
     parser.add_argument("--write", action="store_true", help="make metrics.json, hashes and README.md anew")
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
             if given.write:
                 write(folder)
             wrong = problems(folder)
-            print(f"{folder.name}: {'; '.join(wrong) or 'every figure is what its files give'}")
+            print(f"{folder.name}: {'; '.join(wrong) or 'every number is what its files give'}")
             status = max(status, int(bool(wrong)))
     except DermlensError as e:
         print(e, file=sys.stderr)

@@ -19,13 +19,13 @@ from dermlens.errors import ConfigError, DermlensError, ModelError
 from dermlens.evaluation.compare import align
 from dermlens.evaluation.metrics import log_softmax
 from dermlens.evaluation.predictions import Predictions, read_predictions, write_predictions
+from dermlens.files.documents import write_object
 from dermlens.image.preprocess import Geometry
 from dermlens.labels import CLASSES, N_CLASSES
 from dermlens.models import registry
 from dermlens.models.card import read_card
 from dermlens.models.ensemble import check_views, mean_logits
 from dermlens.trust.fit_command import FIT
-from training import run as runs
 from training.adjustment import choose, shift
 from training.folders import model_folder, whole
 from training.model_card.write import write
@@ -160,7 +160,7 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
     }
     with whole(target) as folder:
         write_predictions(folder / "predictions.csv", combine(joined, list(weights.values()), adjustment["bias"]))
-        runs.write_json(folder / "card.json", card)
+        write_object(folder / "card.json", card)
         write(folder)
     return target
 

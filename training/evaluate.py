@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 from dermlens.dataset.ham10000 import check_rows, load_split
 from dermlens.errors import DermlensError
-from dermlens.evaluation.intervals import OVERALL, summarise
+from dermlens.evaluation.intervals import summarise
+from dermlens.evaluation.metrics import OVERALL
 from dermlens.evaluation.predictions import SPLITS, Predictions, write_predictions
+from dermlens.files.documents import write_object
 from dermlens.image.tta import VIEWS, expand
-from training import run as runs
 from training.dataset import load_images, located
 from training.finished import (
     add_run_arguments,
@@ -83,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"  {name:18} {f['value']:.4f}  ({f['low']:.4f} to {f['high']:.4f})")
     try:
         write_predictions(folder / "predictions.csv", predictions)
-        runs.write_json(folder / "metrics.json", {"views": args.views, **measured})
+        write_object(folder / "metrics.json", {"views": args.views, **measured})
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2

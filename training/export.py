@@ -6,7 +6,6 @@ manifest.json. A build that is already right is left alone; one whose probabilit
 
 import argparse
 import errno
-import json
 import os
 import platform
 import sys
@@ -18,7 +17,7 @@ import numpy as np
 
 from dermlens.case.predict import softmax
 from dermlens.errors import DermlensError, ModelError
-from dermlens.files.documents import read_object, shortened
+from dermlens.files.documents import read_object, shortened, write_object
 from dermlens.image.preprocess import Geometry, fit
 from dermlens.image.synthetic import draw_lesion
 from dermlens.labels import N_CLASSES
@@ -105,7 +104,7 @@ def _fill(folder: Path, entry: registry.Entry, source: str) -> None:
     from training.artefact import load_model
 
     card = entry.card or {}
-    model = load_model(entry.folder / "model.keras")
+    model = load_model(entry.folder / "model.keras", source)
     geometry = Geometry.from_dict(card["input"])
     served = three_outputs(model, card["feature_layer"], geometry.size)
     image = keras.InputSpec(shape=(1, geometry.size, geometry.size, 3), dtype="float32", name="image")
@@ -137,7 +136,7 @@ def _fill(folder: Path, entry: registry.Entry, source: str) -> None:
         "versions": _versions(),
         "parity": {"images": len(images), "max_abs_probability_difference": worst, **parity},
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    write_object(folder / "manifest.json", manifest)
 
 
 def three_outputs(model: "keras.Model", feature_layer: str, size: int) -> "keras.Model":

@@ -11,7 +11,7 @@ import pandas as pd
 from dermlens.dataset.ham10000 import SPLIT_TABLE, data_root
 from dermlens.errors import DataError, ModelError
 from dermlens.evaluation.predictions import SPLITS, Predictions, concatenate, make_predictions
-from dermlens.files.documents import read_object
+from dermlens.files.documents import read_object, write_object
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.models.runs import best_row, read_history, runs_dir
 from training import run as runs
@@ -87,7 +87,7 @@ def note_test(folder: Path, by: str) -> None:
     record = read_object(folder / "run.json")
     note = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "by": by}
     record["test_evaluations"] = [*record.get("test_evaluations", []), note]
-    runs.write_json(folder / "run.json", record)
+    write_object(folder / "run.json", record)
 
 
 def predictions_of(rows: pd.DataFrame, y_true: np.ndarray, logits: np.ndarray) -> Predictions:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.errors import DermlensError
+from dermlens.files.documents import write_whole
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.models import registry
 from training.fits import calibration, conformal, embeddings, localisation, referral, thresholds
 from training.fits.subject import Subject
 from training.model_card.write import note_hash, write
-from training.run import write_whole
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
 """Publish a run's best checkpoint: `python -m training.publish RUN ID [--test] [--views 4]` fills models/ID/.
 
-Every figure comes from the published file, reloaded and asked the way the app asks it. --test also predicts the test
+Every metric comes from the published file, reloaded and asked the way the app asks it. --test also predicts the test
 split: once, at the very end. Nothing is left half-written: models/ID/ appears whole or not at all.
 """
 
 import argparse
 import dataclasses
-import json
 import os
 import re
 import sys
@@ -27,7 +26,7 @@ from dermlens.case.predict import predict
 from dermlens.dataset.ham10000 import check_rows, image_path, load_split
 from dermlens.errors import DermlensError, ModelError
 from dermlens.evaluation.predictions import SPLITS, write_predictions
-from dermlens.files.documents import read_object
+from dermlens.files.documents import read_object, write_object
 from dermlens.image.preprocess import Geometry, fingerprint
 from dermlens.image.tta import VIEWS
 from dermlens.ingest.read import read_file
@@ -36,7 +35,6 @@ from dermlens.models import registry
 from dermlens.models.model import Model
 from training import adjustment
 from training import card as cards
-from training import run as runs
 from training.architectures import feature_layer
 from training.artefact import save_model
 from training.dataset import class_counts, class_indices
@@ -125,7 +123,7 @@ def publish(what: Publication, target: Path) -> None:
         (width, height), _ = answers.sizes.most_common(1)[0]
         seen = {"stored_aspect": what.stored_aspect, "width": width, "height": height}
         record = public(read_object(what.run / "run.json"))
-        runs.write_json(folder / "run.json", {**record, "published_from": seen, "published_last_epoch": what.last})
+        write_object(folder / "run.json", {**record, "published_from": seen, "published_last_epoch": what.last})
         (folder / "history.csv").write_bytes((what.run / "history.csv").read_bytes())
         write(folder)
         wrong = cards.problems(folder)
@@ -164,7 +162,7 @@ def _served(what: Publication, network: keras.Model, folder: Path, adjust: tuple
         "created": datetime.now(UTC).date().isoformat(),
         "run": record["id"],
     }
-    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    write_object(folder / "card.json", card)
     entry = registry.inspect(folder)
     build(entry)
     return registry.load(entry)

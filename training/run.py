@@ -27,11 +27,6 @@ from dermlens.server.hardware import processor
 from training.loop.state import State
 
 
-def write_json(file: Path, value: Any) -> None:
-    """Replace a JSON file in one step."""
-    write_whole(file, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-
 def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
     """Replace history.csv by `rows`, one a finished epoch."""
     text = io.StringIO()
@@ -52,7 +47,7 @@ def open_events(folder: Path) -> EventsWriter:
 
 
 def write_events(writer: EventsWriter, row: dict[str, Any]) -> None:
-    """Write the figures of an epoch; they are in the file when this returns."""
+    """Write the metrics of an epoch; they are in the file when this returns."""
     for name in (name for name in (*HISTORY[2:], *ELSEWHERE) if name in row):
         writer.write_event(Event(wall_time=time.time(), step=row["epoch"], summary=scalar(name, row[name])))
     writer.flush()

@@ -20,7 +20,7 @@ import pandas as pd
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.errors import ConfigError, DermlensError, ModelError
-from dermlens.files.documents import read_object
+from dermlens.files.documents import read_object, write_object
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.models import registry
 from dermlens.models.runs import runs_dir
@@ -84,7 +84,7 @@ def start(config: Config, args: argparse.Namespace) -> Task:
         }
     found = located(rows, args.data, args.stored_aspect, args.external)
     folder.mkdir(parents=True, exist_ok=True)
-    runs.write_json(record_file, record)
+    write_object(record_file, record)
     print(f"run {run_id} in {folder}", flush=True)
     return Task(config, folder, found)
 
@@ -177,7 +177,8 @@ def first_network(config: Config, rows: pd.DataFrame) -> tuple[keras.Model, list
         rows: that the run uses, as `select_rows` gives them.
 
     Raises:
-        ConfigError: an archive or published model does not fit. ModelError: there is no such published model.
+        ConfigError: an archive or published model does not fit. ModelError: there is no such published model, or its
+            file is not the one that its card lists.
     """
     size = config.phases[0].size
     if config.start:
@@ -195,7 +196,7 @@ def _published_network(config: Config, rows: pd.DataFrame) -> keras.Model:
     """Return a published model as it was trained: without the logit adjustment folded into it when published."""
     entry = registry.find(registry.models_dir(), config.start)
     card = entry.card or {}
-    network = load_model(entry.folder / "model.keras")
+    network = load_model(entry.folder / "model.keras", registry.source_hash(entry))
     if card.get("architecture") != config.architecture:
         raise ConfigError(f"{config.start} is {card.get('architecture')}, not {config.architecture}.")
     model = build(config.architecture, config.phases[0].size, dropout=config.dropout)
@@ -207,7 +208,7 @@ def _published_network(config: Config, rows: pd.DataFrame) -> keras.Model:
 
 def _add_to_record(folder: Path, **entries: Any) -> None:
     """Add entries to the run.json of a run."""
-    runs.write_json(folder / "run.json", {**read_object(folder / "run.json"), **entries})
+    write_object(folder / "run.json", {**read_object(folder / "run.json"), **entries})
 
 
 def _now() -> str:

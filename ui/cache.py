@@ -21,11 +21,10 @@ from dermlens.evaluation.slices import Slice, slices
 from dermlens.explain import gradients
 from dermlens.explain.localisation_results import FILE as ATTENTION
 from dermlens.explain.localisation_results import LocalisationResults, read_results
-from dermlens.files.hashes import listed
 from dermlens.image.examples import EXAMPLES, draw
 from dermlens.models import registry
 from dermlens.models.model import AnyModel, Model
-from dermlens.models.published import MODEL_CARD, read_figures, read_model_card
+from dermlens.models.published import MODEL_CARD, read_estimates, read_model_card
 from dermlens.models.registry import Entry
 from dermlens.models.runs import Run, find_runs, read_history, runs_dir
 from dermlens.trust import calibration
@@ -59,7 +58,7 @@ def entries() -> list[Entry]:
 
 
 def _rank(entry: Entry) -> tuple[bool, float, str]:
-    published = (figures(entry).value or {}).get("validation", {}).get("cross_entropy")
+    published = (estimates(entry).value or {}).get("validation", {}).get("cross_entropy")
     known = published is not None and not np.isnan(published.value)
     return not entry.can_be_asked, published.value if published is not None and known else np.inf, entry.id
 
@@ -111,20 +110,20 @@ def modified(file: Path) -> float:
     return hash((found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino))
 
 
-def figures(entry: Entry) -> Result[dict[str, dict[str, Estimate]]]:
-    """Return the published figures of a model, by split."""
-    return _figures(entry.folder, tuple(modified(entry.folder / name) for name in ("metrics.json", "card.json")))
+def estimates(entry: Entry) -> Result[dict[str, dict[str, Estimate]]]:
+    """Return the published estimates of a model, by split."""
+    return _estimates(entry.folder, tuple(modified(entry.folder / name) for name in ("metrics.json", "card.json")))
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _figures(folder: Path, stamp: tuple[float, ...]) -> Result[dict[str, dict[str, Estimate]]]:
-    return _attempt(lambda: read_figures(listed(folder, registry.inspect(folder).card, "metrics.json")))
+def _estimates(folder: Path, stamp: tuple[float, ...]) -> Result[dict[str, dict[str, Estimate]]]:
+    return _attempt(lambda: read_estimates(folder / "metrics.json", registry.inspect(folder).card))
 
 
 def headline(entry: Entry) -> Result[dict[str, dict[str, Estimate]]]:
-    """Return the published figures of a model, by split; where there are none, those of its predictions."""
+    """Return the published estimates of a model, by split; where there are none, those of its predictions."""
     if not entry.has_predictions or (entry.folder / "metrics.json").exists():
-        return figures(entry)
+        return estimates(entry)
     found = predictions(entry)
     if found.value is None:
         return Result(None, found.sentence)
@@ -155,7 +154,7 @@ def raw_predictions(entry: Entry) -> Result[Predictions]:
 
 @st.cache_resource(show_spinner="Reading predictions", max_entries=16)
 def _raw_predictions(folder: Path, stamp: tuple[float, ...]) -> Result[Predictions]:
-    return _attempt(lambda: read_predictions(listed(folder, registry.inspect(folder).card, "predictions.csv")))
+    return _attempt(lambda: read_predictions(folder / "predictions.csv", registry.inspect(folder).card))
 
 
 def unseen(entry: Entry, split: str) -> Result[tuple[Predictions, np.ndarray]]:
@@ -166,10 +165,11 @@ def unseen(entry: Entry, split: str) -> Result[tuple[Predictions, np.ndarray]]:
 @st.cache_resource(show_spinner="Calibrating on other lesions", max_entries=32)
 def _unseen(folder: Path, stamp: tuple[float, ...], split: str) -> Result[tuple[Predictions, np.ndarray]]:
     def read() -> tuple[Predictions, np.ndarray]:
-        raw = read_predictions(folder / "predictions.csv").of_split(split)
-        found = read_fitted(folder, registry.inspect(folder).card)
+        card = registry.inspect(folder).card
+        raw = read_predictions(folder / "predictions.csv", card).of_split(split)
+        found = read_fitted(folder, card)
         if found.calibration is None:
-            raise ModelError(f"The model is not calibrated. {' '.join(found.missing_sentences())}")
+            raise ModelError(f"The model is not calibrated. {found.missing_sentence('calibration')}")
         return raw, calibration.unseen(raw, found.calibration)
 
     return _attempt(read)
@@ -250,7 +250,7 @@ def _summary(folder: Path, stamp: tuple[float, ...], key: Hashable, _predictions
 
 
 def summary(entry: Entry, key: Hashable, chosen: Predictions) -> Summary:
-    """Return all figures of a selection of a model's predictions with intervals; `key` names the selection."""
+    """Return all estimates of a selection of a model's predictions with intervals; `key` names the selection."""
     return _summary(entry.folder, stamp_of_answers(entry), key, chosen)
 
 
@@ -287,18 +287,19 @@ def _evidence(folder: Path, stamp: tuple[float, ...]) -> Result[LocalisationResu
 
 
 def evidence(entry: Entry) -> Result[LocalisationResults]:
-    """Return the figures of where a model looked in the test images."""
+    """Return the estimates of where a model looked in the test images."""
     return _evidence(entry.folder, tuple(modified(entry.folder / name) for name in (ATTENTION, "card.json")))
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
 def _refused_by_class(folder: Path, split: str, stamp: tuple[float, ...]) -> Result[dict[str, Estimate]]:
-    return _attempt(lambda: refused_by_class(folder, split, load_split(SPLIT_TABLE)))
+    card = registry.inspect(folder).card
+    return _attempt(lambda: refused_by_class(folder, card, split, load_split(SPLIT_TABLE)))
 
 
 def refused_of(folder: Path, split: str) -> dict[str, Estimate]:
     """Return the share of dermoscopic images of a split that a model refuses, by diagnosis; empty if not measured."""
-    stamp = tuple(modified(folder / name) for name in (SCORES_FILE, OOD_FILE))
+    stamp = tuple(modified(folder / name) for name in (SCORES_FILE, OOD_FILE, "card.json"))
     return _refused_by_class(folder, split, stamp).value or {}
 
 
@@ -341,7 +342,7 @@ def history(run: Run) -> Result[pd.DataFrame]:
 
 @st.cache_data(show_spinner=False, max_entries=256)
 def _history(folder: Path, stamp: tuple[float, ...]) -> Result[pd.DataFrame]:
-    return _attempt(lambda: read_history(listed(folder, registry.inspect(folder).card, "history.csv")))
+    return _attempt(lambda: read_history(folder / "history.csv", registry.inspect(folder).card))
 
 
 def _attempt(read: Callable[[], T]) -> Result[T]:

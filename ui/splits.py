@@ -9,7 +9,7 @@ from dermlens.models.registry import Entry
 from ui import cache, widgets
 
 FINAL = "Final: not for choosing between models"
-"""What is said wherever figures of the test split are shown."""
+"""What is said wherever metrics of the test split are shown."""
 
 
 def choose_split(available: tuple[str, ...]) -> str:

@@ -26,11 +26,18 @@ MAX_WAITING_OF_ALL = 2**30
 """Most bytes of files that wait in all sessions together."""
 MAX_KEPT_BY_ALL = 2 * 2**30
 """Most bytes of pixels that all sessions keep together."""
-IMAGE, NONCE = "image", "nonce"
-PREVALENCE, STORED_ASPECT = OF_A_CASE = ("prevalence", "stored_aspect")
+IMAGE = "image"
+NONCE = "nonce"
+PREVALENCE = "prevalence"
+STORED_ASPECT = "stored_aspect"
+OF_A_CASE = (PREVALENCE, STORED_ASPECT)
 """Keys of widgets whose choice belongs to one case and must not change the answers to the next one."""
-_IMAGES, _REFUSED, _WAITING = "case_images", "case_refused", "case_waiting"
-_SKIPPED, _DRAWN, _PROBES = "case_skipped", "case_drawn", "case_probes"
+_IMAGES = "case_images"
+_REFUSED = "case_refused"
+_WAITING = "case_waiting"
+_SKIPPED = "case_skipped"
+_DRAWN = "case_drawn"
+_PROBES = "case_probes"
 
 
 @dataclass(frozen=True, eq=False)

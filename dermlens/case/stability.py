@@ -19,6 +19,7 @@ from dermlens.image.preprocess import Box, Geometry, fit, resize, visible_box
 from dermlens.image.tta import expand
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.models.model import Model
+from dermlens.wording import percent
 
 TURNS = (30, 60, 90, 120, 150)
 """Degrees; with the half turn and the flips that answers are averaged over, these go all the way round."""
@@ -126,7 +127,7 @@ def sentence(found: Stability, name: str) -> str:
         found: as `probe` gives it. name: of the model.
     """
     own = DIAGNOSES[INDEX[found.called]].name
-    spread = f"between {100 * found.low:.0f} and {100 * found.high:.0f} %"
+    spread = f"between {percent(found.low)} and {percent(found.high)}"
     if not found.changed:
         return f"{name} calls all {found.n} altered copies {own}, too; its probability lies {spread}."
     others = [f"{DIAGNOSES[INDEX[c]].name} ({k})" for c, k in found.diagnoses.items() if c != found.called]

@@ -6,9 +6,9 @@ from typing import Protocol
 import numpy as np
 
 from dermlens.labels import DIAGNOSES, GROUPS, Diagnosis, Group, members
+from dermlens.wording import CALIBRATED, UNCALIBRATED, percent
 
 DISCLAIMER = "Decision support for research; not a diagnosis and not a medical device."
-CALIBRATED, UNCALIBRATED = "calibrated probability", "uncalibrated score"
 CANNOT_NAME = (
     "These models know seven diagnoses and always choose one of them. They cannot name squamous cell carcinoma, "
     "Spitz nevus or any other diagnosis, and they were not tested on nails, mucous membranes, or skin types that are "
@@ -62,7 +62,7 @@ def more_probable(answer: Answer) -> str:
     most = _likelier(answer)
     if most is None:
         return ""
-    found = f"{most.name} ({most.group}) is more probable, {100 * float(answer.probabilities.max()):.0f} %."
+    found = f"{most.name} ({most.group}) is more probable, {percent(answer.probabilities.max())}."
     if understates(answer):
         return f"The call understates the risk: {found} Go by the probabilities, not by the call."
     return f"{found[0].upper()}{found[1:]} The call is the network's highest score, which leans towards rare diagnoses."
@@ -81,7 +81,7 @@ def _likelier(answer: Answer) -> Diagnosis | None:
 
 
 def group_totals(probabilities: np.ndarray) -> dict[Group, float]:
-    """Add (7,) probabilities up by clinical group, kept apart: malignant and pre-malignant are never one figure."""
+    """Add (7,) probabilities up by clinical group, kept apart: malignant and pre-malignant are never one number."""
     return {group: float(probabilities[list(members(group))].sum()) for group in GROUPS}
 
 
@@ -118,6 +118,6 @@ def largest_gap(shares: Mapping[str, np.ndarray]) -> str:
     if points < 0.5:
         return "Their scores are the same within half a percentage point."
     return (
-        f"They differ most on {DIAGNOSES[i].name}: {names[high]} gives it {100 * table[high, i]:.0f} %, "
-        f"{names[low]} {100 * table[low, i]:.0f} %."
+        f"They differ most on {DIAGNOSES[i].name}: {names[high]} gives it {percent(table[high, i])}, "
+        f"{names[low]} {percent(table[low, i])}."
     )

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, NEUTRAL, SYMBOLS, error_bars, frame, interval, nth, percent
+from dermlens.charts.style import COLOURS, NEUTRAL, SYMBOLS, error_bars, frame, nth
 from dermlens.evaluation.calibration_error import Bin
+from dermlens.wording import interval, percent
 
 
-def reliability(parts: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> go.Figure:
-    """Draw a reliability diagram for every part, with the number of images in every bin below it.
+def diagram(parts: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> go.Figure:
+    """Draw a calibration diagram for every part, with the number of images in every bin below it.
 
     Args:
         parts: heading, such as "Before" -> its bins.
@@ -46,9 +47,18 @@ def reliability(parts: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -
             mode="markers",
             marker=looks,
             error_y=errors,
-            customdata=[[b.right.n_images, b.right.n_lesions, interval(b.right)] for b in bins],
-            hovertemplate=f"{heading}<br>said %{{x:.1f}} %, true %{{y:.1f}} %<br>95 %: %{{customdata[2]}}<br>"
-            "%{customdata[0]} images of %{customdata[1]} lesions<extra></extra>",
+            customdata=[
+                [
+                    percent(b.confidence, 1),
+                    percent(b.right.value, 1),
+                    interval(b.right),
+                    b.right.n_images,
+                    b.right.n_lesions,
+                ]
+                for b in bins
+            ],
+            hovertemplate=f"{heading}<br>said %{{customdata[0]}}, true %{{customdata[1]}}<br>"
+            "95 %: %{customdata[2]}<br>%{customdata[3]} images of %{customdata[4]} lesions<extra></extra>",
         )
         figure.add_bar(
             row=2,

@@ -6,14 +6,24 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, SHORT, bar_marker, frame, percent
+from dermlens.charts.style import COLOURS, SHORT, bar_marker, frame
 from dermlens.explain.grad_cam import colour
 from dermlens.image.encode import data_uri
 from dermlens.image.preprocess import Box
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, GROUPS, members
+from dermlens.wording import percent
 
-ROW, LABELS, TOP = 22, 150, 76  # pixels: a bar's height, the class names' width, what stands above a picture
-GAP, BOTTOM = 40, 56  # pixels: between two groups, for their headings; for the axis
+# In pixels.
+ROW = 22
+"""Height of a bar."""
+LABELS = 150
+"""Width of the names of the classes."""
+TOP = 76
+"""Height of what stands above a picture."""
+GAP = 40
+"""Between two groups, for their headings."""
+BOTTOM = 56
+"""For the axis."""
 
 EVIDENCE: dict = {
     "color": [0, 1],
@@ -63,7 +73,8 @@ def probabilities(answers: Mapping[str, np.ndarray], title: str, unit: str) -> g
                 text=[percent(s) for s in shares],
                 textposition="outside",
                 cliponaxis=False,
-                hovertemplate=f"{name}<br>%{{y}} ({group}): %{{x:.1f}} % {unit}<extra></extra>",
+                customdata=[percent(s, 1) for s in shares],
+                hovertemplate=f"{name}<br>%{{y}} ({group}): %{{customdata}} {unit}<extra></extra>",
                 row=row,
                 col=1,
             )

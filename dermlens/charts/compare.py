@@ -5,49 +5,46 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 
-from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, interval, nth
+from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, nth
 from dermlens.estimate import Estimate
 from dermlens.evaluation.compare import Comparison, Difference
+from dermlens.evaluation.metrics import HEADLINE
 from dermlens.labels import CLASSES, SHOWN
-
-HEADLINE = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro-F1",
-    "macro_auc": "Macro-AUC",
-    "melanoma_recall": "Melanomas found",
-}
+from dermlens.wording import interval, percent
 
 
-def headline(figures: Mapping[str, Mapping[str, Estimate]], title: str) -> go.Figure:
-    """Draw the headline figures of several models with their 95 % intervals, one row a figure.
+def headline(models: Mapping[str, Mapping[str, Estimate]], title: str) -> go.Figure:
+    """Draw the headline metrics of several models with their 95 % intervals, one row a metric.
 
     Args:
-        figures: model -> name of HEADLINE -> figure.
+        models: model -> key of HEADLINE -> estimate.
         title: as shown.
     """
     figure = go.Figure()
-    for i, (model, found) in enumerate(figures.items()):
+    for i, (model, found) in enumerate(models.items()):
         values = [found[name] for name in HEADLINE]
         figure.add_scatter(
             x=[100 * f.value for f in values],
-            y=[row + 0.26 * (i - (len(figures) - 1) / 2) for row in range(len(HEADLINE))],
+            y=[row + 0.26 * (i - (len(models) - 1) / 2) for row in range(len(HEADLINE))],
             mode="markers",
             name=model,
             marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 10},
             error_x=error_bars(values),
-            customdata=[[label, interval(f)] for label, f in zip(HEADLINE.values(), values, strict=True)],
-            hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{x:.1f}} %<br>95 %: %{{customdata[1]}}<extra></extra>",
+            customdata=[
+                [label, percent(f.value, 1), interval(f)] for label, f in zip(HEADLINE.values(), values, strict=True)
+            ],
+            hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{customdata[1]}}<br>"
+            "95 %: %{customdata[2]}<extra></extra>",
         )
     figure.update_yaxes(
         tickvals=list(range(len(HEADLINE))), ticktext=list(HEADLINE.values()), range=[len(HEADLINE) - 0.5, -0.5]
     )
     figure.update_yaxes(zeroline=False)
     figure.update_xaxes(ticksuffix=" %", zeroline=False)
-    height = 150 + len(HEADLINE) * (28 + 14 * len(figures)) + 22 * len(figures)
+    height = 150 + len(HEADLINE) * (28 + 14 * len(models)) + 22 * len(models)
     frame(figure, title, height)
     return figure.update_layout(
-        margin_t=50 + 22 * len(figures),
+        margin_t=50 + 22 * len(models),
         legend={"orientation": "v", "yref": "container", "y": 1 - 34 / height, "yanchor": "top", "x": 0},
     )
 
@@ -73,8 +70,7 @@ def differences(comparison: Comparison, names: tuple[str, str]) -> go.Figure:
             },
             error_x=error_bars([Estimate(d.difference, d.low, d.high, d.n_images, d.n_lesions) for _, _, d in known]),
             customdata=[
-                [label, f"{100 * d.a:.1f} %", f"{100 * d.b:.1f} %", p_value(d.p_holm), d.n_images]
-                for _, label, d in known
+                [label, percent(d.a, 1), percent(d.b, 1), p_value(d.p_holm), d.n_images] for _, label, d in known
             ],
             hovertemplate="%{customdata[0]}<br>"
             f"{names[0]} %{{customdata[1]}}, {names[1]} %{{customdata[2]}}<br>"

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dermlens.charts.style import COLOURS, DASHES, NEUTRAL, frame, nth
+from dermlens.evaluation.metrics import OVERALL
 from dermlens.models.runs import Run, best_epoch, mean_and_range, smoothed
 
 
@@ -25,9 +26,9 @@ class Panel:
 PANELS = (
     Panel("loss", "Loss, as trained with", "val_loss", "loss", "nats"),
     Panel("cross_entropy", "Plain validation cross-entropy", "val_cross_entropy", None, "nats"),
-    Panel("balanced_accuracy", "Balanced accuracy", "val_balanced_accuracy", "balanced_accuracy", "%"),
-    Panel("accuracy", "Accuracy", "val_accuracy", "accuracy", "%"),
-    Panel("melanoma", "Melanomas found", "val_melanoma_recall", None, "%"),
+    Panel("balanced_accuracy", OVERALL["balanced_accuracy"].name, "val_balanced_accuracy", "balanced_accuracy", "%"),
+    Panel("accuracy", OVERALL["accuracy"].name, "val_accuracy", "accuracy", "%"),
+    Panel("melanoma", OVERALL["melanoma_recall"].name, "val_melanoma_recall", None, "%"),
     Panel("learning_rate", "Learning rate", None, "learning_rate", "", True),
 )
 
@@ -63,11 +64,13 @@ def axis(lines: Sequence[Line], wanted: str) -> str:
 def reading(lines: Sequence[Line], with_train: bool) -> str:
     """Return the sentence that explains what `draw` draws; arguments as there."""
     alone, together = (any((len(line.histories) == 1) == one for line in lines) for one in (True, False))
-    parts = ["validation is drawn thick, training thin"] * with_train
-    parts += ["a star marks the epoch of the lowest cross-entropy on validation"] * alone
-    parts += ["a band spans the seeds around their mean, epoch by epoch"] * together
-    parts += ["an upright line marks where a phase begins"] * bool(_begins(lines))
-    return f"{'; '.join(parts).capitalize()}."
+    parts = {
+        "validation is drawn thick, training thin": with_train,
+        "a star marks the epoch of the lowest cross-entropy on validation": alone,
+        "a band spans the seeds around their mean, epoch by epoch": together,
+        "an upright line marks where a phase begins": bool(_begins(lines)),
+    }
+    return f"{'; '.join(part for part, is_drawn in parts.items() if is_drawn).capitalize()}."
 
 
 def draw(panel: Panel, lines: Sequence[Line], x: str, smoothing: float, with_train: bool) -> go.Figure:
@@ -78,7 +81,7 @@ def draw(panel: Panel, lines: Sequence[Line], x: str, smoothing: float, with_tra
         lines: what is overlaid; a line keeps its colour and dash in every panel.
         x: "epoch" or "hours"; see `axis`.
         smoothing: as in runs.smoothed; the unsmoothed values stay visible, pale.
-        with_train: whether the training figures are drawn too, thin.
+        with_train: whether the training metrics are drawn too, thin.
     """
     figure, x = go.Figure(), axis(lines, x)
     for i, line in enumerate(lines):

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from dermlens.charts.style import COLOURS, SHORT, bar_marker, frame
 from dermlens.dataset.ham10000 import SPLITS
 from dermlens.labels import CLASSES, SHOWN
+from dermlens.wording import percent
 
 
 def class_balance(table: pd.DataFrame) -> go.Figure:
@@ -52,17 +53,18 @@ def leakage(rows: Mapping[str, Mapping[str, float]]) -> go.Figure:
     names = list(next(iter(rows.values())))
     figure = go.Figure()
     for i, name in enumerate(names):
-        shares = np.array([100 * found[name] for found in rows.values()])
+        shares = np.array([found[name] for found in rows.values()])
         figure.add_bar(
-            x=shares,
+            x=100 * shares,
             y=list(rows),
             orientation="h",
             name=name,
             marker={**bar_marker(i), "color": COLOURS[i]},
-            text=[f"{s:.1f} %" if s else "none" for s in shares],
+            text=[percent(s, 1) if s else "none" for s in shares],
             textposition="outside",
             cliponaxis=False,
-            hovertemplate=f"{name}<br>%{{y}}: %{{x:.1f}} %<extra></extra>",
+            customdata=[percent(s, 1) for s in shares],
+            hovertemplate=f"{name}<br>%{{y}}: %{{customdata}}<extra></extra>",
         )
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(range=[0, 108], ticksuffix=" %", zeroline=True)
@@ -83,14 +85,15 @@ def subgroups(table: pd.DataFrame, names: np.ndarray, title: str) -> go.Figure:
     order = table.groupby(names).size().sort_values(ascending=False).index
     figure = go.Figure()
     for i, split in enumerate(SPLITS):
-        values = 100 * shares[split].reindex(order)
+        values = shares[split].reindex(order)
         figure.add_bar(
             y=list(order),
-            x=values,
+            x=100 * values,
             orientation="h",
             name=split,
             marker=bar_marker(i),
-            hovertemplate=f"%{{y}}<br>{split}: %{{x:.1f}} % of its images<extra></extra>",
+            customdata=[percent(s, 1) for s in values],
+            hovertemplate=f"%{{y}}<br>{split}: %{{customdata}} of its images<extra></extra>",
         )
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(ticksuffix=" %", title_text="of the split's images")

@@ -7,14 +7,17 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, interval
+from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame
 from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, N_CLASSES, SHOWN
 from dermlens.trust.conformal import Measured, OfClass
 from dermlens.trust.thresholds import DecisionCurve, Point
+from dermlens.wording import interval, number, number_interval, percent, short_percent
 
 BAND = 0.18
 """Opacity of an interval around a line."""
+SCALES = {"coverage": 100, "size": 1}
+"""What the prediction sets are measured by -> what it is drawn times: a share in percent, a number as it is."""
 
 
 def by_class(found: Measured, level: float, own: Sequence[bool], subtitle: str) -> go.Figure:
@@ -31,7 +34,7 @@ def by_class(found: Measured, level: float, own: Sequence[bool], subtitle: str) 
     labels = [f"{name}<br>{measured.coverage.n_images:,} images" for name, measured, _ in rows]
     titles = ["True diagnosis in the set", "Diagnoses in the set"]
     figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.05)
-    for column, (name, scale, unit) in enumerate((("coverage", 100, " %"), ("size", 1, "")), start=1):
+    for column, (name, scale) in enumerate(SCALES.items(), start=1):
         estimates: list[Estimate] = [getattr(measured, name) for _, measured, _ in rows]
         known = [(i, f) for i, f in enumerate(estimates) if not np.isnan(f.value)]
         shape = SYMBOLS[column - 1]
@@ -48,12 +51,9 @@ def by_class(found: Measured, level: float, own: Sequence[bool], subtitle: str) 
                 "symbol": [shape if rows[i][2] else f"{shape}-open" for i, _ in known],
             },
             error_x=error_bars([f if scale == 100 else _in_percent(f) for _, f in known]),
-            customdata=[
-                [labels[i], interval(f) if scale == 100 else f"{f.low:.2f} to {f.high:.2f}", f.n_lesions]
-                for i, f in known
-            ],
-            hovertemplate=f"%{{customdata[0]}} of %{{customdata[2]:,}} lesions<br>{titles[column - 1]}: "
-            f"%{{x:.{1 if scale == 100 else 2}f}}{unit}<br>95 %: %{{customdata[1]}}<extra></extra>",
+            customdata=[[labels[i], f.n_lesions, *written(name, f)] for i, f in known],
+            hovertemplate=f"%{{customdata[0]}} of %{{customdata[1]:,}} lesions<br>{titles[column - 1]}: "
+            "%{customdata[2]}<br>95 %: %{customdata[3]}<extra></extra>",
             showlegend=False,
         )
     figure.add_vline(x=100 * level, row=1, col=1, line={"color": NEUTRAL, "dash": "dash", "width": 1.5})
@@ -62,7 +62,7 @@ def by_class(found: Measured, level: float, own: Sequence[bool], subtitle: str) 
     figure.update_xaxes(range=[-0.15, N_CLASSES + 0.15], dtick=1, row=1, col=2)
     figure.update_xaxes(zeroline=False)
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=labels, range=[len(rows) - 0.5, -0.5], zeroline=False)
-    return frame(figure, f"{100 * level:g} % prediction sets", 500, subtitle).update_layout(margin_t=104)
+    return frame(figure, f"{short_percent(level)} prediction sets", 500, subtitle).update_layout(margin_t=104)
 
 
 def by_level(levels: Sequence[float], rows: Sequence[Measured], level: float, subtitle: str) -> go.Figure:
@@ -78,7 +78,7 @@ def by_level(levels: Sequence[float], rows: Sequence[Measured], level: float, su
     figure.add_scatter(
         x=x, y=x, row=1, col=1, mode="lines", line={"color": NEUTRAL, "dash": "dash", "width": 1.5}, hoverinfo="skip"
     )
-    for column, (name, scale, unit) in enumerate((("coverage", 100, " %"), ("size", 1, "")), start=1):
+    for column, (name, scale) in enumerate(SCALES.items(), start=1):
         estimates: list[Estimate] = [getattr(row, name) for row in rows]
         value, low, high = (scale * np.array([getattr(f, k) for f in estimates]) for k in ("value", "low", "high"))
         _band(figure, x, low, high, COLOURS[column - 1], row=1, col=column)
@@ -90,9 +90,11 @@ def by_level(levels: Sequence[float], rows: Sequence[Measured], level: float, su
             mode="lines+markers",
             line={"color": COLOURS[column - 1], "width": 2},
             marker={"symbol": SYMBOLS[column - 1], "size": [13 if abs(v - level) < 1e-9 else 6 for v in levels]},
-            customdata=np.column_stack([low, high]),
-            hovertemplate=f"{titles[column - 1]}: %{{y:.{1 if scale == 100 else 2}f}}{unit}<br>wanted: %{{x:g}} %<br>"
-            "95 %: %{customdata[0]:.2f} to %{customdata[1]:.2f}<extra></extra>",
+            customdata=[
+                [short_percent(wanted), *written(name, f)] for wanted, f in zip(levels, estimates, strict=True)
+            ],
+            hovertemplate=f"{titles[column - 1]}: %{{customdata[1]}}<br>wanted: %{{customdata[0]}}<br>"
+            "95 %: %{customdata[2]}<extra></extra>",
         )
     figure.update_xaxes(title_text="Wanted coverage", ticksuffix=" %", zeroline=False)
     figure.update_yaxes(ticksuffix=" %", zeroline=False, row=1, col=1)
@@ -124,11 +126,14 @@ def operating_points(points: Sequence[Point], split: str, wanted: float, title: 
                 "symbol": [shape if abs(p.wanted - wanted) < 1e-9 else f"{shape}-open" for p in points],
             },
             error_x=error_bars(found),
-            customdata=[[f"{100 * p.wanted:g} %", interval(f), f.n_images] for p, f in zip(points, found, strict=True)],
-            hovertemplate=f"wanted sensitivity %{{customdata[0]}}<br>{name}: %{{x:.1f}} %<br>95 %: %{{customdata[1]}}"
-            "<br>%{customdata[2]:,} images<extra></extra>",
+            customdata=[
+                [short_percent(p.wanted), percent(f.value, 1), interval(f), f.n_images]
+                for p, f in zip(points, found, strict=True)
+            ],
+            hovertemplate=f"wanted sensitivity %{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>"
+            "95 %: %{customdata[2]}<br>%{customdata[3]:,} images<extra></extra>",
         )
-    ticks = [f"{100 * p.wanted:g} % wanted<br>from {100 * p.threshold:.1f} %" for p in points]
+    ticks = [f"{short_percent(p.wanted)} wanted<br>from {percent(p.threshold, 1)}" for p in points]
     figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
     figure.update_yaxes(
         tickvals=list(range(len(points))), ticktext=ticks, range=[len(points) - 0.5, -0.5], zeroline=False
@@ -150,7 +155,7 @@ def decision_curve(curve: DecisionCurve, policy: np.ndarray, wanted: float, titl
     _band(figure, x, 1000 * curve.low, 1000 * curve.high, COLOURS[0])
     lines = (
         ("Refer from that risk on", curve.model, {"color": COLOURS[0], "width": 2.5}),
-        (f"Refer from the {100 * wanted:g} % threshold on", policy, {"color": COLOURS[2], "dash": "dashdot"}),
+        (f"Refer from the {short_percent(wanted)} threshold on", policy, {"color": COLOURS[2], "dash": "dashdot"}),
         ("Refer all", curve.refer_all, {"color": COLOURS[1], "dash": "dash"}),
         ("Refer none", np.zeros(len(x)), {"color": NEUTRAL, "dash": "dot"}),
     )
@@ -166,15 +171,22 @@ def decision_curve(curve: DecisionCurve, policy: np.ndarray, wanted: float, titl
     highest = 1000 * curve.prevalence
     figure.update_xaxes(title_text="Risk from which you would refer", ticksuffix=" %", zeroline=False)
     figure.update_yaxes(title_text="Net benefit per 1,000 lesions", range=[-0.25 * highest, 1.06 * highest])
-    height, top = 480, 66
-    frame(figure, title, height, subtitle)
+    top = 66
+    frame(figure, title, 480, subtitle)
     # Below each other: on a telephone a row of four would run into the title.
     legend = {"orientation": "v", "yref": "container", "y": 1 - top / figure.layout.height, "yanchor": "top", "x": 0}
     return figure.update_layout(margin_t=top + 22 * len(lines) + 12, legend={**legend, "traceorder": "normal"})
 
 
+def written(name: str, estimate: Estimate) -> tuple[str, str]:
+    """Return the value and the interval of what prediction sets are measured by: all are shares but the "size"."""
+    if name == "size":
+        return number(estimate.value, 2), number_interval(estimate, 2)
+    return percent(estimate.value, 1), interval(estimate)
+
+
 def _in_percent(f: Estimate) -> Estimate:
-    """Return a figure a hundredth the size: error bars are drawn in percent."""
+    """Return an estimate a hundredth the size: error bars are drawn in percent."""
     return Estimate(f.value / 100, f.low / 100, f.high / 100, f.n_images, f.n_lesions)
 
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, SHORT, error_bars, frame, interval
+from dermlens.charts.style import COLOURS, SHORT, error_bars, frame
 from dermlens.estimate import Estimate
 from dermlens.explain.localisation_results import Removal, Where
 from dermlens.labels import CLASSES, SHOWN
+from dermlens.wording import interval, percent
 
 ROWS = {
     "all": "All images",
@@ -45,7 +46,8 @@ def pointing(found: Mapping[str, Where]) -> go.Figure:
 def removal(found: Mapping[str, Removal]) -> go.Figure:
     """Draw the areas under the deletion and insertion curves against those of chance, by group."""
     rows = [group for group in ROWS if group in found]
-    own, chance = "hottest pixels first", "in an order by chance"
+    own = "hottest pixels first"
+    chance = "in an order by chance"
     deletion = [(own, [found[g].deletion for g in rows]), (chance, [found[g].random_deletion for g in rows])]
     insertion = [(own, [found[g].insertion for g in rows]), (chance, [found[g].random_insertion for g in rows])]
     titles = ["Pixels taken away: lower is better", "Pixels put back: higher is better"]
@@ -60,25 +62,25 @@ def _dots(rows: Sequence[str], panels: Sequence[Series], titles: Sequence[str] =
         cols=len(panels), shared_yaxes=True, horizontal_spacing=0.05, subplot_titles=list(titles) or None
     )
     for column, series in enumerate(panels, start=1):
-        for i, (name, figures) in enumerate(series):
+        for i, (name, estimates) in enumerate(series):
             symbol, colour = LOOKS[i]
             figure.add_scatter(
                 row=1,
                 col=column,
-                x=[100 * f.value for f in figures],
+                x=[100 * f.value for f in estimates],
                 y=[row + 0.24 * (i - (len(series) - 1) / 2) for row in range(len(rows))],
                 mode="markers",
                 name=name,
                 legendgroup=name,
                 showlegend=column == 1,
                 marker={"color": colour, "symbol": symbol, "size": 9},
-                error_x=error_bars(figures),
+                error_x=error_bars(estimates),
                 customdata=[
-                    [ROWS[g].replace("<br>", " "), interval(f), f.n_images, f.n_lesions]
-                    for g, f in zip(rows, figures, strict=True)
+                    [ROWS[g].replace("<br>", " "), percent(f.value, 1), interval(f), f.n_images, f.n_lesions]
+                    for g, f in zip(rows, estimates, strict=True)
                 ],
-                hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{x:.1f}} %<br>95 %: %{{customdata[1]}}<br>"
-                "%{customdata[2]} images of %{customdata[3]} lesions<extra></extra>",
+                hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
+                "%{customdata[3]} images of %{customdata[4]} lesions<extra></extra>",
             )
     return figure
 

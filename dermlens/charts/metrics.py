@@ -1,4 +1,4 @@
-"""Figures of what a model gets right and wrong: confusion matrix, per-class figures, curves, slices."""
+"""Figures of what a model gets right and wrong: confusion matrix, per-class estimates, curves, slices."""
 
 from collections.abc import Mapping
 
@@ -18,23 +18,14 @@ from dermlens.charts.style import (
     cells,
     error_bars,
     frame,
-    interval,
     nth,
-    percent,
 )
 from dermlens.estimate import Estimate
-from dermlens.evaluation.metrics import Sweep
+from dermlens.evaluation.metrics import PER_CLASS, Sweep
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, NAMES, SHOWN, members
+from dermlens.wording import interval, percent
 
 MODES = {"row": "Share of the true class", "column": "Share of what was called so", "count": "Images"}
-FIGURES = {
-    "recall": "Recall (sensitivity)",
-    "precision": "Precision",
-    "specificity": "Specificity",
-    "f1": "F1",
-    "auc": "AUC",
-    "average_precision": "Average precision",
-}
 MAX_POINTS = 600
 LABELS = [SHORT[CLASSES[i]] for i in SHOWN]
 COLUMNS = [TILTED[CLASSES[i]] for i in SHOWN]
@@ -149,32 +140,35 @@ def _clickable(
     return frame(figure, title, 560, subtitle, clickmode="event+select", hovermode="closest")
 
 
-def per_class(figures: Mapping[str, Mapping[str, Mapping[str, Estimate]]], name: str) -> go.Figure:
-    """Draw one figure of every class with its 95 % interval, one mark a model.
+def per_class(models: Mapping[str, Mapping[str, Mapping[str, Estimate]]], key: str) -> go.Figure:
+    """Draw one metric of every class with its 95 % interval, one mark a model.
 
     Args:
-        figures: model -> class code -> figure name -> Figure.
-        name: key of FIGURES.
+        models: model -> class code -> key of PER_CLASS -> estimate.
+        key: of PER_CLASS.
     """
     figure = go.Figure()
-    for i, (model, classes) in enumerate(figures.items()):
-        found = [classes[CLASSES[c]][name] for c in SHOWN]
+    for i, (model, classes) in enumerate(models.items()):
+        found = [classes[CLASSES[c]][key] for c in SHOWN]
         figure.add_scatter(
             x=[100 * f.value for f in found],
-            y=[row + 0.3 * (i - (len(figures) - 1) / 2) for row in range(N_CLASSES)],
+            y=[row + 0.3 * (i - (len(models) - 1) / 2) for row in range(N_CLASSES)],
             mode="markers",
             name=model,
             marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 9},
             error_x=error_bars(found),
-            customdata=[[NAMES[CLASSES[c]], interval(f), f.n_images] for c, f in zip(SHOWN, found, strict=True)],
-            hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{x:.1f}} %<br>95 %: %{{customdata[1]}}<br>"
-            "%{customdata[2]} images<extra></extra>",
+            customdata=[
+                [NAMES[CLASSES[c]], percent(f.value, 1), interval(f), f.n_images]
+                for c, f in zip(SHOWN, found, strict=True)
+            ],
+            hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
+            "%{customdata[3]} images<extra></extra>",
         )
     figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
     figure.update_yaxes(
         tickvals=list(range(N_CLASSES)), ticktext=LABELS, range=[N_CLASSES - 0.5, -0.5], zeroline=False, showgrid=True
     )
-    return frame(figure, FIGURES[name], 330, showlegend=len(figures) > 1)
+    return frame(figure, PER_CLASS[key].name, 330, showlegend=len(models) > 1)
 
 
 def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figure:
@@ -212,9 +206,9 @@ def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figur
                 name=model,
                 legendgroup=model,
                 showlegend=column == 1 and len(sweeps) > 1,
-                customdata=100 * sweep.thresholds[keep],
-                hovertemplate=f"{model}<br>score at least %{{customdata:.1f}} %<br>%{{y:.1f}} % {y_name}<br>"
-                f"%{{x:.1f}} % {x_name}<extra></extra>",
+                customdata=_read(sweep.thresholds[keep], x[keep], y[keep]),
+                hovertemplate=f"{model}<br>%{{customdata[0]}}<br>%{{customdata[2]}} {y_name}<br>"
+                f"%{{customdata[1]}} {x_name}<extra></extra>",
             )
             figure.add_scatter(
                 row=1,
@@ -225,8 +219,8 @@ def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figur
                 marker={"symbol": nth(SYMBOLS, i), "size": 13, "color": nth(COLOURS, i), "line": {"width": 2}},
                 showlegend=False,
                 legendgroup=model,
-                hovertemplate=f"{model}, operating point<br>%{{y:.1f}} % {y_name}<br>%{{x:.1f}} % {x_name}"
-                "<extra></extra>",
+                hovertemplate=f"{model}, operating point<br>{percent(y[at], 1)} {y_name}<br>"
+                f"{percent(x[at], 1)} {x_name}<extra></extra>",
             )
         if i == 0:
             share = 100 * sweep.positives / max(1, sweep.positives + sweep.negatives)
@@ -247,6 +241,14 @@ def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figur
 def operating_index(sweep: Sweep, threshold: float) -> int:
     """Return the position in a sweep of the lowest score that is still at least `threshold`."""
     return int((sweep.thresholds >= threshold).sum()) - 1
+
+
+def _read(thresholds: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[list[str]]:
+    """Return what is read at each of (k,) points of a curve: its threshold and its two shares."""
+    return [
+        ["above every score" if np.isinf(t) else f"score at least {percent(t, 1)}", percent(a, 1), percent(b, 1)]
+        for t, a, b in zip(thresholds, x, y, strict=True)
+    ]
 
 
 def _thinned(n: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dermlens.charts.style import COLOURS, DASHES, NEUTRAL, frame, nth
+from dermlens.wording import percent
 
 POINTS = 400
 """More than a screen can show apart."""
@@ -26,7 +27,9 @@ def coverage(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], kept: float | 
             y=100 * accuracy[rows],
             name=name,
             line={"color": nth(COLOURS, i), "dash": nth(DASHES, i), "width": 2.2},
-            hovertemplate=f"{name}<br>the surest %{{x:.0f}} % of the images: %{{y:.1f}} % right<extra></extra>",
+            customdata=[[percent(share[row]), percent(accuracy[row], 1)] for row in rows],
+            hovertemplate=f"{name}<br>the surest %{{customdata[0]}} of the images: %{{customdata[1]}} right"
+            "<extra></extra>",
         )
     if kept is not None:
         figure.add_vline(100 * kept, line={"color": NEUTRAL, "dash": "dot"}, annotation_text="not referred")

@@ -6,10 +6,12 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, SEQUENTIAL, TILTED, cells, error_bars, frame, interval, percent
+from dermlens.charts.style import COLOURS, SEQUENTIAL, TILTED, cells, error_bars, frame
 from dermlens.estimate import Estimate
+from dermlens.evaluation.metrics import OVERALL
 from dermlens.evaluation.slices import Slice
 from dermlens.labels import CLASSES, SHOWN
+from dermlens.wording import interval, percent
 
 
 def overview(slices: Sequence[Slice], title: str) -> go.Figure:
@@ -21,23 +23,27 @@ def overview(slices: Sequence[Slice], title: str) -> go.Figure:
     """
     labels = [f"{s.name}<br>{s.n_images:,} images" for s in slices]
     panels: tuple[tuple[str, list[Estimate | None], str, str], ...] = (
-        ("Balanced accuracy", [s.balanced_accuracy for s in slices], COLOURS[0], "circle"),
-        ("Melanomas found", [s.recall["mel"] for s in slices], COLOURS[1], "diamond"),
+        (OVERALL["balanced_accuracy"].name, [s.balanced_accuracy for s in slices], COLOURS[0], "circle"),
+        (OVERALL["melanoma_recall"].name, [s.recall["mel"] for s in slices], COLOURS[1], "diamond"),
     )
     figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=[p[0] for p in panels], horizontal_spacing=0.05)
-    for column, (name, figures, colour, symbol) in enumerate(panels, start=1):
-        known = [(i, f) for i, f in enumerate(figures) if f is not None and not np.isnan(f.value)]
+    for column, (name, estimates, colour, symbol) in enumerate(panels, start=1):
+        known = [(i, f) for i, f in enumerate(estimates) if f is not None and not np.isnan(f.value)]
         figure.add_scatter(
             row=1,
             col=column,
             x=[100 * f.value for _, f in known],
             y=[i for i, _ in known],
             mode="markers",
-            marker={"color": colour, "size": 9, "symbol": [symbol + "-open" * slices[i].small for i, _ in known]},
+            marker={
+                "color": colour,
+                "size": 9,
+                "symbol": [f"{symbol}-open" if slices[i].small else symbol for i, _ in known],
+            },
             error_x=error_bars([f for _, f in known]),
-            customdata=[[slices[i].name, interval(f), f.n_images, f.n_lesions] for i, f in known],
-            hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{x:.1f}} %<br>95 %: %{{customdata[1]}}<br>"
-            "%{customdata[2]} images of %{customdata[3]} lesions<extra></extra>",
+            customdata=[[slices[i].name, percent(f.value, 1), interval(f), f.n_images, f.n_lesions] for i, f in known],
+            hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
+            "%{customdata[3]} images of %{customdata[4]} lesions<extra></extra>",
             showlegend=False,
         )
         for i in sorted(set(range(len(slices))) - {i for i, _ in known}):

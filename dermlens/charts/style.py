@@ -12,8 +12,6 @@ import plotly.graph_objects as go
 from dermlens.estimate import Estimate
 from dermlens.explain.grad_cam import colour
 from dermlens.labels import NAMES
-from dermlens.wording import interval as interval  # for who draws
-from dermlens.wording import percent as percent
 
 # Okabe & Ito's colour-blind-safe hues (jfly.uni-koeln.de/color), the pale ones darkened.
 COLOURS = ("#0079b8", "#d55e00", "#009467", "#b8659a", "#8c6d1f", "#6f7f87")
@@ -134,13 +132,13 @@ def cells(
     return figure
 
 
-def error_bars(figures: Sequence[Estimate]) -> dict:
+def error_bars(estimates: Sequence[Estimate]) -> dict:
     """Return horizontal error bars in percent from the 95 % intervals of shares."""
     return {
         "type": "data",
         "symmetric": False,
-        "array": [100 * (f.high - f.value) for f in figures],
-        "arrayminus": [100 * (f.value - f.low) for f in figures],
+        "array": [100 * (f.high - f.value) for f in estimates],
+        "arrayminus": [100 * (f.value - f.low) for f in estimates],
         "thickness": 1.5,
         "width": 4,
     }

@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say? Calibration errors, proper scores, and the bins of a reliability diagram.
+"""Do probabilities mean what they say? Calibration errors, proper scores, and the bins of a calibration diagram.
 
 An expected calibration error (ECE) is a mean over bins of |mean confidence - share that is right|, weighted by the
 images in a bin (Naeini, Cooper & Hauskrecht, AAAI 2015). It is not 0 for a perfect model: chance alone leaves a gap in
@@ -12,19 +12,11 @@ import numpy as np
 
 from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import SEED, mean, percentile_interval, resampled_mean, share
+from dermlens.evaluation.metrics import CALIBRATION
 from dermlens.labels import N_CLASSES
 
 BINS = 15
 DRAWS = 400
-NAMES = {
-    "ece": "ECE, 15 bins",
-    "adaptive_ece": "ECE, 15 bins of as many images each",
-    "classwise_ece": "ECE, mean over the seven diagnoses",
-    "call_ece": "ECE of the diagnosis called",
-    "brier": "Brier score",
-    "nll": "Negative log likelihood (nats)",
-}
-"""The figures of `measure`; lower is better for all."""
 Binning = Callable[[np.ndarray], np.ndarray]
 
 
@@ -80,11 +72,11 @@ def measure(
         probabilities: (n, 7). y_true, y_pred: (n,) int, the true class and the class called. lesion: (n,) int.
 
     Returns:
-        The figures of NAMES. "ece" and "adaptive_ece" are of the most probable class, "call_ece" of the class called,
-        "classwise_ece" is the mean over all seven classes (Kull et al., NeurIPS 2019).
+        key of CALIBRATION -> estimate. "ece" and "adaptive_ece" are of the most probable class, "call_ece" of the class
+        called, "classwise_ece" is the mean over all seven classes (Kull et al., NeurIPS 2019).
     """
     if len(y_true) == 0:
-        return dict.fromkeys(NAMES, Estimate(np.nan, np.nan, np.nan, 0, 0))
+        return dict.fromkeys(CALIBRATION, Estimate(np.nan, np.nan, np.nan, 0, 0))
     top = probabilities.argmax(1)
     rows = np.arange(len(y_true))
     confidence, hit = probabilities[rows, top], top == y_true
@@ -107,7 +99,7 @@ def by_chance(probabilities: np.ndarray, y_pred: np.ndarray, lesion: np.ndarray)
         For every error of `measure` the mean, and where 95 % lie, over DRAWS sets of true classes drawn from the
         probabilities; all images of a lesion get one class, as in reality.
     """
-    errors = [name for name in NAMES if name.endswith("ece")]
+    errors = [name for name in CALIBRATION if name.endswith("ece")]
     if len(lesion) == 0:
         return dict.fromkeys(errors, Estimate(np.nan, np.nan, np.nan, 0, 0))
     rng = np.random.default_rng(SEED)
@@ -146,7 +138,7 @@ class Bin:
 def diagram(
     confidence: np.ndarray, hit: np.ndarray, lesion: np.ndarray, binning: Binning = equal_width
 ) -> tuple[Bin, ...]:
-    """Return the bins of a reliability diagram that hold an image, from low to high confidence.
+    """Return the bins of a calibration (or reliability) diagram that hold an image, from low to high confidence.
 
     Args: as `calibration_error`; lesion: (n,) int.
     """

@@ -11,7 +11,7 @@ from scipy.special import bdtr
 
 from dermlens.errors import DataError
 from dermlens.evaluation import metrics
-from dermlens.evaluation.intervals import OVERALL, SEED, bootstrap, percentile_interval
+from dermlens.evaluation.intervals import SEED, bootstrap, percentile_interval
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, MELANOMA, N_CLASSES
 
@@ -21,7 +21,7 @@ _BLOCK = 2_000_000
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of both models and of A minus B with its 95 % interval; NaN where the data cannot give it."""
+    """A metric of both models and of A minus B with its 95 % interval; NaN where the data cannot give it."""
 
     a: float
     b: float
@@ -29,7 +29,7 @@ class Difference:
     low: float
     high: float
     p: float
-    """two-sided permutation test over lesions; NaN for a figure that is not tested (F1, AUC)"""
+    """two-sided permutation test over lesions; NaN for a metric that is not tested (F1, AUC)"""
     p_holm: float
     """per class: p with Holm's correction for the classes tested; otherwise p"""
     n_images: int
@@ -116,7 +116,7 @@ def compare(a: Predictions, b: Predictions, *, replicates: int | None = None, se
         return Difference(x, y, x - y, float(low), float(high), p, p_holm, int(rests_on.sum()), lesions)
 
     overall = {}
-    for name in OVERALL:
+    for name in metrics.OVERALL:
         rests_on = a.y_true == MELANOMA if name == "melanoma_recall" else np.ones(len(a), bool)
         p = float(p_values.get(name, np.nan))
         overall[name] = difference(name, p, p, rests_on)

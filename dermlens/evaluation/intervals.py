@@ -3,14 +3,14 @@
 Two methods, one rule (`summarise` applies it):
 
 - the percentile bootstrap over lesions (Davison & Hinkley, Bootstrap Methods and their Application, 1997), for every
-  figure;
+  metric;
 - for a single proportion (recall, precision, specificity, accuracy) that rests on fewer than FEW_LESIONS lesions, or
   that is exactly 0 or 1, the Wilson interval at the effective sample size that clustering leaves (Dean & Pagano,
   J Surv Stat Methodol 3:484, 2015): there the bootstrap is too narrow, or has no width at all. A class's F1, AUC or
   average precision of exactly 0 or 1 gets the same bound from the class's own images.
 
-A replicate is a vector of weights, one a lesion: how often it was drawn. Figures that come from a confusion matrix are
-then one product of weights and per-lesion counts, and rank figures use weighted ranks.
+A replicate is a vector of weights, one a lesion: how often it was drawn. Metrics that come from a confusion matrix are
+then one product of weights and per-lesion counts, and rank metrics use weighted ranks.
 """
 
 from collections.abc import Iterator
@@ -33,15 +33,6 @@ FEW_LESIONS = 50
 Z = 1.959963984540054
 _BLOCK = 32
 Ranks = Literal["all", "auc", "none"]
-PER_CLASS = ("recall", "precision", "specificity", "f1", "auc", "average_precision")
-OVERALL = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "macro_auc",
-    "cross_entropy",
-    "melanoma_recall",
-)
 
 
 def lesion_weights(n_lesions: int, replicates: int, seed: int = SEED) -> Iterator[np.ndarray]:
@@ -63,16 +54,16 @@ def lesion_weights(n_lesions: int, replicates: int, seed: int = SEED) -> Iterato
 def bootstrap(
     predictions: Predictions, *, replicates: int | None = None, seed: int = SEED, ranks: Ranks = "all"
 ) -> dict[str, np.ndarray]:
-    """Every figure of `metrics.measure` in every replicate.
+    """Every metric of `metrics.measure` in every replicate.
 
     Two sets of predictions of the same images get the same draws, so their replicates may be subtracted.
 
     Args:
         replicates: default 1000; 200 beyond MANY_LESIONS lesions, where intervals are narrow whatever their noise.
-        ranks: which rank figures to compute, they take most of the time: "all", "auc" (auc and macro_auc) or "none".
+        ranks: which rank metrics to compute, they take most of the time: "all", "auc" (auc and macro_auc) or "none".
 
     Returns:
-        (replicates,) float64 for an overall figure, (replicates, 7) for a per-class one; NaN where a replicate has
+        (replicates,) float64 for an overall metric, (replicates, 7) for a per-class one; NaN where a replicate has
         no image of the class.
     """
     p = predictions
@@ -89,15 +80,15 @@ def bootstrap(
     blocks = []
     for weights in lesion_weights(p.n_lesions, replicates, seed):
         confusion = (cells @ weights).T.reshape(-1, N_CLASSES, N_CLASSES)
-        figures = metrics.from_confusion(confusion)
-        figures["cross_entropy"] = (loss @ weights) / confusion.sum((1, 2), dtype=np.float64)
+        found = metrics.from_confusion(confusion)
+        found["cross_entropy"] = (loss @ weights) / confusion.sum((1, 2), dtype=np.float64)
         if tables:
-            both = [rank_figures(table, weights, average_precision=ranks == "all") for table in tables]
-            figures["auc"] = np.stack([auc for auc, _ in both], -1)
-            figures["macro_auc"] = metrics.mean_defined(figures["auc"])
+            both = [rank_metrics(table, weights, average_precision=ranks == "all") for table in tables]
+            found["auc"] = np.stack([auc for auc, _ in both], -1)
+            found["macro_auc"] = metrics.mean_defined(found["auc"])
             if ranks == "all":
-                figures["average_precision"] = np.stack([ap for _, ap in both], -1)
-        blocks.append(figures)
+                found["average_precision"] = np.stack([ap for _, ap in both], -1)
+        blocks.append(found)
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
@@ -115,7 +106,7 @@ class RankTable:
 
 
 def rank_table(positive: np.ndarray, scores: np.ndarray, lesion: np.ndarray) -> RankTable:
-    """Prepare `rank_figures`. Args: positive (n,) bool, scores (n,) float, lesion (n,) int from 0."""
+    """Prepare `rank_metrics`. Args: positive (n,) bool, scores (n,) float, lesion (n,) int from 0."""
     n_lesions = int(lesion.max()) + 1 if len(lesion) else 0
     levels, level = np.unique(scores[positive], return_inverse=True)
     k, others, lesion_n = len(levels), scores[~positive], lesion[~positive]
@@ -128,7 +119,7 @@ def rank_table(positive: np.ndarray, scores: np.ndarray, lesion: np.ndarray) -> 
     )
 
 
-def rank_figures(
+def rank_metrics(
     table: RankTable, weights: np.ndarray, *, average_precision: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """`metrics.roc_auc` and `metrics.average_precision` with every image counted as often as its lesion was drawn.
@@ -265,7 +256,7 @@ def mean(values: np.ndarray, lesion: np.ndarray, replicates: np.ndarray | None =
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """All figures of one split: `overall[name]`, `per_class[code][name]` and the confusion matrix (7, 7), rows true."""
+    """The estimates of one split: `overall[key]`, `per_class[code][key]` and the confusion matrix (7, 7), rows true."""
 
     overall: dict[str, Estimate]
     per_class: dict[str, dict[str, Estimate]]
@@ -274,10 +265,10 @@ class Summary:
     def to_dict(self) -> dict:
         """Return the split's entry of metrics.json."""
         return {
-            **{name: figure.to_dict() for name, figure in self.overall.items()},
+            **{name: estimate.to_dict() for name, estimate in self.overall.items()},
             "per_class": {
-                code: {name: figure.to_dict() for name, figure in figures.items()}
-                for code, figures in self.per_class.items()
+                code: {name: estimate.to_dict() for name, estimate in estimates.items()}
+                for code, estimates in self.per_class.items()
             },
             "confusion": self.confusion.tolist(),
         }
@@ -287,8 +278,8 @@ def summarise(predictions: Predictions, *, replicates: int | None = None, seed: 
     """Measure one split (or any selection of images) with 95 % intervals over its lesions.
 
     Returns:
-        OVERALL and PER_CLASS figures; n_images and n_lesions of recall, F1 and average precision count the class's
-        own images, of precision the images called that class, of specificity the other classes' images.
+        The metrics of OVERALL and PER_CLASS; n_images and n_lesions of recall, F1 and average precision count the
+        class's own images, of precision the images called that class, of specificity the other classes' images.
     """
     p = predictions
     value = metrics.measure(p.y_true, p.logits, p.y_pred)
@@ -308,15 +299,12 @@ def summarise(predictions: Predictions, *, replicates: int | None = None, seed: 
     per_class = {}
     for i, code in enumerate(CLASSES):
         true, called = p.y_true == i, p.y_pred == i
-        per_class[code] = {
-            "recall": proportion(right[true], p.lesion[true], draws["recall"][:, i]),
-            "precision": proportion(right[called], p.lesion[called], draws["precision"][:, i]),
-            "specificity": proportion(~called[~true], p.lesion[~true], draws["specificity"][:, i]),
-            "f1": percentile("f1", true, i),
-            "auc": percentile("auc", true, i),
-            "average_precision": percentile("average_precision", true, i),
+        shares = {"recall": (called, true), "precision": (true, called), "specificity": (~called, ~true)}
+        proportions = {
+            name: proportion(hit[among], p.lesion[among], draws[name][:, i]) for name, (hit, among) in shares.items()
         }
-    overall = {name: percentile(name, everything) for name in OVERALL}
+        per_class[code] = {n: proportions[n] if n in shares else percentile(n, true, i) for n in metrics.PER_CLASS}
+    overall = {name: percentile(name, everything) for name in metrics.OVERALL}
     overall["accuracy"] = proportion(right, p.lesion, draws["accuracy"])
     overall["melanoma_recall"] = per_class["mel"]["recall"]
     return Summary(overall, per_class, metrics.confusion_matrix(p.y_true, p.y_pred))

@@ -1,12 +1,15 @@
-"""Figures of merit of a seven-class classifier: pure functions of arrays.
+"""Metrics of a seven-class classifier: pure functions of arrays.
 
-Classes are indices into labels.CLASSES. A figure that the data cannot give is NaN, never 0 or 1: the recall, F1, AUC
+Classes are indices into labels.CLASSES. A metric that the data cannot give is NaN, never 0 or 1: the recall, F1, AUC
 and average precision of a class with no true image, the precision of a class that is never predicted, the AUC and
 specificity of a class that is the only one present. Balanced accuracy, macro F1 and macro AUC are means over the
-classes for which the figure exists, as in scikit-learn's `balanced_accuracy_score`; whoever shows them says how many
+classes for which the metric exists, as in scikit-learn's `balanced_accuracy_score`; whoever shows them says how many
 classes that is.
 
 Functions of a confusion matrix take any leading axes, so that a thousand bootstrap replicates are one call.
+
+OVERALL, PER_CLASS and CALIBRATION say which metrics there are, in the order in which they are shown, and what people
+read for their names; a metric of the confusion matrix is one entry there and one function.
 """
 
 from collections.abc import Callable
@@ -136,37 +139,36 @@ def average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
 
 
 def one_vs_rest(
-    figure: Callable[[np.ndarray, np.ndarray], float], y_true: np.ndarray, scores: np.ndarray
+    metric: Callable[[np.ndarray, np.ndarray], float], y_true: np.ndarray, scores: np.ndarray
 ) -> np.ndarray:
     """Apply `roc_auc` or `average_precision` to each class against the rest: (7,) from (n,) and (n, 7)."""
-    return np.array([figure(y_true == i, scores[:, i]) for i in range(N_CLASSES)])
+    return np.array([metric(y_true == i, scores[:, i]) for i in range(N_CLASSES)])
 
 
 def measure(y_true: np.ndarray, logits: np.ndarray, y_pred: np.ndarray | None = None) -> dict[str, float | np.ndarray]:
-    """All figures of one set of images.
+    """All metrics of one set of images.
 
     Args:
         y_true: (n,) int. logits: (n, 7) float.
         y_pred: (n,) int, the classes called; by default those with the largest logit.
 
     Returns:
-        accuracy, balanced_accuracy, macro_f1, macro_auc, melanoma_recall, cross_entropy: float;
-        recall, precision, specificity, f1, auc, average_precision: (7,) float64.
+        key of OVERALL -> float, and key of PER_CLASS -> (7,) float64.
     """
     logp = log_softmax(logits)
     confusion = confusion_matrix(y_true, logits.argmax(1) if y_pred is None else y_pred)
-    figures: dict[str, Any] = from_confusion(confusion)
-    figures["auc"] = one_vs_rest(roc_auc, y_true, logp)
-    figures["average_precision"] = one_vs_rest(average_precision, y_true, logp)
-    figures["macro_auc"] = mean_defined(figures["auc"])
-    figures["cross_entropy"] = cross_entropy(y_true, logits)
-    return {name: float(v) if np.ndim(v) == 0 else v for name, v in figures.items()}
+    found: dict[str, Any] = from_confusion(confusion)
+    found["auc"] = one_vs_rest(roc_auc, y_true, logp)
+    found["average_precision"] = one_vs_rest(average_precision, y_true, logp)
+    found["macro_auc"] = mean_defined(found["auc"])
+    found["cross_entropy"] = cross_entropy(y_true, logits)
+    return {name: float(v) if np.ndim(v) == 0 else v for name, v in found.items()}
 
 
 def from_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """The figures of `measure` that a confusion matrix (..., 7, 7) gives: (...,) or (..., 7) each."""
-    functions = (accuracy, balanced_accuracy, macro_f1, melanoma_recall, recall, precision, specificity, f1)
-    return {function.__name__: function(confusion) for function in functions}
+    """The metrics of `measure` that a confusion matrix (..., 7, 7) gives: (...,) or (..., 7) each."""
+    both = {**OVERALL, **PER_CLASS}
+    return {key: metric.of_confusion(confusion) for key, metric in both.items() if metric.of_confusion}
 
 
 @dataclass(frozen=True)
@@ -253,3 +255,51 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole as float64, NaN where whole is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), whole)
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What people read for a metric's name, and what gives it.
+
+    Attributes:
+        name: the same on every page and in every model card.
+        of_confusion: its function of confusion matrices; None for a metric that goes by scores.
+        is_share: from 0 to 1 and written in percent; the others are 0 or more, in the unit that the name says.
+    """
+
+    name: str
+    of_confusion: Callable[[np.ndarray], np.ndarray] | None = None
+    is_share: bool = True
+
+
+OVERALL = {
+    "accuracy": Metric("Accuracy", accuracy),
+    "balanced_accuracy": Metric("Balanced accuracy", balanced_accuracy),
+    "macro_f1": Metric("Macro F1", macro_f1),
+    "macro_auc": Metric("Macro AUC"),
+    "cross_entropy": Metric("Cross-entropy (nats)", is_share=False),
+    "melanoma_recall": Metric("Melanoma recall", melanoma_recall),
+}
+"""One value for a set of images; the keys are those of metrics.json."""
+PER_CLASS = {
+    "recall": Metric("Recall (sensitivity)", recall),
+    "precision": Metric("Precision", precision),
+    "specificity": Metric("Specificity", specificity),
+    "f1": Metric("F1", f1),
+    "auc": Metric("AUC"),
+    "average_precision": Metric("Average precision"),
+}
+"""One value for a class."""
+CALIBRATION = {
+    "ece": Metric("ECE, 15 bins"),
+    "adaptive_ece": Metric("ECE, 15 bins of as many images each"),
+    "classwise_ece": Metric("ECE, mean over the seven diagnoses"),
+    "call_ece": Metric("ECE of the diagnosis called"),
+    "brier": Metric("Brier score", is_share=False),
+    "nll": OVERALL["cross_entropy"],
+}
+"""What `calibration_error.measure` gives, by the keys of calibration.json; lower is better for all."""
+HEADLINE = {key: metric.name for key, metric in OVERALL.items() if metric.is_share}
+"""Key -> name of what is shown first of a set of images."""
+IN_BRIEF = ("balanced_accuracy", "accuracy", "melanoma_recall")
+"""The few of HEADLINE that fit where a model is only introduced, the most telling one first."""

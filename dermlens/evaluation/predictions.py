@@ -1,9 +1,10 @@
 """predictions.csv: what one model said about every image of a split, read once and checked completely."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ import pandas as pd
 from dermlens.dataset.ham10000 import SPLIT_TABLE, load_split
 from dermlens.errors import DataError
 from dermlens.evaluation.metrics import log_softmax
-from dermlens.files.documents import write_whole
+from dermlens.files.documents import File, write_whole
+from dermlens.files.hashes import listed
 from dermlens.files.tables import read_csv, refuse
 from dermlens.labels import CLASSES, INDEX
 
@@ -123,27 +125,33 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     write_whole(path, table.to_csv(index=False, float_format="%.5f", lineterminator="\n").encode())
 
 
-def read_predictions(path: Path) -> Predictions:
+def read_predictions(file: File, card: Mapping[str, Any] | None = None) -> Predictions:
     """Read and check a predictions.csv.
 
     `y_true` holds class codes, or indices into labels.CLASSES. Further columns are ignored. A class without any row is
     allowed.
 
+    Args:
+        file: predictions.csv.
+        card: card.json of its folder, if the file must be the one that it lists.
+
     Raises:
-        DataError: the file is missing, empty or not UTF-8 CSV; a column is missing; an id is empty or an image_id
-            appears twice; a split, class or logit is not valid. The message names file, line and column.
+        DataError: the file is missing, empty, not UTF-8 CSV, or not the one that the card lists; a column is missing;
+            an id is empty or an image_id appears twice; a split, class or logit is not valid. The message names file,
+            line and column.
     """
-    table = read_csv(path, {**dict.fromkeys(IDS, str), **dict.fromkeys(LOGITS, float)}, most=MAX_BYTES)
+    types = {**dict.fromkeys(IDS, str), **dict.fromkeys(LOGITS, float)}
+    table = read_csv(listed(file, card, MAX_BYTES), types, most=MAX_BYTES)
     for name in ("image_id", "lesion_id"):
-        refuse(path, table, name, table[name].str.strip() == "", "is empty; every row needs one")
-    refuse(path, table, "image_id", table["image_id"].duplicated(), "appears a second time; every image has one row")
-    refuse(path, table, "split", ~table["split"].isin(SPLITS), f"must be one of {', '.join(SPLITS)}")
+        refuse(file, table, name, table[name].str.strip() == "", "is empty; every row needs one")
+    refuse(file, table, "image_id", table["image_id"].duplicated(), "appears a second time; every image has one row")
+    refuse(file, table, "split", ~table["split"].isin(SPLITS), f"must be one of {', '.join(SPLITS)}")
     y_true = table["y_true"].map(_LABELS)
-    refuse(path, table, "y_true", y_true.isna(), f"must be one of {', '.join(CLASSES)} or 0..{len(CLASSES) - 1}")
+    refuse(file, table, "y_true", y_true.isna(), f"must be one of {', '.join(CLASSES)} or 0..{len(CLASSES) - 1}")
     logits = table[list(LOGITS)].to_numpy(np.float64)
     for i, name in enumerate(LOGITS):
         bad = ~(np.abs(logits[:, i]) <= MOST)
-        refuse(path, table, name, bad, "must be a finite number (for a probability of 0 write log(1e-12), -27.6)")
+        refuse(file, table, name, bad, "must be a finite number (for a probability of 0 write log(1e-12), -27.6)")
     image_id, lesion_id, split = (table[name].to_numpy(object) for name in IDS[:3])
     return Predictions(image_id, lesion_id, split, y_true.to_numpy(np.int64), logits)
 

@@ -1,7 +1,7 @@
 """How well a model does on parts of a split: by age, sex, site and way of confirmation.
 
 Slices differ in their mix of diagnoses (what was confirmed by follow-up alone is nevus by construction), so each comes
-with its class mix and per-class recall, and a slice of one class has no single figure at all.
+with its class mix and per-class recall, and a slice of one class has no single estimate at all.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Slice:
     balanced_accuracy: Estimate | None
     """over the classes it holds; None, like accuracy, for a slice of one class"""
     small: bool
-    """fewer than FEW_LESIONS lesions: its figures say little"""
+    """fewer than FEW_LESIONS lesions: its estimates say little"""
 
 
 def group_names(cases: pd.DataFrame, by: str) -> np.ndarray:
@@ -100,7 +100,8 @@ def measure_slice(
     for i, code in enumerate(CLASSES):
         own = p.y_true == i
         recall[code] = proportion(right[own], p.lesion[own], draws["recall"][:, i])
-    accuracy, balanced = None, None
+    accuracy = None
+    balanced = None
     if np.count_nonzero(mix) > 1:
         accuracy = proportion(right, p.lesion, draws["accuracy"])
         value = float(metrics.balanced_accuracy(metrics.confusion_matrix(p.y_true, p.y_pred)))

@@ -12,9 +12,9 @@ from dermlens.errors import DataError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import FEW_LESIONS, percentile_interval, resampled_mean, share
 from dermlens.explain.gradients import METHODS as SLOW_METHODS
-from dermlens.files.tables import numbers, read_csv, refuse
+from dermlens.files.documents import File, read_document
+from dermlens.files.tables import MAX_BYTES, numbers, read_csv, refuse
 from dermlens.labels import CLASSES, INDEX
-from dermlens.models.registry import sha256
 from dermlens.trust.fit_command import fit_command
 
 FILE = "attention.csv"
@@ -38,7 +38,7 @@ measured."""
 GROUPS = ("all", "right", "wrong")
 
 
-def read_attention(path: Path) -> pd.DataFrame:
+def read_attention(file: File) -> pd.DataFrame:
     """Read and check an attention.csv.
 
     Returns:
@@ -49,26 +49,26 @@ def read_attention(path: Path) -> pd.DataFrame:
         DataError: the file is missing or damaged, a row is there twice, or a value is not possible. The message names
             file, line and column.
     """
-    table = read_csv(path, dict.fromkeys(COLUMNS, str))
+    table = read_csv(file, dict.fromkeys(COLUMNS, str))
     for name in ("image_id", "lesion_id"):
-        refuse(path, table, name, table[name].str.strip() == "", "is empty; every row needs one")
+        refuse(file, table, name, table[name].str.strip() == "", "is empty; every row needs one")
     twice = table.duplicated(["image_id", "method"])
-    refuse(path, table, "image_id", twice, "appears a second time with this method; an image has one row a method")
+    refuse(file, table, "image_id", twice, "appears a second time with this method; an image has one row a method")
     for name in ("y_true", "called"):
-        refuse(path, table, name, ~table[name].isin(CLASSES), f"must be one of {', '.join(CLASSES)}")
-    refuse(path, table, "method", ~table["method"].isin(METHODS), f"must be one of {', '.join(METHODS)}")
-    refuse(path, table, "warning", ~table["warning"].isin(WARNINGS), "must be empty, border or corner")
+        refuse(file, table, name, ~table[name].isin(CLASSES), f"must be one of {', '.join(CLASSES)}")
+    refuse(file, table, "method", ~table["method"].isin(METHODS), f"must be one of {', '.join(METHODS)}")
+    refuse(file, table, "warning", ~table["warning"].isin(WARNINGS), "must be empty, border or corner")
     values = pd.DataFrame({name: numbers(table[name]) for name in (*SHARES, *REMOVALS)}, index=table.index)
     for name in values:
         possible = (table[name] == "") | values[name].between(0, 1)
-        refuse(path, table, name, ~possible, "must be a number from 0 to 1, or empty")
+        refuse(file, table, name, ~possible, "must be a number from 0 to 1, or empty")
     for name in ("lesion_share", "centre_hit"):
-        refuse(path, table, name, values[name].isna(), "is empty; every row needs one")
+        refuse(file, table, name, values[name].isna(), "is empty; every row needs one")
     for name in ("hit", "centre_hit"):
-        refuse(path, table, name, ~(values[name].isna() | values[name].isin((0, 1))), "must be 0 or 1")
-    refuse(path, table, "hit", values["hit"].isna() != values["energy_share"].isna(), "and energy_share go together")
+        refuse(file, table, name, ~(values[name].isna() | values[name].isin((0, 1))), "must be 0 or 1")
+    refuse(file, table, "hit", values["hit"].isna() != values["energy_share"].isna(), "and energy_share go together")
     some = values[list(REMOVALS)].notna()
-    refuse(path, table, "deletion", some.any(axis=1) & ~some.all(axis=1), f"and {', '.join(REMOVALS[1:])} go together")
+    refuse(file, table, "deletion", some.any(axis=1) & ~some.all(axis=1), f"and {', '.join(REMOVALS[1:])} go together")
     codes = {name: table[name].map(INDEX).astype(np.int64) for name in ("y_true", "called")}
     return table.assign(**codes, **{name: values[name] for name in values})
 
@@ -92,7 +92,7 @@ class Where:
     centre: Estimate
     """share of images whose centre is in the lesion, so what always pointing to the centre would hit"""
     without: int
-    """maps without any heat; they are in none of the figures"""
+    """maps without any heat; they are in none of the estimates"""
 
 
 @dataclass(frozen=True)
@@ -120,15 +120,15 @@ class Warned:
 
 @dataclass(frozen=True)
 class LocalisationResults:
-    """The figures of one attention.csv; groups are GROUPS and the codes of the true classes that have images."""
+    """The estimates of one attention.csv; groups are GROUPS and the codes of the true classes that have images."""
 
     where: dict[str, Where]
-    """group -> figures of Grad-CAM"""
+    """group -> estimates of Grad-CAM"""
     removal: dict[str, Removal]
-    """group -> figures of Grad-CAM, for the images it was measured on"""
+    """group -> estimates of Grad-CAM, for the images it was measured on"""
     warned: Warned
     methods: dict[str, tuple[Where, Removal]]
-    """method -> figures over the images that every method of the file was measured on"""
+    """method -> estimates over the images that every method of the file was measured on"""
 
 
 def summarise(table: pd.DataFrame) -> LocalisationResults:
@@ -160,15 +160,16 @@ def read_results(folder: Path, card: dict | None) -> LocalisationResults:
     path, command = folder / FILE, fit_command(folder.name, "attention", pictures=True)
     if not path.is_file():
         raise DataError(f"There is no {FILE} in {folder.name}. Make it: {command}.")
-    if sha256(path) != ((card or {}).get("files") or {}).get(FILE):
+    found = read_document(path, MAX_BYTES)
+    if found.sha256 != ((card or {}).get("files") or {}).get(FILE):
         raise DataError(
             f"{folder.name}/{FILE} is not the file whose SHA-256 is in card.json. Measure it with {command}."
         )
-    return summarise(read_attention(path))
+    return summarise(read_attention(found))
 
 
 def where(rows: pd.DataFrame) -> Where:
-    """Sum the shares of some rows up; a figure without rows is NaN."""
+    """Sum the shares of some rows up; an estimate without rows is NaN."""
     some = rows[rows["energy_share"].notna()]
     means = {"energy": some["energy_share"], "area": some["lesion_share"], "usual": some["usual_share"]}
     lesion = lesions(some)
@@ -179,7 +180,7 @@ def where(rows: pd.DataFrame) -> Where:
 
 
 def removal(rows: pd.DataFrame) -> Removal:
-    """Sum the areas of some rows up; a figure without rows is NaN."""
+    """Sum the areas of some rows up; an estimate without rows is NaN."""
     means: dict[str, pd.Series] = {name: rows[name] for name in REMOVALS}
     means["deletion_gain"] = rows["random_deletion"] - rows["deletion"]
     means["insertion_gain"] = rows["insertion"] - rows["random_insertion"]
@@ -222,5 +223,5 @@ def _means(columns: Mapping[str, pd.Series], lesion: np.ndarray) -> dict[str, Es
         )
         least = [-1.0 if "gain" in name else 0.0 for name in columns]
         low, high = np.maximum(means - half, least), np.minimum(means + half, 1.0)
-    figures = zip(columns, means.tolist(), low.tolist(), high.tolist(), strict=True)
-    return {name: Estimate(mean, lo, hi, n, m) for name, mean, lo, hi in figures}
+    estimates = zip(columns, means.tolist(), low.tolist(), high.tolist(), strict=True)
+    return {name: Estimate(mean, lo, hi, n, m) for name, mean, lo, hi in estimates}

@@ -1,8 +1,11 @@
 """How this project opens its own files, which may be anything by now, and how it replaces them: whole or not at all."""
 
+import hashlib
 import json
 import os
 import stat
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,37 @@ MAX_DEPTH = 40
 """Most levels that objects and lists in a JSON file may be nested."""
 
 
-def shown(file: Path) -> str:
+@dataclass(frozen=True)
+class Document:
+    """A file that was read: what is checked of it is what is used of it, whatever happens to the file afterwards."""
+
+    path: Path
+    """where it was read, to name it and what lies beside it; it is not opened again"""
+    data: bytes
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.path.name
+
+    @property
+    def parent(self) -> Path:
+        """The folder of the file."""
+        return self.path.parent
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes, in hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+File = Path | Document
+"""What a reader takes: a file to open, or one that was read already."""
+
+
+def shown(file: File) -> str:
     """Return how a file is named to a person: its last three parts, without the way to them on this machine."""
-    return "/".join(file.parts[-3:])
+    return "/".join((file.parent / file.name).parts[-3:])
 
 
 def shortened(text: str, most: int = 80) -> str:
@@ -24,33 +55,27 @@ def shortened(text: str, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
-def read_bytes(file: Path, most: int, error: type[DermlensError] = DataError) -> bytes:
-    """Read a whole file.
+def read_bytes(file: File, most: int, error: type[DermlensError] = DataError) -> bytes:
+    """Return the content of a whole file.
 
     Args:
-        file: a regular file; a link may not lead out of its folder.
+        file: a regular file; a link may not lead out of its folder. One that was read already is only measured.
         most: bytes it may have.
         error: the class to raise.
 
     Raises:
         DermlensError: of the class `error`: it is missing, no regular file, a link to elsewhere, too large, unreadable.
     """
-    where = shown(file)
-    try:
-        found = file.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise error(f"{where} is no regular file. Put the file itself there.")
-        if file.is_symlink() and not file.resolve().is_relative_to(file.parent.resolve()):
-            raise error(f"{where} is a link that leads out of its folder. Put the file itself there.")
-        with file.open("rb") as opened:
-            data = opened.read(most + 1)
-    except FileNotFoundError as e:
-        raise error(f"{where}: there is no such file.") from e
-    except OSError as e:
-        raise error(f"{where} cannot be read: {e.strerror}.") from e
+    data = file.data if isinstance(file, Document) else _opened(file, most, error)
     if len(data) > most:
-        raise error(f"{where} is larger than {most / 2**20:.0f} MiB, the most that is read of such a file.")
+        raise error(f"{shown(file)} is larger than {most / 2**20:.0f} MiB, the most that is read of such a file.")
     return data
+
+
+def read_document(file: File, most: int, error: type[DermlensError] = DataError) -> Document:
+    """Read a whole file, to check it before it is used; arguments and what is raised as for `read_bytes`."""
+    data = read_bytes(file, most, error)
+    return file if isinstance(file, Document) else Document(file, data)
 
 
 def decode(data: bytes, where: str, error: type[DermlensError] = DataError) -> str:
@@ -63,7 +88,7 @@ def decode(data: bytes, where: str, error: type[DermlensError] = DataError) -> s
         raise error(f"{where}, line {line}, byte {column}: this is no UTF-8 text ({e.reason}).") from e
 
 
-def read_object(file: Path, error: type[DermlensError] = DataError, most: int = MAX_DOCUMENT) -> dict[str, Any]:
+def read_object(file: File, error: type[DermlensError] = DataError, most: int = MAX_DOCUMENT) -> dict[str, Any]:
     """Read a JSON object.
 
     Args:
@@ -96,6 +121,16 @@ def read_object(file: Path, error: type[DermlensError] = DataError, most: int = 
     raise error(f"{where} is nested deeper than {MAX_DEPTH} levels.")
 
 
+def encode_object(value: Any) -> bytes:
+    """Return the content of a JSON file of ours: UTF-8, one space an indentation, a line break at its end."""
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def write_object(file: Path, value: Any) -> None:
+    """Replace a JSON file in one step; raises as `write_whole`."""
+    write_whole(file, encode_object(value))
+
+
 def write_whole(file: Path, data: bytes) -> None:
     """Replace a file in one step: a reader, or a kill at any moment, sees the old content or the new.
 
@@ -112,6 +147,23 @@ def write_whole(file: Path, data: bytes) -> None:
     except OSError as e:
         partial.unlink(missing_ok=True)
         raise DataError(unwritable(file, e)) from e
+
+
+def _opened(file: Path, most: int, error: type[DermlensError]) -> bytes:
+    """Return the first `most` + 1 bytes of a file; raises as `read_bytes`."""
+    where = shown(file)
+    try:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise error(f"{where} is no regular file. Put the file itself there.")
+        if file.is_symlink() and not file.resolve().is_relative_to(file.parent.resolve()):
+            raise error(f"{where} is a link that leads out of its folder. Put the file itself there.")
+        with file.open("rb") as opened:
+            return opened.read(most + 1)
+    except FileNotFoundError as e:
+        raise error(f"{where}: there is no such file.") from e
+    except OSError as e:
+        raise error(f"{where} cannot be read: {e.strerror}.") from e
 
 
 def unwritable(file: Path, reason: OSError) -> str:

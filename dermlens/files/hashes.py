@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dermlens.errors import DataError, ModelError
-from dermlens.files.documents import read_bytes, shown
+from dermlens.errors import DataError, DermlensError, ModelError
+from dermlens.files.documents import Document, File, read_document, shown
 from dermlens.labels import CLASSES
 
 MAX_SERVING = 2**30
@@ -47,32 +47,31 @@ def read(path: Path, expected: object, what: str, most: int) -> bytes:
     """
     if not path.is_file():
         raise ModelError(f"{what} is missing. {_AGAIN}")
-    data = read_bytes(path, most, ModelError)
-    _compare(hashlib.sha256(data).hexdigest(), expected, what)
-    return data
+    found = read_document(path, most, ModelError)
+    _compare(found.sha256, expected, what)
+    return found.data
 
 
-def listed(folder: Path, card: Mapping[str, Any] | None, name: str) -> Path:
-    """Return the path of a file of a model that is no program: its predictions, figures or history.
+def listed(file: File, card: Mapping[str, Any] | None, most: int, error: type[DermlensError] = DataError) -> Document:
+    """Read a file of a model that is no program: its predictions, metrics or history.
 
     Args:
-        folder: models/ID.
-        card: its card.json. A file that it lists must be the one it lists; one that it does not list, or where there is
-            no card, is somebody's own and is taken as it is.
-        name: of the file.
+        file: in models/ID.
+        card: card.json of that folder. A file that it lists must be the one it lists; one that it does not list, or
+            where there is no card, is somebody's own and is taken as it is.
+        most, error: as for `read_bytes`.
 
     Raises:
-        DataError: the file was changed after the model was published.
+        DermlensError: as `read_bytes`, or the file was changed after the model was published.
     """
+    found = read_document(file, most, error)
     hashes = (card or {}).get("files")
-    expected = hashes.get(name) if isinstance(hashes, dict) else None
-    path = folder / name
-    if expected is not None and path.is_file() and sha256(path) != expected:
-        raise DataError(
-            f"{shown(path)} was changed after the model was published: its SHA-256 is not the one in card.json. "
+    if isinstance(hashes, dict) and hashes.get(file.name) not in (None, found.sha256):
+        raise error(
+            f"{shown(file)} was changed after the model was published: its SHA-256 is not the one in card.json. "
             "Nothing of it is shown. Restore the file, or publish the model again."
         )
-    return path
+    return found
 
 
 def read_arrays(data: bytes, names: Iterable[str], where: str, most: int, again: str = _AGAIN) -> dict[str, np.ndarray]:

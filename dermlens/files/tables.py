@@ -3,14 +3,13 @@
 import csv
 import io
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dermlens.errors import DataError
-from dermlens.files.documents import decode, read_bytes, shortened, shown
+from dermlens.files.documents import File, decode, read_bytes, shortened, shown
 
 MAX_BYTES = 16 * 2**20
 """Most bytes of a table that are read, unless who reads it allows more."""
@@ -18,12 +17,12 @@ _NUMBER = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|nan)\s
 
 
 def read_csv(
-    path: Path, types: dict[str, type], empty: str = "the file has a header but no rows", most: int = MAX_BYTES
+    file: File, types: dict[str, type], empty: str = "the file has a header but no rows", most: int = MAX_BYTES
 ) -> pd.DataFrame:
     """Read some columns of a CSV file with a header; further columns and empty lines are passed over.
 
     Args:
-        path: UTF-8, comma separated, quoted as RFC 4180 says.
+        file: UTF-8, comma separated, quoted as RFC 4180 says.
         types: column -> str or float. A cell that is not a number becomes NaN, an empty text stays empty.
         empty: what to say of a file without rows.
         most: bytes the file may have.
@@ -35,8 +34,8 @@ def read_csv(
         DataError: the file is missing, too large, empty or not UTF-8 CSV, lacks a column or has it twice, or a row has
             more or fewer cells than the header.
     """
-    where = shown(path)
-    text = decode(read_bytes(path, most), where)
+    where = shown(file)
+    text = decode(read_bytes(file, most), where)
     table = _plain(text, types)
     return _any(text, types, where, empty) if table is None else table
 
@@ -60,8 +59,8 @@ def _plain(text: str, types: dict[str, type]) -> pd.DataFrame | None:
     if np.diff(ends, prepend=-1).max() > csv.field_size_limit():
         return None
     kinds = {header.index(name): kind for name, kind in types.items()}
-    figures = [place for place, kind in kinds.items() if kind is float]
-    begin = signs[np.append(0, ends[:-1] + 1).reshape(-1, len(header))[1:, figures]]
+    numbers = [place for place, kind in kinds.items() if kind is float]
+    begin = signs[np.append(0, ends[:-1] + 1).reshape(-1, len(header))[1:, numbers]]
     if not np.isin(begin, list(b"+-.0123456789")).all():  # pandas would take True for 1
         return None
     options = {"skiprows": 1, "skip_blank_lines": False, "na_filter": False, "quoting": csv.QUOTE_NONE}
@@ -70,7 +69,7 @@ def _plain(text: str, types: dict[str, type]) -> pd.DataFrame | None:
     except ValueError:  # a number that is none
         return None
     table = found[list(kinds)].set_axis(list(types), axis=1).set_axis(pd.RangeIndex(2, rows + 2, name="line"))
-    return table if np.isfinite(found[figures].to_numpy(np.float64)).all() else None
+    return table if np.isfinite(found[numbers].to_numpy(np.float64)).all() else None
 
 
 def _any(text: str, types: dict[str, type], where: str, empty: str) -> pd.DataFrame:
@@ -103,11 +102,11 @@ def numbers(cells: pd.Series) -> np.ndarray:
     return np.array([float(cell) if _NUMBER.fullmatch(cell) else np.nan for cell in cells], np.float64)
 
 
-def refuse(path: Path, table: pd.DataFrame, column: str, bad: Any, why: str) -> None:
+def refuse(file: File, table: pd.DataFrame, column: str, bad: Any, why: str) -> None:
     """Raise a DataError that names the first bad cell and how many there are; nothing if there are none.
 
     Args:
-        path, table: as read. column: where the bad cells are. bad: (n,) bool. why: as in "is empty".
+        file, table: as read. column: where the bad cells are. bad: (n,) bool. why: as in "is empty".
     """
     rows = np.flatnonzero(np.asarray(bad))
     if len(rows) == 0:
@@ -116,7 +115,7 @@ def refuse(path: Path, table: pd.DataFrame, column: str, bad: Any, why: str) -> 
     cell = table[column].iloc[first]
     cell = shortened(repr(cell) if isinstance(cell, str) else str(cell))
     more = f" ({len(rows)} such rows)" if len(rows) > 1 else ""
-    raise DataError(f"{shown(path)}, line {table.index[first]}, column {column}: {cell} {why}{more}.")
+    raise DataError(f"{shown(file)}, line {table.index[first]}, column {column}: {cell} {why}{more}.")
 
 
 def _places(where: str, header: list[str], wanted: list[str]) -> list[int]:

@@ -5,9 +5,6 @@ import base64
 import cv2
 import numpy as np
 
-from dermlens.wording import interval as interval  # for who draws
-from dermlens.wording import percent as percent
-
 
 def data_uri(pixels: np.ndarray, quality: int = 90) -> str:
     """Encode (h, w, 3) uint8 RGB as a JPEG data URI."""

@@ -16,7 +16,8 @@ from dermlens.wording import percent
 
 SIDE = 224
 MIN_SHARPNESS = 0.58
-MIN_BRIGHTNESS, MAX_BRIGHTNESS = 110.0, 245.0
+MIN_BRIGHTNESS = 110.0
+MAX_BRIGHTNESS = 245.0
 MAX_GLARE = 0.01
 MIN_SHORT_SIDE = 200
 MAX_INK = 0.01
@@ -94,7 +95,7 @@ def check(pixels: np.ndarray) -> Quality:
     inside = frame if frame.all() else ~frame
     thin = _thin_dark(luma) & inside
     return Quality(
-        sharpness=_sharpness(luma, frame),
+        sharpness=sharpness(luma, frame),
         brightness=float(np.percentile(luma[inside], 90)),
         glare=float(_glare(small)[inside].mean()),
         short_side=min(height, width),
@@ -105,8 +106,12 @@ def check(pixels: np.ndarray) -> Quality:
     )
 
 
-def _sharpness(luma: np.ndarray, frame: np.ndarray) -> float:
-    """One less the blur effect: how much of the variation between neighbours a further blur takes away."""
+def sharpness(luma: np.ndarray, frame: np.ndarray) -> float:
+    """One less the blur effect, 0..1: how much of the variation between neighbours a further blur takes away.
+
+    Args:
+        luma: (h, w) uint8. frame: (h, w) bool, dark corners, which do not count.
+    """
     grey = luma.astype(np.float32)
     # The soft edge of a vignette says nothing of the focus.
     counted = cv2.dilate(frame.astype(np.uint8), np.ones((25, 25), np.uint8)) == 0
@@ -174,12 +179,12 @@ def _ticks(thin: np.ndarray) -> int:
         along = (x - x[i]) * np.cos(angle[i]) + (y - y[i]) * np.sin(angle[i])
         across = (y - y[i]) * np.cos(angle[i]) - (x - x[i]) * np.sin(angle[i])
         row = np.sort(across[(turn < np.deg2rad(12)) & (np.abs(along) <= 0.6 * length[i])])
-        best = max(best, _evenly_spaced(row))
+        best = max(best, evenly_spaced(row))
     return best
 
 
-def _evenly_spaced(positions: np.ndarray) -> int:
-    """Return the length of the longest run of sorted positions whose gaps differ by at most a quarter."""
+def evenly_spaced(positions: np.ndarray) -> int:
+    """Return the length of the longest run of sorted positions (n,) whose gaps differ by at most a quarter."""
     gaps = np.diff(positions)
     best = run = 1
     for before, after in pairwise(gaps):

@@ -11,7 +11,11 @@ from dermlens.errors import ImageError
 from dermlens.ingest.formats import Limits
 from dermlens.ingest.pixels import BACKGROUND, Decoded, check_pictures, check_size, colour_transform
 
-_ORIENTATION, _BITS, _PHOTOMETRIC, _SUBFILE, _DNG = 0x0112, 258, 262, 254, 50706
+_ORIENTATION = 0x0112
+_BITS = 258
+_PHOTOMETRIC = 262
+_SUBFILE = 254
+_DNG = 50706
 _STRIP = 1 << 14
 """Pixels converted at a time: no second copy of a large image is needed, and the memory at hand is used again."""
 

@@ -18,12 +18,12 @@ from dermlens.case.summary import (
     quantity,
     share_called,
 )
-from dermlens.charts.style import percent
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.image.encode import data_uri
 from dermlens.image.preprocess import visible_box
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, GROUPS, INDEX, NAMES, SHOWN
 from dermlens.models.model import AnyModel, Ensemble
+from dermlens.wording import percent
 
 SIDE = 640
 _STYLE = """

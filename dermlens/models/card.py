@@ -32,7 +32,8 @@ _ENSEMBLE_FIELDS = {
 MAX_CARD = 2**20
 _ID = re.compile(r"[a-zA-Z0-9][\w-]*", re.ASCII)
 NAME = re.compile(r"[\w .,+()/&'’×-]{1,80}")  # nothing that Markdown or a browser would take for more than text
-_FILE, _SHA256 = re.compile(r"\w[\w.-]{0,99}", re.ASCII), re.compile(r"[0-9a-f]{64}")
+_FILE = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def read_card(folder: Path) -> dict:

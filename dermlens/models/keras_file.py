@@ -1,15 +1,15 @@
 """Load a model.keras, which is a program, after looking at everything in it that could be more than a network."""
 
-import hashlib
 import io
 import json
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dermlens.errors import ModelError
-from dermlens.files.documents import read_bytes
+from dermlens.files.documents import read_document
 
 if TYPE_CHECKING:
     import keras
@@ -22,7 +22,8 @@ FUNCTIONAL = "keras.src.models.functional"
 CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 """Layers of Keras that run or load a program of their own."""
 _MAX_CONFIG = 2**24
-_MAX_ARRAYS, _MAX_DEPTH = 20_000, 10
+_MAX_ARRAYS = 20_000
+_MAX_DEPTH = 10
 
 
 def load_network(path: Path, expected: str | None = None) -> "keras.Model":
@@ -37,14 +38,17 @@ def load_network(path: Path, expected: str | None = None) -> "keras.Model":
     """
     import keras
 
-    data = read_bytes(path, MAX_BYTES, ModelError)
-    if expected is not None and hashlib.sha256(data).hexdigest() != expected:
-        raise ModelError(f"{path.parent.name}/{path.name} was changed: it is not what card.json lists. Restore it.")
-    check(data, f"{path.parent.name}/{path.name}")
+    where, found = f"{path.parent.name}/{path.name}", read_document(path, MAX_BYTES, ModelError)
+    if expected is not None and found.sha256 != expected:
+        raise ModelError(f"{where} was changed: it is not what card.json lists. Restore it.")
+    check(found.data, where)
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with tempfile.TemporaryDirectory(prefix="dermlens-") as own:  # Keras opens a file by its name alone
+            copy = Path(own, path.name)
+            copy.write_bytes(found.data)
+            return keras.saving.load_model(copy, compile=False, safe_mode=True)
     except Exception as e:  # Keras raises almost anything on a config that it did not write
-        raise ModelError(f"{path.parent.name}/{path.name} cannot be loaded: {e}") from e
+        raise ModelError(f"{where} cannot be loaded: {e}") from e
 
 
 def check(data: bytes, where: str) -> None:

@@ -1,6 +1,7 @@
-"""What was published with a model for people to read: its figures in metrics.json, checked, and its model card."""
+"""What was published with a model for people to read: its estimates in metrics.json, checked, and its model card."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 
 from dermlens.errors import DataError
 from dermlens.estimate import Estimate
-from dermlens.evaluation.intervals import OVERALL
+from dermlens.evaluation.metrics import OVERALL
 from dermlens.evaluation.predictions import SPLITS
-from dermlens.files.documents import decode, read_bytes, read_object, shortened, shown
+from dermlens.files.documents import MAX_DOCUMENT, decode, read_bytes, read_object, shortened, shown
+from dermlens.files.hashes import listed
 
 _KEYS = ("value", "low", "high", "n_images", "n_lesions")
 _MANY = 10**9
@@ -20,22 +22,23 @@ MAX_MODEL_CARD = 2**20
 _RELATIVE_LINK = re.compile(r"(?<!!)\[([^\[\]]*)\]\((?![a-z][a-z0-9+.-]*:)[^()\s]*\)", re.IGNORECASE)
 
 
-def read_figures(file: Path) -> dict[str, dict[str, Estimate]]:
-    """Read the overall figures of metrics.json.
+def read_estimates(file: Path, card: Mapping[str, Any] | None = None) -> dict[str, dict[str, Estimate]]:
+    """Read the overall estimates of metrics.json.
 
     Args:
         file: path of metrics.json.
+        card: card.json of its folder, if the file must be the one that it lists.
 
     Returns:
-        split -> name of OVERALL -> figure; an absent split or figure is left out, a null number is NaN.
+        split -> key of OVERALL -> estimate; an absent split or estimate is left out, a null number is NaN.
 
     Raises:
-        DataError: the file is missing or not what training.publish writes.
+        DataError: the file is missing, not the one that the card lists, or not what training.publish writes.
     """
     if not file.exists():
         raise DataError(f"{shown(file)}: there is no such file. Measure the model with python -m training.publish.")
-    stored = read_object(file)
-    return {split: _figures(file, split, stored[split]) for split in SPLITS if split in stored}
+    stored = read_object(listed(file, card, MAX_DOCUMENT))
+    return {split: _estimates(file, split, stored[split]) for split in SPLITS if split in stored}
 
 
 def read_model_card(file: Path) -> str:
@@ -48,15 +51,15 @@ def read_model_card(file: Path) -> str:
     return _RELATIVE_LINK.sub(r"\1", text)
 
 
-def _figures(file: Path, split: str, stored: object) -> dict[str, Estimate]:
+def _estimates(file: Path, split: str, stored: object) -> dict[str, Estimate]:
     where = f"{shown(file)}, {split}"
     if not isinstance(stored, dict):
-        raise DataError(f"{where}: an object of figures expected, it is a {type(stored).__name__}.")
-    return {name: _figure(f"{where}, {name}", name, stored[name]) for name in OVERALL if name in stored}
+        raise DataError(f"{where}: an object of estimates expected, it is a {type(stored).__name__}.")
+    return {name: _estimate(f"{where}, {name}", name, stored[name]) for name in OVERALL if name in stored}
 
 
-def _figure(where: str, name: str, stored: object) -> Estimate:
-    most = _MANY if name == "cross_entropy" else 1
+def _estimate(where: str, name: str, stored: object) -> Estimate:
+    most = 1 if OVERALL[name].is_share else _MANY
     received = f"received {shortened(repr(stored))}"
     numbers: list[Any] = [stored.get(key, "missing") for key in _KEYS] if isinstance(stored, dict) else ["missing"]
     if not all(n is None or (type(n) in (int, float) and 0 <= n <= most) for n in numbers[:3]):

@@ -20,7 +20,8 @@ from dermlens.models.ensemble import check_views
 from dermlens.models.model import AnyModel, Ensemble, Model
 from dermlens.trust.fitted import read_fitted
 
-SERVING_FILE, HEAD_FILE = "serving.tflite", "head.npz"
+SERVING_FILE = "serving.tflite"
+HEAD_FILE = "head.npz"
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dermlens.errors import DataError
 from dermlens.files.documents import read_object, shortened, shown
-from dermlens.files.tables import numbers, read_csv, refuse
+from dermlens.files.hashes import listed
+from dermlens.files.tables import MAX_BYTES, numbers, read_csv, refuse
 
 HISTORY = (
     *("epoch", "phase", "learning_rate", "loss", "val_loss", "accuracy", "val_accuracy", "balanced_accuracy"),
@@ -45,7 +47,7 @@ class Run:
     touched: float
     """when its files were last written, in seconds since 1970; 0 for a published model's copy, which never trains"""
     measured_weights: str
-    """"EMA" or "raw": which weights the validation figures are of"""
+    """"EMA" or "raw": which weights the validation metrics are of"""
     published_as: str
     """id of the published model, "" if it is not published"""
 
@@ -119,20 +121,25 @@ def read_run(file: Path, published_as: str = "") -> Run:
     )
 
 
-def read_history(file: Path) -> pd.DataFrame:
+def read_history(file: Path, card: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Read history.csv.
+
+    Args:
+        file: path of history.csv.
+        card: card.json of a published model's folder, if the file must be the one that it lists.
 
     Returns:
         One row an epoch, float64 columns as in HISTORY (NaN where empty; further columns of the file are passed over),
         epochs numbered as written, and `hours` since the start.
 
     Raises:
-        DataError: the file is missing, has no epoch yet, lacks a column, holds something that is not a number, or its
-            epochs and phases do not count up. The message names the line and column.
+        DataError: the file is missing, not the one that the card lists, has no epoch yet, lacks a column, holds
+            something that is not a number, or its epochs and phases do not count up. The message names the line and
+            column.
     """
     if not file.exists():
         raise DataError(f"{shown(file)}: there is no such file; the run has not finished an epoch yet.")
-    table = read_csv(file, dict.fromkeys(HISTORY, str), empty="no epoch is finished yet")
+    table = read_csv(listed(file, card, MAX_BYTES), dict.fromkeys(HISTORY, str), empty="no epoch is finished yet")
     found = pd.DataFrame({name: numbers(table[name]) for name in HISTORY})
     for name in HISTORY:
         wrong = np.isnan(found[name]) & ~table[name].str.strip().str.lower().isin(["", "nan"]).to_numpy()

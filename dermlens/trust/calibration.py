@@ -14,10 +14,8 @@ Everything is fitted on validation by the mean negative log likelihood, a convex
 keeps a class with hardly any images finite.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
@@ -25,13 +23,15 @@ from scipy.optimize import minimize
 from dermlens.errors import DataError, ModelError
 from dermlens.evaluation.metrics import log_softmax
 from dermlens.evaluation.predictions import Predictions
+from dermlens.files.documents import File, read_object
 from dermlens.labels import CLASSES, N_CLASSES, SUSPECT
 
 FOLDS = 5
 PRIOR_SD = 5.0
 """Standard deviation of the normal prior on every bias and on every scale's distance from their mean."""
 _SCALES = (0.01, 100.0)
-_ONE, _NONE = np.ones((N_CLASSES, 1)), np.zeros((N_CLASSES, N_CLASSES))
+_ONE = np.ones((N_CLASSES, 1))
+_NONE = np.zeros((N_CLASSES, N_CLASSES))
 _CENTRE = np.eye(N_CLASSES) - 1 / N_CLASSES
 """Takes the mean off, as adding a number to all biases changes no probability."""
 
@@ -201,13 +201,13 @@ def reweight(probabilities: np.ndarray, mix_from: np.ndarray, mix_to: np.ndarray
     return weighted / weighted.sum(-1, keepdims=True)
 
 
-def read(file: Path) -> Calibration:
+def read(file: File) -> Calibration:
     """Read calibration.json; raises ModelError if it is not what training.fit writes for these seven classes."""
+    stored = read_object(file, ModelError)
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
         method, classes = stored["method"], stored["classes"]
         scale, bias = (tuple(float(v) for v in stored[name]) for name in ("scale", "bias"))
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError) as e:
         raise ModelError(f"{file.name} is not a calibration ({type(e).__name__}: {e}).") from e
     if classes != list(CLASSES) or method not in METHODS:
         raise ModelError(

@@ -12,7 +12,6 @@ together and has no promise of its own.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,10 @@ import numpy as np
 from dermlens.errors import ConfigError, DataError, ModelError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import SPLITS
-from dermlens.files.documents import read_object, shown
+from dermlens.files.documents import File, read_object, shown
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, members
 from dermlens.trust.fit_command import FIT
+from dermlens.wording import short_percent
 
 CASE_LEVEL = 0.9
 """The level used on a case."""
@@ -105,8 +105,8 @@ class PredictionSets:
         """Return the position of a level; raises ConfigError if there is no such level."""
         found = np.flatnonzero(np.isclose(self.levels, level, rtol=0, atol=1e-9))
         if len(found) == 0:
-            known = ", ".join(f"{100 * x:g} %" for x in self.levels)
-            raise ConfigError(f"There are prediction sets for the levels {known}; got {100 * level:g} %.")
+            known = ", ".join(short_percent(x) for x in self.levels)
+            raise ConfigError(f"There are prediction sets for the levels {known}; got {short_percent(level)}.")
         return int(found[0])
 
     def sentence(self, kept: np.ndarray, level: float = CASE_LEVEL) -> str:
@@ -123,7 +123,7 @@ class PredictionSets:
         if kept.all():
             return "Nothing is ruled out: the model cannot narrow down the seven diagnoses on this image."
         own = self.own[self.row(level)]
-        names = [DIAGNOSES[i].name + f" ({NO_GUARANTEE})" * (not own[i]) for i in _ORDER if kept[i]]
+        names = [DIAGNOSES[i].name + ("" if own[i] else f" ({NO_GUARANTEE})") for i in _ORDER if kept[i]]
         return f"Not ruled out: {', '.join(names)}."
 
     def unguaranteed(self, level: float = CASE_LEVEL) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ class PredictionSets:
             return ""
         few = ", ".join(f"{DIAGNOSES[i].name} ({self.lesions[i]})" for i in map(CLASSES.index, codes))
         return (
-            f"No class guarantee at {100 * level:g} %, for want of validation lesions (their number in brackets): "
+            f"No class guarantee at {short_percent(level)}, for want of validation lesions (their number in brackets): "
             f"{few}. Whether such a diagnosis is ruled out follows the threshold of all diagnoses together."
         )
 
@@ -153,7 +153,7 @@ class PredictionSets:
         }
 
 
-def read(file: Path) -> PredictionSets:
+def read(file: File) -> PredictionSets:
     """Read conformal.json.
 
     Raises:

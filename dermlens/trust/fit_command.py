@@ -10,4 +10,5 @@ def fit_command(model_id: str, step: str, pictures: bool = False) -> str:
         model_id: name of the folder in models/. step: key of training.fit.STEPS.
         pictures: whether to say that it needs the data set.
     """
-    return f"{FIT} {model_id} --only {step}" + " --data DIR" * pictures
+    command = f"{FIT} {model_id} --only {step}"
+    return f"{command} --data DIR" if pictures else command

@@ -1,7 +1,5 @@
 """What was fitted to a published model so that one knows how far to trust it; every part may be missing."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,14 +7,14 @@ from typing import Any, NamedTuple
 
 from dermlens.errors import ModelError
 from dermlens.evaluation.predictions import Predictions, read_predictions
-from dermlens.files.documents import read_bytes
-from dermlens.files.hashes import listed
+from dermlens.files.documents import Document, File, read_document, read_object
 from dermlens.trust import calibration, conformal, ood, referral, thresholds
 from dermlens.trust.calibration import Calibration, calibrate
 from dermlens.trust.conformal import PredictionSets
 from dermlens.trust.ood import JointOodDetector, OodDetector
 from dermlens.trust.referral import Referral
 from dermlens.trust.thresholds import Thresholds
+from dermlens.wording import UNCALIBRATED
 
 MAX_BYTES = 2**28
 """Most bytes of a fitted file that are read."""
@@ -52,12 +50,12 @@ class Part(NamedTuple):
 
     step: str
     file: str
-    read: Callable[[Path], Any]
+    read: Callable[[File], Any]
     without: str
 
 
 PARTS: dict[str, Part] = {
-    "calibration": Part("calibration", "calibration.json", calibration.read, "its numbers are uncalibrated scores"),
+    "calibration": Part("calibration", "calibration.json", calibration.read, f"its numbers are {UNCALIBRATED}s"),
     "prediction_sets": Part(
         "conformal", "conformal.json", conformal.read, "it cannot say which diagnoses are ruled out"
     ),
@@ -88,8 +86,7 @@ def read_fitted(folder: Path, card: dict | None) -> Fitted:
     missing = {}
     for name, part in PARTS.items():
         try:
-            _check(folder / part.file, hashes, calibrated="calibration" in found)
-            found[name] = part.read(folder / part.file)
+            found[name] = part.read(_checked(folder / part.file, hashes, calibrated="calibration" in found))
         except ModelError as e:
             missing[name] = str(e).rstrip(".")
     return Fitted(**found, missing=missing)
@@ -101,23 +98,27 @@ def read_calibrated(folder: Path, card: dict | None) -> Predictions:
     Raises:
         DataError: as `read_predictions`; or it was changed after the model was published.
     """
-    predictions = read_predictions(listed(folder, card, "predictions.csv"))
+    predictions = read_predictions(folder / "predictions.csv", card)
     found = read_fitted(folder, card).calibration
     return calibrate(predictions, found) if found else predictions
 
 
-def _check(file: Path, hashes: dict[str, Any], calibrated: bool) -> None:
-    """Raise ModelError if a file is missing, not the one in the card, or not fitted on what the model answers now."""
+def _checked(file: Path, hashes: dict[str, Any], calibrated: bool) -> Document:
+    """Read a fitted file.
+
+    Raises:
+        ModelError: it is missing, not the one in the card, or not fitted on what the model answers now.
+    """
     if not file.exists():
         raise ModelError(f"There is no {file.name}")
-    data = read_bytes(file, MAX_BYTES, ModelError)
-    if hashlib.sha256(data).hexdigest() != hashes.get(file.name):
+    found = read_document(file, MAX_BYTES, ModelError)
+    if found.sha256 != hashes.get(file.name):
         raise ModelError(f"{file.name} is not the file whose SHA-256 is in card.json")
     if file.suffix == ".json":
         try:
-            sources = json.loads(data)["fitted_on"]
+            sources = read_object(found, ModelError)["fitted_on"]
             predictions, calibrated_with = sources["predictions_sha256"], sources.get("calibration_sha256")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        except (ModelError, KeyError, TypeError, AttributeError) as e:
             raise ModelError(f"{file.name} does not say what it was fitted on") from e
         if predictions != hashes.get("predictions.csv"):
             raise ModelError(f"{file.name} was fitted on other predictions than those in the folder")
@@ -125,6 +126,7 @@ def _check(file: Path, hashes: dict[str, Any], calibrated: bool) -> None:
             raise ModelError(f"{file.name} was fitted with another calibration than the one in the folder")
         if calibrated_with is not None and not calibrated:
             raise ModelError(f"{file.name} was fitted on calibrated probabilities, which the model no longer gives")
+    return found
 
 
 NOTHING_FITTED = Fitted(missing={name: f"There is no {part.file}" for name, part in PARTS.items()})

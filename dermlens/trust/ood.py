@@ -5,7 +5,7 @@ scores from the literature say how far that is from the embeddings of the traini
 chooses among them and sets the limit. Familiar is no word on whether the answer is right.
 """
 
-import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,21 @@ from dermlens.errors import DataError, ModelError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import share
 from dermlens.evaluation.predictions import SPLITS
-from dermlens.files.documents import read_bytes, read_object
+from dermlens.files.documents import MAX_DOCUMENT, File, read_document, read_object
+from dermlens.files.hashes import listed
+from dermlens.files.tables import MAX_BYTES, read_csv
 from dermlens.labels import CLASSES
-from dermlens.trust.reference_set import AGAIN, METHODS, ReferenceSet, decode_bank, unit
+from dermlens.trust.reference_set import AGAIN, METHODS, ReferenceSet, decode, unit
 
-EMBEDDINGS_FILE, OOD_FILE, SCORES_FILE = "embeddings.npz", "familiarity.json", "familiarity.csv"
+EMBEDDINGS_FILE = "embeddings.npz"
+OOD_FILE = "familiarity.json"
+SCORES_FILE = "familiarity.csv"
 MEMBERS = "members"
 """In the place of a method: an ensemble has no embedding, its members must all accept an image."""
 REAL = "dermoscopic"
 """In familiarity.csv, the kind of the data set's own images."""
 _MOST_BYTES = 64 * 2**20
-_SCORE_COLUMNS = ("name", "group", "kind", "part", "score")
+_SCORE_COLUMNS = {**dict.fromkeys(("name", "group", "kind", "part"), str), "score": float}
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,13 @@ class Measured:
 class OodDetector:
     """What a model's training images tell of a new one."""
 
-    bank: ReferenceSet
+    reference: ReferenceSet
     method: str
     """one of METHODS"""
     threshold: float
     """the highest score that is accepted"""
     cases: pd.DataFrame
-    """the rows of the split table that belong to `bank`, in its order"""
+    """the rows of the split table that belong to `reference`, in its order"""
     measured: Measured
 
     def score(self, embedding: np.ndarray) -> float:
@@ -80,7 +84,7 @@ class OodDetector:
         Args:
             embedding: (C,) float, averaged over the model's views as in predict.Prediction.
         """
-        return float(METHODS[self.method](self.bank, _checked(self.bank, embedding))[0])
+        return float(METHODS[self.method](self.reference, _checked(self.reference, embedding))[0])
 
     def accepted(self, embedding: np.ndarray) -> bool:
         """Return whether an image looks like those the model was trained on; the argument is that of `score`."""
@@ -96,8 +100,8 @@ class OodDetector:
             k: how many.
             exclude_lesion: the image's own lesion, where it is known to be one of the data set.
         """
-        (direction,) = unit(self.bank.project(_checked(self.bank, embedding)))
-        distance = 1 - self.bank.directions @ direction
+        (direction,) = unit(self.reference.project(_checked(self.reference, embedding)))
+        distance = 1 - self.reference.directions @ direction
         found: dict[str, Neighbour] = {}
         lesions = self.cases["lesion_id"].to_numpy()
         for i in np.argsort(distance, kind="stable"):
@@ -133,7 +137,7 @@ class JointOodDetector:
     measured: Measured
 
 
-def read(file: Path, table: pd.DataFrame | None = None) -> OodDetector | JointOodDetector:
+def read(file: File, table: pd.DataFrame | None = None) -> OodDetector | JointOodDetector:
     """Read familiarity.json and, unless it is an ensemble's, the embeddings.npz beside it.
 
     Args:
@@ -157,30 +161,30 @@ def read(file: Path, table: pd.DataFrame | None = None) -> OodDetector | JointOo
         raise ModelError(f"{where}: 'method' must be one of {', '.join(METHODS)}, got {method!r}.")
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not np.isfinite(threshold):
         raise ModelError(f"{where}: 'threshold' must be a number, got {threshold!r}.")
-    data = read_bytes(file.parent / EMBEDDINGS_FILE, _MOST_BYTES, ModelError)
-    if hashlib.sha256(data).hexdigest() != values.get("embeddings_sha256"):
+    embeddings = read_document(file.parent / EMBEDDINGS_FILE, _MOST_BYTES, ModelError)
+    if embeddings.sha256 != values.get("embeddings_sha256"):
         raise ModelError(f"{where} was fitted with other embeddings than those of {EMBEDDINGS_FILE}. {AGAIN}")
-    bank = decode_bank(data, f"{file.parent.name}/{EMBEDDINGS_FILE}")
+    reference = decode(embeddings.data, f"{file.parent.name}/{EMBEDDINGS_FILE}")
     try:
         known = (load_split() if table is None else table).set_index("image_id", drop=False)
     except DataError as e:
         raise ModelError(f"{where}: the split table cannot be read: {e}") from e
-    cases = known.reindex(bank.image_id)
-    stray = bank.image_id[(cases["split"] != "train").to_numpy()]
+    cases = known.reindex(reference.image_id)
+    stray = reference.image_id[(cases["split"] != "train").to_numpy()]
     if len(stray):
         raise ModelError(
             f"{where}: {len(stray)} images are not training images of the split table, such as {stray[0]}."
         )
     for i, code in enumerate(CLASSES):
-        if np.isnan(bank.means[i]).any() == (cases["dx"] == code).any():
+        if np.isnan(reference.means[i]).any() == (cases["dx"] == code).any():
             raise ModelError(
                 f"{where}: {EMBEDDINGS_FILE} and the split table differ on whether there are images of {code}."
             )
-    return OodDetector(bank, method, float(threshold), cases.reset_index(drop=True), measured)
+    return OodDetector(reference, method, float(threshold), cases.reset_index(drop=True), measured)
 
 
 def measured_of(values: dict[str, Any], where: str) -> Measured:
-    """Return the figures that familiarity.json holds; raises ModelError, naming `where`, if they are not there."""
+    """Return the estimates that familiarity.json holds; raises ModelError, naming `where`, if they are not there."""
     try:
         stored = {split: values["measured"][split] for split in SPLITS if split in values["measured"]}
         accepted = {split: Estimate.from_dict(found["accepted"]) for split, found in stored.items()}
@@ -189,25 +193,27 @@ def measured_of(values: dict[str, Any], where: str) -> Measured:
             {str(k): Estimate.from_dict(f) for k, f in last[name].items()} for name in ("auroc", "refused")
         )
     except (DataError, KeyError, IndexError, TypeError, AttributeError) as e:
-        raise ModelError(f"{where}: 'measured' does not hold the figures of every split ({e}). {AGAIN}") from e
+        raise ModelError(f"{where}: 'measured' does not hold the estimates of every split ({e}). {AGAIN}") from e
     if auroc.keys() != refused.keys():
         raise ModelError(f"{where}: 'auroc' and 'refused' must be of the same kinds of pictures. {AGAIN}")
     return Measured(accepted, auroc, refused)
 
 
-def refused_by_class(folder: Path, split: str, table: pd.DataFrame) -> dict[str, Estimate]:
+def refused_by_class(
+    folder: Path, card: Mapping[str, Any] | None, split: str, table: pd.DataFrame
+) -> dict[str, Estimate]:
     """Return the share of the dermoscopic images of a split that a model refuses, by true diagnosis.
 
     Args:
-        folder: of the model. split: "validation" or "test". table: the split table.
+        folder: of the model. card: its card.json. split: "validation" or "test". table: the split table.
 
     Returns:
-        class code -> Figure with its interval over lesions, in class order; diagnoses without images are left out.
+        class code -> estimate with its interval over lesions, in class order; diagnoses without images are left out.
 
     Raises:
-        ModelError: familiarity.csv is missing or damaged.
+        ModelError: as `read_scores`.
     """
-    scores, threshold = read_scores(folder)
+    scores, threshold = read_scores(folder, card)
     own = scores[(scores["kind"] == REAL) & (scores["part"] == split)]
     dx = own["name"].map(table.set_index("image_id")["dx"])
     found = {}
@@ -219,25 +225,26 @@ def refused_by_class(folder: Path, split: str, table: pd.DataFrame) -> dict[str,
     return found
 
 
-def read_scores(folder: Path) -> tuple[pd.DataFrame, float]:
+def read_scores(folder: Path, card: Mapping[str, Any] | None = None) -> tuple[pd.DataFrame, float]:
     """Read familiarity.csv of a model folder, and the threshold.
+
+    Args:
+        folder: models/ID. card: its card.json, if the files must be those that it lists.
 
     Returns:
         Columns name, group (lesion or source), kind (REAL or what else), part (validation, test, first half, second
         half) and score; and the highest score that is accepted.
 
     Raises:
-        ModelError: a file is missing or damaged.
+        ModelError: a file is missing, damaged or not the one that the card lists.
     """
-    values = read_object(folder / OOD_FILE, ModelError)
-    file = folder / SCORES_FILE
+    values = read_object(listed(folder / OOD_FILE, card, MAX_DOCUMENT, ModelError), ModelError)
     try:
-        table = pd.read_csv(file, dtype={**dict.fromkeys(_SCORE_COLUMNS, str), "score": float}, keep_default_na=False)
-        scores, threshold = table["score"].to_numpy(float), float(values["threshold"])
-        table = table[[*_SCORE_COLUMNS]]
-    except (OSError, ValueError, KeyError, TypeError) as e:
+        table = read_csv(listed(folder / SCORES_FILE, card, MAX_BYTES), _SCORE_COLUMNS).reset_index(drop=True)
+        threshold = float(values["threshold"])
+    except (DataError, ValueError, KeyError, TypeError) as e:
         raise ModelError(f"{folder.name}/{SCORES_FILE} cannot be read ({e}). {AGAIN}") from e
-    if not np.isfinite([threshold, *scores]).all() or table["name"].duplicated().any():
+    if not np.isfinite([threshold, *table["score"]]).all() or table["name"].duplicated().any():
         raise ModelError(f"{folder.name}/{SCORES_FILE} has a score that is no number, or an image twice. {AGAIN}")
     return table, threshold
 
@@ -261,7 +268,7 @@ def refused(folder: Path, image_ids: np.ndarray) -> np.ndarray:
     return (real > threshold).to_numpy()
 
 
-def _checked(bank: ReferenceSet, embedding: np.ndarray) -> np.ndarray:
-    if embedding.shape != bank.centre.shape:
-        raise ModelError(f"The embedding must have {len(bank.centre)} values, got the shape {embedding.shape}.")
+def _checked(reference: ReferenceSet, embedding: np.ndarray) -> np.ndarray:
+    if embedding.shape != reference.centre.shape:
+        raise ModelError(f"The embedding must have {len(reference.centre)} values, got the shape {embedding.shape}.")
     return embedding[None].astype(np.float32)

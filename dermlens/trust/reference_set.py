@@ -99,7 +99,7 @@ def make_reference_set(
     )
 
 
-def mahalanobis(bank: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
+def mahalanobis(reference: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
     """Squared distance to the nearest class mean under one covariance for all classes (Lee et al., NeurIPS 2018).
 
     What lies outside the axes counts by its mean variance there, as in probabilistic principal component analysis
@@ -111,35 +111,35 @@ def mahalanobis(bank: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
     Returns:
         (m,) float64, >= 0.
     """
-    points = bank.project(embeddings).astype(np.float64)
-    rest = ((embeddings - bank.centre).astype(np.float64) ** 2).sum(1) - (points**2).sum(1)
-    off = points[:, None] - bank.means[~np.isnan(bank.means[:, 0])].astype(np.float64)
-    inside = np.einsum("mki,ij,mkj->mk", off, bank.precision.astype(np.float64), off, optimize=True).min(1)
-    return inside + rest.clip(0) / bank.rest_variance
+    points = reference.project(embeddings).astype(np.float64)
+    rest = ((embeddings - reference.centre).astype(np.float64) ** 2).sum(1) - (points**2).sum(1)
+    off = points[:, None] - reference.means[~np.isnan(reference.means[:, 0])].astype(np.float64)
+    inside = np.einsum("mki,ij,mkj->mk", off, reference.precision.astype(np.float64), off, optimize=True).min(1)
+    return inside + rest.clip(0) / reference.rest_variance
 
 
-def nearest(bank: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
+def nearest(reference: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
     """Distance to the NEIGHBOUR-th nearest of all training embeddings, each at length 1 (Sun et al., ICML 2022).
 
     Arguments and result as for `mahalanobis`.
     """
-    points = bank.points.astype(np.float32)
-    shift = bank.centre @ bank.axes.astype(np.float32)
-    lengths = np.sqrt((bank.centre**2).sum() + 2 * points @ shift + (points**2).sum(1))
-    along = embeddings @ bank.axes.astype(np.float32)
-    cosine = ((embeddings @ bank.centre)[:, None] + along @ points.T) / lengths
+    points = reference.points.astype(np.float32)
+    shift = reference.centre @ reference.axes.astype(np.float32)
+    lengths = np.sqrt((reference.centre**2).sum() + 2 * points @ shift + (points**2).sum(1))
+    along = embeddings @ reference.axes.astype(np.float32)
+    cosine = ((embeddings @ reference.centre)[:, None] + along @ points.T) / lengths
     cosine /= np.linalg.norm(embeddings, axis=1, keepdims=True).clip(1e-12)
     k = min(NEIGHBOUR, len(points))
     kth = -np.partition(-cosine, k - 1, axis=1)[:, k - 1]
     return np.sqrt((2 - 2 * kth.astype(np.float64)).clip(0))
 
 
-def energy(bank: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
+def energy(reference: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
     """Free energy of the logits, high where no class is claimed (Liu et al., NeurIPS 2020).
 
     Arguments as for `mahalanobis`; (m,) float64 of any sign.
     """
-    logits = (embeddings @ bank.head_kernel + bank.head_bias).astype(np.float64)
+    logits = (embeddings @ reference.head_kernel + reference.head_bias).astype(np.float64)
     return -np.logaddexp.reduce(logits, axis=1)
 
 
@@ -151,15 +151,15 @@ METHODS: dict[str, Callable[[ReferenceSet, np.ndarray], np.ndarray]] = {
 """Scores: the higher, the less familiar."""
 
 
-def encode_bank(bank: ReferenceSet) -> bytes:
-    """Return embeddings.npz; the same bank gives the same bytes."""
-    arrays: dict[str, Any] = {field.name: np.asarray(getattr(bank, field.name)) for field in fields(bank)}
+def encode(reference: ReferenceSet) -> bytes:
+    """Return embeddings.npz; the same reference set gives the same bytes."""
+    arrays: dict[str, Any] = {field.name: np.asarray(getattr(reference, field.name)) for field in fields(reference)}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 
-def decode_bank(data: bytes, where: str = "embeddings.npz") -> ReferenceSet:
+def decode(data: bytes, where: str = "embeddings.npz") -> ReferenceSet:
     """Read embeddings.npz; raises ModelError if anything in it is missing, misshapen or not finite."""
     shapes: dict[str, tuple[str | int, ...]] = {
         "image_id": ("n",),

@@ -4,18 +4,19 @@ A rule that fires is a reason to refer. That none fires is never an all-clear: w
 test split and said with every answer. The rules themselves are in `trust.referral_rules`.
 """
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dermlens.errors import DataError, ModelError
 from dermlens.estimate import Estimate
+from dermlens.files.documents import File, read_object
 from dermlens.labels import CLASSES, SUSPECT
+from dermlens.trust.fit_command import FIT
 from dermlens.trust.referral_rules import RULES, Inputs, Rule
 from dermlens.trust.thresholds import TARGETS
+from dermlens.wording import percent, short_percent
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,9 @@ def _reason(rule: Rule, referral: Referral, probabilities: np.ndarray) -> str:
         return rule.reason
     return rule.reason.format(
         subject=rule.subject,
-        share=_percent(float(TARGETS[rule.target].score(probabilities))),
-        threshold=_percent(referral.thresholds[rule.key]),
-        wanted=f"{100 * referral.sensitivity:g} %",
+        share=percent(float(TARGETS[rule.target].score(probabilities)), 1),
+        threshold=percent(referral.thresholds[rule.key], 1),
+        wanted=short_percent(referral.sensitivity),
     )
 
 
@@ -164,22 +165,22 @@ def _count(share: Estimate) -> int:
     return round(share.value * share.n_images) if share.n_images else 0
 
 
-def read(file: Path) -> Referral:
+def read(file: File) -> Referral:
     """Read referral.json.
 
     Raises:
         ModelError: it is missing or not what training.fit writes.
     """
+    stored = read_object(file, ModelError)
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
         found = Referral(
             float(stored["sensitivity"]),
             {rule.key: float(stored[rule.key]) for rule in RULES if rule.target},
             float(stored["cap"]),
             {split: Measured.from_dict(values) for split, values in stored["measured"].items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError) as e:
-        raise ModelError(f"{file.parent.name}/{file.name} cannot be used ({e!r}). Make it with training.fit.") from e
+    except (ValueError, KeyError, TypeError, AttributeError, DataError) as e:
+        raise ModelError(f"{file.parent.name}/{file.name} cannot be used ({e!r}). Make it by {FIT}.") from e
     numbers = (found.sensitivity, *found.thresholds.values(), found.cap)
     if not (found.measured and all(0 <= n <= 1 for n in numbers)):
         raise ModelError(f"{file.parent.name}/{file.name}: numbers from 0 to 1 and measured splits expected.")
@@ -206,7 +207,3 @@ def coverage_curve(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarra
     ranked = confidence[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     return (last + 1) / len(ranked), right[order].cumsum()[last] / (last + 1)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share < 0.1 else f"{100 * share:.0f} %"

@@ -11,7 +11,6 @@ specificity stay, and a probability's odds move with the odds of the prevalence.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,10 @@ from dermlens.errors import ConfigError, DataError, ModelError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import percentile_interval, resampled_mean
 from dermlens.evaluation.predictions import SPLITS
-from dermlens.files.documents import read_object, shown
+from dermlens.files.documents import File, read_object, shown
 from dermlens.labels import MELANOMA, SUSPECT
 from dermlens.trust.fit_command import FIT
-from dermlens.wording import interval, percent
+from dermlens.wording import interval, percent, short_percent
 
 SENSITIVITIES = (0.8, 0.85, 0.9, 0.95, 0.96, 0.97, 0.98)
 CASE_SENSITIVITY = 0.95
@@ -90,8 +89,8 @@ class Thresholds:
         for point in self.points.get(target, ()):
             if abs(point.wanted - wanted) < 1e-9:
                 return point
-        known = ", ".join(f"{t} {100 * p.wanted:g} %" for t, points in self.points.items() for p in points)
-        raise ConfigError(f"There are thresholds for {known}; got {target} {100 * wanted:g} %.")
+        known = ", ".join(f"{t} {short_percent(p.wanted)}" for t, points in self.points.items() for p in points)
+        raise ConfigError(f"There are thresholds for {known}; got {target} {short_percent(wanted)}.")
 
     def strictest(self, probabilities: np.ndarray, target: str) -> Point | None:
         """Return the highest threshold that (7,) probabilities reach, None if they reach none."""
@@ -107,13 +106,13 @@ class Thresholds:
         name, found = TARGETS[target], self.strictest(probabilities, target)
         if found is not None:
             return (
-                f"{name.title}: above the threshold that found {100 * found.wanted:g} % of {name.plural} on "
+                f"{name.title}: above the threshold that found {short_percent(found.wanted)} of {name.plural} on "
                 f"validation{_on_test(found)}."
             )
         lowest = min(self.points[target], key=lambda p: p.threshold)
         return (
-            f"{name.title}: below every threshold, also the one that found {100 * lowest.wanted:g} % of {name.plural} "
-            f"on validation{_on_test(lowest)}. The others lie below it, so this is no all-clear."
+            f"{name.title}: below every threshold, also the one that found {short_percent(lowest.wanted)} of "
+            f"{name.plural} on validation{_on_test(lowest)}. The others lie below it, so this is no all-clear."
         )
 
     def reached(self, target: str, probabilities: np.ndarray, wanted: float = CASE_SENSITIVITY) -> bool:
@@ -123,7 +122,7 @@ class Thresholds:
     def named(self, target: str, wanted: float = CASE_SENSITIVITY) -> str:
         """Say which threshold that is, and how it did on test."""
         point = self.point(target, wanted)
-        return f"the {100 * wanted:g} %-sensitivity threshold for {TARGETS[target].plural}{_on_test(point)}."
+        return f"the {short_percent(wanted)}-sensitivity threshold for {TARGETS[target].plural}{_on_test(point)}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return thresholds.json."""
@@ -146,7 +145,7 @@ class Thresholds:
         return tuple(s for s in SPLITS if every and all(s in m for m in every))
 
 
-def read(file: Path) -> Thresholds:
+def read(file: File) -> Thresholds:
     """Read thresholds.json.
 
     Raises:

@@ -7,7 +7,9 @@ import numpy as np
 
 from tests.bench.case import Case
 
-SIZE, BATCH, STEPS = 160, 32, 2
+SIZE = 160
+BATCH = 32
+STEPS = 2
 
 
 @functools.cache

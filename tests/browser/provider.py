@@ -14,7 +14,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-CLIENT, SECRET = "dermlens", "only-for-this-test"
+CLIENT = "dermlens"
+SECRET = "only-for-this-test"
 
 
 class Provider:

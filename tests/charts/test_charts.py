@@ -7,7 +7,6 @@ import pytest
 
 from dermlens.charts import calibration as calibration_chart
 from dermlens.charts import case, compare, curves, data, metrics, slices, style
-from dermlens.estimate import Estimate
 from dermlens.evaluation.calibration_error import diagram
 from dermlens.evaluation.compare import compare as compare_models
 from dermlens.evaluation.intervals import summarise
@@ -59,19 +58,6 @@ def test_streamlit_does_not_take_a_colour_for_one_of_its_placeholders() -> None:
 
 def test_no_rainbow_map_is_offered() -> None:
     assert not {"jet", "turbo", "hsv", "rainbow"} & set(COLORMAPS)
-
-
-@pytest.mark.parametrize(
-    ("share", "shown"),
-    [(0.0, "0 %"), (1.0, "100 %"), (0.004, "<1 %"), (0.997, ">99 %"), (0.5, "50 %"), (float("nan"), "n/a")],
-)
-def test_shares_never_round_to_certainty(share: float, shown: str) -> None:
-    assert style.percent(share) == shown
-
-
-def test_an_interval_is_written_out() -> None:
-    assert style.interval(Estimate(0.5, 0.412, 0.588, 10, 9)) == "41.2 to 58.8 %"
-    assert style.interval(Estimate(0.5, float("nan"), float("nan"), 10, 9)) == "n/a"
 
 
 def test_probabilities_show_every_class_of_every_model_in_its_group() -> None:
@@ -268,10 +254,10 @@ def test_leakage_says_none_where_there_is_none() -> None:
     assert [bar.text[0] for bar in figure.data] == ["none", "38.7 %"]
 
 
-def test_a_reliability_diagram_shows_every_bin_with_its_interval_and_its_images() -> None:
+def test_a_calibration_diagram_shows_every_bin_with_its_interval_and_its_images() -> None:
     confidence = np.array([0.1, 0.12, 0.5, 0.9, 0.95])
     bins = diagram(confidence, np.array([False, True, True, True, True]), np.arange(5))
-    figure = calibration_chart.reliability({"Before": bins, "After": bins[:1]}, "Title", "subtitle")
+    figure = calibration_chart.diagram({"Before": bins, "After": bins[:1]}, "Title", "subtitle")
     marks = [t for t in figure.data if t.type == "scatter" and t.mode == "markers"]
     assert [len(t.x) for t in marks] == [len(bins), 1]
     assert marks[0].x[0] == pytest.approx(11)

@@ -1,4 +1,4 @@
-"""Charts of prediction sets and operating points draw the figures they are given."""
+"""Charts of prediction sets and operating points draw the estimates they are given."""
 
 import numpy as np
 import pytest

@@ -124,7 +124,7 @@ def test_the_naive_split_keeps_the_shares_of_every_diagnosis_and_is_drawn_from_t
     assert (naive != naive_split(rows, 1)).any()
 
 
-def test_the_naive_figures_are_those_of_its_draws() -> None:
+def test_the_naive_estimates_are_those_of_its_draws() -> None:
     rows = table()
     content, _ = audit(rows, PAIRS)
     drawn = [leaks(rows, rows["lesion_id"], naive_split(rows, seed)) for seed in range(content["naive_split"]["draws"])]

@@ -9,7 +9,6 @@ from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from dermlens.evaluation.calibration_error import (
-    NAMES,
     brier,
     by_chance,
     calibration_error,
@@ -19,7 +18,7 @@ from dermlens.evaluation.calibration_error import (
     log_loss,
     measure,
 )
-from dermlens.evaluation.metrics import log_softmax
+from dermlens.evaluation.metrics import CALIBRATION, log_softmax
 from dermlens.labels import N_CLASSES
 
 
@@ -84,10 +83,10 @@ def test_a_calibrated_model_is_as_far_off_as_chance_and_a_sharpened_one_is_not()
     p, _, calls, lesion = drawn(3000)
     chance = by_chance(p, calls, lesion)
     assert found["ece"].value < 0.03
-    for name, figure in chance.items():
-        assert figure.low <= found[name].value <= figure.high, name
+    for name, estimate in chance.items():
+        assert estimate.low <= found[name].value <= estimate.high, name
     sharpened = measure(*drawn(3000, temperature=0.5))
-    for name in NAMES:
+    for name in CALIBRATION:
         assert sharpened[name].low > found[name].high, name
 
 
@@ -106,8 +105,8 @@ def test_intervals_hold_the_error_that_sets_of_this_size_show() -> None:
     )
     inside = []
     for seed in range(1000, 1025):
-        figure = measure(*drawn(400, seed))["ece"]
-        inside.append(figure.low <= expected <= figure.high)
+        estimate = measure(*drawn(400, seed))["ece"]
+        inside.append(estimate.low <= expected <= estimate.high)
     assert np.mean(inside) >= 0.8
 
 

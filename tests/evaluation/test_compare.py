@@ -32,7 +32,7 @@ def calls(text: str, lesions: str, true: str) -> Predictions:
     return make_predictions([f"I{i:02}" for i in range(len(y))], lesions, "test", y, np.eye(7)[called] * 4)
 
 
-def test_differences_are_those_of_the_figures_and_lie_in_their_intervals() -> None:
+def test_differences_are_those_of_the_estimates_and_lie_in_their_intervals() -> None:
     a, b = model(1, 2.0), model(2, 1.0)
     found = compare(a, b, replicates=200)
     x, y = metrics.measure(a.y_true, a.logits), metrics.measure(b.y_true, b.logits)

@@ -9,21 +9,20 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation import metrics
 from dermlens.evaluation.intervals import (
     FEW_LESIONS,
-    OVERALL,
-    PER_CLASS,
     bootstrap,
     effective_size,
     lesion_weights,
     mean,
     percentile_interval,
     proportion,
-    rank_figures,
+    rank_metrics,
     rank_table,
     resampled_mean,
     share,
     summarise,
     wilson_interval,
 )
+from dermlens.evaluation.metrics import OVERALL, PER_CLASS
 from dermlens.evaluation.predictions import Predictions, make_predictions
 from dermlens.labels import CLASSES
 
@@ -70,7 +69,7 @@ def test_a_replicate_without_a_class_leaves_it_out() -> None:
     assert not np.isnan(draws["balanced_accuracy"]).any()
 
 
-def test_leaving_out_rank_figures_changes_no_other() -> None:
+def test_leaving_out_rank_metrics_changes_no_other() -> None:
     p = draw()
     every, some, auc = (bootstrap(p, replicates=20, ranks=r) for r in ("all", "none", "auc"))
     assert set(every) - set(some) == {"auc", "average_precision", "macro_auc"}
@@ -87,10 +86,10 @@ def test_auc_from_the_smaller_side_is_the_same() -> None:
     np.testing.assert_allclose(a["auc"], b["auc"], rtol=1e-5)
 
 
-def test_rank_figures_of_unit_weights_are_the_plain_ones() -> None:
+def test_rank_metrics_of_unit_weights_are_the_plain_ones() -> None:
     p = draw(3, decimals=1)
     positive, scores = p.y_true == 1, p.logits[:, 1]
-    auc, ap = rank_figures(rank_table(positive, scores, p.lesion), np.ones((p.n_lesions, 1), np.float32))
+    auc, ap = rank_metrics(rank_table(positive, scores, p.lesion), np.ones((p.n_lesions, 1), np.float32))
     assert auc[0] == pytest.approx(metrics.roc_auc(positive, scores), rel=1e-6)
     assert ap[0] == pytest.approx(metrics.average_precision(positive, scores), rel=1e-5)
 
@@ -128,7 +127,7 @@ def test_a_perfect_small_class_gets_an_interval_with_width() -> None:
     assert found.low == pytest.approx(11 / (11 + 1.959963984540054**2))
 
 
-def test_nothing_to_count_has_no_figure() -> None:
+def test_nothing_to_count_has_no_estimate() -> None:
     found = proportion(np.array([], bool), np.array([], int), np.full(10, np.nan))
     assert found.to_dict() == {"value": None, "low": None, "high": None, "n_images": 0, "n_lesions": 0}
 
@@ -136,21 +135,21 @@ def test_nothing_to_count_has_no_figure() -> None:
 def test_summary_has_every_figure_inside_its_interval_and_counts_what_it_rests_on() -> None:
     p = draw()
     s = summarise(p, replicates=200)
-    assert tuple(s.overall) == OVERALL
+    assert tuple(s.overall) == tuple(OVERALL)
     assert tuple(s.per_class) == CLASSES
-    assert all(tuple(figures) == PER_CLASS for figures in s.per_class.values())
+    assert all(tuple(estimates) == tuple(PER_CLASS) for estimates in s.per_class.values())
     value = metrics.measure(p.y_true, p.logits)
-    for name, figure in s.overall.items():
-        assert figure.value == pytest.approx(value[name])
-        assert figure.low < figure.value < figure.high
-    for i, (code, figures) in enumerate(s.per_class.items()):
-        for name, figure in figures.items():
-            assert figure.value == pytest.approx(np.asarray(value[name])[i]), (code, name)
-            assert figure.low <= figure.value <= figure.high
-        assert figures["recall"].n_images == (p.y_true == i).sum()
-        assert figures["recall"].n_lesions == len(set(p.lesion_id[p.y_true == i]))
-        assert figures["precision"].n_images == (p.y_pred == i).sum()
-        assert figures["specificity"].n_images == (p.y_true != i).sum()
+    for name, estimate in s.overall.items():
+        assert estimate.value == pytest.approx(value[name])
+        assert estimate.low < estimate.value < estimate.high
+    for i, (code, estimates) in enumerate(s.per_class.items()):
+        for name, estimate in estimates.items():
+            assert estimate.value == pytest.approx(np.asarray(value[name])[i]), (code, name)
+            assert estimate.low <= estimate.value <= estimate.high
+        assert estimates["recall"].n_images == (p.y_true == i).sum()
+        assert estimates["recall"].n_lesions == len(set(p.lesion_id[p.y_true == i]))
+        assert estimates["precision"].n_images == (p.y_pred == i).sum()
+        assert estimates["specificity"].n_images == (p.y_true != i).sum()
     assert (s.overall["accuracy"].n_images, s.overall["accuracy"].n_lesions) == (len(p), p.n_lesions)
     assert s.overall["melanoma_recall"] == s.per_class["mel"]["recall"]
 
@@ -167,10 +166,10 @@ def test_summary_with_a_class_absent_says_so() -> None:
 def test_perfect_ranks_have_an_interval_with_width() -> None:
     p = draw(n=100, lesions=80)
     perfect = make_predictions(p.image_id, p.lesion_id, "test", p.y_true, np.eye(7)[p.y_true] * 9)
-    for figures in summarise(perfect, replicates=50).per_class.values():
-        for figure in figures.values():
-            assert figure.value == figure.high == 1
-            assert 0.5 < figure.low < 1
+    for estimates in summarise(perfect, replicates=50).per_class.values():
+        for estimate in estimates.values():
+            assert estimate.value == estimate.high == 1
+            assert 0.5 < estimate.low < 1
 
 
 def test_order_of_rows_changes_no_interval() -> None:
@@ -271,8 +270,8 @@ def test_a_mean_of_nothing_is_not_a_number() -> None:
 
 
 def test_a_figure_survives_being_written_and_read() -> None:
-    figure = Estimate(0.25, np.nan, 0.5, 12, 9)
-    assert Estimate.from_dict(figure.to_dict()).to_dict() == figure.to_dict()
-    for broken in (None, [1], {"value": 1}, {**figure.to_dict(), "low": "x"}):
+    estimate = Estimate(0.25, np.nan, 0.5, 12, 9)
+    assert Estimate.from_dict(estimate.to_dict()).to_dict() == estimate.to_dict()
+    for broken in (None, [1], {"value": 1}, {**estimate.to_dict(), "low": "x"}):
         with pytest.raises(DataError, match="value, low, high"):
             Estimate.from_dict(broken)

@@ -1,4 +1,4 @@
-"""Figures of merit against fractions worked by hand, scikit-learn and what must not change them."""
+"""Metrics against fractions worked by hand, scikit-learn and what must not change them."""
 
 import warnings
 
@@ -127,7 +127,7 @@ def test_one_class_alone_has_no_auc_and_no_specificity() -> None:
     assert np.isnan(m["specificity"][5])  # type: ignore[index]
 
 
-def test_no_images_give_no_figure() -> None:
+def test_no_images_give_no_metric() -> None:
     m = metrics.measure(np.array([], int), np.empty((0, 7)))
     assert all(np.isnan(v).all() for v in m.values())
 
@@ -154,7 +154,7 @@ def test_most_common_confusion_names_the_largest_error() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.permutations(range(N_CLASSES)))
-def test_relabelling_permutes_per_class_figures_and_keeps_the_means(seed: int, order: list[int]) -> None:
+def test_relabelling_permutes_per_class_metrics_and_keeps_the_means(seed: int, order: list[int]) -> None:
     y, logits = draw(seed, n=60)
     new = np.argsort(order)  # class c becomes new[c]; column j of the new logits is the old class order[j]
     before, after = metrics.measure(y, logits), metrics.measure(new[y], logits[:, order])

@@ -1,4 +1,4 @@
-"""Slices: who belongs where, and no figure that the slice cannot give."""
+"""Slices: who belongs where, and no number that the slice cannot give."""
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ def test_age_bands_meet_without_gap_and_unknown_is_no_band() -> None:
     ]
 
 
-def test_figures_of_a_slice_are_those_of_its_images() -> None:
+def test_metrics_of_a_slice_are_those_of_its_images() -> None:
     p = predictions(["mel", "mel", "nv", "nv", "mel", "nv"], ["mel", "nv", "nv", "nv", "nv", "mel"])
     found = slices(p, cases(sex=["f", "f", "f", "f", "m", "m"]), "sex", replicates=50)
     women, men = found
@@ -49,7 +49,7 @@ def test_figures_of_a_slice_are_those_of_its_images() -> None:
     assert men.recall["bcc"].n_images == 0
 
 
-def test_a_slice_of_one_class_has_no_single_figure() -> None:
+def test_a_slice_of_one_class_has_no_single_number() -> None:
     p = predictions(["nv"] * 3 + ["mel", "nv"], ["nv", "nv", "mel", "mel", "nv"])
     found = {s.name: s for s in slices(p, cases(dx_type=["follow_up"] * 3 + ["histo"] * 2), "dx_type", replicates=50)}
     assert found["follow_up"].accuracy is None

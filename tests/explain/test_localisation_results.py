@@ -99,7 +99,7 @@ def test_a_missing_column_or_file_is_named(tmp_path: Path) -> None:
         read_attention(tmp_path / "none.csv")
 
 
-def test_figures_by_hand(tmp_path: Path) -> None:
+def test_estimates_by_hand(tmp_path: Path) -> None:
     table = rows(4, measured=4)
     table["energy_share"], table["lesion_share"] = [0.9, 0.7, 0.5, np.nan], [0.5, 0.3, 0.4, 0.2]
     table["usual_share"] = [0.6, 0.6, 0.3, 0.3]
@@ -118,7 +118,7 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     assert lesions(found).tolist() == [0, 0, 1, 1]
 
 
-def test_one_lesion_has_no_interval_and_none_no_figure(tmp_path: Path) -> None:
+def test_one_lesion_has_no_interval_and_none_no_estimate(tmp_path: Path) -> None:
     found = read_attention(write(tmp_path, rows(2, measured=2)))
     one = where(found)
     assert not np.isnan(one.energy.value)

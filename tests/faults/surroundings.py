@@ -44,14 +44,14 @@ def clock_set_back(full: bool, folder: Path, models: Path) -> Count:
     for name, seconds in (("back", -86_400), ("not at all", 0), ("forward", 86_400)):
         with count.attempt(f"a file changed while the clock went {name}"):
             stored = json.loads(metrics.read_text())
-            old = cache.figures(entry).value
+            old = cache.estimates(entry).value
             assert old is not None
             wanted = round(0.1 + 0.8 * np.random.default_rng(seconds % 97).random(), 6)
             stored["validation"]["accuracy"]["value"] = wanted
             times = metrics.stat()
             metrics.write_text(json.dumps(stored))
             os.utime(metrics, ns=(times.st_atime_ns, times.st_mtime_ns + seconds * 10**9))
-            new = cache.figures(entry).value
+            new = cache.estimates(entry).value
             assert new is not None
             assert new["validation"]["accuracy"].value == wanted
     return count

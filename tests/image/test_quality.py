@@ -9,7 +9,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.stats import spearmanr
 from skimage.measure import blur_effect
 
-from dermlens.image.quality import MAX_GLARE, MIN_SHORT_SIDE, Quality, _evenly_spaced, _sharpness, check
+from dermlens.image.quality import MAX_GLARE, MIN_SHORT_SIDE, Quality, check, evenly_spaced, sharpness
 from dermlens.image.synthetic import draw_lesion
 
 HEIGHT, WIDTH = 450, 600
@@ -131,13 +131,13 @@ def test_sharpness_is_one_less_the_blur_effect_of_crete_et_al() -> None:
         sharp = np.abs(np.diff(luma, axis=axis))
         blurred = np.abs(np.diff(uniform_filter1d(luma, 11, axis=axis, mode="reflect"), axis=axis))
         kept.append(np.maximum(0, sharp - blurred).sum() / sharp.sum())
-    assert _sharpness(luma.astype(np.uint8), np.zeros(luma.shape, bool)) == pytest.approx(min(kept), rel=1e-4)
+    assert sharpness(luma.astype(np.uint8), np.zeros(luma.shape, bool)) == pytest.approx(min(kept), rel=1e-4)
 
 
 def test_sharpness_ranks_images_as_scikit_image_does() -> None:
     lumas = [cv2.cvtColor(skin(seed, 224, 298), cv2.COLOR_RGB2GRAY) for seed in (1, 2)]
     blurred = [cv2.GaussianBlur(luma, (0, 0), sigma) for sigma in (0.5, 1, 2, 4) for luma in lumas]
-    own = [_sharpness(luma, np.zeros(luma.shape, bool)) for luma in blurred]
+    own = [sharpness(luma, np.zeros(luma.shape, bool)) for luma in blurred]
     assert spearmanr(own, [-blur_effect(luma) for luma in blurred]).statistic > 0.95
 
 
@@ -168,10 +168,10 @@ def test_a_black_image_is_measured_too() -> None:
 
 
 def test_evenly_spaced_positions_are_counted() -> None:
-    assert _evenly_spaced(np.arange(0, 90, 10.0)) == 9
-    assert _evenly_spaced(np.array([0.0, 10, 20, 30, 70, 75, 77])) == 4
-    assert _evenly_spaced(np.array([0.0, 5, 30, 100])) == 0
-    assert _evenly_spaced(np.array([4.0])) == 0
+    assert evenly_spaced(np.arange(0, 90, 10.0)) == 9
+    assert evenly_spaced(np.array([0.0, 10, 20, 30, 70, 75, 77])) == 4
+    assert evenly_spaced(np.array([0.0, 5, 30, 100])) == 0
+    assert evenly_spaced(np.array([4.0])) == 0
 
 
 def test_every_finding_has_a_sentence_and_advice() -> None:

@@ -222,10 +222,10 @@ def _refused_a_few_at_a_time(app: AppTest, names: list[str]) -> None:
 
 
 def test_the_isic_table_of_hostile_names_is_one_row_a_file(pair: Path) -> None:
-    from ui.predict.downloads import _id
+    from ui.predict.downloads import row_id
 
     out = StringIO()
-    csv.writer(out).writerows([_id(shown_name(name))] for name in NAMES)
+    csv.writer(out).writerows([row_id(shown_name(name))] for name in NAMES)
     rows = list(csv.reader(StringIO(out.getvalue())))
     assert len([row for row in rows if row]) >= len(NAMES) - 1
     assert not any(cell[:1] in ("=", "+", "-", "@", "\t", "\r") for row in rows for cell in row)

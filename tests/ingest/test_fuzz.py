@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dermlens.ingest.formats import ACCEPTED, LIMITS
-from tests.fuzz import _CHANGES, MAX_SECONDS, Tally, fuzz, mutant, table
+from tests.fuzz import CHANGES, MAX_SECONDS, Tally, fuzz, mutant, table
 
 IN_ALL = 2000
 
@@ -27,7 +27,7 @@ def test_mutants_differ_and_can_be_made_again() -> None:
 
 
 def test_every_change_takes_a_file_of_which_nothing_is_left() -> None:
-    for change in _CHANGES:
+    for change in CHANGES:
         for seed in range(20):
             change(bytearray(), np.random.default_rng(seed), [b"whole"])
 

@@ -8,10 +8,10 @@ import pytest
 from dermlens.case.image import CaseImage, examine
 from dermlens.case.opinion import form
 from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, called
-from dermlens.charts.style import percent
 from dermlens.interchange.report import case_report
 from dermlens.labels import CLASSES, NAMES
 from dermlens.models.model import Model
+from dermlens.wording import percent
 from tests.conftest import encode
 
 NOW = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,23 @@ def test_a_published_model_passes_and_loads_by_its_hash(published: Path, members
         load_network(path, "0" * 64)
     with pytest.raises(ModelError, match="no such file"):
         load_network(path.with_name("other.keras"))
+
+
+def test_the_bytes_that_were_checked_are_those_that_are_loaded(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.keras"
+    shutil.copy(published / "toy" / "model.keras", path)
+    expected = sha256(path)
+
+    def look(data: bytes, where: str) -> None:
+        check(data, where)
+        path.write_bytes(b"something else")
+
+    monkeypatch.setattr("dermlens.models.keras_file.check", look)
+    assert load_network(path, expected).output_shape == (None, 7)
+    with pytest.raises(ModelError, match="was changed"):
+        load_network(path, expected)
 
 
 def test_every_truncation_and_many_changed_bytes_are_refused_or_loadable(members: dict[str, bytes]) -> None:

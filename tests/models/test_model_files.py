@@ -19,13 +19,14 @@ from dermlens.evaluation.predictions import read_predictions
 from dermlens.files.hashes import listed
 from dermlens.labels import CLASSES
 from dermlens.models import registry
-from dermlens.models.published import read_figures
+from dermlens.models.published import read_estimates
 from dermlens.models.runs import find_runs, read_history, read_run
 from tests.dashboard import add_run, fill, open_page, text
 from tests.faults.models import mutated_serving_files, rewrite
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 5.0
+MOST = 2**20
 WRONG = (
     None,
     True,
@@ -233,13 +234,14 @@ def test_a_file_changed_after_publishing_is_told_and_not_shown(models: Path) -> 
     fill(folder)
     card = json.loads((folder / "card.json").read_text())
     for name in ("predictions.csv", "metrics.json"):
-        assert listed(folder, card, name) == folder / name  # nobody vouches for it: it is somebody's own
+        content = (folder / name).read_bytes()
+        assert listed(folder / name, card, MOST).data == content  # nobody vouches for it: it is somebody's own
         card["files"][name] = registry.sha256(folder / name)
-        assert listed(folder, card, name) == folder / name
+        assert listed(folder / name, card, MOST).data == content
         (folder / name).write_text((folder / name).read_text() + "\n")
         with pytest.raises(DataError, match=rf"toy/{name} was changed after the model was published"):
-            listed(folder, card, name)
-    assert listed(folder, None, "metrics.json") == folder / "metrics.json"
+            listed(folder / name, card, MOST)
+    assert listed(folder / name, None, MOST).data == (folder / name).read_bytes()
 
 
 def damage_card(folder: Path) -> None:
@@ -256,7 +258,7 @@ def damage_predictions(folder: Path) -> None:
     path.write_text("\n".join([*lines[:6], lines[6] + ",9", *lines[7:]]))
 
 
-def exchange_figures(folder: Path) -> None:
+def exchange_estimates(folder: Path) -> None:
     card = json.loads((folder / "card.json").read_text())
     card["files"]["metrics.json"] = "0" * 64
     (folder / "card.json").write_text(json.dumps(card))
@@ -269,7 +271,7 @@ def exchange_history(folder: Path) -> None:
     (folder / "card.json").write_text(json.dumps(card))
 
 
-def damage_figures(folder: Path) -> None:
+def damage_estimates(folder: Path) -> None:
     (folder / "metrics.json").write_text('{"validation": {"accuracy": {"value": Infinity}}}')
 
 
@@ -279,9 +281,9 @@ def damage_figures(folder: Path) -> None:
         (damage_card, "home", "toy/card.json is nested deeper"),
         (damage_head, "predict", "toy/build/head.npz cannot be read"),
         (damage_predictions, "metrics", "toy/predictions.csv, line 7: 12 cells"),
-        (exchange_figures, "home", "toy/metrics.json was changed after the model was published"),
+        (exchange_estimates, "home", "toy/metrics.json was changed after the model was published"),
         (exchange_history, "training_curves", "toy/history"),
-        (damage_figures, "home", "toy/metrics.json, validation, accuracy"),
+        (damage_estimates, "home", "toy/metrics.json, validation, accuracy"),
     ],
 )
 def test_the_page_names_the_damage_and_goes_on_with_the_other_model(
@@ -351,7 +353,7 @@ def said(read: Callable[[Path], object], file: Path) -> str:
     ("name", "read"),
     [
         ("predictions.csv", read_predictions),
-        ("metrics.json", read_figures),
+        ("metrics.json", read_estimates),
         ("history.csv", read_history),
         ("run.json", read_run),
         ("card.json", lambda file: registry.inspect(file.parent)),
@@ -392,7 +394,7 @@ def test_only_sentences_come_out_of_a_damaged_file(
     ],
 )
 def test_the_place_of_the_damage_is_named(models: Path, name: str, content: bytes, told: str) -> None:
-    read = {"predictions.csv": read_predictions, "history.csv": read_history, "metrics.json": read_figures}[name]
+    read = {"predictions.csv": read_predictions, "history.csv": read_history, "metrics.json": read_estimates}[name]
     (models / "toy" / name).write_bytes(content)
     with pytest.raises(DataError) as caught:
         read(models / "toy" / name)

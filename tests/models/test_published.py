@@ -6,9 +6,9 @@ import pytest
 
 from dermlens.errors import DataError
 from dermlens.estimate import Estimate
-from dermlens.models.published import read_figures, read_model_card
+from dermlens.models.published import read_estimates, read_model_card
 
-FIGURE = {"value": 0.8, "low": 0.7, "high": None, "n_images": 10, "n_lesions": 9}
+ESTIMATE = {"value": 0.8, "low": 0.7, "high": None, "n_images": 10, "n_lesions": 9}
 
 
 def write(tmp_path: Path, value: object) -> Path:
@@ -17,13 +17,13 @@ def write(tmp_path: Path, value: object) -> Path:
     return file
 
 
-def test_figures_are_read_by_split(tmp_path: Path) -> None:
-    found = read_figures(write(tmp_path, {"test": {"accuracy": FIGURE, "per_class": {}, "confusion": []}}))
+def test_estimates_are_read_by_split(tmp_path: Path) -> None:
+    found = read_estimates(write(tmp_path, {"test": {"accuracy": ESTIMATE, "per_class": {}, "confusion": []}}))
     assert list(found) == ["test"]
-    figure = found["test"]["accuracy"]
-    assert isinstance(figure, Estimate)
-    assert (figure.value, figure.low, figure.n_images, figure.n_lesions) == (0.8, 0.7, 10, 9)
-    assert np.isnan(figure.high)
+    estimate = found["test"]["accuracy"]
+    assert isinstance(estimate, Estimate)
+    assert (estimate.value, estimate.low, estimate.n_images, estimate.n_lesions) == (0.8, 0.7, 10, 9)
+    assert np.isnan(estimate.high)
     assert list(found["test"]) == ["accuracy"]
 
 
@@ -34,13 +34,13 @@ def test_figures_are_read_by_split(tmp_path: Path) -> None:
         ([], "object"),
         ({"test": 1}, "test: an object"),
         ({"test": {"accuracy": {"value": 1}}}, "test, accuracy: value, low and high"),
-        ({"test": {"accuracy": {**FIGURE, "low": "x"}}}, "test, accuracy"),
+        ({"test": {"accuracy": {**ESTIMATE, "low": "x"}}}, "test, accuracy"),
         ({"test": {"accuracy": 0.8}}, "test, accuracy"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, value: object, words: str) -> None:
     with pytest.raises(DataError, match=words):
-        read_figures(write(tmp_path, value))
+        read_estimates(write(tmp_path, value))
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_a_model_card_for_a_page_keeps_only_links_that_lead_somewhere(tmp_path: 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
-        read_figures(tmp_path / "metrics.json")
+        read_estimates(tmp_path / "metrics.json")

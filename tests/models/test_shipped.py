@@ -1,4 +1,4 @@
-"""That the figures shipped with a model are of the answers that users get: real images through the serving path."""
+"""That the numbers shipped with a model are of the answers that users get: real images through the serving path."""
 
 import json
 from pathlib import Path

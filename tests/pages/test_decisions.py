@@ -1,4 +1,4 @@
-"""Prediction sets and operating points on pages Metrics and Predict: figures shown are those of the files."""
+"""Prediction sets and operating points on pages Metrics and Predict: numbers shown are those of the files."""
 
 import base64
 import json
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dermlens.charts.style import interval, percent
 from dermlens.dataset.ham10000 import load_split
 from dermlens.labels import CLASSES, INDEX, NAMES
 from dermlens.models.card import read_card
@@ -18,6 +17,7 @@ from dermlens.trust import calibration, conformal, referral, thresholds
 from dermlens.trust.fitted import read_fitted
 from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import TARGETS, decision_curve, per_thousand
+from dermlens.wording import interval, percent, short_percent
 from tests.dashboard import check, fill, open_page, text
 from training.fits import calibration as fit_calibration
 from training.fits import conformal as fit_conformal
@@ -66,23 +66,23 @@ def test_prediction_sets_of_a_split(models: Path, split: str) -> None:
     app = open_page("metrics", show="Prediction sets", split=split)
     found = conformal.read(models / "a" / "conformal.json")
     rows = found.measured[split]
-    figures = rows[found.row(0.9)]
-    assert metrics_shown(app)["True diagnosis in the set"] == percent(figures.coverage.value, 1)
-    assert metrics_shown(app)["Diagnoses in the set, mean"] == f"{figures.size.value:.2f}"
+    estimates = rows[found.row(0.9)]
+    assert metrics_shown(app)["True diagnosis in the set"] == percent(estimates.coverage.value, 1)
+    assert metrics_shown(app)["Diagnoses in the set, mean"] == f"{estimates.size.value:.2f}"
     assert f"{split.capitalize()} split, all of it" in text(app)
     assert "Thresholds come from validation" in text(app)
     assert len(app.get("plotly_chart")) == 2
     table = app.dataframe[0].value.set_index("Diagnosis")
-    assert percent(figures.per_class["mel"].coverage.value, 1) in table.loc["Melanoma", "True diagnosis in the set"]
+    assert percent(estimates.per_class["mel"].coverage.value, 1) in table.loc["Melanoma", "True diagnosis in the set"]
     guarantees = {code: table.loc[NAMES[code], "Guarantee"] for code in CLASSES}
     assert {c for c, said in guarantees.items() if said == "no class guarantee"} == set(found.unguaranteed())
     assert "df" in found.unguaranteed()
     assert "No class guarantee at 90 %" in text(app)
     app.select_slider(key="coverage").set_value(0.5)
     check(app.run())
-    figures = rows[found.row(0.5)]
-    assert metrics_shown(app)["True diagnosis in the set"] == percent(figures.coverage.value, 1)
-    assert metrics_shown(app)["Empty sets"] == percent(figures.empty.value, 1)
+    estimates = rows[found.row(0.5)]
+    assert metrics_shown(app)["True diagnosis in the set"] == percent(estimates.coverage.value, 1)
+    assert metrics_shown(app)["Empty sets"] == percent(estimates.empty.value, 1)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
@@ -272,9 +272,9 @@ def refer(models: str, more: int) -> None:
     first = read_fitted(folder, read_card(folder))
     assert first.referral is not None
     measured = copy.deepcopy(first.referral.measured)
-    figure = measured["validation"].missed["mel"]
-    value = figure.value + more / figure.n_images
-    measured["validation"].missed["mel"] = dataclasses.replace(figure, value=value, low=0.0, high=1.0)
+    estimate = measured["validation"].missed["mel"]
+    value = estimate.value + more / estimate.n_images
+    measured["validation"].missed["mel"] = dataclasses.replace(estimate, value=value, low=0.0, high=1.0)
     second = dataclasses.replace(first, referral=dataclasses.replace(first.referral, measured=measured))
     answer = SimpleNamespace(probabilities=np.full(7, 1 / 7), logits=np.zeros(7))
     image = SimpleNamespace(quality=SimpleNamespace(findings=()))
@@ -344,7 +344,7 @@ def test_the_model_card_says_what_the_files_give(models: Path) -> None:
     assert "| df | no class guarantee |" in shown
     shown = "\n".join(decisions.operating_points(folder))
     sensitivity = points.point("malignant", 0.97).measured["test"].sensitivity
-    line = [x for x in shown.splitlines() if x.startswith(f"| malignant or pre-malignant | {percent(0.97, 1)}")][-1]
+    line = [x for x in shown.splitlines() if x.startswith(f"| malignant or pre-malignant | {short_percent(0.97)}")][-1]
     assert f"| {percent(sensitivity.value, 1)} ({interval(sensitivity)}) |" in line
     rules = referral.read(folder / "referral.json")
     melanoma, malignant = (percent(rules.thresholds[key], 1) for key in ("melanoma", "malignant"))

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from dermlens.case.summary import DISCLAIMER
-from dermlens.charts.style import interval, percent
 from dermlens.evaluation.intervals import summarise
 from dermlens.evaluation.predictions import read_predictions
-from dermlens.models.published import read_figures
+from dermlens.models.published import read_estimates
+from dermlens.wording import interval, percent
 from tests.dashboard import check, open_page, text
 
 
@@ -20,12 +20,12 @@ def models(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "models"
 
 
-def test_home_shows_every_model_with_its_test_figures(models: Path) -> None:
+def test_home_shows_every_model_with_its_test_metrics(models: Path) -> None:
     app = open_page("home")
     shown = text(app)
     for model in ("toy", "toy2", "external"):
-        figure = read_figures(models / model / "metrics.json")["test"]["balanced_accuracy"]
-        assert percent(figure.value, 1) in [m.value for m in app.metric]
+        estimate = read_estimates(models / model / "metrics.json")["test"]["balanced_accuracy"]
+        assert percent(estimate.value, 1) in [m.value for m in app.metric]
     assert shown.count("Test split: ") == 3
     assert shown.count("lesions  \nFinal: not for choosing between models") == 3
     assert "Predictions only" in shown
@@ -40,8 +40,8 @@ def test_the_model_with_the_lowest_cross_entropy_on_validation_comes_first(
     for model, value in (("toy", toy), ("toy2", toy2)):
         file = models / model / "metrics.json"
         record = json.loads(file.read_text())
-        for figure in ("cross_entropy", "balanced_accuracy"):  # of the latter more would be better
-            record["validation"][figure] |= {"value": value, "low": 0.1, "high": 0.9}
+        for metric in ("cross_entropy", "balanced_accuracy"):  # of the latter more would be better
+            record["validation"][metric] |= {"value": value, "low": 0.1, "high": 0.9}
         file.write_text(json.dumps(record))
     names = [m.value for m in open_page("home").markdown if m.value in ("**Toy toy**", "**Toy toy2**")]
     assert names == (["**Toy toy**", "**Toy toy2**"] if toy < toy2 else ["**Toy toy2**", "**Toy toy**"])
@@ -56,13 +56,13 @@ def test_validation_stands_in_for_an_unmeasured_test_and_says_so(models: Path) -
     assert shown.count("Final: not for choosing between models") == 2
 
 
-def test_predictions_without_figures_are_measured(models: Path) -> None:
+def test_predictions_without_metrics_are_measured(models: Path) -> None:
     (models / "external" / "metrics.json").unlink()
     p = read_predictions(models / "external" / "predictions.csv").of_split("test")
     app = open_page("home")
-    figure = summarise(p).overall["balanced_accuracy"]
-    assert percent(figure.value, 1) in [m.value for m in app.metric]
-    assert f"95 % interval {interval(figure)}" in text(app)
+    estimate = summarise(p).overall["balanced_accuracy"]
+    assert percent(estimate.value, 1) in [m.value for m in app.metric]
+    assert f"95 % interval {interval(estimate)}" in text(app)
     assert "training.publish" not in text(app)
     assert text(app).count("Test split: ") == 3
 
@@ -75,7 +75,7 @@ def test_predictions_that_cannot_be_measured_are_named(models: Path) -> None:
     assert shown.count("Test split: ") == 2
 
 
-def test_damaged_figures_and_models_are_named_and_the_others_stay(models: Path) -> None:
+def test_damaged_metrics_and_models_are_named_and_the_others_stay(models: Path) -> None:
     (models / "toy" / "metrics.json").write_text("{")
     (models / "toy2" / "card.json").unlink()
     app = open_page("home")

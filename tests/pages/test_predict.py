@@ -10,11 +10,11 @@ from streamlit.testing.v1 import AppTest
 
 from dermlens.case import predict
 from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, called
-from dermlens.charts.style import percent
 from dermlens.errors import DownloadError
 from dermlens.ingest.read import read_image
 from dermlens.labels import NAMES
 from dermlens.models import registry
+from dermlens.wording import percent
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
 from ui.predict.downloads import isic_table
@@ -269,11 +269,11 @@ def test_another_method_is_drawn_on_demand(app: AppTest, lesion: np.ndarray) -> 
 
 
 def test_every_image_is_in_the_isic_table(app: AppTest, lesion: np.ndarray, pair: Path) -> None:
-    from ui.predict.downloads import _id
+    from ui.predict.downloads import row_id
 
-    assert _id("folder/ISIC_0024306.jpg") == "ISIC_0024306"
-    assert _id("..\\..\\a.b.png") == "a.b"
-    assert _id("=cmd().png") == "'=cmd()", "a spreadsheet must not run it"
+    assert row_id("folder/ISIC_0024306.jpg") == "ISIC_0024306"
+    assert row_id("..\\..\\a.b.png") == "a.b"
+    assert row_id("=cmd().png") == "'=cmd()", "a spreadsheet must not run it"
     upload(app, ("ISIC_1.png", encode(lesion)))
     assert [b.label for b in app.get("download_button") if "ISIC CSV" in b.label] == [
         "All images by Toy toy (ISIC CSV)",

@@ -8,7 +8,8 @@ from training.adjustment import choose, fold, shift
 from training.architectures import build
 
 COUNTS = np.array([1, 1, 1, 1, 1, 94, 1])
-MEL, NV = INDEX["mel"], INDEX["nv"]
+MEL = INDEX["mel"]
+NV = INDEX["nv"]
 
 
 def test_the_shift_is_minus_tau_times_the_log_of_the_prior():

@@ -21,7 +21,8 @@ from training.config import Augment
 from training.dataset import canvas
 
 NONE = Augment.none()
-SIZE, N = 48, 64
+SIZE = 48
+N = 64
 
 
 def ellipse(long: float = 14, short: float = 7, height: int = SIZE, width: int = SIZE * 4 // 3) -> np.ndarray:

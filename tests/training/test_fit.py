@@ -1,4 +1,4 @@
-"""Fitting a published model: what is written is used, and a figure that its predictions do not give is found."""
+"""Fitting a published model: what is written is used, and a number that its predictions do not give is found."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.dashboard import fill
 from training import card, fit
 from training.fits import calibration as step
 from training.fits.subject import Subject
-from training.model_card.write import figures, note_hash
+from training.model_card.write import metrics_of, note_hash
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in step.make(Subject(folder, load_split())).items():
         (folder / name).write_bytes(content)
         note_hash(folder, name)
-    (folder / "metrics.json").write_text(json.dumps(figures(folder)))
+    (folder / "metrics.json").write_text(json.dumps(metrics_of(folder)))
     return folder
 
 

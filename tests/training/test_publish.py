@@ -1,4 +1,4 @@
-"""From a run to a published model: every figure is what the published file gives, and nothing is left half-made."""
+"""From a run to a published model: every number is what the published file gives, and nothing is left half-made."""
 
 import dataclasses
 import json
@@ -178,8 +178,8 @@ def test_the_model_card_says_what_it_must(world: SimpleNamespace) -> None:
     ):
         assert words in text
     assert "| 2 | 1 of 1 | 32 | last 3 and head |" in text
-    figure = read(world.folder / "metrics.json")["test"]["macro_auc"]
-    assert f"| Macro AUC | {figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f}) |" in text
+    estimate = read(world.folder / "metrics.json")["test"]["macro_auc"]
+    assert f"| Macro AUC | {estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f}) |" in text
 
 
 def told(folder: Path, **changes: object) -> str:
@@ -264,7 +264,7 @@ def test_the_model_card_names_the_runs_behind_its_first_weights(copy: Path) -> N
 def test_the_note_of_a_run_is_in_its_model_card(copy: Path) -> None:
     note = "Two images were taken out after the run."
     assert note not in told(copy)
-    data = told(copy, note=note).partition("## Data")[2].partition("## Figures")[0]
+    data = told(copy, note=note).partition("## Data")[2].partition("## Metrics")[0]
     assert f"\n\n{note}\n\n" in data
 
 
@@ -339,9 +339,9 @@ def test_a_figure_that_was_changed_is_found(copy: Path, name: str, old: str, new
 
 
 def test_one_digit_typed_into_the_model_card_is_found(copy: Path) -> None:
-    figure = read(copy / "metrics.json")["test"]["accuracy"]
+    estimate = read(copy / "metrics.json")["test"]["accuracy"]
     text = (copy / "README.md").read_text(encoding="utf-8")
-    shown = f"| Accuracy | {figure['value']:.3f}"
+    shown = f"| Accuracy | {estimate['value']:.3f}"
     assert shown in text
     (copy / "README.md").write_text(text.replace(shown, "| Accuracy | 0.999"), encoding="utf-8")
     assert card.problems(copy) == ["README.md is not what card.json, run.json, history.csv and metrics.json give"]
@@ -356,7 +356,7 @@ def test_writing_the_card_anew_repairs_figures_and_blesses_no_other_file(
     where = ["--models-dir", str(copy.parent)]
     assert card.main(where) == 1
     assert card.main(["toy", "--write", *where]) == 0
-    assert "every figure is what its files give" in capsys.readouterr().out
+    assert "every number is what its files give" in capsys.readouterr().out
     assert {name: (copy / name).read_bytes() for name in good} == good
     text = (copy / "predictions.csv").read_text().replace(",validation,mel,", ",validation,nv,")
     (copy / "predictions.csv").write_text(text)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dermlens.errors import DataError
-from dermlens.files.documents import read_object
+from dermlens.files.documents import read_object, write_object
 from dermlens.models.runs import ELSEWHERE, HISTORY, read_history
 from tests.training.loop.toys import small
 from training import run
@@ -66,7 +66,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run.write_json(tmp_path / "run.json", {"a": "é"})
+    write_object(tmp_path / "run.json", {"a": "é"})
     assert read_object(tmp_path / "run.json") == {"a": "é"}
 
     def full(_: int) -> None:
@@ -74,7 +74,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(DataError, match=r"run\.json cannot be written: No space left"):
-        run.write_json(tmp_path / "run.json", {"a": 2})
+        write_object(tmp_path / "run.json", {"a": 2})
     assert read_object(tmp_path / "run.json") == {"a": "é"}
     assert [f.name for f in tmp_path.iterdir()] == ["run.json"]
 
@@ -113,7 +113,7 @@ def test_environment_says_what_ran_where(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
-    run.write_json(tmp_path / "run.json", {})
+    write_object(tmp_path / "run.json", {})
     (tmp_path / ".history.csv.77.part").write_text("half")
     (tmp_path / "checkpoints" / ".last.npz.77.part").write_text("half")
     run.remove_partial(tmp_path)

@@ -18,7 +18,8 @@ from dermlens.trust.conformal import CASE_LEVEL, PredictionSets, read
 from training.fits import conformal as fits
 from training.fits.subject import Subject
 
-AT_80, AT_90 = fits.LEVELS.index(0.8), fits.LEVELS.index(0.9)
+AT_80 = fits.LEVELS.index(0.8)
+AT_90 = fits.LEVELS.index(0.9)
 EVERY = np.ones((len(fits.LEVELS), N_CLASSES), bool)
 
 

@@ -23,9 +23,10 @@ from dermlens.trust.ood import (
     refused,
     refused_by_class,
 )
-from dermlens.trust.reference_set import METHODS, encode_bank, make_reference_set
+from dermlens.trust.reference_set import METHODS, encode, make_reference_set
 
-N, C = 40, 6
+N = 40
+C = 6
 NOTHING = Measured({}, {}, {})
 
 
@@ -53,23 +54,27 @@ def familiar(method: str = "mahalanobis", threshold: float = 30.0) -> OodDetecto
     table = cases()
     y = table["dx"].map({code: i for i, code in enumerate(CLASSES)}).to_numpy()
     head = np.zeros((C, 7)), np.zeros(7)
-    bank = make_reference_set(table["image_id"].to_numpy(str), embeddings(), y, C, head)
-    return OodDetector(bank, method, threshold, table, NOTHING)
+    reference = make_reference_set(table["image_id"].to_numpy(str), embeddings(), y, C, head)
+    return OodDetector(reference, method, threshold, table, NOTHING)
 
 
 def write(folder: Path, **changes: object) -> Path:
     """Write familiarity.json and embeddings.npz of `familiar` with some values changed."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = encode_bank(familiar().bank)
+    data = encode(familiar().reference)
     (folder / "embeddings.npz").write_bytes(data)
-    figure = {"value": 0.96, "low": 0.95, "high": 0.97, "n_images": 10, "n_lesions": 9}
+    estimate = {"value": 0.96, "low": 0.95, "high": 0.97, "n_images": 10, "n_lesions": 9}
     values: dict[str, object] = {
         "method": "mahalanobis",
         "threshold": 30.0,
         "embeddings_sha256": hashlib.sha256(data).hexdigest(),
         "measured": {
-            "validation": {"accepted": {**figure, "value": 0.97}},
-            "test": {"accepted": figure, "auroc": {"noise": {**figure, "value": 1.0}}, "refused": {"noise": figure}},
+            "validation": {"accepted": {**estimate, "value": 0.97}},
+            "test": {
+                "accepted": estimate,
+                "auroc": {"noise": {**estimate, "value": 1.0}},
+                "refused": {"noise": estimate},
+            },
         },
     }
     file = folder / "familiarity.json"
@@ -88,7 +93,7 @@ def test_what_was_trained_on_is_accepted_and_what_is_far_is_not() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_score_is_that_of_the_chosen_method(method: str) -> None:
     found = familiar(method)
-    assert found.score(embeddings()[3]) == METHODS[method](found.bank, embeddings()[3:4].astype(np.float32))[0]
+    assert found.score(embeddings()[3]) == METHODS[method](found.reference, embeddings()[3:4].astype(np.float32))[0]
 
 
 def test_similar_cases_are_the_nearest_by_cosine_one_a_lesion() -> None:
@@ -134,8 +139,8 @@ def test_exact_search_over_ten_thousand_is_fast() -> None:
     table["lesion_id"] = [f"HAM_{i}" for i in range(n)]
     own = rng.normal(0, 1, (n, 16)) @ rng.normal(0, 1, (16, channels)).astype(np.float32)
     head = np.zeros((channels, 7)), np.zeros(7)
-    bank = make_reference_set(np.arange(n).astype(str), own, np.arange(n) % 7, 128, head)
-    found = OodDetector(bank, "mahalanobis", 1.0, table, NOTHING)
+    reference = make_reference_set(np.arange(n).astype(str), own, np.arange(n) % 7, 128, head)
+    found = OodDetector(reference, "mahalanobis", 1.0, table, NOTHING)
     found.similar(own[0])
     seconds = []
     for i in range(20):
@@ -262,6 +267,8 @@ def test_refusals_are_counted_by_true_diagnosis(tmp_path: Path) -> None:
     scores = pd.DataFrame({"name": some["image_id"], "group": some["lesion_id"], "kind": "dermoscopic", "part": "test"})
     scores["score"] = np.where(some["dx"] == "vasc", 3.0, 1.0)
     scores.to_csv(tmp_path / "familiarity.csv", index=False)
-    found = refused_by_class(tmp_path, "test", table)
+    found = refused_by_class(tmp_path, None, "test", table)
     assert {code: (f.value, f.n_images) for code, f in found.items()} == {"mel": (0.0, 8), "vasc": (1.0, 8)}
-    assert refused_by_class(tmp_path, "validation", table) == {}
+    assert refused_by_class(tmp_path, None, "validation", table) == {}
+    with pytest.raises(ModelError, match="changed after the model was published"):
+        refused_by_class(tmp_path, {"files": {"familiarity.csv": "0" * 64}}, "test", table)

@@ -10,8 +10,8 @@ from dermlens.errors import DataError, ModelError
 from dermlens.trust.reference_set import (
     NEIGHBOUR,
     ReferenceSet,
-    decode_bank,
-    encode_bank,
+    decode,
+    encode,
     energy,
     mahalanobis,
     make_reference_set,
@@ -19,7 +19,8 @@ from dermlens.trust.reference_set import (
     unit,
 )
 
-N, C = 140, 24
+N = 140
+C = 24
 
 
 def data(seed: int = 0, n: int = N) -> tuple[np.ndarray, np.ndarray]:
@@ -29,7 +30,7 @@ def data(seed: int = 0, n: int = N) -> tuple[np.ndarray, np.ndarray]:
     return 3 + np.eye(C)[y] * 2 + rng.normal(0, 1, (n, C)) * 0.9 ** np.arange(C), y
 
 
-def bank(axes: int = C) -> ReferenceSet:
+def reference(axes: int = C) -> ReferenceSet:
     embeddings, y = data()
     rng = np.random.default_rng(5)
     return make_reference_set(
@@ -43,11 +44,11 @@ def test_mahalanobis_is_the_distance_to_the_nearest_class_mean_under_one_covaria
     shared = EmpiricalCovariance(assume_centered=True).fit(embeddings - means[y])
     others = data(1, 20)[0]
     expected = np.min([shared.mahalanobis(others - mean) for mean in means], axis=0) * (N - 7) / N
-    np.testing.assert_allclose(mahalanobis(bank(), others.astype(np.float32)), expected, rtol=0.01)
+    np.testing.assert_allclose(mahalanobis(reference(), others.astype(np.float32)), expected, rtol=0.01)
 
 
 def test_what_lies_off_the_axes_counts_by_its_variance_there() -> None:
-    found, (embeddings, _) = bank(4), data()
+    found, (embeddings, _) = reference(4), data()
     pca = PCA(4, svd_solver="full").fit(embeddings)
     _, _, off_axes = np.linalg.svd(found.axes.astype(float).T)
     off = off_axes[-1]
@@ -63,11 +64,11 @@ def test_nearest_is_the_distance_of_the_tenth_neighbour_at_length_one() -> None:
     embeddings, others = data()[0], data(1, 20)[0]
     search = NearestNeighbors(n_neighbors=NEIGHBOUR).fit(unit(embeddings))
     expected = search.kneighbors(unit(others))[0][:, -1]
-    np.testing.assert_allclose(nearest(bank(), others.astype(np.float32)), expected, atol=3e-3)
+    np.testing.assert_allclose(nearest(reference(), others.astype(np.float32)), expected, atol=3e-3)
 
 
 def test_energy_is_the_negative_logarithm_of_the_summed_exponentials_of_the_logits() -> None:
-    found = bank()
+    found = reference()
     zero = energy(found, np.zeros((1, C), np.float32))
     assert zero[0] == pytest.approx(-1 - np.log(7))
     claimed = np.linalg.lstsq(found.head_kernel.T, 50 * np.eye(7)[2], rcond=None)[0].astype(np.float32)
@@ -77,18 +78,18 @@ def test_energy_is_the_negative_logarithm_of_the_summed_exponentials_of_the_logi
 def test_other_pictures_score_higher_than_those_of_the_same_make() -> None:
     same, other = data(2, 60)[0], np.random.default_rng(3).normal(-6, 3, (60, C))
     for axes in (6, C):
-        found = bank(axes)
+        found = reference(axes)
         for score in (mahalanobis, nearest):
             assert score(found, other.astype(np.float32)).min() > score(found, same.astype(np.float32)).max()
 
 
-def test_a_bank_is_read_as_it_was_written() -> None:
-    found = bank(8)
-    again = decode_bank(encode_bank(found))
+def test_a_reference_set_is_read_as_it_was_written() -> None:
+    found = reference(8)
+    again = decode(encode(found))
     for field in fields(ReferenceSet):
         np.testing.assert_array_equal(getattr(again, field.name), getattr(found, field.name))
     assert again.points.dtype == np.float16
-    assert encode_bank(found) == encode_bank(again)
+    assert encode(found) == encode(again)
 
 
 def test_all_axes_leave_no_rest_and_an_absent_class_has_no_mean() -> None:
@@ -110,7 +111,7 @@ def test_a_unit_that_is_always_zero_does_no_harm() -> None:
     assert np.isfinite(mahalanobis(found, embeddings.astype(np.float32))).all()
 
 
-def test_too_few_images_make_no_bank() -> None:
+def test_too_few_images_make_no_reference_set() -> None:
     embeddings, y = data(n=20)
     with pytest.raises(DataError, match="16 axes need more than 23 training images, got 20"):
         make_reference_set(np.arange(20).astype(str), embeddings, y, 16, (np.zeros((C, 7)), np.zeros(7)))
@@ -130,18 +131,18 @@ def test_too_few_images_make_no_bank() -> None:
         ("axes", np.array([{}], object), "cannot be read"),
     ],
 )
-def test_a_damaged_bank_is_refused(name: str, value: np.ndarray | None, sentence: str) -> None:
+def test_a_damaged_reference_set_is_refused(name: str, value: np.ndarray | None, sentence: str) -> None:
     import io
 
-    arrays = {field.name: getattr(bank(8), field.name) for field in fields(ReferenceSet)} | {name: value}
+    arrays = {field.name: getattr(reference(8), field.name) for field in fields(ReferenceSet)} | {name: value}
     buffer = io.BytesIO()
     np.savez(buffer, **{k: v for k, v in arrays.items() if v is not None})
     with pytest.raises(ModelError, match=sentence):
-        decode_bank(buffer.getvalue())
+        decode(buffer.getvalue())
 
 
 def test_what_is_no_archive_is_refused() -> None:
-    whole = encode_bank(bank(8))
+    whole = encode(reference(8))
     for content in (b"", b"PK\x03\x04", b"text", whole[: len(whole) // 2]):
         with pytest.raises(ModelError, match="cannot be read"):
-            decode_bank(content)
+            decode(content)

@@ -26,7 +26,7 @@ from training.fits.referral import choose, measure
 AKIEC, BCC, BKL, MEL, NV = (INDEX[c] for c in ("akiec", "bcc", "bkl", "mel", "nv"))
 
 
-def figure(value: float, n: int) -> Estimate:
+def estimate(value: float, n: int) -> Estimate:
     return Estimate(value, value / 2, min(1.0, value * 2), n, n)
 
 
@@ -41,9 +41,9 @@ def shares(**parts: float) -> np.ndarray:
 
 @pytest.fixture
 def referral() -> Referral:
-    missed = {"mel": figure(0.1, 50), "akiec": figure(0.25, 8), "bcc": figure(0.0, 20)}
-    rules = {"melanoma": RuleMeasured(figure(0.2, 500), figure(0.05, 500))}
-    measured = Measured(figure(0.3, 500), figure(0.2, 422), missed, rules)
+    missed = {"mel": estimate(0.1, 50), "akiec": estimate(0.25, 8), "bcc": estimate(0.0, 20)}
+    rules = {"melanoma": RuleMeasured(estimate(0.2, 500), estimate(0.05, 500))}
+    measured = Measured(estimate(0.3, 500), estimate(0.2, 422), missed, rules)
     return Referral(0.95, {"melanoma": 0.08, "malignant": 0.2}, 0.4, {"test": measured})
 
 
@@ -84,9 +84,10 @@ def test_the_sentence_gives_the_reasons_with_their_numbers(referral: Referral) -
     p = shares(mel=0.3)
     said = sentence(referral, p, referral.fired(p[None], calls=np.array([[MEL, NV]])))
     assert said.startswith(
-        "Refer: melanoma has 30 %, at or above the threshold of 8.0 %, chosen on validation to find 95 % of melanomas;"
+        "Refer: melanoma has 30.0 %, at or above the threshold of 8.0 %, chosen on validation to find 95 % of "
+        "melanomas;"
     )
-    assert "together have 30 %" in said
+    assert "together have 30.0 %" in said
     assert "different groups" in said
     assert len(reasons(referral, p, referral.fired(p[None]))) == 2
 

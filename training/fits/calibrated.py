@@ -27,8 +27,10 @@ def calibrated(subject: Subject, split: str) -> tuple[Predictions, np.ndarray]:
 def fitted_on(subject: Subject) -> dict[str, Any]:
     """Return what is fitted on, for the head of a JSON file."""
     p = subject.predictions.of_split("validation")
-    hashes = {
-        f"{name.partition('.')[0]}_sha256": registry.sha256(subject.folder / name)
-        for name in ("predictions.csv", "calibration.json")
+    return {
+        "split": "validation",
+        "n_images": len(p),
+        "n_lesions": p.n_lesions,
+        "predictions_sha256": subject.predictions_file.sha256,
+        "calibration_sha256": registry.sha256(subject.folder / "calibration.json"),
     }
-    return {"split": "validation", "n_images": len(p), "n_lesions": p.n_lesions, **hashes}

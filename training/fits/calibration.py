@@ -7,10 +7,10 @@ import numpy as np
 from dermlens.evaluation.calibration_error import by_chance, log_loss, measure
 from dermlens.evaluation.metrics import log_softmax
 from dermlens.evaluation.predictions import Predictions
+from dermlens.files.documents import encode_object
 from dermlens.labels import CLASSES, N_CLASSES
-from dermlens.models import registry
 from dermlens.trust.calibration import METHODS, Calibration, choose, out_of_fold, unseen
-from training.fits.subject import Subject, encode
+from training.fits.subject import Subject
 
 
 def make(subject: Subject) -> dict[str, bytes]:
@@ -30,11 +30,11 @@ def make(subject: Subject) -> dict[str, bytes]:
             "split": "validation",
             "n_images": len(p),
             "n_lesions": p.n_lesions,
-            "predictions_sha256": registry.sha256(subject.folder / "predictions.csv"),
+            "predictions_sha256": subject.predictions_file.sha256,
         },
         "measured": measured(subject.predictions, calibration),
     }
-    return {"calibration.json": encode(content)}
+    return {"calibration.json": encode_object(content)}
 
 
 def measured(predictions: Predictions, calibration: Calibration) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def measured(predictions: Predictions, calibration: Calibration) -> dict[str, An
 
     Returns:
         split -> "before", "after" and "by_chance" (the errors that a perfect model with the calibrated probabilities
-        would show) -> figure of reliability.NAMES -> Figure.to_dict.
+        would show) -> key of CALIBRATION -> Estimate.to_dict.
     """
     found = {}
     for split in predictions.splits:
@@ -56,5 +56,5 @@ def measured(predictions: Predictions, calibration: Calibration) -> dict[str, An
             "after": measure(after, p.y_true, p.y_pred, p.lesion),
             "by_chance": by_chance(after, p.y_pred, p.lesion),
         }
-        found[split] = {part: {name: f.to_dict() for name, f in figures.items()} for part, figures in parts.items()}
+        found[split] = {part: {name: f.to_dict() for name, f in estimates.items()} for part, estimates in parts.items()}
     return found

@@ -15,11 +15,12 @@ from crepes import ConformalClassifier
 from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import mean, proportion, resampled_mean
 from dermlens.evaluation.predictions import Predictions
+from dermlens.files.documents import encode_object
 from dermlens.labels import CLASSES, N_CLASSES
 from dermlens.trust.calibration import folds
 from dermlens.trust.conformal import Measured, OfClass, PredictionSets
 from training.fits.calibrated import calibrated, fitted_on
-from training.fits.subject import Subject, encode
+from training.fits.subject import Subject
 
 LEVELS = (*(x / 100 for x in range(50, 100, 5)), 0.97, 0.98, 0.99)
 RANK = 2
@@ -37,7 +38,7 @@ def make(subject: Subject) -> dict[str, bytes]:
         test, answers = calibrated(subject, "test")
         kept["test"] = test, np.stack([sets.sets(answers, level) for level in LEVELS])
     measured = {split: measure(p, found) for split, (p, found) in kept.items()}
-    return {"conformal.json": encode(replace(sets, measured=measured).to_dict())}
+    return {"conformal.json": encode_object(replace(sets, measured=measured).to_dict())}
 
 
 def fit(p: Predictions, probabilities: np.ndarray, record: dict[str, object] | None = None) -> PredictionSets:
@@ -108,26 +109,26 @@ def measure(p: Predictions, kept: np.ndarray) -> tuple[Measured, ...]:
     size = kept.sum(2)
     shares = {"coverage": kept[:, np.arange(len(p)), p.y_true], "single": size == 1, "empty": size == 0}
     everything = np.ones(len(p), bool)
-    overall = _figures(p, everything, shares, size)
+    overall = _estimates(p, everything, shares, size)
     rest = {"coverage": shares["coverage"]}
-    classes = {code: _figures(p, p.y_true == i, rest, size) for i, code in enumerate(CLASSES)}
+    classes = {code: _estimates(p, p.y_true == i, rest, size) for i, code in enumerate(CLASSES)}
     return tuple(
         Measured(**found, per_class={code: OfClass(**classes[code][level]) for code in CLASSES})
         for level, found in enumerate(overall)
     )
 
 
-def _figures(
+def _estimates(
     p: Predictions, rows: np.ndarray, shares: dict[str, np.ndarray], size: np.ndarray
 ) -> list[dict[str, Estimate]]:
-    """Return the figures of some images at every level; arrays (levels, n). Lesions are drawn once for all of them."""
+    """Return the estimates of some images, level by level; arrays (levels, n). Lesions are drawn once for all."""
     lesion, columns = p.lesion[rows], {**{name: hit[:, rows] for name, hit in shares.items()}, "size": size[:, rows]}
     means = resampled_mean(np.concatenate(list(columns.values())).T, lesion)
     draws = dict(zip(columns, np.split(means, len(columns), axis=1), strict=True))
     found = []
     for level in range(len(size)):
-        figures = {n: proportion(columns[n][level], lesion, draws[n][:, level]) for n in shares}
-        found.append({**figures, "size": mean(columns["size"][level], lesion, draws["size"][:, level])})
+        estimates = {n: proportion(columns[n][level], lesion, draws[n][:, level]) for n in shares}
+        found.append({**estimates, "size": mean(columns["size"][level], lesion, draws["size"][:, level])})
     return found
 
 

@@ -2,7 +2,7 @@
 
 The score (`dermlens.trust.reference_set.METHODS`) is chosen by how well it tells validation images from the first half
 of the pictures of `training.fits.ood_pictures`, the threshold is the score that ACCEPT of the validation images keep
-to, and both are measured on test images and the second half. familiarity.csv has every score, so that all figures can
+to, and both are measured on test images and the second half. familiarity.csv has every score, so that all estimates can
 be made anew.
 
 An interrupted run goes on where it stopped (`training.fits.embed`).
@@ -25,19 +25,19 @@ from dermlens.evaluation.intervals import (
     effective_size,
     lesion_weights,
     percentile_interval,
-    rank_figures,
+    rank_metrics,
     rank_table,
     share,
     wilson_interval,
 )
+from dermlens.files.documents import encode_object
 from dermlens.ingest.read import read_file
-from dermlens.models import registry
 from dermlens.trust.ood import EMBEDDINGS_FILE, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
-from dermlens.trust.reference_set import METHODS, ReferenceSet, encode_bank, make_reference_set
+from dermlens.trust.reference_set import METHODS, ReferenceSet, encode, make_reference_set
 from training.dataset import class_indices
 from training.fits.embed import embed
 from training.fits.ood_pictures import OodPicture, broken, first_half, pictures
-from training.fits.subject import Subject, encode
+from training.fits.subject import Subject
 
 AXES = 128
 """Principal axes kept: 64, 128 and 192 told photographs apart alike, and found neighbours alike."""
@@ -72,7 +72,7 @@ def make(subject: Subject) -> dict[str, bytes]:
         chosen = {"method": method, "chosen_by_mean_auroc": auroc, "n_train": len(reference_set.points), "axes": AXES}
         table["score"] = [float(f"{score:.7g}") for score in METHODS[method](reference_set, embeddings)]
         threshold = float(np.quantile(table.loc[of_split(table, "validation"), "score"], ACCEPT, method="higher"))
-        files[EMBEDDINGS_FILE] = encode_bank(reference_set)
+        files[EMBEDDINGS_FILE] = encode(reference_set)
         chosen["embeddings_sha256"] = hashlib.sha256(files[EMBEDDINGS_FILE]).hexdigest()
     validation = table[of_split(table, "validation")]
     content = {
@@ -82,12 +82,12 @@ def make(subject: Subject) -> dict[str, bytes]:
             "split": "validation",
             "n_images": len(validation),
             "n_lesions": int(validation["group"].nunique()),
-            "predictions_sha256": registry.sha256(subject.folder / "predictions.csv"),
+            "predictions_sha256": subject.predictions_file.sha256,
         },
         "measured": measure(table, threshold),
     }
     scores = table[["name", "group", "kind", "part", "score"]].to_csv(index=False, lineterminator="\n").encode()
-    return {**files, OOD_FILE: encode(content), SCORES_FILE: scores}
+    return {**files, OOD_FILE: encode_object(content), SCORES_FILE: scores}
 
 
 def of_split(table: pd.DataFrame, split: str) -> np.ndarray:
@@ -156,7 +156,7 @@ def measure(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
         table: columns group, kind, part, score.
 
     Returns:
-        Figures as dictionaries. n_images and n_lesions of a kind count its pictures and their sources.
+        Estimates as dictionaries. n_images and n_lesions of a kind count its pictures and their sources.
     """
     measured: dict[str, Any] = {}
     for split in ("validation", "test"):
@@ -193,7 +193,7 @@ def auroc(real: pd.DataFrame, others: pd.DataFrame) -> Estimate:
     else:
         ranks = rank_table(positive, scores, groups)
         draws = [
-            rank_figures(ranks, w, average_precision=False)[0] for w in lesion_weights(groups.max() + 1, REPLICATES)
+            rank_metrics(ranks, w, average_precision=False)[0] for w in lesion_weights(groups.max() + 1, REPLICATES)
         ]
         low, high = percentile_interval(np.concatenate(draws))
     return Estimate(value, float(low), float(high), len(others), len(np.unique(sources)))

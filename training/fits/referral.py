@@ -10,6 +10,7 @@ from dermlens.errors import DataError
 from dermlens.estimate import Estimate
 from dermlens.evaluation import intervals
 from dermlens.evaluation.predictions import Predictions, read_predictions
+from dermlens.files.documents import encode_object
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.trust import conformal
 from dermlens.trust.ood import SCORES_FILE, refused
@@ -18,7 +19,7 @@ from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import SENSITIVITIES, Thresholds
 from dermlens.trust.thresholds import read as read_thresholds
 from training.fits.calibrated import calibrated, fitted_on
-from training.fits.subject import Subject, encode
+from training.fits.subject import Subject
 
 CAP = 0.4
 """Largest share of validation images that may be referred: with one in five malignant or pre-malignant, at most about
@@ -34,7 +35,7 @@ def make(subject: Subject) -> dict[str, bytes]:
     referral = choose(thresholds, splits["validation"][1])
     measured = {split: measure(p, fired(referral)) for split, (p, fired) in splits.items()}
     content = {"fitted_on": fitted_on(subject), **replace(referral, measured=measured).to_dict()}
-    return {"referral.json": encode(content)}
+    return {"referral.json": encode_object(content)}
 
 
 def choose(thresholds: Thresholds, fired: Fired, cap: float = CAP) -> Referral:

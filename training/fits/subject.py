@@ -1,6 +1,5 @@
-"""What a step of `training.fit` gets: a published model and what it can be fitted on; and how it writes JSON."""
+"""What a step of `training.fit` gets: a published model and what it can be fitted on."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from dermlens.errors import ModelError
-from dermlens.evaluation.predictions import Predictions, read_predictions
+from dermlens.evaluation.predictions import MAX_BYTES, Predictions, read_predictions
+from dermlens.files.documents import Document, read_document, read_object
 from dermlens.models import registry
 from dermlens.models.card import read_card
 from dermlens.models.model import Model
@@ -33,8 +33,13 @@ class Subject:
 
     @cached_property
     def predictions(self) -> Predictions:
+        """What `predictions_file` holds."""
+        return read_predictions(self.predictions_file)
+
+    @cached_property
+    def predictions_file(self) -> Document:
         """predictions.csv."""
-        return read_predictions(self.folder / "predictions.csv")
+        return read_document(self.folder / "predictions.csv", MAX_BYTES)
 
     @cached_property
     def model(self) -> Model:
@@ -44,11 +49,6 @@ class Subject:
     def read(self, name: str) -> dict[str, Any]:
         """Return a JSON file that an earlier step wrote; raises ModelError if it is missing."""
         try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as e:
+            return read_object(self.folder / name, ModelError)
+        except ModelError as e:
             raise ModelError(f"{self.folder.name}/{name} cannot be read ({e}): fit that step first.") from e
-
-
-def encode(value: Any) -> bytes:
-    """Return a JSON file."""
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()

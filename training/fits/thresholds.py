@@ -4,10 +4,11 @@ import numpy as np
 
 from dermlens.evaluation import intervals
 from dermlens.evaluation.predictions import Predictions
+from dermlens.files.documents import encode_object
 from dermlens.trust.calibration import folds
 from dermlens.trust.thresholds import SENSITIVITIES, TARGETS, Measured, Point, Thresholds, threshold_for
 from training.fits.calibrated import calibrated, fitted_on
-from training.fits.subject import Subject, encode
+from training.fits.subject import Subject
 
 DIGITS = 9
 
@@ -16,7 +17,7 @@ def make(subject: Subject) -> dict[str, bytes]:
     """Return thresholds.json."""
     answers = {split: calibrated(subject, split) for split in subject.predictions.splits}
     points = {target: tuple(point(target, wanted, answers) for wanted in SENSITIVITIES) for target in TARGETS}
-    return {"thresholds.json": encode(Thresholds(points, fitted_on(subject)).to_dict())}
+    return {"thresholds.json": encode_object(Thresholds(points, fitted_on(subject)).to_dict())}
 
 
 def point(target: str, wanted: float, answers: dict[str, tuple[Predictions, np.ndarray]]) -> Point:

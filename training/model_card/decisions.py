@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from dermlens.charts.style import interval, percent
-from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.trust import conformal, thresholds
 from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE, Measured, OfClass
@@ -11,6 +9,7 @@ from dermlens.trust.referral import RuleMeasured
 from dermlens.trust.referral import read as read_referral
 from dermlens.trust.referral_rules import RULES, Rule
 from dermlens.trust.thresholds import TARGETS
+from dermlens.wording import number_with_interval, percent, percent_with_interval, short_percent
 
 
 def prediction_sets(folder: Path) -> list[str]:
@@ -22,8 +21,8 @@ def prediction_sets(folder: Path) -> list[str]:
     lines = [
         "## Prediction sets",
         "",
-        f"Class-conditional conformal sets at {percent(CASE_LEVEL)}, the level used on a case: of new lesions of a "
-        "diagnosis, at least that share has it in the set, as long as they are like those of HAM10000. Fitted on "
+        f"Class-conditional conformal sets at {short_percent(CASE_LEVEL)}, the level used on a case: of new lesions of "
+        "a diagnosis, at least that share has it in the set, as long as they are like those of HAM10000. Fitted on "
         f"{sum(found.lesions):,} validation lesions, one image each; validation is measured with thresholds from other "
         f"lesions. {found.caveat()}".rstrip(),
         "",
@@ -39,7 +38,8 @@ def prediction_sets(folder: Path) -> list[str]:
                 for i, code in enumerate(CLASSES)
             ],
             "",
-            f"Sets of one diagnosis: {_share(measured.single)}; empty sets: {_share(measured.empty)}.",
+            f"Sets of one diagnosis: {percent_with_interval(measured.single)}; "
+            f"empty sets: {percent_with_interval(measured.empty)}.",
             "",
         ]
     return lines
@@ -62,8 +62,9 @@ def operating_points(folder: Path) -> list[str]:
             f"| {split} | wanted | from | sensitivity | specificity |",
             "| --- | --- | --- | --- | --- |",
             *[
-                f"| {TARGETS[target].title.lower()} | {percent(p.wanted, 1)} | {percent(p.threshold, 1)} | "
-                f"{_share(p.measured[split].sensitivity)} | {_share(p.measured[split].specificity)} |"
+                f"| {TARGETS[target].title.lower()} | {short_percent(p.wanted)} | {percent(p.threshold, 1)} | "
+                f"{percent_with_interval(p.measured[split].sensitivity)} | "
+                f"{percent_with_interval(p.measured[split].specificity)} |"
                 for target, points in found.points.items()
                 for p in points
             ],
@@ -82,9 +83,9 @@ def referral(folder: Path) -> list[str]:
         "## Referral",
         "",
         f"An image is referred if at least one of the rules below fires. Both thresholds, {' and '.join(limits)}, were "
-        f"chosen on validation to find {percent(found.sensitivity, 1)} there: of the wanted sensitivities the highest "
-        f"that keeps the share of referred images at or below {percent(found.cap)}, the lowest if none does. An image "
-        "that is not referred is not cleared.",
+        f"chosen on validation to find {short_percent(found.sensitivity)} there: of the wanted sensitivities the "
+        f"highest that keeps the share of referred images at or below {short_percent(found.cap)}, the lowest if none "
+        "does. An image that is not referred is not cleared.",
         "",
     ]
     for split, measured in found.measured.items():
@@ -93,7 +94,7 @@ def referral(folder: Path) -> list[str]:
         lines += [
             f"| {split} | images | share |",
             "| --- | --- | --- |",
-            *[f"| {name} | {figure.n_images} | {_share(figure)} |" for name, figure in totals.items()],
+            *[f"| {name} | {share.n_images} | {percent_with_interval(share)} |" for name, share in totals.items()],
             *[_rule_line(rule, measured.rules[rule.key]) for rule in RULES if rule.key in measured.rules],
             "",
         ]
@@ -101,15 +102,10 @@ def referral(folder: Path) -> list[str]:
 
 
 def _rule_line(rule: Rule, found: RuleMeasured) -> str:
-    share = f"{_share(found.fired)}, alone {percent(found.alone.value, 1)}"
+    share = f"{percent_with_interval(found.fired)}, alone {percent(found.alone.value, 1)}"
     return f"| {rule.description.rstrip('.')} | {found.fired.n_images} | {share} |"
 
 
 def _line(name: str, guarantee: str, found: Measured | OfClass) -> str:
-    coverage, size = found.coverage, found.size
-    sets = f"{size.value:.2f} ({size.low:.2f} to {size.high:.2f})" if size.n_images else "not defined"
-    return f"| {name} | {guarantee} | {coverage.n_images} | {_share(coverage)} | {sets} |"
-
-
-def _share(figure: Estimate) -> str:
-    return f"{percent(figure.value, 1)} ({interval(figure)})" if figure.n_images else "not defined"
+    coverage, size = percent_with_interval(found.coverage), number_with_interval(found.size, 2)
+    return f"| {name} | {guarantee} | {found.coverage.n_images} | {coverage} | {size} |"

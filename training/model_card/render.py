@@ -1,14 +1,16 @@
-"""The model card of a published model as Markdown, made from its files; no figure of it is typed by hand."""
+"""The model card of a published model as Markdown, made from its files; no number of it is typed by hand."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dermlens.evaluation.calibration_error import NAMES as RELIABILITY
-from dermlens.evaluation.intervals import FEW_LESIONS, OVERALL, PER_CLASS
+from dermlens.estimate import Estimate
+from dermlens.evaluation.intervals import FEW_LESIONS
+from dermlens.evaluation.metrics import CALIBRATION, OVERALL, PER_CLASS
 from dermlens.explain import localisation_results
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
+from dermlens.wording import number_with_interval, percent
 from training.model_card.decisions import operating_points, prediction_sets, referral
 from training.model_card.network import data_of_members, network
 from training.model_card.ood import ood
@@ -20,23 +22,9 @@ METHODS = {
     "vector": "vector scaling",
 }
 SPLIT_TEXT = {
-    "validation": "The epoch, the settings and any calibration were chosen on this split, so these figures flatter the "
-    "model.",
+    "validation": "The epoch, the settings and any calibration were chosen on this split, so these estimates flatter "
+    "the model.",
     "test": "Final: not for choosing between models.",
-}
-NAMES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro F1",
-    "macro_auc": "Macro AUC",
-    "cross_entropy": "Cross-entropy (nats)",
-    "melanoma_recall": "Melanoma recall",
-    "recall": "Recall",
-    "precision": "Precision",
-    "specificity": "Specificity",
-    "f1": "F1",
-    "auc": "AUC",
-    "average_precision": "Average precision",
 }
 USE = (
     "## Intended use",
@@ -64,7 +52,7 @@ CITATION = (
     "P. Tschandl, C. Rosendahl, H. Kittler, *The HAM10000 dataset, a large collection of multi-source "
     "dermatoscopic images of common pigmented skin lesions*, Scientific Data 5:180161 (2018), "
     "doi:10.1038/sdata.2018.161; data doi:10.7910/DVN/DBW86T, licence CC BY-NC 4.0. The weights, predictions and "
-    "figures in this folder follow that licence (`models/LICENSE.md`)."
+    "metrics in this folder follow that licence (`models/LICENSE.md`)."
 )
 
 
@@ -87,14 +75,14 @@ def render(folder: Path) -> str:
         *(data_of_members(card) if run is None else training_data(run)),
         CITATION,
         "",
-        *_figures(folder, run, calibrated),
+        *_metrics(folder, run, calibrated),
         *[line for section in SECTIONS for line in section(folder)],
         *([] if run is None else recipe(folder, run)),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _figures(folder: Path, run: dict[str, Any] | None, calibrated: bool) -> list[str]:
+def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool) -> list[str]:
     """Return the section on metrics.json, split by split; `run` is None for an ensemble."""
     metrics = read_object(folder / "metrics.json")
     splits = [line for split in metrics for line in _split_section(split, metrics[split], run)]
@@ -102,7 +90,7 @@ def _figures(folder: Path, run: dict[str, Any] | None, calibrated: bool) -> list
         splits += ["### Test split", "", "Not measured: the test split has not been used with this model.", ""]
     of_probabilities = ": cross-entropy, AUC and average precision are of the calibrated probabilities"
     return [
-        "## Figures",
+        "## Metrics",
         "",
         "Of the published file through the serving path, so they are what a user of the app gets"
         f"{of_probabilities if calibrated else ''}. In brackets 95 % intervals over lesions: bootstrap, or Wilson's at "
@@ -127,15 +115,15 @@ def _split_section(split: str, measured: dict[str, Any], run: dict[str, Any] | N
         "",
         f"{overall['n_images']:,} images of {overall['n_lesions']:,} lesions. {note}",
         "",
-        "| figure | value |",
+        "| metric | value |",
         "| --- | --- |",
-        *[f"| {NAMES[name]} | {_text(measured[name])} |" for name in OVERALL],
+        *[f"| {metric.name} | {_text(measured[key])} |" for key, metric in OVERALL.items()],
         "",
-        "| class | images / lesions | " + " | ".join(NAMES[name] for name in PER_CLASS) + " |",
+        "| class | images / lesions | " + " | ".join(metric.name for metric in PER_CLASS.values()) + " |",
         "| --- " * (2 + len(PER_CLASS)) + "|",
         *[
             f"| {code} | {f['recall']['n_images']} / {f['recall']['n_lesions']} | "
-            + " | ".join(_text(f[name]) for name in PER_CLASS)
+            + " | ".join(_text(f[key]) for key in PER_CLASS)
             + " |"
             for code, f in measured["per_class"].items()
         ],
@@ -168,8 +156,8 @@ def calibration(folder: Path) -> list[str]:
         "## Calibration",
         "",
         f"By {METHODS[fitted['method']]}, fitted on {fitted['fitted_on']['n_images']:,} validation images: the "
-        "simplest of three methods that none clearly beats in cross-fitted negative log likelihood "
-        f"({losses}). The probabilities hold where {100 * suspect:.1f} % are malignant or pre-malignant. Calibration "
+        "simplest of three methods that none clearly beats in cross-fitted cross-entropy "
+        f"({losses}). The probabilities hold where {percent(suspect, 1)} are malignant or pre-malignant. Calibration "
         "changes no call, so the most probable diagnosis need not be the one called. Validation is measured "
         "cross-fitted by lesion. A perfect model would show the errors in the last column by chance.",
         "",
@@ -179,9 +167,9 @@ def calibration(folder: Path) -> list[str]:
             f"| {split} | before | after | perfect model |",
             "| --- | --- | --- | --- |",
             *[
-                f"| {label} | {_text(measured['before'][name])} | {_text(measured['after'][name])} | "
-                f"{_text(measured['by_chance'][name]) if name in measured['by_chance'] else ''} |"
-                for name, label in RELIABILITY.items()
+                f"| {metric.name} | {_text(measured['before'][key])} | {_text(measured['after'][key])} | "
+                f"{_text(measured['by_chance'][key]) if key in measured['by_chance'] else ''} |"
+                for key, metric in CALIBRATION.items()
             ],
             "",
         ]
@@ -208,7 +196,7 @@ def attention(folder: Path) -> list[str]:
         "| --- " * (1 + len(columns)) + "|",
         *[
             f"| {name or group} | "
-            + " | ".join(_text(getattr(found.where[group], c).to_dict()) for c in columns)
+            + " | ".join(number_with_interval(getattr(found.where[group], c)) for c in columns)
             + " |"
             for group, name in names.items()
             if group in found.where
@@ -219,19 +207,17 @@ def attention(folder: Path) -> list[str]:
     if removal:
         lines += [
             f"Deletion and insertion (RISE) on {removal.deletion.n_images} of these images, spread over the diagnoses: "
-            f"area under the curve {_text(removal.deletion.to_dict())} and {_text(removal.insertion.to_dict())}, in an "
-            f"order by chance {_text(removal.random_deletion.to_dict())} and "
-            f"{_text(removal.random_insertion.to_dict())}.",
+            f"area under the curve {number_with_interval(removal.deletion)} and "
+            f"{number_with_interval(removal.insertion)}, in an order by chance "
+            f"{number_with_interval(removal.random_deletion)} and "
+            f"{number_with_interval(removal.random_insertion)}.",
             "",
         ]
     return lines
 
 
-def _text(figure: dict[str, Any]) -> str:
-    if figure["value"] is None:
-        return "not defined"
-    interval = "no interval" if figure["low"] is None else f"{figure['low']:.3f} to {figure['high']:.3f}"
-    return f"{figure['value']:.3f} ({interval})"
+def _text(stored: dict[str, Any]) -> str:
+    return number_with_interval(Estimate.from_dict(stored))
 
 
 SECTIONS: tuple[Callable[[Path], list[str]], ...] = (

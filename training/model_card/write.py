@@ -1,12 +1,11 @@
 """Write metrics.json, the hashes in card.json and the model card from what a model folder holds."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from dermlens.evaluation.intervals import summarise
 from dermlens.evaluation.predictions import read_predictions
-from dermlens.files.documents import read_object, write_whole
+from dermlens.files.documents import read_object, write_object, write_whole
 from dermlens.models import registry
 from dermlens.trust.calibration import calibrate
 from dermlens.trust.fitted import read_fitted
@@ -18,8 +17,8 @@ HASHED_OF_ENSEMBLE = ("predictions.csv", "metrics.json")
 HASHED = ("model.keras", *HASHED_OF_ENSEMBLE, "run.json", "history.csv")
 
 
-def figures(folder: Path) -> dict[str, Any]:
-    """Return metrics.json: every figure of every split with its interval, of the answers as users get them.
+def metrics_of(folder: Path) -> dict[str, Any]:
+    """Return metrics.json: every metric of every split with its interval, of the answers as users get them.
 
     Of predictions.csv as it is now: unlike a page, this is asked what a changed file would give.
     """
@@ -35,13 +34,13 @@ def write(folder: Path) -> None:
     Raises:
         DermlensError: a file is missing or cannot be read.
     """
-    _write(folder / "metrics.json", figures(folder))
+    write_object(folder / "metrics.json", metrics_of(folder))
     card = read_object(folder / "card.json")
     known = {name: value for name, value in card["files"].items() if name != "metrics.json"}
     needed = HASHED_OF_ENSEMBLE if "members" in card else HASHED
     hashes = {name: registry.sha256(folder / name) for name in needed if name not in known}
     card["files"] = {name: {**known, **hashes}[name] for name in sorted({**known, **hashes})}
-    _write(folder / "card.json", card)
+    write_object(folder / "card.json", card)
     write_whole(folder / "README.md", render(folder).encode())
 
 
@@ -50,8 +49,4 @@ def note_hash(folder: Path, name: str) -> None:
     card = read_object(folder / "card.json")
     hashes = {**card["files"], name: registry.sha256(folder / name)}
     card["files"] = {key: hashes[key] for key in sorted(hashes)}
-    _write(folder / "card.json", card)
-
-
-def _write(file: Path, value: dict[str, Any]) -> None:
-    write_whole(file, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    write_object(folder / "card.json", card)

@@ -12,10 +12,10 @@ from dermlens.case.opinion import Opinion
 from dermlens.case.predict import Prediction
 from dermlens.case.summary import agreement, largest_gap
 from dermlens.charts import case as charts
-from dermlens.charts.style import percent
 from dermlens.explain.grad_cam import heat_on_image
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.models.model import AnyModel, networks
+from dermlens.wording import percent
 from ui import widgets
 from ui.predict import answer, heat_map, prevalence, warnings
 

@@ -7,21 +7,21 @@ import streamlit as st
 from dermlens.case.timing import hardware
 from dermlens.charts import compare as charts
 from dermlens.charts.metrics import confusion_difference
-from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.evaluation.compare import Comparison
-from dermlens.evaluation.metrics import confusion_matrix
+from dermlens.evaluation.metrics import HEADLINE, confusion_matrix
 from dermlens.labels import CLASSES, INDEX
 from dermlens.models.model import AnyModel
 from dermlens.models.registry import Entry
+from dermlens.wording import percent_with_interval
 from ui import cache, widgets
 from ui.metrics import cases, slices
 
 WHO = {"a": "Only {0} is right", "b": "Only {1} is right", "cell": "Cell of the matrix"}
 
 
-def figures(entries: list[Entry], split: str) -> None:
-    """Show the headline figures of every model with intervals, and what it costs to run it."""
+def headline(entries: list[Entry], split: str) -> None:
+    """Show the headline metrics of every model with intervals, and what it costs to run it."""
     summaries = {}
     for entry in entries:
         predictions = cache.predictions(entry).value
@@ -31,29 +31,29 @@ def figures(entries: list[Entry], split: str) -> None:
 
     def data() -> pd.DataFrame:
         return pd.DataFrame(
-            {"model": name, "figure": key, "value": f.value, "low": f.low, "high": f.high, "images": f.n_images}
+            {"model": name, "metric": key, "value": f.value, "low": f.low, "high": f.high, "images": f.n_images}
             for name, found in summaries.items()
             for key, f in found.items()
         )
 
-    widgets.chart(drawn, "Headline figures of every model with 95 % intervals", data, "headline")
+    widgets.chart(drawn, "Headline metrics of every model with 95 % intervals", data, "headline")
     ready = {m.id: m for m in cache.models()[0]}
     rows = [
         {
             "Model": entry.name,
-            **{label: f"{percent(f.value, 1)} ({interval(f)})" for f, label in _labelled(summaries[entry.name])},
+            **{label: percent_with_interval(f) for f, label in _labelled(summaries[entry.name])},
             **_cost(entry, ready.get(entry.id)),
         }
         for entry in entries
         if entry.name in summaries
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Headline figures, size and speed of every model")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Headline metrics, size and speed of every model")
     if ready:
         st.caption(f"Time: one image with all heat maps, median and range, on this machine ({hardware()}).")
 
 
 def _labelled(overall: dict[str, Estimate]) -> list[tuple[Estimate, str]]:
-    return [(overall[key], label) for key, label in charts.HEADLINE.items()]
+    return [(overall[key], label) for key, label in HEADLINE.items()]
 
 
 def _cost(entry: Entry, model: AnyModel | None) -> dict[str, str]:
@@ -95,7 +95,7 @@ def differ(a: Entry, b: Entry, split: str) -> None:
 
     def data() -> pd.DataFrame:
         rows = {**comparison.overall, **{f"recall of {code}": d for code, d in comparison.recall.items()}}
-        return pd.DataFrame([{"figure": name, **vars(d)} for name, d in rows.items()])
+        return pd.DataFrame([{"metric": name, **vars(d)} for name, d in rows.items()])
 
     widgets.chart(
         charts.differences(comparison, (a.name, b.name)),

@@ -9,10 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import calibration as charts
-from dermlens.charts.style import percent
 from dermlens.estimate import Estimate
 from dermlens.evaluation.calibration_error import (
-    NAMES,
     by_chance,
     calibration_error,
     diagram,
@@ -20,6 +18,7 @@ from dermlens.evaluation.calibration_error import (
     equal_width,
     measure,
 )
+from dermlens.evaluation.metrics import CALIBRATION
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import INDEX
 from dermlens.labels import NAMES as DIAGNOSIS_NAMES
@@ -27,16 +26,21 @@ from dermlens.models.registry import Entry
 from dermlens.trust.calibration import unseen
 from dermlens.trust.fitted import Fitted
 from dermlens.trust.thresholds import TARGETS
+from dermlens.wording import UNCALIBRATED, number_with_interval, percent
 from ui import cache, widgets
 
-CALLED, TOP, SUSPECTED = "called", "top", "suspect"
+CALLED = "called"
+TOP = "top"
+SUSPECTED = "suspect"
 OF = {
     CALLED: "The diagnosis called",
     TOP: "The most probable diagnosis",
     SUSPECTED: "Malignant or pre-malignant",
     **DIAGNOSIS_NAMES,
 }
-BEFORE, AFTER, BY_CHANCE = "Before", "After", "A perfect model"
+BEFORE = "Before"
+AFTER = "After"
+BY_CHANCE = "A perfect model"
 BINNINGS = {"Of one width": equal_width, "Of as many images each": equal_mass}
 
 
@@ -45,12 +49,12 @@ class Stated(NamedTuple):
 
     parts: dict[str, np.ndarray]
     """heading -> probabilities; only BEFORE for a model without a calibration"""
-    figures: dict[str, dict[str, Estimate]]
-    """heading -> figures of reliability.NAMES; BY_CHANCE too"""
+    estimates: dict[str, dict[str, Estimate]]
+    """heading -> key of CALIBRATION -> estimate; BY_CHANCE too"""
 
 
 def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...]) -> None:
-    """Show the reliability diagrams and the figures of a selection of images.
+    """Show the calibration diagrams and the estimates of a selection of images.
 
     Args:
         entry: the model. split: the chosen split. chosen: the selection. key: names the selection.
@@ -60,18 +64,18 @@ def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, 
         return
     stated = _stated(entry.folder, cache.stamp_of_answers(entry), (split, *key), (raw, chosen, fitted))
     if fitted.calibration is None:
-        st.markdown(f"**These are uncalibrated scores.** {widgets.escape(fitted.missing_sentence('calibration'), 400)}")
+        st.markdown(f"**These are {UNCALIBRATED}s.** {widgets.escape(fitted.missing_sentence('calibration'), 400)}")
     elif split == "validation":
         st.caption(
             "The calibration was fitted on this split, so what stands under After is cross-fitted: every image is "
             "calibrated on other lesions than its own."
         )
     _diagrams(stated.parts, chosen, entry.name)
-    st.dataframe(_table(stated.figures), hide_index=True, alt="Calibration errors and scores with 95 % intervals")
+    st.dataframe(_table(stated.estimates), hide_index=True, alt="Calibration errors and scores with 95 % intervals")
     st.caption(
         "ECE: mean distance between the probability stated and the share that is true, over bins of images. Chance "
         "alone leaves a distance on so few images: the last column says how much a perfect model would show. All "
-        f"figures: lower is better. {split.capitalize()} split, {len(chosen):,} images of {chosen.n_lesions:,} lesions."
+        f"metrics: lower is better. {split.capitalize()} split, {len(chosen):,} images of {chosen.n_lesions:,} lesions."
     )
 
 
@@ -89,14 +93,14 @@ def _stated(
     parts = {BEFORE: p.probabilities}
     if fitted.calibration is not None:
         parts[AFTER] = unseen(whole, fitted.calibration)[here]
-    figures = {name: measure(q, p.y_true, p.y_pred, p.lesion) for name, q in parts.items()}
+    estimates = {name: measure(q, p.y_true, p.y_pred, p.lesion) for name, q in parts.items()}
     last = list(parts.values())[-1]
-    return Stated(parts, {**figures, BY_CHANCE: by_chance(last, p.y_pred, p.lesion)})
+    return Stated(parts, {**estimates, BY_CHANCE: by_chance(last, p.y_pred, p.lesion)})
 
 
 @st.fragment
 def _diagrams(parts: dict[str, np.ndarray], chosen: Predictions, name: str) -> None:
-    """Draw the reliability diagrams of what a person chooses; redraws alone."""
+    """Draw the calibration diagrams of what a person chooses; redraws alone."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         of = st.selectbox(
             "Probability of", list(OF), key="stated", format_func=OF.__getitem__, bind="query-params", width=340
@@ -111,12 +115,12 @@ def _diagrams(parts: dict[str, np.ndarray], chosen: Predictions, name: str) -> N
         return pd.DataFrame(rows).drop(columns=["right", "value"]).assign(right=[r["value"] for r in rows])
 
     subtitle = f"{OF[of]}; dotted: stated and true are the same"
-    figure = charts.reliability(bins, f"What {name} states, and what is true", subtitle)
+    figure = charts.diagram(bins, f"What {name} states, and what is true", subtitle)
     gaps = "; ".join(
         f"{heading}: mean distance {percent(calibration_error(*_event(q, chosen, of), BINNINGS[width]), 1)}"
         for heading, q in parts.items()
     )
-    widgets.chart(figure, f"Reliability diagrams. {gaps}.", data, "reliability")
+    widgets.chart(figure, f"Calibration diagrams. {gaps}.", data, "calibration")
 
 
 def _event(probabilities: np.ndarray, chosen: Predictions, of: str) -> tuple[np.ndarray, np.ndarray]:
@@ -131,15 +135,11 @@ def _event(probabilities: np.ndarray, chosen: Predictions, of: str) -> tuple[np.
     return probabilities[:, INDEX[of]], y == INDEX[of]
 
 
-def _table(figures: dict[str, dict[str, Estimate]]) -> pd.DataFrame:
+def _table(estimates: dict[str, dict[str, Estimate]]) -> pd.DataFrame:
     rows = []
-    for name, label in NAMES.items():
-        row = {"Estimate": label}
-        for heading, found in figures.items():
-            row[heading] = _text(found[name]) if name in found else ""
+    for key, metric in CALIBRATION.items():
+        row = {"Metric": metric.name}
+        for heading, found in estimates.items():
+            row[heading] = number_with_interval(found[key]) if key in found else ""
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _text(figure: Estimate) -> str:
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"

@@ -9,10 +9,10 @@ import streamlit as st
 
 from dermlens.case.summary import quantity
 from dermlens.charts import case as charts
-from dermlens.charts.style import percent
 from dermlens.evaluation.predictions import Predictions, cases_of
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.labels import CLASSES, INDEX, NAMES
+from dermlens.wording import percent
 from ui import cache, dataset, state, widgets
 from ui.pages import PREDICT
 

@@ -4,15 +4,15 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import localisation as charts
-from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.explain.localisation_results import METHODS, LocalisationResults, Where
 from dermlens.models.registry import Entry
+from dermlens.wording import interval, percent, percent_with_interval
 from ui import cache, widgets
 
 READING = (
     "A heat map can look right by accident: lesions lie in the middle of the picture, and a large one takes most of "
-    "it. So each figure stands beside what would come out without looking: the lesion's share of the area, the mean "
+    "it. So each number stands beside what would come out without looking: the lesion's share of the area, the mean "
     "map of all images, the centre of the picture. Only what goes beyond them says that the model looked at this "
     "lesion. The map is the one of the diagnosis it called; lesions are as outlined in HAM10000."
 )
@@ -61,20 +61,20 @@ def section(entry: Entry) -> None:
 def _headline(found: Where) -> None:
     cells = st.grid(5, min_column_width=175)
     in_points = {"Beyond an even map": found.gain, "Beyond the mean map": found.usual_gain}
-    figures = {
+    estimates = {
         "Heat in the lesion": found.energy,
         **in_points,
         "Hottest point inside": found.hits,
         "Picture centre inside": found.centre,
     }
-    for label, figure in figures.items():
+    for label, estimate in estimates.items():
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
             if label in in_points:
-                st.metric(label, f"{100 * figure.value:+.1f} points")
-                st.caption(f"95 %: {100 * figure.low:+.1f} to {100 * figure.high:+.1f}")
+                st.metric(label, f"{100 * estimate.value:+.1f} points")
+                st.caption(f"95 %: {100 * estimate.low:+.1f} to {100 * estimate.high:+.1f}")
             else:
-                st.metric(label, percent(figure.value, 1))
-                st.caption(f"95 %: {interval(figure)}")
+                st.metric(label, percent(estimate.value, 1))
+                st.caption(f"95 %: {interval(estimate)}")
 
 
 def _methods(found: LocalisationResults) -> None:
@@ -86,14 +86,14 @@ def _methods(found: LocalisationResults) -> None:
     rows = [
         {
             "Method": METHODS[name],
-            "Heat inside the lesion": _text(where.energy),
-            "Hottest point in the lesion": _text(where.hits),
-            "Deletion (lower is better)": _text(removal.deletion),
-            "Insertion (higher is better)": _text(removal.insertion),
+            "Heat inside the lesion": percent_with_interval(where.energy),
+            "Hottest point in the lesion": percent_with_interval(where.hits),
+            "Deletion (lower is better)": percent_with_interval(removal.deletion),
+            "Insertion (higher is better)": percent_with_interval(removal.insertion),
         }
         for name, (where, removal) in found.methods.items()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Figures of every heat map method on the same images")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Metrics of every heat map method on the same images")
 
 
 def _warnings(found: LocalisationResults) -> None:
@@ -112,10 +112,6 @@ def _warnings(found: LocalisationResults) -> None:
     st.markdown(text)
     if found.where["all"].without:
         st.caption(f"{found.where['all'].without} maps were empty: no evidence for the called diagnosis anywhere.")
-
-
-def _text(figure: Estimate) -> str:
-    return f"{percent(figure.value, 1)} ({interval(figure)})"
 
 
 def _inside_alt(found: Where) -> str:
@@ -141,9 +137,9 @@ def _removal_table(found: LocalisationResults) -> pd.DataFrame:
     return pd.DataFrame([_row(group, vars(removal)) for group, removal in found.removal.items()])
 
 
-def _row(group: str, figures: dict[str, Estimate]) -> dict[str, object]:
+def _row(group: str, estimates: dict[str, Estimate]) -> dict[str, object]:
     row: dict[str, object] = {"group": group}
-    for name, figure in figures.items():
-        row |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
-        row |= {f"{name}_images": figure.n_images, f"{name}_lesions": figure.n_lesions}
+    for name, estimate in estimates.items():
+        row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        row |= {f"{name}_images": estimate.n_images, f"{name}_lesions": estimate.n_lesions}
     return row

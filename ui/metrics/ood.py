@@ -4,11 +4,11 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import ood as charts
-from dermlens.charts.style import interval, percent
 from dermlens.labels import NAMES
 from dermlens.models.registry import Entry
 from dermlens.trust.fit_command import fit_command
 from dermlens.trust.ood import Measured, OodDetector
+from dermlens.wording import interval, percent
 from ui import cache, widgets
 
 NO_WORD = "No warning is no proof: an image may look familiar and be answered wrongly."

@@ -7,7 +7,6 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import decisions as charts
-from dermlens.charts.style import interval, percent
 from dermlens.errors import DermlensError
 from dermlens.evaluation.predictions import Predictions
 from dermlens.models.registry import Entry
@@ -21,7 +20,7 @@ from dermlens.trust.thresholds import (
     net_benefit,
     per_thousand,
 )
-from dermlens.wording import short_percent
+from dermlens.wording import interval, percent, percent_with_interval, short_percent
 from ui import cache, widgets
 from ui.widgets import choose_sensitivity, fit_advice, fitted_on, not_fitted
 
@@ -31,7 +30,7 @@ RISKS = np.arange(1, 61) / 100
 
 POINTS = (
     "A threshold is the highest probability at which the wanted share of the validation images of the target was "
-    "found. The figures below are measured: on validation with thresholds chosen on other lesions, on test with the "
+    "found. The numbers below are measured: on validation with thresholds chosen on other lesions, on test with the "
     "thresholds as they are."
 )
 
@@ -187,8 +186,8 @@ def _points_table(points: tuple[Point, ...], target: str, split: str, prevalence
             {
                 "Wanted": short_percent(point.wanted),
                 "From": percent(point.threshold, 1),
-                "Sensitivity": f"{percent(found.sensitivity.value, 1)} ({interval(found.sensitivity)})",
-                "Specificity": f"{percent(found.specificity.value, 1)} ({interval(found.specificity)})",
+                "Sensitivity": percent_with_interval(found.sensitivity),
+                "Specificity": percent_with_interval(found.specificity),
                 "Missed per 1,000": f"{outcome.missed:.1f}",
                 "Referred per 1,000": f"{outcome.referred:.0f}",
                 _needless(target): f"{outcome.unnecessary:.0f}",
@@ -202,6 +201,6 @@ def _points_data(found: Thresholds, split: str) -> pd.DataFrame:
     for target, points in found.points.items():
         for p in points:
             for name in ("sensitivity", "specificity"):
-                of_target = {"target": target, "wanted": p.wanted, "threshold": p.threshold, "figure": name}
+                of_target = {"target": target, "wanted": p.wanted, "threshold": p.threshold, "metric": name}
                 rows.append({**of_target, **vars(getattr(p.measured[split], name))})
     return pd.DataFrame(rows)

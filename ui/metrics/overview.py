@@ -6,25 +6,24 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import metrics as charts
-from dermlens.charts.compare import HEADLINE
-from dermlens.charts.style import interval, percent
 from dermlens.evaluation.intervals import Summary
-from dermlens.evaluation.metrics import confusion_matrix, most_common_confusion, sweep
+from dermlens.evaluation.metrics import HEADLINE, PER_CLASS, confusion_matrix, most_common_confusion, sweep
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX, NAMES, SHOWN
 from dermlens.models.registry import Entry
+from dermlens.wording import interval, percent, percent_with_interval, short_percent
 from ui import splits, widgets
 from ui.metrics import cases, slices
 
 
 def headline(summary: Summary, split: str) -> None:
-    """Show the headline figures of a split with their intervals."""
+    """Show the headline metrics of a split with their intervals."""
     cells = st.grid(5, min_column_width=140)
     for name, label in HEADLINE.items():
-        figure = summary.overall[name]
+        estimate = summary.overall[name]
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
-            st.metric(label, percent(figure.value, 1))
-            st.caption(f"95 %: {interval(figure)}")
+            st.metric(label, percent(estimate.value, 1))
+            st.caption(f"95 %: {interval(estimate)}")
     accuracy = summary.overall["accuracy"]
     present = int((summary.confusion.sum(1) > 0).sum())
     st.caption(
@@ -68,13 +67,14 @@ def confusion(chosen: Predictions, entry: Entry) -> None:
 
 
 def per_class(summary: Summary, entry: Entry) -> None:
-    """Show every figure of every class with its interval, and what the class is most often called instead."""
-    st.dataframe(_table(summary), hide_index=True, alt="Per-class figures with intervals")
+    """Show every metric of every class with its interval, and what the class is most often called instead."""
+    st.dataframe(_table(summary), hide_index=True, alt="Per-class metrics with intervals")
     grid = st.grid(2, min_column_width=330)
-    for name, label in charts.FIGURES.items():
-        figure = charts.per_class({entry.name: summary.per_class}, name)
+    for key, metric in PER_CLASS.items():
+        figure = charts.per_class({entry.name: summary.per_class}, key)
         with grid.cell():
-            widgets.chart(figure, f"{label} of every class; the table has the numbers", _column(summary, name), name)
+            alt = f"{metric.name} of every class; the table has the numbers"
+            widgets.chart(figure, alt, _column(summary, key), key)
 
 
 def _table(summary: Summary) -> pd.DataFrame:
@@ -87,7 +87,7 @@ def _table(summary: Summary) -> pd.DataFrame:
             name, share = DIAGNOSES[worst.predicted].name, percent(worst.count / worst.support)
             instead = f"{worst.count} of {worst.support} called {name}, {share}"
         found = summary.per_class[CLASSES[i]]
-        shares = {label: f"{percent(found[k].value, 1)} ({interval(found[k])})" for k, label in charts.FIGURES.items()}
+        shares = {metric.name: percent_with_interval(found[key]) for key, metric in PER_CLASS.items()}
         row = {"Diagnosis": NAMES[CLASSES[i]], "Images": int(summary.confusion[i].sum())}
         rows.append({**row, "Most often called instead": instead, **shares})
     return pd.DataFrame(rows)
@@ -112,7 +112,7 @@ def curves(chosen: Predictions, entry: Entry) -> None:
     at = charts.operating_index(counts, threshold / 100)
     hits, alarms = int(counts.true_positives[at]), int(counts.false_positives[at])
     st.markdown(
-        f"From a score of {threshold:g} %: **{hits:,} of {counts.positives:,}** found, "
+        f"From a score of {short_percent(threshold / 100)}: **{hits:,} of {counts.positives:,}** found, "
         f"**{counts.positives - hits:,} missed**, {alarms:,} false alarms among {counts.negatives:,} others."
     )
     figure = charts.curves({entry.name: counts}, threshold / 100, NAMES[code])

@@ -5,12 +5,11 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import decisions as charts
-from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, NAMES, SHOWN
 from dermlens.models.registry import Entry
 from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE, Measured, OfClass, PredictionSets
-from dermlens.wording import short_percent
+from dermlens.wording import number_with_interval, percent, percent_with_interval, short_percent
 from ui import cache, widgets
 from ui.widgets import fit_advice, fitted_on, not_fitted
 
@@ -50,8 +49,9 @@ def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
     cells = st.grid(4, min_column_width=190)
     for name, label in names.items():
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
-            st.metric(label, _value(name, getattr(measured, name)))
-            st.caption(f"95 %: {_interval(name, getattr(measured, name))}")
+            value, span = charts.written(name, getattr(measured, name))
+            st.metric(label, value)
+            st.caption(f"95 %: {span}")
     st.caption(f"{_whole(split, measured.coverage)} {fitted_on(found.fitted_on)}")
     st.markdown(SETS)
     if found.caveat(level):
@@ -63,10 +63,10 @@ def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
         f"Coverage and size of {short_percent(level)} prediction sets by true diagnosis. Overall "
         f"{percent(measured.coverage.value, 1)}; lowest {worst[1]} with {percent(worst[0])}."
     )
-    widgets.chart(
-        charts.by_class(measured, level, own, where), alt, lambda: _sets_data(found, split), "prediction-sets"
-    )
-    st.dataframe(_sets_table(measured, own), hide_index=True, alt="Coverage and mean size by diagnosis, with intervals")
+    drawn = charts.by_class(measured, level, own, where)
+    widgets.chart(drawn, alt, lambda: _sets_data(found, split), "prediction-sets")
+    table = _sets_table(measured, own)
+    st.dataframe(table, hide_index=True, alt="Coverage and mean size by diagnosis, with intervals")
     widgets.chart(
         charts.by_level(found.levels, found.measured[split], level, where),
         "Coverage and mean size of the prediction sets at every level",
@@ -86,8 +86,8 @@ def _sets_table(measured: Measured, own: np.ndarray) -> pd.DataFrame:
 def _set_cells(found: Measured | OfClass) -> dict[str, object]:
     return {
         "Images": found.coverage.n_images,
-        "True diagnosis in the set": f"{_value('coverage', found.coverage)} ({_interval('coverage', found.coverage)})",
-        "Diagnoses in the set": f"{_value('size', found.size)} ({_interval('size', found.size)})",
+        "True diagnosis in the set": percent_with_interval(found.coverage),
+        "Diagnoses in the set": number_with_interval(found.size, 2),
     }
 
 
@@ -99,24 +99,14 @@ def _sets_data(found: PredictionSets, split: str) -> pd.DataFrame:
         for code, of_class, guaranteed in everything:
             row = {"level": level, "class": code, "class_guarantee": guaranteed}
             rows += [
-                {**row, "figure": "coverage", **vars(of_class.coverage)},
-                {**row, "figure": "size", **vars(of_class.size)},
+                {**row, "metric": "coverage", **vars(of_class.coverage)},
+                {**row, "metric": "size", **vars(of_class.size)},
             ]
     return pd.DataFrame(rows)
 
 
-def _value(name: str, figure: Estimate) -> str:
-    return percent(figure.value, 1) if name != "size" else "n/a" if np.isnan(figure.value) else f"{figure.value:.2f}"
-
-
-def _interval(name: str, figure: Estimate) -> str:
-    if name != "size" or np.isnan(figure.low):
-        return interval(figure)
-    return f"{figure.low:.2f} to {figure.high:.2f}"
-
-
-def _whole(split: str, figure: Estimate) -> str:
+def _whole(split: str, estimate: Estimate) -> str:
     return (
-        f"{split.capitalize()} split, all of it: {figure.n_images:,} images of {figure.n_lesions:,} lesions; 95 % "
+        f"{split.capitalize()} split, all of it: {estimate.n_images:,} images of {estimate.n_lesions:,} lesions; 95 % "
         "intervals over lesions. Filters chosen above do not apply here."
     )

@@ -5,7 +5,6 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import referral as charts
-from dermlens.charts.style import interval, percent
 from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import NAMES
@@ -14,6 +13,7 @@ from dermlens.trust import referral as rules
 from dermlens.trust.referral import Referral
 from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import TARGETS
+from dermlens.wording import interval, percent, short_percent
 from ui import cache, widgets
 
 
@@ -62,7 +62,7 @@ def _tables(referral: Referral, split: str) -> None:
         if rule.target
     ]
     st.markdown(
-        f"Thresholds for {100 * referral.sensitivity:g} % sensitivity: {', '.join(limits)}. "
+        f"Thresholds for {short_percent(referral.sensitivity)} sensitivity: {', '.join(limits)}. "
         f"At most {percent(referral.cap)} of the validation images were to be referred."
     )
     totals = {"Referred": found.referred, "Benign images referred": found.benign_referred}
@@ -82,6 +82,6 @@ def _tables(referral: Referral, split: str) -> None:
     st.dataframe(pd.DataFrame(of_rules), hide_index=True, alt="How often each rule fires, and fires alone")
 
 
-def _cells(figure: Estimate) -> dict[str, str]:
-    count = "n/a" if np.isnan(figure.value) else f"{round(figure.value * figure.n_images)} of {figure.n_images}"
-    return {"Share": percent(figure.value, 1), "95 % interval": interval(figure), "Images": count}
+def _cells(estimate: Estimate) -> dict[str, str]:
+    count = "n/a" if np.isnan(estimate.value) else f"{round(estimate.value * estimate.n_images)} of {estimate.n_images}"
+    return {"Share": percent(estimate.value, 1), "95 % interval": interval(estimate), "Images": count}

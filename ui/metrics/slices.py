@@ -82,7 +82,7 @@ def show(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...
     st.caption(
         f"{split.capitalize()} split, {len(chosen):,} images of {chosen.n_lesions:,} lesions. Slices differ in what "
         "they are made of: compare them class by class. A hollow mark is a slice of fewer than 50 lesions, whose "
-        "figures say little. A slice of one class has no single figure."
+        "numbers say little. A slice of one class has no single number."
     )
 
     def data() -> pd.DataFrame:
@@ -100,12 +100,12 @@ def show(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...
 
 def _row(s: Slice) -> dict[str, object]:
     row: dict[str, object] = {"slice": s.name, "images": s.n_images, "lesions": s.n_lesions, "small": s.small}
-    for name, figure in (("accuracy", s.accuracy), ("balanced_accuracy", s.balanced_accuracy)):
+    for name, estimate in (("accuracy", s.accuracy), ("balanced_accuracy", s.balanced_accuracy)):
         row |= {name: None, f"{name}_low": None, f"{name}_high": None}
-        if figure is not None:
-            row |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+        if estimate is not None:
+            row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     for i, code in enumerate(CLASSES):
-        figure = s.recall[code]
-        row |= {f"{code}_images": int(s.class_mix[i]), f"{code}_recall": figure.value}
-        row |= {f"{code}_low": figure.low, f"{code}_high": figure.high}
+        estimate = s.recall[code]
+        row |= {f"{code}_images": int(s.class_mix[i]), f"{code}_recall": estimate.value}
+        row |= {f"{code}_low": estimate.low, f"{code}_high": estimate.high}
     return row

@@ -15,8 +15,8 @@ from dermlens.case.summary import (
     understates,
 )
 from dermlens.charts import case as charts
-from dermlens.charts.style import percent
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, GROUPS, NAMES
+from dermlens.wording import percent
 from ui import widgets
 
 

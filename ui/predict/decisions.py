@@ -6,12 +6,11 @@ import streamlit as st
 from dermlens.case.opinion import Opinion
 from dermlens.case.predict import Prediction
 from dermlens.case.summary import called, share_called
-from dermlens.charts.style import percent
 from dermlens.labels import INDEX
 from dermlens.trust.conformal import CASE_LEVEL, PredictionSets
 from dermlens.trust.fit_command import fit_command
 from dermlens.trust.thresholds import TARGETS
-from dermlens.wording import short_percent
+from dermlens.wording import percent, short_percent
 from ui import widgets
 from ui.widgets import choose_sensitivity
 

@@ -62,14 +62,14 @@ def isic_table(model: AnyModel, models: Iterable[AnyModel]) -> pd.DataFrame:
         if model in opinion.calling:
             probabilities = opinion.answers[model.id].probabilities
             shares = {column: float(probabilities[INDEX[column.lower()]]) for column in ISIC_COLUMNS}
-            rows.append({"image": _id(image.name), **shares, "key": image.key})
+            rows.append({"image": row_id(image.name), **shares, "key": image.key})
     table = pd.DataFrame(rows, columns=["image", *ISIC_COLUMNS, "key"])
     twice = table["image"].duplicated(keep=False)
     table.loc[twice, "image"] += "-" + table["key"]
     return table.drop(columns="key")
 
 
-def _id(name: str) -> str:
+def row_id(name: str) -> str:
     """Return a file name without folder and suffix; a leading sign that a spreadsheet would run is made harmless."""
     stem = name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
     return f"'{stem}" if stem[:1] in "=+-@\t\r" else stem

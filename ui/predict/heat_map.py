@@ -7,11 +7,11 @@ from dermlens.case.image import CaseImage, seen_part
 from dermlens.case.opinion import Opinion
 from dermlens.case.predict import Prediction
 from dermlens.charts import case as charts
-from dermlens.charts.style import percent
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.explain.localisation import map_seen, where_it_sits
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX, NAMES
 from dermlens.models.model import AnyModel
+from dermlens.wording import percent
 from ui import widgets
 
 FRAME = "dashed frame: what the model sees"

@@ -4,13 +4,13 @@ import streamlit as st
 
 from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.opinion import Opinion
-from dermlens.charts.style import percent
 from dermlens.errors import DermlensError
 from dermlens.explain import gradients
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.labels import CLASSES, INDEX, NAMES, SHOWN
 from dermlens.models.model import networks
 from dermlens.server.limiter import SLOW
+from dermlens.wording import percent
 from ui import cache, state, waiting, widgets
 
 SIDE = 300
@@ -55,8 +55,10 @@ def other_methods(image: CaseImage, opinion: Opinion) -> None:
             "Class", CLASSES, index=INDEX[own], format_func=widgets.class_name, key="method-class", width=320
         )
         wanted = st.button("Draw", icon=":material/brush:")
-    members = " An ensemble has no network of its own: choose one of its members." * (len(by_id) < len(opinion.asked))
-    st.caption(f"These need gradients or many passes: seconds, and the first one loads TensorFlow.{members}")
+    said = "These need gradients or many passes: seconds, and the first one loads TensorFlow."
+    if len(by_id) < len(opinion.asked):
+        said += " An ensemble has no network of its own: choose one of its members."
+    st.caption(said)
     key = (image.key, model.id, method, code)
     if wanted and key not in state.drawn():
         bar = st.progress(0.0, f"{gradients.METHODS[method]} for {NAMES[code]}")

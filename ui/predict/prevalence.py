@@ -8,6 +8,7 @@ import streamlit as st
 from dermlens.case.opinion import Opinion
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.trust.calibration import mix_at
+from dermlens.wording import percent
 from ui import cache, state, widgets
 
 STEP = 0.5  # percent
@@ -33,7 +34,7 @@ def choose(opinion: Opinion) -> Opinion:
     mix = np.array([(table.value["dx"] == code).sum() for code in CLASSES])
     usual = mix[list(SUSPECT)].sum() / mix.sum()
     nearest = STEP * round(100 * usual / STEP)
-    with st.popover(f"Class mix: {_chosen(100 * usual, nearest):.1f} % malignant or pre-malignant", key="class-mix"):
+    with st.popover(f"Class mix: {percent(_chosen(usual, nearest), 1)} malignant or pre-malignant", key="class-mix"):
         wanted = st.slider(
             "Malignant or pre-malignant among the lesions you see",
             STEP,
@@ -51,19 +52,19 @@ def choose(opinion: Opinion) -> Opinion:
     if wanted == nearest:
         return replace(
             opinion,
-            class_mix=f"The probabilities hold where {100 * usual:.1f} % of lesions are malignant or pre-malignant, as "
+            class_mix=f"The probabilities hold where {percent(usual, 1)} of lesions are malignant or pre-malignant, as "
             "in HAM10000.",
         )
     return opinion.at_mix(
         mix,
         mix_at(mix, wanted / 100),
-        f"The probabilities are re-weighted for lesions of which {wanted:.1f} % are malignant or pre-malignant; in "
-        f"HAM10000 {100 * usual:.1f} % are. That is right if a diagnosis looks the same there. The calls stay as they "
-        "are, and so does all that was fitted for the class mix of HAM10000: prediction sets, thresholds, rules for "
-        "referral.",
+        f"The probabilities are re-weighted for lesions of which {percent(wanted / 100, 1)} are malignant or "
+        f"pre-malignant; in HAM10000 {percent(usual, 1)} are. That is right if a diagnosis looks the same there. The "
+        "calls stay as they are, and so does all that was fitted for the class mix of HAM10000: prediction sets, "
+        "thresholds, rules for referral.",
     )
 
 
 def _chosen(usual: float, nearest: float) -> float:
     wanted = float(st.session_state.get(state.PREVALENCE, nearest))
-    return usual if wanted == nearest else wanted
+    return usual if wanted == nearest else wanted / 100

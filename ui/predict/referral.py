@@ -5,11 +5,11 @@ import streamlit as st
 
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
-from dermlens.charts.style import interval, percent
 from dermlens.models.model import AnyModel
 from dermlens.trust import referral as rules
 from dermlens.trust.referral import Referral
 from dermlens.trust.referral_rules import RULES, Rule
+from dermlens.wording import interval, percent, short_percent
 from ui import widgets
 
 
@@ -57,7 +57,7 @@ def _list_rules(referral: Referral, fired: dict[str, bool]) -> None:
     ]
     st.markdown("An image is referred if at least one of these holds:\n\n" + "\n".join(lines))
     st.caption(
-        f"Both thresholds were chosen on validation to find {100 * referral.sensitivity:g} % there, the most that "
+        f"Both thresholds were chosen on validation to find {short_percent(referral.sensitivity)} there, the most that "
         f"keeps the share of referred images at or below {percent(referral.cap)}. {_measured(referral)}"
     )
 

@@ -17,6 +17,7 @@ from dermlens.case.opinion import Opinion
 from dermlens.case.stability import Stability
 from dermlens.labels import INDEX, NAMES
 from dermlens.models.model import Model, networks
+from dermlens.wording import percent
 from ui import cache, polling, state, widgets
 
 POLL = 1.0
@@ -103,6 +104,6 @@ def _table(found: dict[str, Stability]) -> pd.DataFrame:
         looks = {look.name: look for look in result.looks}
         table[name] = [NAMES[looks[c].called] if c in looks else "" for c in names]
         table[f"{name}: {NAMES[result.called]}"] = [
-            f"{100 * looks[c].probabilities[INDEX[result.called]]:.0f} %" if c in looks else "" for c in names
+            percent(looks[c].probabilities[INDEX[result.called]]) if c in looks else "" for c in names
         ]
     return table

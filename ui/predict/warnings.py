@@ -4,9 +4,9 @@ import streamlit as st
 
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
-from dermlens.charts.style import percent
 from dermlens.labels import DIAGNOSES, INDEX
 from dermlens.models.model import AnyModel, Ensemble, networks
+from dermlens.wording import percent
 from ui import cache, widgets
 
 OFTEN = 4

@@ -62,7 +62,7 @@ def test_the_files_are_what_the_app_reads(subject: Subject, files: dict[str, byt
     found = read(subject.folder / "familiarity.json", subject.table)
     assert isinstance(found, OodDetector)
     train = subject.table[subject.table["split"] == "train"].sort_values("image_id")
-    assert found.bank.image_id.tolist() == train["image_id"].tolist()
+    assert found.reference.image_id.tolist() == train["image_id"].tolist()
     stored = json.loads(files["familiarity.json"])
     assert stored["fitted_on"]["predictions_sha256"] == registry.sha256(subject.folder / "predictions.csv")
     assert stored["method"] == max(stored["chosen_by_mean_auroc"], key=stored["chosen_by_mean_auroc"].get)
@@ -137,11 +137,11 @@ def test_the_left_out_diagnosis_is_measured_and_not_learned(subject: Subject, mo
     record.write_text(json.dumps({"config": {"leave_out": "vasc"}}))
     monkeypatch.setattr(embeddings, "pictures", few)
     try:
-        bank = embeddings.reference_set_of(subject)
+        reference = embeddings.reference_set_of(subject)
         table, found = embeddings.seen(subject)
     finally:
         record.write_text(before)
-    assert np.isnan(bank.means[INDEX["vasc"]]).all()
+    assert np.isnan(reference.means[INDEX["vasc"]]).all()
     left_out = table[table["kind"] == embeddings.LEFT_OUT]
     own = subject.table[subject.table["dx"] == "vasc"].set_index("image_id")
     known = table[table["kind"] == REAL]
@@ -156,10 +156,10 @@ def test_the_method_that_tells_them_best_apart_is_chosen() -> None:
     rng = np.random.default_rng(0)
     y = np.arange(210) % 7
     head = np.zeros((12, 7)), np.zeros(7)
-    bank = make_reference_set(y.astype(str), rng.normal(0, 1, (210, 12)), y, 12, head)
+    reference = make_reference_set(y.astype(str), rng.normal(0, 1, (210, 12)), y, 12, head)
     real, others = rng.normal(0, 1, (50, 12)), rng.normal(0, 6, (50, 12))
     table = pd.DataFrame({"kind": [REAL] * 50 + ["noise"] * 50, "part": ["validation"] * 50 + ["first half"] * 50})
-    method, means = choose(bank, table, np.concatenate([real, others]).astype(np.float32))
+    method, means = choose(reference, table, np.concatenate([real, others]).astype(np.float32))
     assert method == "mahalanobis", "only it sees lengths"
     assert means["mahalanobis"] > 0.99
     assert means["energy"] == 0.5, "a head of zeros tells nothing"
@@ -170,10 +170,10 @@ def scores(real: list[float], others: list[float]) -> tuple[pd.DataFrame, pd.Dat
 
 
 def test_auroc_counts_pairs() -> None:
-    figure = auroc(*scores([1, 2, 3, 4], [2.5, 3, 9, 0, 5]))
-    assert figure.value == pytest.approx((2 + 2.5 + 4 + 0 + 4) / 20)
-    assert figure.low < figure.value < figure.high
-    assert (figure.n_images, figure.n_lesions) == (5, 5)
+    estimate = auroc(*scores([1, 2, 3, 4], [2.5, 3, 9, 0, 5]))
+    assert estimate.value == pytest.approx((2 + 2.5 + 4 + 0 + 4) / 20)
+    assert estimate.low < estimate.value < estimate.high
+    assert (estimate.n_images, estimate.n_lesions) == (5, 5)
     perfect = auroc(*scores([1, 2, 3], [7, 8, 9, 10, 11]))
     assert perfect.value == perfect.high == 1
     assert perfect.low < 0.9, "five pictures prove little"
@@ -221,9 +221,9 @@ def test_the_model_card_has_the_figures_of_the_file(subject: Subject, files: dic
     stored = json.loads(files["familiarity.json"])
     for split in ("validation", "test"):
         assert f"{split} {100 * stored['measured'][split]['accepted']['value']:.1f} %" in lines
-    for kind, figure in stored["measured"]["test"]["auroc"].items():
-        assert f"| {kind} | {figure['n_images']} / {figure['n_lesions']} |" in lines
-        assert f"| {figure['value']:.3f} (" in lines
+    for kind, estimate in stored["measured"]["test"]["auroc"].items():
+        assert f"| {kind} | {estimate['n_images']} / {estimate['n_lesions']} |" in lines
+        assert f"| {estimate['value']:.3f} (" in lines
     assert ood(subject.folder.parent) == []
 
 

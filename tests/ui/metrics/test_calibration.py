@@ -11,7 +11,6 @@ from streamlit.testing.v1 import AppTest
 from dermlens import score
 from dermlens.case.predict import predict, softmax
 from dermlens.case.summary import called, share_called
-from dermlens.charts.style import percent
 from dermlens.dataset.ham10000 import load_split
 from dermlens.ingest.read import read_image
 from dermlens.labels import CLASSES, NAMES, SUSPECT
@@ -19,11 +18,13 @@ from dermlens.models import registry
 from dermlens.models.card import read_card
 from dermlens.trust.calibration import mix_at, reweight
 from dermlens.trust.fitted import read_calibrated
+from dermlens.wording import percent
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
 from training.fits import calibration
 from training.fits.subject import Subject
 from training.model_card.write import note_hash
+from ui import cache
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_another_prevalence_reweights_the_calibrated_model_only_and_keeps_the_ca
 def test_the_tab_shows_errors_before_and_after_and_the_diagram_of_what_is_chosen(open_at) -> None:
     app = open_at("metrics", show="Calibration", split="test")
     table = app.dataframe[-1].value
-    assert list(table.columns) == ["Estimate", "Before", "After", "A perfect model"]
+    assert list(table.columns) == ["Metric", "Before", "After", "A perfect model"]
     before, after = (float(table[c][0].split()[0]) for c in ("Before", "After"))
     assert after < before
     for of in ("top", "suspect", "mel"):
@@ -106,7 +107,15 @@ def test_a_model_without_a_calibration_says_so_on_its_tab(open_at) -> None:
     app.selectbox(key="of").set_value("toy2")
     check(app.run())
     assert "These are uncalibrated scores." in text(app)
-    assert list(app.dataframe[-1].value.columns) == ["Estimate", "Before", "A perfect model"]
+    assert list(app.dataframe[-1].value.columns) == ["Metric", "Before", "A perfect model"]
+
+
+def test_without_a_calibration_nothing_else_that_is_missing_is_blamed(models: Path) -> None:
+    found = cache.unseen(registry.find(models, "toy2"), "test")
+    assert found.value is None
+    assert found.sentence == (
+        "The model is not calibrated. There is no calibration.json, so its numbers are uncalibrated scores."
+    )
 
 
 def test_a_folder_is_scored_calibrated_unless_the_networks_own_scores_are_wanted(

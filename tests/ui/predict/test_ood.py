@@ -19,8 +19,9 @@ from dermlens.image.synthetic import draw_lesion
 from dermlens.interchange.report import case_report
 from dermlens.labels import INDEX
 from dermlens.models import registry
+from dermlens.trust import reference_set
 from dermlens.trust.ood import OodDetector, read
-from dermlens.trust.reference_set import encode_bank, mahalanobis, make_reference_set
+from dermlens.trust.reference_set import mahalanobis, make_reference_set
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
 from training.model_card.write import note_hash
@@ -28,12 +29,12 @@ from ui.predict import intake
 from ui.predict.similar_cases import CONFIRMED, NEIGHBOURS, lesion_of
 
 UNLIKE = "This does not look like a dermoscopic image"
-FIGURE = {"low": 0.95, "high": 0.99, "n_images": 40, "n_lesions": 30}
+ESTIMATE = {"low": 0.95, "high": 0.99, "n_images": 40, "n_lesions": 30}
 
 
 @pytest.fixture(scope="module")
 def models(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy models, the first with a bank around the embedding of a drawn lesion."""
+    """The toy models, the first with a reference set around the embedding of a drawn lesion."""
     folder = tmp_path_factory.mktemp("trusted") / "models"
     shutil.copytree(pair, folder)
     toy = folder / "toy"
@@ -42,17 +43,20 @@ def models(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = load_split().query("split == 'train'").groupby("dx").head(30)
     embeddings = middle + np.random.default_rng(0).normal(0, 0.02, (len(rows), len(middle)))
     y = rows["dx"].map(INDEX).to_numpy()
-    bank = make_reference_set(rows["image_id"].to_numpy(str), embeddings, y, 8, (model.head_kernel, model.head_bias))
-    stored = encode_bank(bank)
+    reference = make_reference_set(
+        rows["image_id"].to_numpy(str), embeddings, y, 8, (model.head_kernel, model.head_bias)
+    )
+    stored = reference_set.encode(reference)
     (toy / "embeddings.npz").write_bytes(stored)
     note_hash(toy, "predictions.csv")
-    refused = {"auroc": {"photograph": {**FIGURE, "value": 0.98}}, "refused": {"photograph": {**FIGURE, "value": 0.97}}}
+    auroc = {"photograph": {**ESTIMATE, "value": 0.98}}
+    refused = {"photograph": {**ESTIMATE, "value": 0.97}}
     content = {
         "method": "mahalanobis",
-        "threshold": float(4 * mahalanobis(bank, embeddings.astype(np.float32)).max()),
+        "threshold": float(4 * mahalanobis(reference, embeddings.astype(np.float32)).max()),
         "embeddings_sha256": hashlib.sha256(stored).hexdigest(),
         "fitted_on": {"predictions_sha256": registry.sha256(toy / "predictions.csv")},
-        "measured": {"test": {"accepted": {**FIGURE, "value": 0.963}, **refused}},
+        "measured": {"test": {"accepted": {**ESTIMATE, "value": 0.963}, "auroc": auroc, "refused": refused}},
     }
     (toy / "familiarity.json").write_text(json.dumps(content))
     for name in ("embeddings.npz", "familiarity.json"):
@@ -149,7 +153,7 @@ def test_the_lesion_of_an_image_is_known_by_its_name_alone() -> None:
         assert lesion_of(SimpleNamespace(name=name)) is None  # type: ignore[arg-type]
 
 
-def test_models_without_a_bank_say_how_to_make_one(
+def test_models_without_a_reference_set_say_how_to_make_one(
     pair: Path, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DERMLENS_MODELS", str(pair))

@@ -1,0 +1,52 @@
+"""Shares, numbers and intervals are written one way, and never rounded to what is certain."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dermlens.estimate import Estimate
+from dermlens.wording import interval, number_with_interval, percent, percent_with_interval, short_percent
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (0.0, "0 %"),
+        (1.0, "100 %"),
+        (0.004, "<1 %"),
+        (0.005, "<1 %"),
+        (0.995, ">99 %"),
+        (0.997, ">99 %"),
+        (0.5, "50 %"),
+        (NAN, "n/a"),
+    ],
+)
+def test_shares_never_round_to_certainty(share: float, shown: str) -> None:
+    assert percent(share) == shown
+
+
+@given(st.floats(0, 1, exclude_min=True, exclude_max=True), st.integers(0, 3))
+def test_only_none_reads_zero_and_only_all_reads_a_hundred(share: float, digits: int) -> None:
+    shown = percent(share, digits).removesuffix(" %")
+    assert shown[0] in "<>" or (100 * share >= 100 or 0 < float(shown) < 100)
+
+
+def test_an_interval_is_written_out() -> None:
+    assert interval(Estimate(0.5, 0.412, 0.588, 10, 9)) == "41.2 to 58.8 %"
+    assert interval(Estimate(0.5, 0.0001, 0.9999, 10, 9)) == "<0.1 to >99.9 %"
+    assert interval(Estimate(0.0, 0.0, 0.2, 10, 9), 0) == "0 to 20 %"
+    assert interval(Estimate(0.5, NAN, NAN, 10, 9)) == "n/a"
+
+
+def test_an_estimate_is_written_with_its_interval() -> None:
+    assert percent_with_interval(Estimate(0.5, 0.412, 0.588, 10, 9)) == "50.0 % (41.2 to 58.8 %)"
+    assert percent_with_interval(Estimate(0.5, NAN, NAN, 1, 1)) == "50.0 % (no interval)"
+    assert percent_with_interval(Estimate(NAN, NAN, NAN, 0, 0)) == "n/a"
+    assert number_with_interval(Estimate(1.25, 1.1, 1.38, 10, 9)) == "1.250 (1.100 to 1.380)"
+    assert number_with_interval(Estimate(NAN, NAN, NAN, 0, 0)) == "n/a"
+
+
+def test_what_somebody_chose_is_written_as_it_was_chosen() -> None:
+    assert [short_percent(level) for level in (0.07, 0.9, 0.975)] == ["7 %", "90 %", "97.5 %"]

@@ -1,7 +1,11 @@
 """A training epoch against the same steps on batches that are in memory as the network takes them."""
 
+import atexit
 import functools
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -10,6 +14,7 @@ from tests.bench.case import Case
 SIZE = 160
 BATCH = 32
 STEPS = 2
+TORCH_SIZE = 224
 
 
 @functools.cache
@@ -46,7 +51,32 @@ def prepare() -> tuple[Callable[[], object], Callable[[], object]]:
     return epoch, steps
 
 
+def torch_steps(name: str) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return a training step of a network here, and of the same network in plain torch; they run elsewhere."""
+    command = [sys.executable, "-m", "tests.bench.torch_steps", name, str(TORCH_SIZE), str(BATCH)]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+    atexit.register(child.kill)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    asked, answered = child.stdin, child.stdout
+    here, plain = (int(n) for n in answered.readline().split())
+    assert abs(here - plain) < 0.01 * plain, f"{name} has {here} parameters here and {plain} in plain torch"
+
+    def step(which: str) -> None:
+        asked.write(f"{which}\n")
+        asked.flush()
+        assert answered.readline() == "done\n"
+
+    return lambda: step("ours"), lambda: step("plain")
+
+
 def cases() -> Iterator[Case]:
-    """Training may be a tenth slower for reading and augmenting its images."""
+    """Training may be a tenth slower for reading its images, and on torch reach 0.7 of what plain torch does."""
     name = f"training epoch / ready batches, EfficientNetV2B0 {SIZE} px"
     yield Case(name, lambda: prepare()[0](), lambda: prepare()[1](), limit=1 / 0.9, repeats=7)
+    if find_spec("torch") is None:
+        print("training on torch: left out, torch is not installed (make torch-test installs it)")
+        return
+    for network in ("resnet50", "efficientnetv2b0"):
+        ours, plain = torch_steps(network)
+        yield Case(f"training step on torch / plain torch, {network} {TORCH_SIZE} px", ours, plain, 1 / 0.7, repeats=7)

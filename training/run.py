@@ -121,7 +121,7 @@ def save_best(model: keras.Model, checkpoints: Path, epoch: int) -> None:
         DataError: they cannot be written.
     """
     candidate = checkpoints / f".best-{epoch}.weights.h5"
-    saved = [*model.weights, *getattr(model.optimizer, "variables", [])]
+    saved = [*model.weights, *getattr(getattr(model, "optimizer", None), "variables", [])]
     try:
         # HDF5 that runs out of room ends the process with a segmentation fault, so it is made sure that there is some.
         candidate.write_bytes(bytes(sum(4 * math.prod(v.shape) + 8192 for v in saved)))

@@ -38,7 +38,7 @@ COMPARE = Page(
     "pages/compare.py",
     "Compare models",
     ":material/compare_arrows:",
-    "Two or more networks side by side, on the case at hand or on a data split.",
+    "Two or more networks side by side, on the current case or on a data split.",
     "On one case, or on a data split",
 )
 METRICS = Page(

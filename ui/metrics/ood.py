@@ -11,7 +11,7 @@ from dermlens.trust.ood import Measured, OodDetector
 from dermlens.wording import interval, percent
 from ui import cache, widgets
 
-NO_WORD = "No warning is no proof: an image may look familiar and be answered wrongly."
+NO_WORD = "The absence of a warning proves nothing: an image may look familiar and still be answered wrongly."
 
 
 def section(entry: Entry, split: str) -> None:

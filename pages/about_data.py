@@ -87,7 +87,7 @@ def leakage(result: cache.Result[Audit]) -> None:
         return pd.DataFrame(rows).T.rename_axis("share").reset_index().replace("<br>", " ", regex=True)
 
     here, at_random = percent(audit.test_seen, 1), percent(audit.naive_test_seen, 1)
-    alt = f"Share of test images seen in training: {here} here, {at_random} at random"
+    alt = f"Share of test images whose lesion is in training: {here} here, {at_random} at random"
     widgets.chart(charts.leakage(rows), alt, data, "leakage")
 
 

@@ -9,7 +9,7 @@ from ui.pages import HOME, PAGES
 
 PURPOSE = """
 Upload a dermoscopic image and see what independent networks make of it, where they looked, and whether they agree.
-Compare the networks on the same case or on thousands of cases, and see how often each of them was right, for every
+Compare the models on the same case or on thousands of cases, and see how often each of them was right, for every
 diagnosis and every group of people. Everything shown is measured on lesions that the networks never saw in training.
 """
 LIMITS = """
@@ -19,7 +19,7 @@ LIMITS = """
   lesion is given one of the seven names all the same.
 - **Dermoscopic images only.** Nails, mucous membranes, photographs taken without a dermatoscope, and skin types that
   are rare in HAM10000 were not tested.
-- **A benign answer is not an all-clear.** The networks miss melanomas; the Metrics page says how many.
+- **A benign answer is not an all-clear.** The models miss melanomas; the Metrics page says how many.
 """
 
 

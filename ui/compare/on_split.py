@@ -82,7 +82,7 @@ def choose_pair(entries: list[Entry]) -> list[Entry]:
 
 
 def differ(a: Entry, b: Entry, split: str) -> None:
-    """Show whether two trained networks really differ, where, and on which cases."""
+    """Show whether two trained models really differ, where, and on which cases."""
     st.header(f"Do {a.name} and {b.name} really differ?", anchor=False)
     result = cache.comparison(a, b, split)
     if result.value is None:

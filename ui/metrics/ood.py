@@ -58,7 +58,7 @@ def _by_diagnosis(entry: Entry, split: str) -> None:
     refused = cache.refused_of(entry.folder, split)
     if not refused:
         return
-    st.markdown(f"Dermoscopic images of the {split} split that it refuses, by true diagnosis:")
+    st.markdown(f"Dermoscopic images of the {split} split that the model refuses, by true diagnosis:")
     rows = [
         {"Diagnosis": NAMES[code], "Refused": percent(f.value), "95 %": interval(f, 0), "Images": f.n_images}
         for code, f in refused.items()

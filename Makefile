@@ -10,7 +10,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 BROWSER_NAMES := chromium chromium-browser google-chrome
 
-# Matrices here are small: threads gain nothing, and where the cores are busy they took ten times as long for a fit.
+# Matrices here are small: threads gain nothing, and with busy cores they made a fit take ten times as long.
 export OPENBLAS_NUM_THREADS ?= 1
 
 # $(call apt,PACKAGES,what needs them): install Debian packages as root or by sudo, or say what to do.
@@ -29,7 +29,7 @@ help: ## Show this list
 .PHONY: run
 run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another port)
 	@$(PY) -m dermlens.server.port $(PORT)
-	@$(PY) -m training.export --all || echo "What cannot be built is left out; the other models go on." >&2
+	@$(PY) -m training.export --all || echo "Models that cannot be built are left out; the others are served." >&2
 	$(PY) -m streamlit run Home.py --server.port $(PORT)
 
 .PHONY: test
@@ -58,11 +58,11 @@ bench: dev serving ## Measure speed; each line is a ratio against its own baseli
 	$(PY) -m tests.bench
 
 .PHONY: fuzz
-fuzz: dev ## Have 100,000 mutated files of every format read (FUZZ="--files 1000 --format PNG" for fewer)
+fuzz: dev ## Read 100,000 mutated files of every format (FUZZ="--files 1000 --format PNG" for fewer)
 	$(PY) -m tests.fuzz $(FUZZ)
 
 .PHONY: reliability
-reliability: dev serving browser ## Try all that is hostile, broken and crowded (hours; RELIABILITY=--quick for minutes)
+reliability: dev serving browser ## Try everything hostile, broken and crowded (hours; RELIABILITY=--quick for minutes)
 	$(PY) -m tests.reliability $(RELIABILITY)
 
 .PHONY: screenshots
@@ -78,14 +78,14 @@ serving: env ## Build the serving files of every model in models/ (only what has
 	$(PY) -m training.export --all
 
 .PHONY: browser
-browser: dev ## Have Debian's Chromium and what Playwright needs to drive it
+browser: dev ## Install Debian's Chromium and what Playwright needs to drive it
 	@if $(PY) -m playwright --version >/dev/null 2>&1; then \
 	  for name in "$${DERMLENS_BROWSER:-}" $(BROWSER_NAMES); do command -v "$$name" >/dev/null && exit 0; done; fi; \
 	$(call apt,chromium libatomic1,Testing in a real browser)
 
 .PHONY: env dev
-env: $(VENV)/run.stamp ## Make .venv with what running needs
-dev: $(VENV)/dev.stamp ## Add what testing needs
+env: $(VENV)/run.stamp ## Make .venv with what is needed to run
+dev: $(VENV)/dev.stamp ## Add what is needed to test
 
 $(VENV)/venv.stamp:
 	@[ -n "$(PYTHON)" ] || { echo "Dermlens needs Python 3.11, 3.12 or 3.13 and found none. Install one, or name it:" \
@@ -103,7 +103,7 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
 	@touch $@
 
 .PHONY: lock
-lock: ## After a change of requirements*.txt: pin anew everything that they bring along
+lock: ## After a change of requirements*.txt: pin again everything that they bring along
 	: > constraints.txt
 	rm -rf $(VENV)
 	$(MAKE) --no-print-directory dev

@@ -2,11 +2,11 @@
 
 Both sources end in the same folder: HAM10000_images_part_1/, HAM10000_images_part_2/, HAM10000_metadata.csv and, from
 Dataverse, HAM10000_segmentations_lesion_tschandl/. Every one of them appears only when it is whole; what was begun is
-gone on with by the next run, and what is there is not fetched again (`download.json` keeps the account).
+continued by the next run, and what is there is not fetched again (`download.json` keeps the account).
 
 `dataverse`: Harvard Dataverse, doi:10.7910/DVN/DBW86T, the publication itself (2.8 GB in zips, about 6 GB free while
-unpacking). Sizes and checksums are the ones its listing publishes. A CSV that Dataverse has converted to .tab is asked
-for in its original format, which is what the published checksum is of.
+unpacking). Sizes and checksums are the ones its listing publishes. A CSV that Dataverse has converted to .tab is
+fetched in its original format, to which the published checksum belongs.
 
 `isic`: the ISIC Archive (API v2, collection 212), the same images one by one. It differs from the publication:
 - It publishes no checksum, and its files carry an attribution written into their headers, so they are not the bytes of
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 2
     except KeyboardInterrupt:
-        print("Stopped. Run the same command again to go on.", file=sys.stderr)
+        print("Stopped. Run the same command again to continue.", file=sys.stderr)
         return 130
     print(f"HAM10000 is complete in {args.to}.")
     return 0
@@ -155,7 +155,7 @@ def _fetch_images(to: Path, wanted: dict[str, str], base_url: str, sleep: Sleep)
                     read_file(path)
                 except ImageError as e:
                     path.unlink()
-                    raise DownloadError(f"{image_id}: {url} is no image that can be read: {e}") from e
+                    raise DownloadError(f"{image_id}: {url} is not a readable image: {e}") from e
                 bar.update()
             if not left:
                 break

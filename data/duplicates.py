@@ -45,7 +45,7 @@ AGREEING_LIMIT = 25
 class Described:
     """What is compared of an image.
 
-    digest: SHA-256 of its pixels; hashes: (8, 4) uint64, one row a symmetry, the first being the image as it is;
+    digest: SHA-256 of its pixels; hashes: (8, 4) uint64, one row per symmetry, the first being the image as it is;
     points: (n, 2) float32 pixels; descriptors: (n, 32) uint8, n up to 250.
     """
 
@@ -78,7 +78,7 @@ def hashes(grey: np.ndarray) -> np.ndarray:
         for across in (False, True)
         for down in (False, True)
     ]
-    flat = np.stack(forms).reshape(8, -1)[:, 1:]  # the mean brightness is no feature
+    flat = np.stack(forms).reshape(8, -1)[:, 1:]  # the mean brightness is not a feature
     bits = flat > np.median(flat, axis=1, keepdims=True)
     return np.packbits(np.pad(bits, ((0, 0), (0, 1))), axis=1).view(np.uint64)
 

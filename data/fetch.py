@@ -79,7 +79,7 @@ def fetch(
             break
         _discard(part)
         if not joined:
-            raise DownloadError(f"{remote.url}: {fault}. The file was thrown away; try again later.")
+            raise DownloadError(f"{remote.url}: {fault}. The file was discarded; try again later.")
         joined = False  # the halves may not have belonged together: once more, in one piece
     os.replace(part, target)
     _tag(part).unlink(missing_ok=True)
@@ -106,7 +106,7 @@ def get_json(
 def unpack(archive: Path, staging: Path) -> int:
     """Unpack the images of a zip flat into the new folder `staging` and return their number.
 
-    Folders inside the zip and files that are no HAM10000 image or mask are left out.
+    Folders inside the zip and files that are not HAM10000 images or masks are left out.
 
     Raises:
         DownloadError: not a zip, damaged, with a path that leads outside or a link, with an image twice, or with none.
@@ -211,7 +211,7 @@ def _retry(action: Callable[[], T], what: str, sleep: Sleep, progress: Callable[
             failures = 1 if progress() > farthest else failures + 1
             farthest = max(farthest, progress())
             if failures >= ATTEMPTS:
-                raise DownloadError(f"{what}: gave up after {ATTEMPTS} attempts: {e}. Run again to go on.") from e
+                raise DownloadError(f"{what}: gave up after {ATTEMPTS} attempts: {e}. Run again to continue.") from e
             sleep(min(max(2.0 ** (failures - 1), e.wait), MAX_WAIT))
 
 

@@ -1,4 +1,4 @@
-"""A process of its own for what may break, with a socket to it: bytes of strangers, files that may be damaged."""
+"""A separate process, with a socket to it, for work that may crash: reading files of strangers, or damaged ones."""
 
 import os
 import signal

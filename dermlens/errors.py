@@ -26,4 +26,4 @@ class DownloadError(DermlensError):
 
 
 class BusyError(DermlensError):
-    """Too many others are being served; what was handed in is good, and later it will be taken."""
+    """Too many others are being served; nothing is wrong with what was uploaded, and it will be accepted later."""

@@ -3,8 +3,8 @@
 `python -m dermlens.score --model ID --input DIR --output out.csv`
 
 Exit status: 0 all images scored, 2 nothing done because of bad input, 3 some images could not be read (they and the
-reasons are in out.errors.csv). Images that do not look like dermoscopic ones are scored, as the format wants a row of
-each, and listed in out.unlike.csv.
+reasons are in out.errors.csv). Images that do not look like dermoscopic ones are scored, as the format wants a row
+for each, and listed in out.unlike.csv.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from dermlens.ingest.read import read_file
 from dermlens.labels import INDEX
 from dermlens.models import registry
 from dermlens.models.model import AnyModel, Ensemble
+from dermlens.wording import counted
 
 ROW_BYTES = 80
 """Bytes of a row of the submission file beside the id of the image, at most."""
@@ -136,7 +137,7 @@ def replacing(path: Path, room: int = 0) -> Iterator[TextIO]:
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            # File names that are no valid text are written back as the bytes they are.
+            # File names that are not valid text are written back as the bytes they are.
             with os.fdopen(handle, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 if room and hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(handle, 0, room)
@@ -189,13 +190,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     is_calibrated = model.fitted.calibration is not None and not given.uncalibrated
     what = quantity({model.name: is_calibrated})
-    print(f"{len(images) - failed} images scored into {given.output}; {skipped} other files skipped.", file=sys.stderr)
+    done = counted(len(images) - failed, "image")
+    print(f"{done} scored into {given.output}; {counted(skipped, 'other file')} skipped.", file=sys.stderr)
     print(f"Each number is {'a' if is_calibrated else 'an'} {what}.", file=sys.stderr)
     if unlike:
-        told = f"{unlike} images do not look like dermoscopic ones, and their numbers mean nothing"
-        print(f"{told}: see {beside(given.output, 'unlike')}.", file=sys.stderr)
+        told = f"Unlike dermoscopic images, so that their numbers mean nothing: {counted(unlike, 'image')}"
+        print(f"{told}, see {beside(given.output, 'unlike')}.", file=sys.stderr)
     if failed:
-        print(f"{failed} images could not be read: see {beside(given.output, 'errors')}.", file=sys.stderr)
+        print(f"Not readable: {counted(failed, 'image')}, see {beside(given.output, 'errors')}.", file=sys.stderr)
     return 3 if failed else 0
 
 

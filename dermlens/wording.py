@@ -8,6 +8,12 @@ CALIBRATED = "calibrated probability"
 UNCALIBRATED = "uncalibrated score"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things as a person reads it: "1 image", "2,345 images", "7 diagnoses"."""
+    plural = f"{noun[:-2]}es" if noun.endswith("is") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def percent(share: float, digits: int = 0) -> str:
     """Return a share as a person reads it: "7 %", "n/a" for NaN.
 
@@ -29,19 +35,19 @@ def percent_with_interval(estimate: Estimate, digits: int = 1) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Return a number that is no share: "1.250", "n/a" for NaN."""
+    """Return a number that is not a share: "1.250", "n/a" for NaN."""
     return "n/a" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def number_interval(estimate: Estimate, digits: int = 3) -> str:
-    """Return the 95 % interval of a number that is no share: "1.100 to 1.380", "n/a" if there is none."""
+    """Return the 95 % interval of a number that is not a share: "1.100 to 1.380", "n/a" if there is none."""
     if np.isnan(estimate.low) or np.isnan(estimate.high):
         return "n/a"
     return f"{number(estimate.low, digits)} to {number(estimate.high, digits)}"
 
 
 def number_with_interval(estimate: Estimate, digits: int = 3) -> str:
-    """Return a number that is no share and its interval: "1.250 (1.100 to 1.380)", "n/a" if it is not defined."""
+    """Return a number that is not a share, and its interval: "1.250 (1.100 to 1.380)", "n/a" if it is not defined."""
     return _both(number(estimate.value, digits), number_interval(estimate, digits))
 
 

@@ -49,7 +49,9 @@ def split(table: pd.DataFrame) -> None:
         with cells.cell(), st.container(border=True, gap=None):
             st.metric(name.capitalize(), f"{len(rows):,} images")
             st.caption(f"{rows['lesion_id'].nunique():,} lesions, {percent(len(rows) / len(table), 1)} of the images")
-    st.caption("All images of a lesion are in one split. Test is for the final metrics alone, never for a choice.")
+    st.caption(
+        "All images of a lesion are in one split. Test is for the final metrics alone, never for choosing anything."
+    )
     counts = charts.class_counts(table)
     most, least = counts.sum(axis=1).max(), counts.sum(axis=1).min()
     alt = f"Images of each diagnosis in each split, from {least:,} to {most:,}"
@@ -57,10 +59,10 @@ def split(table: pd.DataFrame) -> None:
 
 
 def leakage(result: cache.Result[Audit]) -> None:
-    st.header("Is anything of the test split in training?", anchor=False)
+    st.header("Is any of the test split also in training?", anchor=False)
     audit = result.value
     if audit is None:
-        widgets.nothing_here("The split has not been audited on the images.", widgets.escape(result.sentence, 400))
+        widgets.nothing_here("The split has not been checked on the images.", widgets.escape(result.sentence, 400))
         return
     if not audit.fits_table:
         st.warning("This audit is of another split table. Run `python -m data.audit` again.", icon=":material/warning:")
@@ -69,7 +71,8 @@ def leakage(result: cache.Result[Audit]) -> None:
         f"{verdict} Checked on the images: {audit.lesions_in_more_than_one_split} lesions are in more than one split, "
         f"{audit.exact_across_splits} exact and {audit.near_across_splits} near duplicates lie across splits. A split "
         f"that deals single images at random would put {audit.naive_lesions_in_more_than_one_split:,.0f} lesions into "
-        f"more than one split (mean of {audit.naive_draws} draws), and its test metrics would be too good."
+        f"more than one split (mean of {audit.naive_draws} draws), and its test metrics would look better than they "
+        "are."
     )
     ours, naive = "this split", "images dealt at random"
     rows = {
@@ -84,12 +87,12 @@ def leakage(result: cache.Result[Audit]) -> None:
         return pd.DataFrame(rows).T.rename_axis("share").reset_index().replace("<br>", " ", regex=True)
 
     here, at_random = percent(audit.test_seen, 1), percent(audit.naive_test_seen, 1)
-    alt = f"Share of test images seen in training: {here} here, {at_random} at random"
+    alt = f"Share of test images whose lesion is in training: {here} here, {at_random} at random"
     widgets.chart(charts.leakage(rows), alt, data, "leakage")
 
 
 def subgroups(table: pd.DataFrame) -> None:
-    st.header("Who is in it", anchor=False)
+    st.header("Who is in the data", anchor=False)
     names_of = slices.BY
     by = st.segmented_control(
         "Images by",

@@ -1,4 +1,4 @@
-"""Compare models: side by side on the case at hand, or on a data split."""
+"""Compare models: side by side on the current case, or on a data split."""
 
 import streamlit as st
 
@@ -30,12 +30,12 @@ def one_image(models: list) -> None:
     shown = state.current()
     if len(models) < 2:
         widgets.nothing_here(
-            "There are not two models to ask.", "Publish a second one with `python -m training.publish`."
+            "Fewer than two models can be asked.", "Publish a second one with `python -m training.publish`."
         )
         return
     if shown is None:
         widgets.nothing_here(
-            "There is no image to compare on.", "Upload one on the Predict page, or take a drawing there."
+            "There is no image to compare them on.", "Upload one on the Predict page, or choose a drawing there."
         )
         st.page_link(PREDICT.path, label=f"Go to {PREDICT.title}", icon=PREDICT.icon)
         return
@@ -59,7 +59,7 @@ def one_image(models: list) -> None:
 def data_split(entries: dict) -> None:
     if len(entries) < 2:
         widgets.nothing_here(
-            "There are not two models with predictions to compare.",
+            "Fewer than two models have predictions to compare.",
             "Publish a second one, or put a folder with a `predictions.csv` into `models/`.",
         )
         return

@@ -1,25 +1,25 @@
-"""Home: what Dermlens does, which models are at hand, and what it must not be used for."""
+"""Home: what Dermlens does, which models there are, and what it must not be used for."""
 
 import streamlit as st
 
 from dermlens.evaluation.metrics import HEADLINE, IN_BRIEF
-from dermlens.wording import interval, percent, percent_with_interval
+from dermlens.wording import counted, interval, percent, percent_with_interval
 from ui import cache, splits, widgets
 from ui.pages import HOME, PAGES
 
 PURPOSE = """
 Upload a dermoscopic image and see what independent networks make of it, where they looked, and whether they agree.
-Compare the networks on the same case or on thousands of cases, and see how often each of them was right, for every
+Compare the models on the same case or on thousands of cases, and see how often each of them was right, for every
 diagnosis and every group of people. Everything shown is measured on lesions that the networks never saw in training.
 """
 LIMITS = """
-- **Not a medical device.** Nothing here may decide about a person's care; see a clinician about any lesion that
+- **Not a medical device.** Nothing here may be used to decide on a person's care; see a clinician about any lesion that
   worries you.
-- **Seven diagnoses only.** Squamous cell carcinoma, Spitz nevus and every other diagnosis cannot be named, and are
-  called something else.
-- **Dermoscopic images only.** Nails, mucous membranes, photographs without a dermatoscope, and skin types that are
-  rare in HAM10000 were not tested.
-- **A benign answer is not an all-clear.** The networks miss melanomas; the Metrics page says how many.
+- **Seven diagnoses only.** Squamous cell carcinoma, Spitz nevus and every other diagnosis cannot be named; such a
+  lesion is given one of the seven names all the same.
+- **Dermoscopic images only.** Nails, mucous membranes, photographs taken without a dermatoscope, and skin types that
+  are rare in HAM10000 were not tested.
+- **A benign answer is not an all-clear.** The models miss melanomas; the Metrics page says how many.
 """
 
 
@@ -33,7 +33,7 @@ def page() -> None:
             with cells.cell(), st.container(border=True, gap="xsmall", height="stretch"):
                 st.page_link(way.path, label=f"**{way.title}**", icon=way.icon)
                 st.caption(way.teaser)
-    st.header("Models at hand", anchor=False)
+    st.header("Models", anchor=False)
     models()
     st.header("What it must not be used for", anchor=False)
     st.markdown(LIMITS)
@@ -70,7 +70,8 @@ def headline(result: cache.Result) -> None:
     lines = [f"95 % interval {interval(estimates[first])}"]
     lines += [f"{HEADLINE[n]}: {percent_with_interval(estimates[n])}" for n in others]
     rests_on = estimates[first]
-    lines.append(f"{split.capitalize()} split: {rests_on.n_images:,} images of {rests_on.n_lesions:,} lesions")
+    images, lesions = counted(rests_on.n_images, "image"), counted(rests_on.n_lesions, "lesion")
+    lines.append(f"{split.capitalize()} split: {images} of {lesions}")
     if split == "test":
         lines.append(splits.FINAL)
     st.caption("  \n".join(lines))

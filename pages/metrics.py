@@ -35,7 +35,7 @@ def page() -> None:
         chosen, key = slices.choose(everything.of_split(split))
     splits.mark_final(split)
     if not len(chosen):
-        widgets.nothing_here("No image fits this choice.", "Take a filter away.")
+        widgets.nothing_here("No image matches these filters.", "Remove one of them.")
         return
     entry = entries[model_id]
     overview.headline(cache.summary(entry, (split, *key), chosen), split)

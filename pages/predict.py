@@ -1,4 +1,4 @@
-"""Predict: one or many images in, what every model says of them out."""
+"""Predict: one or many images in, what every model says about them out."""
 
 import streamlit as st
 

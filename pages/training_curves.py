@@ -19,7 +19,7 @@ def page() -> None:
     if not runs:
         widgets.nothing_here(
             "There is no training run yet.",
-            "Start one with `python -m training.train CONFIG`, and load this page again to see it.",
+            "Start one with `python -m training.train CONFIG`, and reload this page to see it.",
         )
         return
     st.fragment(everything, run_every=LIVE_SECONDS if shown.training(runs) else None)()
@@ -30,7 +30,7 @@ def everything() -> None:
     runs, _ = cache.runs()
     training = shown.training(runs)
     if training:
-        st.caption(f":material/autorenew: A run is training: table and curves are read anew every {LIVE_SECONDS} s.")
+        st.caption(f":material/autorenew: A run is training: table and curves are read again every {LIVE_SECONDS} s.")
     else:
         polling.end()
     shown.table(runs, "runs")
@@ -68,9 +68,7 @@ def overlay(chosen: list[Run]) -> None:
     for panel in curves.PANELS:
         with cells.cell():
             if panel.key == "loss" and len({run.loss for run in runs}) > 1:
-                widgets.nothing_here(
-                    "These runs have different losses.", "Their plain cross-entropy can be compared instead."
-                )
+                widgets.nothing_here("These runs have different losses.", "Compare their plain cross-entropy instead.")
                 continue
             figure = curves.draw(panel, lines, x, smoothing, with_train)
             columns = [c for c in (panel.validation, panel.train) if c]

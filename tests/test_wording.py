@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermlens.estimate import Estimate
-from dermlens.wording import interval, number_with_interval, percent, percent_with_interval, short_percent
+from dermlens.wording import counted, interval, number_with_interval, percent, percent_with_interval, short_percent
 
 NAN = float("nan")
 
@@ -50,3 +50,8 @@ def test_an_estimate_is_written_with_its_interval() -> None:
 
 def test_what_somebody_chose_is_written_as_it_was_chosen() -> None:
     assert [short_percent(level) for level in (0.07, 0.9, 0.975)] == ["7 %", "90 %", "97.5 %"]
+
+
+def test_one_thing_is_singular() -> None:
+    assert [counted(n, "image") for n in (0, 1, 2345)] == ["0 images", "1 image", "2,345 images"]
+    assert counted(7, "diagnosis") == "7 diagnoses"

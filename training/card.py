@@ -1,7 +1,7 @@
 """The metrics and the model card of a published model, made from its files: `python -m training.card [ID...]`.
 
 Says where metrics.json, README.md, a hash or what training.fit fitted on predictions is not what predictions.csv,
-run.json and history.csv give; --write makes the first three anew. No number of a model card is typed by hand.
+run.json and history.csv give; --write makes the first three again. No number of a model card is typed by hand.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def problems(folder: Path) -> list[str]:
         folder: models/ID. Files that a folder with predictions only has not are not asked for.
 
     Returns:
-        One sentence a difference; empty if all is right.
+        One sentence per difference; empty if all is right.
 
     Raises:
         DermlensError: a file cannot be read.
@@ -60,7 +60,7 @@ def problems(folder: Path) -> list[str]:
 
 
 def _refitted(folder: Path) -> list[str]:
-    """Make every JSON file that is fitted on predictions alone again, and return where it is another one."""
+    """Make every JSON file that is fitted on predictions alone again, and return where it differs."""
     subject = Subject(folder, load_split())
     found: list[str] = []
     for name, step in STEPS.items():
@@ -105,10 +105,10 @@ def _short(value: Any) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check, or make anew, the model cards of some or all published models; returns the exit status."""
+    """Check, or make again, the model cards of some or all published models; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m training.card", description=__doc__.partition("\n")[0])
     parser.add_argument("id", nargs="*", help="models by the name of their folder; all by default")
-    parser.add_argument("--write", action="store_true", help="make metrics.json, hashes and README.md anew")
+    parser.add_argument("--write", action="store_true", help="make metrics.json, hashes and README.md again")
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
     given = parser.parse_args(argv)
     status = 0

@@ -2,7 +2,7 @@
 
 Its answer is the weighted mean of its members' logits and a bias, the logit adjustment that a network has in its head
 (training.adjustment). Weights and adjustment are fitted on validation; nothing is trained and no picture is needed, as
-the members' predictions are at hand. Make it anew when a member is published anew.
+the members' predictions are enough. Make it again when a member is published again.
 """
 
 import argparse
@@ -144,7 +144,7 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
     joined = join([read_predictions(e.folder / "predictions.csv") for e in entries])
     weights = {e.id: float(w) for e, w in zip(entries, fitted_weights(joined), strict=True)}
     if max(weights.values()) == 1:
-        raise ModelError(f"On validation no other member adds anything to one of them: the weights are {weights}.")
+        raise ModelError(f"On validation one member alone does as well as all of them: the weights are {weights}.")
     adjustment = fitted_adjustment(joined, list(weights.values()))
     card = {
         "id": model_id,

@@ -2,7 +2,7 @@
 
 On validation, unless --test asks for the test split too; that is noted in run.json, so that a model card can say how
 often it was looked at. Writes predictions.csv and metrics.json into the run's folder. What is published is measured
-anew, through the serving path (training.publish).
+again, through the serving path (training.publish).
 """
 
 import argparse

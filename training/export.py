@@ -66,7 +66,7 @@ def build(entry: registry.Entry, force: bool = False) -> Path:
 
 
 def _reason(error: Exception) -> str:
-    """Return why something failed in a few words; TensorFlow has many for a full disk."""
+    """Return why something failed in a few words; TensorFlow has many ways to say that a disk is full."""
     full = os.strerror(errno.ENOSPC)
     if full in str(error):
         return full
@@ -189,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__.partition("\n")[0])
     parser.add_argument("id", nargs="*", help="models to build, by the name of their folder")
     parser.add_argument("--all", action="store_true", help="every model that has weights")
-    parser.add_argument("--force", action="store_true", help="also what is already built")
+    parser.add_argument("--force", action="store_true", help="build again what is already built")
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
     given = parser.parse_args(arguments)
     if bool(given.id) == given.all:

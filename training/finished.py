@@ -40,7 +40,7 @@ def last_model(folder: Path) -> keras.Model:
     except OSError as e:
         raise DataError(f"{folder.name} has no checkpoint of its last epoch: {e}.") from e
     if state.phase < len(config.phases):
-        raise DataError(f"{folder.name} is not finished. Go on with it, or take its best epoch.")
+        raise DataError(f"{folder.name} is not finished. Resume it, or take its best epoch.")
     model = _network(config, config.phases[-1].size)
     runs.restore(model.weights, arrays, "model")
     return model
@@ -78,7 +78,7 @@ def rows_of(folder: Path, table: pd.DataFrame, splits: tuple[str, ...]) -> pd.Da
     """
     record = read_object(folder / "run.json")
     if data_hash(select_rows(table, from_dict(record["config"]))) != record["data"]["sha256"]:
-        raise DataError(f"Run {record['id']} was trained with another split table than this: give that one by --split.")
+        raise DataError(f"Run {record['id']} was trained with another split table than this: name it with --split.")
     return table[table["split"].isin(splits)].sort_values("image_id", ignore_index=True)
 
 
@@ -102,7 +102,7 @@ def predictions_of(rows: pd.DataFrame, y_true: np.ndarray, logits: np.ndarray) -
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --last, --data, --stored-aspect and --split: which weights of a run, and what they are asked about."""
+    """Add --last, --data, --stored-aspect and --split: which weights of a run, and the images they are asked about."""
     parser.add_argument("--last", action="store_true", help="the weights of the last epoch, not of the best one")
     parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
     parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, help="default: as in training")

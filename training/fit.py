@@ -40,7 +40,7 @@ STEPS: dict[str, Step] = {
 
 
 def fit(subject: Subject, steps: list[str]) -> list[str]:
-    """Make the files of some steps, note their hashes in card.json and make the model card anew.
+    """Make the files of some steps, note their hashes in card.json and make the model card again.
 
     Returns:
         The steps left out because they need pictures.

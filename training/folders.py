@@ -10,10 +10,10 @@ from dermlens.errors import ConfigError, ModelError
 
 
 def model_folder(models: Path, model_id: str, replace: bool) -> Path:
-    """Return where a model is to be published, models/ID.
+    """Return where to publish a model, models/ID.
 
     Raises:
-        ConfigError: the id is none. ModelError: there is such a model, and it is not to be replaced.
+        ConfigError: the id is not valid. ModelError: the model exists already, and may not be replaced.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", model_id):
         raise ConfigError(f"A model's id is made of a-z, 0-9, - and _, got {model_id!r}.")

@@ -224,7 +224,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.publish", description=__doc__.partition("\n")[0])
     parser.add_argument("run", help="id or folder of a run")
     parser.add_argument("id", help="name of the folder in models/")
-    parser.add_argument("--test", action="store_true", help="also predict the test split: once, at the very end")
+    parser.add_argument("--test", action="store_true", help="also predict the test split: only once, at the very end")
     parser.add_argument("--views", type=int, choices=VIEWS, default=4, help="flips and turns to average over")
     parser.add_argument("--name", help="what a person reads; by default the architecture's name")
     how = "see training.adjustment; default: the best on validation"

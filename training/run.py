@@ -40,7 +40,7 @@ def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
 def open_events(folder: Path) -> EventsWriter:
     """Return a writer of TensorBoard events into a new file in `folder`.
 
-    tensorboardX' SummaryWriter writes from a thread that a kill would take along with the last epochs.
+    tensorboardX' SummaryWriter writes from a thread, and a kill would lose the last epochs with it.
     """
     folder.mkdir(exist_ok=True)
     return EventsWriter(str(folder / "events"), f".{os.getpid()}")
@@ -100,7 +100,7 @@ def load_state(file: Path) -> tuple[dict[str, np.ndarray], State]:
     """Read what `save_state` wrote: arrays by "<group>/<number>" and the state; raises DataError if it is damaged."""
     data = file.read_bytes()
     if hashlib.sha256(data[:-32]).digest() != data[-32:]:
-        raise DataError(f"Checkpoint {file} is damaged. Delete it to start the run anew, or restore it from a copy.")
+        raise DataError(f"Checkpoint {file} is damaged. Delete it to start the run again, or restore it from a copy.")
     arrays = dict(np.load(io.BytesIO(data[:-32]), allow_pickle=False))
     return arrays, State.from_dict(json.loads(arrays.pop("state").tobytes()))
 

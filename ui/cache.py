@@ -93,7 +93,7 @@ def _model(folder: Path, stamp: tuple[float, ...]) -> Model:
 
 
 def _stamp(entry: Entry) -> tuple[float, ...]:
-    """What changes when a model is published anew. Its built files are in memory: it goes on if they are removed."""
+    """A value that changes when a model is published again; removing its built files, which are in memory, does not."""
     if entry.is_ensemble:
         members = [registry.inspect(entry.folder.parent / str(name)) for name in (entry.card or {})["members"]]
         of_members = [stamp for m in members if not m.problem for stamp in _stamp(m)]

@@ -1,4 +1,4 @@
-"""The images of the data set, where HAM10000_DIR says that they are at hand. They are public, so they may be cached."""
+"""The images of the data set, if HAM10000_DIR names their folder. They are public, so they may be cached."""
 
 import numpy as np
 import streamlit as st
@@ -19,7 +19,7 @@ def at_hand() -> bool:
 
 
 def file(image_id: str) -> bytes | None:
-    """Return an image's file, None if it is not at hand."""
+    """Return an image's file, None if it is missing."""
     root = data_root()
     try:
         return image_path(root, image_id).read_bytes() if root else None
@@ -29,7 +29,7 @@ def file(image_id: str) -> bytes | None:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def pixels(image_id: str) -> np.ndarray | None:
-    """Return an image as (h, w, 3) uint8 RGB, None if it is not at hand or cannot be read."""
+    """Return an image as (h, w, 3) uint8 RGB, None if it is missing or cannot be read."""
     data = file(image_id)
     try:
         return read_image(data, stored_aspect=settings.stored_aspect()).pixels if data else None
@@ -39,13 +39,13 @@ def pixels(image_id: str) -> np.ndarray | None:
 
 @st.cache_data(show_spinner=False, max_entries=4096)
 def small(image_id: str) -> str | None:
-    """Return a thumbnail as a data URI, None if the image is not at hand."""
+    """Return a thumbnail as a data URI, None if the image is missing."""
     found = pixels(image_id)
     return None if found is None else data_uri(thumbnail(found, 64))
 
 
 def answer(image_id: str, model: AnyModel) -> Prediction | None:
-    """Return what a model says of an image of the data set, None if the image is not at hand."""
+    """Return what a model says about an image of the data set, None if the image is missing."""
     return _answer(image_id, model.id, model.identity, model)
 
 

@@ -31,14 +31,14 @@ PREDICT = Page(
     "pages/predict.py",
     "Predict",
     ":material/biotech:",
-    "What each network sees in a dermoscopic image, and where it looked.",
-    "What the networks see in an image",
+    "What each model sees in a dermoscopic image, and where it looked.",
+    "What the models see in an image",
 )
 COMPARE = Page(
     "pages/compare.py",
     "Compare models",
     ":material/compare_arrows:",
-    "Two or more networks side by side, on the case at hand or on a data split.",
+    "Two or more models side by side, on the current case or on a data split.",
     "On one case, or on a data split",
 )
 METRICS = Page(

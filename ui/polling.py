@@ -4,7 +4,7 @@ from ui import streamlit_internals
 
 
 def end() -> None:
-    """Tell the browser to let the part of the page that is being redrawn be from now on.
+    """Tell the browser to stop redrawing the part of the page that is being redrawn now.
 
     A run of the whole page would end it as well, and undo what was chosen since this part was last asked for.
     """

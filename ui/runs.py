@@ -1,4 +1,4 @@
-"""Training runs on a page: which of them train, and the table of all."""
+"""Training runs on a page: which of them are training, and the table of all."""
 
 import time
 
@@ -39,7 +39,7 @@ def table(runs: list[Run], key: str) -> None:
             ),
         },
     )
-    st.caption("Sort by a click on a heading, search with the magnifier, choose rows to overlay them.")
+    st.caption("Click a heading to sort, use the magnifier to search, choose rows to overlay them.")
 
 
 def _row(run: Run) -> dict[str, object]:

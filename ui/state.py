@@ -1,4 +1,4 @@
-"""What one session holds: the images of the case at hand. Gone with the session or with "New case"."""
+"""What one session holds: the images of the open case. Gone with the session or with "New case"."""
 
 import gc
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ def waiting() -> list[HandedIn]:
 
 
 def skip() -> None:
-    """Count a file of a folder that is no image."""
+    """Count a file of a folder that is not an image."""
     st.session_state[_SKIPPED] = skipped() + 1
 
 
@@ -95,10 +95,10 @@ def hand_in(data: bytes, name: str, synthetic: bool = False) -> None:
     """Put a file in line for `examine_waiting`; one that would make the session hold too much is refused."""
     name = shown_name(name)
     if sum(len(item.data) for item in waiting()) + len(data) > MAX_WAITING:
-        most = f"More than {MAX_WAITING / 2**20:.0f} MiB were handed in at once."
-        refused().append(Problem(name, f"{most} Hand this file in again once the others are examined."))
+        most = f"More than {MAX_WAITING / 2**20:.0f} MiB were uploaded at once."
+        refused().append(Problem(name, f"{most} Upload this file again once the others have been examined."))
     elif sum(len(item.data) for item in set(_handed_in)) + len(data) > MAX_WAITING_OF_ALL:
-        refused().append(Problem(name, "The server holds as many files as it can. Hand this file in again later."))
+        refused().append(Problem(name, "The server cannot hold any more files now. Upload this file again later."))
     else:
         item = HandedIn(data, name, synthetic)
         _handed_in.add(item)
@@ -150,7 +150,7 @@ def _examine(item: HandedIn, models: Sequence[AnyModel], stored_aspect: str) -> 
     if sum(image.pixels.nbytes for image in images().values()) > MAX_KEPT:
         raise ImageError("The case is full. Start a new case, or score a folder with python -m dermlens.score.")
     if _all_keep_too_much():
-        raise BusyError("The server holds as many images as it can. What you handed in is kept. Try again later.")
+        raise BusyError("The server cannot hold any more images now. What you uploaded is kept. Try again later.")
     image = examine(item.data, item.name, models, synthetic=item.synthetic, stored_aspect=stored_aspect)
     images()[image.key] = image
     _alive.add(image)

@@ -28,8 +28,8 @@ MEDIA = "/media/"
 FOR_MACHINES = ("/_stcore/metrics", "/_stcore/agent", "/_stcore/script-health-check")
 """In the paths that only programs ask for."""
 AFFECTS_OTHERS = frozenset({"clear_cache", "set_run_on_save", "load_git_info"})
-"""Kinds of messages with which Streamlit's page of a developer reaches beyond its own session: the first has the models
-of all sessions loaded anew."""
+"""Kinds of messages with which Streamlit's developer menu reaches beyond its own session: the first has the models
+of all sessions loaded again."""
 NO_SECRETS = StreamlitSecretNotFoundError
 """What st.secrets raises where no secrets file exists, and where one is not TOML; an OSError."""
 

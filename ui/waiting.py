@@ -14,7 +14,7 @@ class Bar(Protocol):
 
 
 def turn(line: Limiter, bar: Bar, share: float = 0.0) -> AbstractContextManager[None]:
-    """Return a turn in a line, as a context; while it is waited for, the bar says how many are before.
+    """Return a turn in a line, as a context; while it is waited for, the bar says how many are ahead.
 
     Streamlit ends a script whose session was closed or rerun when it next draws: the bar is that too.
 
@@ -29,5 +29,5 @@ def turn(line: Limiter, bar: Bar, share: float = 0.0) -> AbstractContextManager[
 
 
 def sentence(before: int) -> str:
-    """Say how many are served before this one."""
-    return "Waiting: one other is before you" if before == 1 else f"Waiting: {before} others are before you"
+    """Say how many will be served before this one."""
+    return "Waiting: one other is ahead of you" if before == 1 else f"Waiting: {before} others are ahead of you"

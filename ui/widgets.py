@@ -33,7 +33,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&@])")
 def head(page: Page) -> None:
     """Draw a page's heading, its one sentence, the one disclaimer, and the case in the side bar.
 
-    A link to an image of another session is said to lead nowhere any more.
+    If the page was opened by a link to an image of another session, it says that the image is gone.
     """
     keep_pages_within_home()  # one that Streamlit opened by itself starts over
     st.title(page.heading or page.title, anchor=False)
@@ -52,7 +52,7 @@ def _case_in_side_bar() -> None:
     if image is None:
         return
     with st.sidebar, st.container(border=True, key="case"):
-        st.image(thumbnail(image.pixels, 280), width="stretch", alt="Thumbnail of the image at hand")
+        st.image(thumbnail(image.pixels, 280), width="stretch", alt="Thumbnail of the current image")
         count = len(state.images())
         st.caption(
             ("Synthetic drawing. " if image.synthetic else "")

@@ -26,7 +26,7 @@ class Opinion:
     accepted: Mapping[str, bool]
     """model id -> whether it takes the image for a dermoscopic one; a model that cannot tell is left out"""
     refused: frozenset[str]
-    """ids of the models that call nothing, as the image is none of the kind they know"""
+    """ids of the models that call nothing, as the image is not of the kind they know"""
     class_mix: str = ""
     """one sentence on the class mix of `shown`, empty where none is known"""
 
@@ -42,7 +42,7 @@ class Opinion:
 
     @property
     def voices(self) -> tuple[AnyModel, ...]:
-        """The calling models whose opinions count: an ensemble is no further one beside those of its members."""
+        """The calling models whose opinions count: an ensemble does not count beside its members."""
         return tuple(networks(self.calling)) or self.calling
 
     @property
@@ -55,7 +55,7 @@ class Opinion:
         return called(self.answers[model.id])
 
     def among(self, models: Iterable[AnyModel]) -> "Opinion":
-        """Return what some of the models say; who refuses the image was judged by all of them."""
+        """Return what some of the models say; which of them refuse the image was judged by all."""
         return replace(self, models=tuple(models))
 
     def at_mix(self, own: np.ndarray, wanted: np.ndarray, sentence: str) -> "Opinion":

@@ -129,10 +129,10 @@ def sentence(found: Stability, name: str) -> str:
     own = DIAGNOSES[INDEX[found.called]].name
     spread = f"between {percent(found.low)} and {percent(found.high)}"
     if not found.changed:
-        return f"{name} calls all {found.n} altered copies {own}, too; its probability lies {spread}."
+        return f"{name} calls all {found.n} altered copies {own} too; its probability lies {spread}."
     others = [f"{DIAGNOSES[INDEX[c]].name} ({k})" for c, k in found.diagnoses.items() if c != found.called]
     return (
-        f"{name} calls {len(found.changed)} of {found.n} altered copies something else than {own}: "
+        f"{name} calls {len(found.changed)} of {found.n} altered copies something other than {own}: "
         f"{', '.join(others)}. The probability of {own} lies {spread}."
     )
 

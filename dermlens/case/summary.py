@@ -17,7 +17,7 @@ CANNOT_NAME = (
 
 
 class Answer(Protocol):
-    """Anything that carries what one model said of one image; arrays in the order of labels.CLASSES."""
+    """Anything that carries what one model said about one image; arrays in the order of labels.CLASSES."""
 
     @property
     def logits(self) -> np.ndarray:
@@ -65,7 +65,7 @@ def more_probable(answer: Answer) -> str:
     found = f"{most.name} ({most.group}) is more probable, {percent(answer.probabilities.max())}."
     if understates(answer):
         return f"The call understates the risk: {found} Go by the probabilities, not by the call."
-    return f"{found[0].upper()}{found[1:]} The call is the network's highest score, which leans towards rare diagnoses."
+    return f"{found[0].upper()}{found[1:]} The call is the model's highest score, which leans towards rare diagnoses."
 
 
 def understates(answer: Answer) -> bool:

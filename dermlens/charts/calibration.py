@@ -57,7 +57,7 @@ def diagram(parts: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> go
                 ]
                 for b in bins
             ],
-            hovertemplate=f"{heading}<br>said %{{customdata[0]}}, true %{{customdata[1]}}<br>"
+            hovertemplate=f"{heading}<br>stated %{{customdata[0]}}, true %{{customdata[1]}}<br>"
             "95 %: %{customdata[2]}<br>%{customdata[3]} images of %{customdata[4]} lesions<extra></extra>",
         )
         figure.add_bar(

@@ -48,7 +48,7 @@ EVIDENCE: dict = {
 
 
 def probabilities(answers: Mapping[str, np.ndarray], title: str, unit: str) -> go.Figure:
-    """Draw the seven probabilities of every model, one panel a clinical group, with the group's total in its heading.
+    """Draw the seven probabilities of every model, one panel per clinical group, with the group's total in its heading.
 
     Args:
         answers: model name -> (7,) probabilities.
@@ -127,7 +127,9 @@ def difference(name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> go.Fig
         )
     )
     limit = max(10.0, float(np.abs(points).max()) * 1.25)
-    figure.update_xaxes(range=[-limit, limit], title_text=f"percentage points<br>right: {name_a} higher", zeroline=True)
+    figure.update_xaxes(
+        range=[-limit, limit], title_text=f"percentage points<br>to the right: {name_a} higher", zeroline=True
+    )
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return frame(figure, "Difference", 460, f"{name_a} minus {name_b}", showlegend=False)
 

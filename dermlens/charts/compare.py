@@ -14,7 +14,7 @@ from dermlens.wording import interval, percent
 
 
 def headline(models: Mapping[str, Mapping[str, Estimate]], title: str) -> go.Figure:
-    """Draw the headline metrics of several models with their 95 % intervals, one row a metric.
+    """Draw the headline metrics of several models with their 95 % intervals, one row per metric.
 
     Args:
         models: model -> key of HEADLINE -> estimate.
@@ -85,7 +85,7 @@ def differences(comparison: Comparison, names: tuple[str, str]) -> go.Figure:
         range=[len(rows) - 0.5, -0.5],
         zeroline=False,
     )
-    figure.update_xaxes(title_text=f"percentage points<br>right: {names[0]} better", zeroline=False)
+    figure.update_xaxes(title_text=f"percentage points<br>to the right: {names[0]} better", zeroline=False)
     return frame(figure, "Difference", 170 + 32 * len(rows), f"{names[0]} minus {names[1]}", showlegend=False)
 
 

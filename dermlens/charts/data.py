@@ -69,7 +69,7 @@ def leakage(rows: Mapping[str, Mapping[str, float]]) -> go.Figure:
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(range=[0, 108], ticksuffix=" %", zeroline=True)
     height = 150 + 64 * len(rows)
-    frame(figure, "Seen in training already", height, barmode="group", bargap=0.35)
+    frame(figure, "Already seen in training", height, barmode="group", bargap=0.35)
     return figure.update_layout(margin_t=90, legend={"yref": "container", "y": 1 - 38 / height, "yanchor": "top"})
 
 

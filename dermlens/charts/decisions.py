@@ -154,8 +154,8 @@ def decision_curve(curve: DecisionCurve, policy: np.ndarray, wanted: float, titl
     figure = go.Figure()
     _band(figure, x, 1000 * curve.low, 1000 * curve.high, COLOURS[0])
     lines = (
-        ("Refer from that risk on", curve.model, {"color": COLOURS[0], "width": 2.5}),
-        (f"Refer from the {short_percent(wanted)} threshold on", policy, {"color": COLOURS[2], "dash": "dashdot"}),
+        ("Refer at that risk or above", curve.model, {"color": COLOURS[0], "width": 2.5}),
+        (f"Refer at the {short_percent(wanted)} threshold or above", policy, {"color": COLOURS[2], "dash": "dashdot"}),
         ("Refer all", curve.refer_all, {"color": COLOURS[1], "dash": "dash"}),
         ("Refer none", np.zeros(len(x)), {"color": NEUTRAL, "dash": "dot"}),
     )
@@ -169,7 +169,7 @@ def decision_curve(curve: DecisionCurve, policy: np.ndarray, wanted: float, titl
             hovertemplate=f"{name}<br>risk %{{x:.0f}} %<br>net benefit %{{y:.0f}} per 1,000<extra></extra>",
         )
     highest = 1000 * curve.prevalence
-    figure.update_xaxes(title_text="Risk from which you would refer", ticksuffix=" %", zeroline=False)
+    figure.update_xaxes(title_text="Lowest risk at which you would refer", ticksuffix=" %", zeroline=False)
     figure.update_yaxes(title_text="Net benefit per 1,000 lesions", range=[-0.25 * highest, 1.06 * highest])
     top = 66
     frame(figure, title, 480, subtitle)

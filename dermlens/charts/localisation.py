@@ -17,13 +17,13 @@ ROWS = {
     "right": "Called right",
     "wrong": "Called wrong",
 }
-"""Group of evidence.Evidence -> its label, from top to bottom."""
+"""Group of LocalisationResults -> its label, from top to bottom."""
 LOOKS = (("circle", COLOURS[0]), ("square-open", COLOURS[1]), ("diamond-open", COLOURS[5]))
 Series = Sequence[tuple[str, Sequence[Estimate]]]
 
 
 def inside(found: Mapping[str, Where]) -> go.Figure:
-    """Draw how much of the heat lies in the lesion, against two things that know nothing of the image, by group."""
+    """Draw how much of the heat lies in the lesion, against two maps made without looking at the image, by group."""
     rows = [group for group in ROWS if group in found]
     series = [
         ("this image's map", [found[g].energy for g in rows]),
@@ -47,7 +47,7 @@ def removal(found: Mapping[str, Removal]) -> go.Figure:
     """Draw the areas under the deletion and insertion curves against those of chance, by group."""
     rows = [group for group in ROWS if group in found]
     own = "hottest pixels first"
-    chance = "in an order by chance"
+    chance = "in random order"
     deletion = [(own, [found[g].deletion for g in rows]), (chance, [found[g].random_deletion for g in rows])]
     insertion = [(own, [found[g].insertion for g in rows]), (chance, [found[g].random_insertion for g in rows])]
     titles = ["Pixels taken away: lower is better", "Pixels put back: higher is better"]

@@ -25,7 +25,7 @@ from dermlens.evaluation.metrics import PER_CLASS, Sweep
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, NAMES, SHOWN, members
 from dermlens.wording import interval, percent
 
-MODES = {"row": "Share of the true class", "column": "Share of what was called so", "count": "Images"}
+MODES = {"row": "Share of the true class", "column": "Share of the class called", "count": "Images"}
 MAX_POINTS = 600
 LABELS = [SHORT[CLASSES[i]] for i in SHOWN]
 COLUMNS = [TILTED[CLASSES[i]] for i in SHOWN]
@@ -141,7 +141,7 @@ def _clickable(
 
 
 def per_class(models: Mapping[str, Mapping[str, Mapping[str, Estimate]]], key: str) -> go.Figure:
-    """Draw one metric of every class with its 95 % interval, one mark a model.
+    """Draw one metric of every class with its 95 % interval, one mark per model.
 
     Args:
         models: model -> class code -> key of PER_CLASS -> estimate.
@@ -234,7 +234,7 @@ def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figur
     figure.update_xaxes(title_text="False alarms (1 - specificity)", row=1, col=1)
     figure.update_yaxes(title_text="Found (sensitivity)", row=1, col=1)
     figure.update_xaxes(title_text="Found (recall)", row=1, col=2)
-    figure.update_yaxes(title_text="Right among the calls (precision)", row=1, col=2)
+    figure.update_yaxes(title_text="Correct among the calls (precision)", row=1, col=2)
     return frame(figure, f"{name} against the rest", 440, "dotted: by chance").update_layout(margin_t=104)
 
 

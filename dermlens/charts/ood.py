@@ -29,4 +29,4 @@ def refused(measured: Measured) -> go.Figure:
             "%{customdata[3]} sources<extra></extra>",
         )
         figure.update_xaxes(range=[-3, 103] if column == 1 else [45, 102], row=1, col=column)
-    return frame(figure, "Pictures that are no proper dermoscopic images", 130 + 28 * len(kinds), margin_t=90)
+    return frame(figure, "Pictures that are not proper dermoscopic images", 130 + 28 * len(kinds), margin_t=90)

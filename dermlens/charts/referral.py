@@ -1,4 +1,4 @@
-"""How accurate a model is on the images that it is surest of."""
+"""How accurate a model is on the images of which it is surest."""
 
 from collections.abc import Mapping
 
@@ -34,5 +34,5 @@ def coverage(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], kept: float | 
     if kept is not None:
         figure.add_vline(100 * kept, line={"color": NEUTRAL, "dash": "dot"}, annotation_text="not referred")
     figure.update_xaxes(title="Share of the images kept, surest first (%)", range=[0, 101])
-    figure.update_yaxes(title="Right calls among them (%)", rangemode="normal")
+    figure.update_yaxes(title="Correct calls among them (%)", rangemode="normal")
     return frame(figure, "Accuracy against coverage", 380)

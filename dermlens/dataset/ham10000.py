@@ -35,9 +35,9 @@ def data_root() -> Path | None:
 
 
 def image_path(root: Path, image_id: str) -> Path:
-    """Return the path of an image; raises DataError if neither image folder holds it, or the id is none."""
+    """Return the path of an image; raises DataError if neither image folder holds it, or the id is not valid."""
     if not _ID.fullmatch(image_id):  # it may come from a table of someone else
-        raise DataError(f"{shortened(repr(image_id))} is no id of an image.")
+        raise DataError(f"{shortened(repr(image_id))} is not the id of an image.")
     for folder in IMAGE_FOLDERS:
         path = root / folder / f"{image_id}.jpg"
         if path.is_file():
@@ -62,7 +62,7 @@ def load_table(root: Path, decode: bool = False, images: Collection[str] | None 
         images: ids of the images whose files are needed; all by default.
 
     Returns:
-        One row an image, sorted by image_id: lesion_id, image_id, dx, dx_type, sex, localization (str, "" or
+        One row per image, sorted by image_id: lesion_id, image_id, dx, dx_type, sex, localization (str, "" or
         "unknown" where not recorded), age (float years, NaN where not recorded).
 
     Raises:
@@ -104,7 +104,7 @@ def check_rows(root: Path, rows: pd.DataFrame, decode: bool = False) -> None:
         rows: columns image_id, lesion_id and dx. The files of other images are not looked at.
 
     Raises:
-        DataError: as `load_table`, or for what the data set has not or has otherwise.
+        DataError: as `load_table`, or the data set lacks an image or disagrees with the split table.
     """
     known = load_table(root, decode, images=set(rows["image_id"])).set_index("image_id")
     absent = ~rows["image_id"].isin(known.index)

@@ -1,7 +1,7 @@
 """Do two trained networks really differ on the same images? Paired differences, tests, and the cases that decide it.
 
 A difference is always A minus B. Everything is paired: the bootstrap draws the same lesions for both, the permutation
-test swaps the two answers of whole lesions, McNemar's test looks at one image a lesion.
+test swaps the two answers of whole lesions, McNemar's test looks at one image per lesion.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions, int
     order = {image: row for row, image in enumerate(b.image_id)}
     rows_a = np.array([row for row, image in enumerate(a.image_id) if image in order], int)
     if len(rows_a) == 0:
-        raise DataError("The two models share no image: nothing can be compared. Choose models of one data set.")
+        raise DataError("The two models share no image: nothing can be compared. Choose models of the same data.")
     rows_b = np.array([order[image] for image in a.image_id[rows_a]], int)
     left, right = a.select(rows_a), b.select(rows_b)
     for name, what in (("y_true", "true class"), ("lesion_id", "lesion"), ("split", "split")):

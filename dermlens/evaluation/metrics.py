@@ -3,8 +3,8 @@
 Classes are indices into labels.CLASSES. A metric that the data cannot give is NaN, never 0 or 1: the recall, F1, AUC
 and average precision of a class with no true image, the precision of a class that is never predicted, the AUC and
 specificity of a class that is the only one present. Balanced accuracy, macro F1 and macro AUC are means over the
-classes for which the metric exists, as in scikit-learn's `balanced_accuracy_score`; whoever shows them says how many
-classes that is.
+classes for which the metric exists, as in scikit-learn's `balanced_accuracy_score`; where they are shown, the
+number of these classes is given.
 
 Functions of a confusion matrix take any leading axes, so that a thousand bootstrap replicates are one call.
 

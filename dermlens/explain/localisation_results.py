@@ -24,16 +24,16 @@ IDS = ("image_id", "lesion_id", "y_true", "called", "method", "warning")
 SHARES = ("energy_share", "lesion_share", "usual_share", "hit", "centre_hit")
 REMOVALS = ("deletion", "random_deletion", "insertion", "random_insertion")
 COLUMNS = (*IDS, *SHARES, *REMOVALS)
-"""One row an image and method.
+"""One row per image and method.
 
 y_true, called: class codes; the map is that of the called class.
-warning: what attention.where_it_sits says of the map, empty for nothing.
+warning: what localisation.where_it_sits says of the map, empty for nothing.
 energy_share: of the map, inside the lesion; empty for a map without any heat.
 lesion_share: of the seen part's area.
 usual_share: energy inside the lesion of the mean map of all images, which knows nothing of this one; Grad-CAM only.
 hit: 1 if the map's highest point is in the lesion, else 0; empty for a map without heat.
 centre_hit: 1 if the centre of the seen part is in the lesion, else 0.
-deletion, insertion: areas under attention.removal_curves; random_: of a map of random numbers. All empty where not
+deletion, insertion: areas under localisation.removal_curves; random_: of a map of random numbers. All empty where not
 measured."""
 GROUPS = ("all", "right", "wrong")
 
@@ -53,7 +53,7 @@ def read_attention(file: File) -> pd.DataFrame:
     for name in ("image_id", "lesion_id"):
         refuse(file, table, name, table[name].str.strip() == "", "is empty; every row needs one")
     twice = table.duplicated(["image_id", "method"])
-    refuse(file, table, "image_id", twice, "appears a second time with this method; an image has one row a method")
+    refuse(file, table, "image_id", twice, "appears a second time with this method; an image has one row per method")
     for name in ("y_true", "called"):
         refuse(file, table, name, ~table[name].isin(CLASSES), f"must be one of {', '.join(CLASSES)}")
     refuse(file, table, "method", ~table["method"].isin(METHODS), f"must be one of {', '.join(METHODS)}")
@@ -111,7 +111,7 @@ class Removal:
 
 @dataclass(frozen=True)
 class Warned:
-    """How often attention.where_it_sits would speak, and whether it means anything."""
+    """How often localisation.where_it_sits would speak, and whether it means anything."""
 
     share: Estimate
     right_if_warned: Estimate

@@ -1,4 +1,4 @@
-"""How this project opens its own files, which may be anything by now, and how it replaces them: whole or not at all."""
+"""Opens this project's own files, which may have been damaged or changed, and replaces them whole or not at all."""
 
 import hashlib
 import json
@@ -79,13 +79,13 @@ def read_document(file: File, most: int, error: type[DermlensError] = DataError)
 
 
 def decode(data: bytes, where: str, error: type[DermlensError] = DataError) -> str:
-    """Return UTF-8 text without its byte order mark; raises `error` naming the line and column of what is none."""
+    """Return UTF-8 text without its byte order mark; raises `error` naming the line and column of what is not."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         before = data[: e.start]
         line, column = before.count(b"\n") + 1, e.start - before.rfind(b"\n")
-        raise error(f"{where}, line {line}, byte {column}: this is no UTF-8 text ({e.reason}).") from e
+        raise error(f"{where}, line {line}, byte {column}: this is not UTF-8 text ({e.reason}).") from e
 
 
 def read_object(file: File, error: type[DermlensError] = DataError, most: int = MAX_DOCUMENT) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def read_object(file: File, error: type[DermlensError] = DataError, most: int = 
 
     Raises:
         DermlensError: as `read_bytes`; or it is no JSON object in UTF-8, is nested deeper than MAX_DEPTH, or holds text
-            that is no valid Unicode. The message names the line and column where there is one.
+            that is not valid Unicode. The message names the line and column where there is one.
     """
     where = shown(file)
     text = decode(read_bytes(file, most, error), where, error)
@@ -105,13 +105,13 @@ def read_object(file: File, error: type[DermlensError] = DataError, most: int = 
         if "\\ud" in text.lower():  # an escaped half of a surrogate pair, which no browser could be sent
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as e:
-        raise error(f"{where} holds text that is no valid Unicode ({e.reason}).") from e
+        raise error(f"{where} holds text that is not valid Unicode ({e.reason}).") from e
     except ValueError as e:
         raise error(f"{where} cannot be read as JSON: {e}.") from e
     except RecursionError as e:
         raise error(f"{where} is nested deeper than {MAX_DEPTH} levels.") from e
     if not isinstance(value, dict):
-        raise error(f"{where} must be an object, it is a {type(value).__name__}.")
+        raise error(f"{where} must be an object, but it is a {type(value).__name__}.")
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         level = [child for node in level for child in (node.values() if isinstance(node, dict) else node)]
@@ -122,7 +122,7 @@ def read_object(file: File, error: type[DermlensError] = DataError, most: int = 
 
 
 def encode_object(value: Any) -> bytes:
-    """Return the content of a JSON file of ours: UTF-8, one space an indentation, a line break at its end."""
+    """Return the content of a JSON file of ours: UTF-8, one space per indentation, a line break at its end."""
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
@@ -155,7 +155,7 @@ def _opened(file: Path, most: int, error: type[DermlensError]) -> bytes:
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise error(f"{where} is no regular file. Put the file itself there.")
+            raise error(f"{where} is not a regular file. Put the file itself there.")
         if file.is_symlink() and not file.resolve().is_relative_to(file.parent.resolve()):
             raise error(f"{where} is a link that leads out of its folder. Put the file itself there.")
         with file.open("rb") as opened:

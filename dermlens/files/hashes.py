@@ -53,7 +53,7 @@ def read(path: Path, expected: object, what: str, most: int) -> bytes:
 
 
 def listed(file: File, card: Mapping[str, Any] | None, most: int, error: type[DermlensError] = DataError) -> Document:
-    """Read a file of a model that is no program: its predictions, metrics or history.
+    """Read a file of a model that is not a program: its predictions, metrics or history.
 
     Args:
         file: in models/ID.
@@ -91,7 +91,7 @@ def read_arrays(data: bytes, names: Iterable[str], where: str, most: int, again:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > most:
-            raise ModelError(f"{where} would unpack to {unpacked / 2**20:,.0f} MiB; {most / 2**20:.0f} are the most.")
+            raise ModelError(f"{where} would unpack to {unpacked / 2**20:,.0f} MiB; the limit is {most / 2**20:.0f}.")
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             return {name: stored[name] for name in names}
     except ModelError:

@@ -88,7 +88,7 @@ def _any(text: str, types: dict[str, type], where: str, empty: str) -> pd.DataFr
                 lines.append(line)
             line = reader.line_num + 1
     except csv.Error as e:
-        raise DataError(f"{where}, line {line}: this is no CSV ({e}).") from e
+        raise DataError(f"{where}, line {line}: this is not CSV ({e}).") from e
     if not rows:
         raise DataError(f"{where}: {empty}.")
     texts = pd.DataFrame(rows, index=pd.Index(lines, name="line"), columns=list(types), dtype=object)
@@ -98,7 +98,7 @@ def _any(text: str, types: dict[str, type], where: str, empty: str) -> pd.DataFr
 
 
 def numbers(cells: pd.Series) -> np.ndarray:
-    """Return texts (n,) as float64; NaN where one is no number."""
+    """Return texts (n,) as float64; NaN where one is not a number."""
     return np.array([float(cell) if _NUMBER.fullmatch(cell) else np.nan for cell in cells], np.float64)
 
 
@@ -127,5 +127,5 @@ def _places(where: str, header: list[str], wanted: list[str]) -> list[int]:
         raise DataError(f"{where}: column {', '.join(missing)} is missing; the file has {has}.")
     twice = [name for name in wanted if header.count(name) > 1]
     if twice:
-        raise DataError(f"{where}: column {', '.join(twice)} is there more than once.")
+        raise DataError(f"{where}: column {', '.join(twice)} occurs more than once.")
     return [header.index(name) for name in wanted]

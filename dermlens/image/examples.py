@@ -1,4 +1,4 @@
-"""Images for who has none at hand: drawn by the project, labelled as drawings, showing no real lesion."""
+"""Images for anyone who has none: drawn by the project, labelled as drawings, showing no real lesion."""
 
 from dataclasses import dataclass
 from functools import cache

@@ -195,7 +195,7 @@ def evenly_spaced(positions: np.ndarray) -> int:
 
 
 def _findings(q: Quality) -> tuple[Finding | None, ...]:
-    """Return one entry a check, None where it is passed."""
+    """Return one entry per check, None where it is passed."""
 
     def found(fires: bool, name: str, text: str, advice: str, poor: bool = False) -> Finding | None:
         return Finding(name, text, advice, poor) if fires else None
@@ -205,7 +205,7 @@ def _findings(q: Quality) -> tuple[Finding | None, ...]:
             q.sharpness < MIN_SHARPNESS,
             "blurred",
             "The image is blurred or shows no detail.",
-            "Focus again, hold the dermatoscope still, and take it anew.",
+            "Focus again, hold the dermatoscope still, and take the picture again.",
             True,
         ),
         found(
@@ -219,7 +219,7 @@ def _findings(q: Quality) -> tuple[Finding | None, ...]:
             q.brightness > MAX_BRIGHTNESS,
             "too bright",
             "The image is very bright.",
-            "Expose it shorter; burnt-out colours cannot be brought back.",
+            "Use a shorter exposure; burnt-out colours cannot be recovered.",
             True,
         ),
         found(
@@ -245,7 +245,7 @@ def _findings(q: Quality) -> tuple[Finding | None, ...]:
             q.ink > MAX_INK,
             "ink",
             f"{percent(q.ink)} of the image has the colour of a skin marker.",
-            "Wipe the ink off: networks are known to take marks for a sign of melanoma.",
+            "Wipe the ink off: networks are known to take ink marks for a sign of melanoma.",
         ),
         found(
             q.ticks >= MIN_TICKS,

@@ -29,7 +29,7 @@ def restore(maps: np.ndarray, views: int) -> np.ndarray:
     """Turn the maps of `expand`'s views back, so that all of them lie as the image does.
 
     Args:
-        maps: (views, h, h, ...), one map a view in `expand`'s order, any dtype.
+        maps: (views, h, h, ...), one map per view in `expand`'s order, any dtype.
         views: as given to `expand`.
 
     Returns:

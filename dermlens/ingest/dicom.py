@@ -72,8 +72,8 @@ def _check(file: pydicom.Dataset, limits: Limits) -> None:
     interpretation, samples = str(file.PhotometricInterpretation), int(file.SamplesPerPixel)
     if interpretation not in (*_GREY, *_COLOUR, "PALETTE COLOR"):
         raise ImageError(
-            f"The DICOM file stores its colours in a way that is not read here; {', '.join((*_GREY, *_COLOUR))} and "
-            "PALETTE COLOR are. Export the image as JPEG or PNG."
+            f"The DICOM file stores its colours in a way not supported here; only {', '.join((*_GREY, *_COLOUR))} "
+            "and PALETTE COLOR are. Export the image as JPEG or PNG."
         )
     if samples != (3 if interpretation in _COLOUR else 1) or not 1 <= file.BitsStored <= file.BitsAllocated <= 16:
         raise ImageError("The DICOM file contradicts itself about its channels or bits. Export the image again.")
@@ -89,7 +89,7 @@ def _frame(file: pydicom.Dataset, limits: Limits) -> np.ndarray:
     if not decoder.is_available:
         raise ImageError(_no_decoder(syntax))
     Image.MAX_IMAGE_PIXELS = limits.pixels // 2  # a frame can claim another size than the file around it
-    # One decoder a syntax, and no second try: GDCM ends its process on damaged files that Pillow only refuses.
+    # One decoder per syntax, and no second try: GDCM ends its process on damaged files that Pillow only refuses.
     plugin = next((p for p in _PREFERRED if p in decoder.available_plugins), "")
     if plugin == "pillow" and file.BitsStored > 8 and (syntax == JPEGExtended12Bit or file.SamplesPerPixel == 3):
         raise ImageError(_no_decoder(syntax))
@@ -103,7 +103,7 @@ def _frame(file: pydicom.Dataset, limits: Limits) -> np.ndarray:
 def _no_decoder(syntax: UID) -> str:
     known = f"{syntax.name} ({syntax})" if syntax.is_valid and not syntax.is_private and syntax.name != syntax else ""
     return (
-        f"The DICOM file is compressed as {known or 'a transfer syntax of its maker'}, for which no decoder is here. "
+        f"The DICOM file is compressed as {known or 'a private transfer syntax'}, for which there is no decoder here. "
         "Export the image uncompressed, or as JPEG or PNG."
     )
 

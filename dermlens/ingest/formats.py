@@ -23,7 +23,7 @@ class Limits:
     pixels: int = 64_000_000
     """height x width, also after a squeezed copy is stretched"""
     shortest_side: int = 32
-    """in pixels; a smaller picture is no use"""
+    """in pixels; a smaller picture is of no use"""
     pictures: int = 1000
     """frames, pages or pictures in one file"""
     cpu_seconds: int = 4
@@ -81,6 +81,6 @@ def other_kind(data: bytes) -> str:
     """Return what a file that is none of ACCEPTED is, as half a sentence: "it is a PDF document"."""
     head = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if head[4:8] == b"ftyp":
-        return "it is an AVIF image" if head[8:12] in (b"avif", b"avis") else "it is a film"
+        return "it is an AVIF image" if head[8:12] in (b"avif", b"avis") else "it is a video"
     found = next((name for start, name in _OTHERS if head.startswith(start)), None)
-    return f"it is {found}" if found else "it begins like no image that is known here"
+    return f"it is {found}" if found else "it does not begin like any known image format"

@@ -17,7 +17,7 @@ _PHOTOMETRIC = 262
 _SUBFILE = 254
 _DNG = 50706
 _STRIP = 1 << 14
-"""Pixels converted at a time: no second copy of a large image is needed, and the memory at hand is used again."""
+"""Pixels converted at a time: no second copy of a large image is needed, and the same memory is used again."""
 
 
 def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
@@ -46,7 +46,9 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
 def _refuse_raw(image: Image.Image) -> None:
     tags = image.tag_v2  # type: ignore[attr-defined]
     if _DNG in tags or int(tags.get(_SUBFILE, 0)) & 1:
-        raise ImageError("The file is a camera's raw file; what it shows first is a thumbnail. Save it as JPEG or PNG.")
+        raise ImageError(
+            "The file is a camera raw file; its first picture is only a thumbnail. Save it as JPEG or PNG."
+        )
 
 
 def _orientation(image: Image.Image, notices: list[str]) -> int:

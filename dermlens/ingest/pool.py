@@ -1,7 +1,7 @@
 """Hands untrusted files to decoding processes and takes pixels back, whatever becomes of the processes.
 
-The processes are few, started when first needed and shared by all sessions; who finds none free waits in line. See
-dermlens.ingest.worker for what runs in them.
+The processes are few, started when first needed and shared by all sessions; a caller that finds none free waits in
+line. See dermlens.ingest.worker for what runs in them.
 """
 
 import atexit
@@ -26,10 +26,10 @@ START_SECONDS = 60.0
 _MAX_HEADER = 1 << 16
 
 CRASHED = (
-    "The decoder broke down on this {kind} file, which is damaged or made to do harm. "
+    "The decoder broke down on this {kind} file, which is damaged or malicious. "
     "If it is a proper image, save it again as JPEG or PNG."
 )
-TOO_SLOW = "Decoding this {kind} file takes too long; it was given up. Save it smaller, or as JPEG or PNG."
+TOO_SLOW = "Decoding this {kind} file took too long and was stopped. Save it smaller, or as JPEG or PNG."
 TOO_LARGE = "Decoding this {kind} file needs more than {memory:.0f} MiB of memory. Save it smaller, or as JPEG or PNG."
 BUSY = "The server is busy reading other images. Try again in a moment."
 STOPPED = "The decoder was stopped from outside while it read this file. Try again."
@@ -87,7 +87,7 @@ os.register_at_fork(after_in_child=_reset)
 
 
 def usage(anew: bool = False) -> Usage:
-    """Return what decoding has cost so far; `anew` begins another count."""
+    """Return what decoding has cost so far; `anew` starts a new count."""
     global _usage
     with _lock:
         counted = Usage(**asdict(_usage))

@@ -1,7 +1,7 @@
-"""The decoding process: `python -m dermlens.ingest.worker FD`, started by dermlens.ingest.pool and of no other use.
+"""The decoding process: `python -m dermlens.ingest.worker FD`, started by dermlens.ingest.pool alone.
 
 It serves as a warm template. For every file it forks a child, which limits itself, decodes that one file and ends: a
-file can harm neither the next one nor see it. The child answers in JSON and raw pixels, never in pickle: what comes out
+file can neither harm nor see the next one. The child answers in JSON and raw pixels, never in pickle: what comes out
 of it is as untrusted as what went in. Nothing is written to any log.
 """
 

@@ -125,7 +125,7 @@ def _pictures(image: CaseImage, opinion: Opinion, opacity: float) -> str:
     return (
         f'<h2>Where the models looked</h2><div class="pictures">{"".join(figures)}</div>'
         '<p class="fine">Grad-CAM of the diagnosis that each model gave. Bright areas raised its score. It shows where '
-        "the network looked, not why, and not whether it was right.</p>"
+        "the model looked, not why, and not whether it was right.</p>"
     )
 
 

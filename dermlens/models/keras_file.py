@@ -110,7 +110,7 @@ def _check_weights(data: bytes, where: str) -> None:
         for name in group:
             seen += 1
             if seen > _MAX_ARRAYS or depth > _MAX_DEPTH:  # hard links can make a small file look endless
-                raise ModelError(f"{where}: its weights are more, or deeper, than those of any network.")
+                raise ModelError(f"{where}: it has more weights, or deeper nested ones, than any network.")
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise ModelError(f"{where}: its weights hold a link to elsewhere ({name!r}).")
             item = group[name]

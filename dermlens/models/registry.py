@@ -204,11 +204,11 @@ def _members(folder: Path, card: dict) -> list[Entry]:
         inside = folder.parent / name
         ring = (inside / "card.json").exists() and "members" in read_card(inside)  # an ensemble, perhaps of this one
         if ring or not (inside / "model.keras").is_file():
-            raise ModelError(f"Its member {name} is missing: publish it, or make the ensemble anew.")
+            raise ModelError(f"Its member {name} is missing: publish it, or make the ensemble again.")
         member = inspect(inside)
         if member.problem is None and source_hash(member) != source:
             raise ModelError(
-                f"Its member {name} was published anew since: make the ensemble anew with python -m training.ensemble."
+                f"Its member {name} was published again since: remake the ensemble with python -m training.ensemble."
             )
         entries.append(member)
     return entries
@@ -221,7 +221,7 @@ def _check_input(model_id: str, card: dict) -> Geometry:
         raise ModelError(f"Model {model_id}: {shortened(str(e), 300)}") from e
     if not matches(card["fingerprint"], geometry):
         raise ModelError(
-            f"Model {model_id} was trained with another preprocessing than this version of Dermlens has "
+            f"Model {model_id} was trained with a different preprocessing from that of this Dermlens "
             "(the fingerprints differ). Use the version it was published with, or publish it again."
         )
     return geometry

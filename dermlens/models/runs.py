@@ -129,7 +129,7 @@ def read_history(file: Path, card: Mapping[str, Any] | None = None) -> pd.DataFr
         card: card.json of a published model's folder, if the file must be the one that it lists.
 
     Returns:
-        One row an epoch, float64 columns as in HISTORY (NaN where empty; further columns of the file are passed over),
+        One row per epoch, float64 columns as in HISTORY (NaN where empty; further columns of the file are passed over),
         epochs numbered as written, and `hours` since the start.
 
     Raises:
@@ -186,7 +186,7 @@ def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
 
 
 def differences(runs: Iterable[Run]) -> pd.DataFrame:
-    """Return the settings in which runs differ: one row a setting, one text column a run, "" where it has none."""
+    """Return the settings in which runs differ: one row per setting, one text column per run, "" where it has none."""
     runs = list(runs)
     names = sorted({name for run in runs for name in run.settings})
     rows = {name: [str(run.settings.get(name, "")) for run in runs] for name in names}

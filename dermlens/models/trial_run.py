@@ -1,7 +1,7 @@
-"""Try a serving file before it is loaded: the interpreter is C++, and a damaged network can end whoever runs it.
+"""Try a serving file before it is loaded: the interpreter is C++, and a damaged network can end its process.
 
-`python -m dermlens.models.trial_run FD SECONDS` is the process in which that is done, started here and of no other use.
-It forks a child for every file, and ends when there was none for so many seconds.
+`python -m dermlens.models.trial_run FD SECONDS` is the process in which that is done, started from here alone.
+It forks a child for every file, and ends when none has come for SECONDS seconds.
 """
 
 import atexit
@@ -23,7 +23,7 @@ from dermlens.models.engine import BUILD_AGAIN, Engine
 IDLE_SECONDS = 20.0
 SECONDS = 60
 """Most time that a child has, by the clock: a real network takes less than two seconds."""
-PATIENCE = 2.0 * SECONDS  # of who asks: the process has to start as well
+PATIENCE = 2.0 * SECONDS  # of the caller: the process has to start as well
 SAID_BYTES = 1000
 _lock = threading.Lock()
 _verdicts: dict[tuple[str, int], str] = {}  # what is wrong with a file that was tried, "" if nothing
@@ -94,7 +94,7 @@ def _try(content: bytes, views: int, name: str) -> str:
             return f"{name} took more than {SECONDS} seconds when it was tried. {BUILD_AGAIN}"
         if code in (-signal.SIGKILL, -signal.SIGTERM) or code > 0:
             raise ModelError(
-                f"The trial of {name} was broken off (exit code {code}). Check the memory of this machine."
+                f"The trial of {name} was interrupted (exit code {code}). Check the memory of this machine."
             )
         return f"{name} ended the process that tried it. {BUILD_AGAIN}" if code else ""
     raise ModelError(f"{name} cannot be tried: the process for it does not start or answer. Check the installation.")

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dermlens.errors import BusyError
 
 TOLD_EVERY = 0.5
-"""Seconds between two calls of who tells a waiting person; also how soon one that has left is noticed."""
+"""Seconds between two messages to a waiting person; also how soon it is noticed that the person has left."""
 
 
 class Limiter:
-    """Lets so many threads in at once, so many wait for it in order, and sends the others away."""
+    """Lets a number of threads in at once, a number wait in order, and sends any others away."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self.at_once, self.waiting = at_once, waiting
@@ -52,7 +52,7 @@ class Limiter:
         with self._lock:
             if len(self._in) >= self.at_once and len(self._queue) >= self.waiting:
                 raise BusyError(
-                    f"The server is busy: {len(self._queue)} others are waiting already. Nothing that you handed in is "
+                    f"The server is busy: {len(self._queue)} others are waiting already. Nothing that you uploaded is "
                     "lost. Try again in a minute."
                 )
             self._queue.append(place)

@@ -6,7 +6,7 @@ set, whatever the network, as long as they are drawn as the validation lesions w
 Algorithmic Learning in a Random World, 2005; Sadinle, Lei & Wasserman, "Least ambiguous set-valued classifiers with
 bounded error levels", JASA 114:223, 2019). They are fitted by `training.fits.conformal`.
 
-The promise is an average over lesions of one diagnosis, not a probability for the lesion at hand. It needs enough
+The promise is an average over lesions of one diagnosis, not a probability for any single lesion. It needs enough
 lesions of the diagnosis: where there are too few, the diagnosis takes the threshold that holds for all diagnoses
 together and has no promise of its own.
 """
@@ -118,7 +118,8 @@ class PredictionSets:
         if not kept.any():
             return (
                 "Every diagnosis is ruled out: none of the seven is as probable here as it nearly always is where it "
-                "is true. That is no all-clear: the image may show something else, or be unlike those the model knows."
+                "is true. That is not an all-clear: the image may show something else, or be unlike those the model "
+                "knows."
             )
         if kept.all():
             return "Nothing is ruled out: the model cannot narrow down the seven diagnoses on this image."
@@ -138,7 +139,7 @@ class PredictionSets:
         few = ", ".join(f"{DIAGNOSES[i].name} ({self.lesions[i]})" for i in map(CLASSES.index, codes))
         return (
             f"No class guarantee at {short_percent(level)}, for want of validation lesions (their number in brackets): "
-            f"{few}. Whether such a diagnosis is ruled out follows the threshold of all diagnoses together."
+            f"{few}. Whether such a diagnosis is ruled out is decided by the threshold for all diagnoses together."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -173,7 +174,7 @@ def read(file: File) -> PredictionSets:
             fitted_on=dict(stored["fitted_on"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, DataError) as e:
-        raise ModelError(f"{where} cannot be used ({type(e).__name__}: {e}). Make it by {FIT}.") from e
+        raise ModelError(f"{where} cannot be used ({type(e).__name__}: {e}). Make it with {FIT}.") from e
     shape = (len(levels), N_CLASSES)
     if not levels or list(levels) != sorted(set(levels)) or not 0 < levels[0] <= levels[-1] < 1:
         raise ModelError(f"{where}: levels must rise between 0 and 1, got {list(levels)}.")

@@ -1,4 +1,4 @@
-"""What was fitted to a published model so that one knows how far to trust it; every part may be missing."""
+"""What was fitted to a published model to tell how far it can be trusted; every part may be missing."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -2,7 +2,7 @@
 
 A network answers every picture, a cat too, with one of seven diagnoses. Its embedding of the picture tells more: three
 scores from the literature say how far that is from the embeddings of the training images, and training.fits.embeddings
-chooses among them and sets the limit. Familiar is no word on whether the answer is right.
+chooses among them and sets the limit. A familiar image may still be answered wrongly.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ _SCORE_COLUMNS = {**dict.fromkeys(("name", "group", "kind", "part"), str), "scor
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A training case that looks like the image at hand, and what is known of it."""
+    """A training case that looks like a given image, and what is known of it."""
 
     image_id: str
     lesion_id: str
@@ -146,7 +146,7 @@ def read(file: File, table: pd.DataFrame | None = None) -> OodDetector | JointOo
 
     Raises:
         ModelError: a file is missing, damaged or not the one that belongs to the other, the method is unknown, or an
-            image is no training image of the table.
+            image is not a training image of the table.
     """
     values = read_object(file, ModelError)
     where = f"{file.parent.name}/{file.name}"
@@ -245,7 +245,7 @@ def read_scores(folder: Path, card: Mapping[str, Any] | None = None) -> tuple[pd
     except (DataError, ValueError, KeyError, TypeError) as e:
         raise ModelError(f"{folder.name}/{SCORES_FILE} cannot be read ({e}). {AGAIN}") from e
     if not np.isfinite([threshold, *table["score"]]).all() or table["name"].duplicated().any():
-        raise ModelError(f"{folder.name}/{SCORES_FILE} has a score that is no number, or an image twice. {AGAIN}")
+        raise ModelError(f"{folder.name}/{SCORES_FILE} has a score that is not a number, or an image twice. {AGAIN}")
     return table, threshold
 
 

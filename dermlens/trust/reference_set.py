@@ -185,7 +185,7 @@ def decode(data: bytes, where: str = "embeddings.npz") -> ReferenceSet:
         if name not in ("image_id", "means", "rest_variance") and not np.isfinite(value).all():
             raise ModelError(f"{where}: {name} has values that are not finite. {AGAIN}")
     if sizes["n"] == 0 or not found["rest_variance"] > 0 or np.isinf(found["means"]).any():
-        raise ModelError(f"{where} is empty, or a mean or variance in it is no number. {AGAIN}")
+        raise ModelError(f"{where} is empty, or a mean or variance in it is not a number. {AGAIN}")
     values: dict[str, Any] = {**found, "rest_variance": float(found["rest_variance"])}
     return ReferenceSet(**values)
 

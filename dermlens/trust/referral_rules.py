@@ -1,6 +1,6 @@
 """The rules for referral, each with what fires it, how it is said, and which threshold is fitted for it.
 
-Adding a rule is adding one entry to RULES, and making referral.json anew.
+Adding a rule is adding one entry to RULES, and making referral.json again.
 """
 
 from collections.abc import Callable

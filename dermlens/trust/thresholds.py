@@ -111,8 +111,8 @@ class Thresholds:
             )
         lowest = min(self.points[target], key=lambda p: p.threshold)
         return (
-            f"{name.title}: below every threshold, also the one that found {short_percent(lowest.wanted)} of "
-            f"{name.plural} on validation{_on_test(lowest)}. The others lie below it, so this is no all-clear."
+            f"{name.title}: below every threshold, even the one that found {short_percent(lowest.wanted)} of "
+            f"{name.plural} on validation{_on_test(lowest)}. Those it missed lie below it, so this is not an all-clear."
         )
 
     def reached(self, target: str, probabilities: np.ndarray, wanted: float = CASE_SENSITIVITY) -> bool:
@@ -167,7 +167,7 @@ def read(file: File) -> Thresholds:
         }
         found = Thresholds(points, dict(stored["fitted_on"]))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, DataError) as e:
-        raise ModelError(f"{where} cannot be used ({type(e).__name__}: {e}). Make it by {FIT}.") from e
+        raise ModelError(f"{where} cannot be used ({type(e).__name__}: {e}). Make it with {FIT}.") from e
     for target, of_target in found.points.items():
         wanted, thresholds = [p.wanted for p in of_target], [p.threshold for p in of_target]
         if not wanted or wanted != sorted(set(wanted)) or not 0 < wanted[0] <= wanted[-1] <= 1:

@@ -121,4 +121,4 @@ def test_a_whole_folder_can_be_given(opened: Page, lesion: np.ndarray, tmp_path:
     page.locator("input[type=file][webkitdirectory]").set_input_files(folder)
     expect(page.get_by_text("2 images in this case")).to_be_visible()
     page.get_by_role("button", name="Add images").click()
-    expect(page.get_by_text("1 files of the folder are not images")).to_be_visible()
+    expect(page.get_by_text("1 file of the folder is not an image")).to_be_visible()

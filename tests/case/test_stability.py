@@ -157,11 +157,11 @@ def look(code: str, mel: float) -> Look:
 
 def test_the_sentence_counts_what_changed() -> None:
     steady = Stability("a", "mel", 0.8, (look("mel", 0.62), look("mel", 0.9)), 1.0)
-    said = "A calls all 2 altered copies melanoma, too; its probability lies between 62 % and 90 %."
+    said = "A calls all 2 altered copies melanoma too; its probability lies between 62 % and 90 %."
     assert sentence(steady, "A") == said
     shaky = Stability("a", "mel", 0.8, (look("mel", 0.62), look("nv", 0.3), look("bkl", 0.2), look("nv", 0.1)), 1.0)
     assert shaky.diagnoses == {"nv": 2, "mel": 1, "bkl": 1}
     assert sentence(shaky, "A") == (
-        "A calls 3 of 4 altered copies something else than melanoma: melanocytic nevus (2), "
+        "A calls 3 of 4 altered copies something other than melanoma: melanocytic nevus (2), "
         "benign keratosis (1). The probability of melanoma lies between 10 % and 62 %."
     )

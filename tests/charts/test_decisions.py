@@ -74,10 +74,10 @@ def test_a_decision_curve_has_its_band_and_both_defaults() -> None:
     curve = decision_curve(positive, score, np.arange(200), 0.2, risk)
     figure = decisions.decision_curve(curve, np.array([0.1, 0.05, 0.0]), 0.95, "Decision curve", "A")
     named = {t.name: t for t in figure.data if t.name}
-    assert list(named["Refer from that risk on"].y) == pytest.approx(1000 * curve.model)
+    assert list(named["Refer at that risk or above"].y) == pytest.approx(1000 * curve.model)
     assert list(named["Refer all"].y) == pytest.approx(1000 * curve.refer_all)
     assert list(named["Refer none"].y) == [0, 0, 0]
-    assert list(named["Refer from the 95 % threshold on"].y) == pytest.approx([100, 50, 0])
+    assert list(named["Refer at the 95 % threshold or above"].y) == pytest.approx([100, 50, 0])
     high, low = (t for t in figure.data if not t.name)
     assert (np.array(high.y) >= np.array(low.y)).all()
     assert len({t.line.dash for t in named.values()}) == 4, "lines are told apart by their dashes too"

@@ -97,7 +97,7 @@ def test_no_metadata_and_no_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"No HAM10000_metadata\.csv in .*HAM10000_DIR"):
         load_table(tmp_path)
     (tmp_path / METADATA).write_bytes(b"\xff\xfe\x00garbage")
-    with pytest.raises(DataError, match="no UTF-8 text"):
+    with pytest.raises(DataError, match="not UTF-8 text"):
         load_table(tmp_path)
 
 

@@ -64,7 +64,7 @@ def test_a_link_may_lead_within_the_folder_but_not_out_of_it(tmp_path: Path) -> 
         (b"", "line 1 column 1"),
         (b"[1]", "it is a list"),
         (b"7", "it is a int"),
-        (b'{"a": "\\ud800"}', "no valid Unicode"),
+        (b'{"a": "\\ud800"}', "not valid Unicode"),
         (b'{"a": ' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "deeper"),
         (b"[" * 200_000, "deeper"),
         (b'{"a": ' + b"1" * 5000 + b"}", "JSON"),

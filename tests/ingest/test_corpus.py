@@ -91,7 +91,7 @@ def test_the_readme_and_the_uploader_tell_of_the_same_formats_and_limits() -> No
     root = Path(__file__).parents[2]
     readme = " ".join((root / "README.md").read_text().split())
     most = f"up to {LIMITS.bytes / 2**20:.0f} MiB and {LIMITS.pixels / 1e6:.0f} million pixels"
-    assert f"Read are {LISTED}, known by their content, {most}" in readme
+    assert f"{LISTED} are read, recognised by their content, {most}" in readme
     config = tomllib.loads((root / ".streamlit" / "config.toml").read_text())
     assert config["server"]["maxUploadSize"] * 2**20 == LIMITS.bytes
 

@@ -133,7 +133,7 @@ def test_a_squeezed_copy_is_stretched(lesion: np.ndarray) -> None:
     ("data", "told"),
     [
         (b"", "empty"),
-        (b"hello", "be read: it begins like no image that is known"),
+        (b"hello", "be read: it does not begin like any known image"),
         (b"%PDF-1.7\n", "be read: it is a PDF document. "),
         (b"PK\x03\x04rest", "ZIP"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),

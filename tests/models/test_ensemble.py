@@ -185,7 +185,7 @@ def test_a_lost_or_renewed_member_disables_only_the_ensemble(models: Path) -> No
     stored["files"]["model.keras"] = "0" * 64
     path.write_text(json.dumps(stored))
     problems = {e.id: e.problem for e in registry.discover(models)}
-    assert "published anew" in str(problems["both"])
+    assert "published again" in str(problems["both"])
     assert problems["toy"] is None
     path.write_text(good)
     (models / "toy2" / "model.keras").write_bytes(b"damaged")

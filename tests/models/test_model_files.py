@@ -140,7 +140,7 @@ def test_a_huge_or_endless_card_is_not_read(models: Path) -> None:
     assert "larger than 1 MiB" in refused(models)
     path.unlink()
     os.mkfifo(path)
-    assert "no regular file" in refused(models)
+    assert "not a regular file" in refused(models)
 
 
 @pytest.mark.parametrize("name", ["card.json", "model.keras", "build/serving.tflite", "build/head.npz"])
@@ -301,7 +301,7 @@ def test_the_page_names_the_damage_and_goes_on_with_the_other_model(
     app = open_page(page)
     shown = text(app)
     assert told in shown, shown
-    assert "not foreseen" not in shown
+    assert "unexpected error" not in shown
     if page == "home":
         assert "Toy toy2" in shown
 

@@ -99,8 +99,8 @@ def test_weights_without_a_card_are_no_model(models: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"fingerprint": "00"}, "another preprocessing"),
-        ({"input": {"size": 32, "max_crop": 0.1, "pad": [0, 0, 0]}}, "another preprocessing"),
+        ({"fingerprint": "00"}, "a different preprocessing"),
+        ({"input": {"size": 32, "max_crop": 0.1, "pad": [0, 0, 0]}}, "a different preprocessing"),
         ({"input": {"size": 32}}, "geometry"),
         ({"files": {"model.keras": "0" * 64}}, "model.keras is damaged or was changed"),
     ],

@@ -73,7 +73,7 @@ def test_a_file_that_kills_its_process_disables_its_model_and_no_other(models: P
 def test_what_ended_the_process_is_told_and_only_a_verdict_on_the_file_is_remembered() -> None:
     with pytest.raises(ModelError, match=r"x took more than 60 seconds when it was tried\. Build it again"):
         tried(b"lethal SIGALRM", 1)
-    with pytest.raises(ModelError, match=r"The trial of x was broken off \(exit code -9\)"):
+    with pytest.raises(ModelError, match=r"The trial of x was interrupted \(exit code -9\)"):
         tried(b"lethal SIGKILL", 1)
     trial_run.close()
     (Path(os.environ["PYTHONPATH"]) / "sitecustomize.py").unlink()

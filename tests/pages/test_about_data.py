@@ -28,7 +28,7 @@ def test_the_split_is_counted(table: Path) -> None:
     counted = {m.label: m.value for m in app.metric}
     assert counted == {s.capitalize(): f"{(rows['split'] == s).sum():,} images" for s in SPLITS}
     assert "CC BY-NC 4.0" in text(app)
-    assert "has not been audited" in text(app)
+    assert "has not been checked" in text(app)
     assert "No published model has a model card." in text(app)
 
 
@@ -39,7 +39,7 @@ def test_the_audit_is_shown_against_a_naive_split(table: Path) -> None:
     assert "**Nothing leaks.**" in text(app)
     assert "would put 1,000 lesions" in text(app)
     assert not app.warning
-    assert "Seen in training already" in str([c.proto for c in app.get("plotly_chart")])
+    assert "Already seen in training" in str([c.proto for c in app.get("plotly_chart")])
 
 
 def test_an_audit_of_another_table_and_a_leak_are_told(table: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_link_of_a_model_card_that_leads_to_no_page_is_its_text(table: Path) -
 
 def test_a_model_card_that_cannot_be_read_is_named(table: Path) -> None:
     write_card(table, b"\xff\xfe")
-    assert "models/toy/README.md, line 1, byte 1: this is no UTF-8 text" in text(open_page("about_data"))
+    assert "models/toy/README.md, line 1, byte 1: this is not UTF-8 text" in text(open_page("about_data"))
 
 
 def test_a_deep_link_chooses_the_subgroups(table: Path) -> None:

@@ -35,7 +35,7 @@ def test_two_models_on_one_image(models: Path, lesion: np.ndarray) -> None:
 
 def test_without_an_image_it_points_to_predict(models: Path) -> None:
     app = open_page("compare")
-    assert "There is no image to compare on." in text(app)
+    assert "There is no image to compare them on." in text(app)
     assert app.get("page_link")
 
 
@@ -46,7 +46,7 @@ def test_a_split_is_compared_with_intervals_and_tests(models: Path) -> None:
     shown = text(app)
     assert f"only Toy toy is right on {result.mcnemar.only_a}" in shown
     assert f"one image of each of {result.mcnemar.n_lesions:,} lesions" in shown
-    assert "two trained networks, not two designs" in shown
+    assert "two trained models, not two designs" in shown
     table = app.dataframe[0].value
     assert table["Model"].tolist() == ["Toy toy", "Toy toy2"]
     assert table["Time"].str.contains(r"\d+ ms \(\d+ to \d+\)").all()
@@ -100,5 +100,5 @@ def test_fewer_than_two_models_are_not_compared(
     for name in kept:
         shutil.copytree(pair / name, tmp_path / name)
     monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path))
-    assert "There are not two models to ask." in text(open_page("compare"))
-    assert "not two models with predictions" in text(open_page("compare", compare=SPLIT))
+    assert "Fewer than two models can be asked." in text(open_page("compare"))
+    assert "Fewer than two models have predictions" in text(open_page("compare", compare=SPLIT))

@@ -122,7 +122,7 @@ def test_the_decision_curve_is_that_of_the_calibrated_answers(models: Path) -> N
     risk = np.arange(1, 61) / 100
     expected = decision_curve(positive, score, test.lesion, share, risk)
     drawn = json.loads(app.get("plotly_chart")[1].proto.spec)
-    line = next(t for t in drawn["data"] if t.get("name") == "Refer from that risk on")
+    line = next(t for t in drawn["data"] if t.get("name") == "Refer at that risk or above")
     assert np.allclose(values(line["y"]), 1000 * expected.model)
 
 
@@ -330,7 +330,7 @@ def test_an_empty_set_on_a_case_is_explained(models: Path) -> None:
     note(folder)
     shown = text(open_case(models, mel=0.3, nv=0.7))
     assert "Every diagnosis is ruled out" in shown
-    assert "no all\\-clear" in shown
+    assert "not an all\\-clear" in shown
 
 
 def test_the_model_card_says_what_the_files_give(models: Path) -> None:

@@ -72,5 +72,5 @@ def test_a_renewed_member_takes_only_the_ensemble_away(
     stored = json.loads(path.read_text())
     path.write_text(json.dumps({**stored, "member_hashes": dict.fromkeys(stored["member_hashes"], "0" * 64)}))
     shown = text(open_page("home"))
-    assert "published anew" in shown
+    assert "published again" in shown
     assert "Toy toy2" in shown

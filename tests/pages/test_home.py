@@ -98,5 +98,5 @@ def test_an_unforeseen_error_is_one_sentence(models: Path, monkeypatch: pytest.M
     app = open_page("home")
     check(app)
     assert len(app.error) == 1
-    assert "not foreseen" in app.error[0].value
+    assert "unexpected error" in app.error[0].value
     assert "secret" not in text(app)

@@ -73,10 +73,10 @@ def test_every_tab_draws(models: Path, tab: str) -> None:
         before = text(app)
         app.slider(key="at").set_value(5.0)
         check(app.run())
-        assert "From a score of 5 %" in text(app)
+        assert "At a score of at least 5 %" in text(app)
         assert text(app) != before
     if tab == "Slices":
-        assert "has no single number" in text(app)
+        assert "has no overall number" in text(app)
 
 
 def test_a_filter_keeps_what_fits_it(models: Path) -> None:
@@ -109,7 +109,7 @@ def drawn(app: AppTest) -> str:
 
 def test_slices_of_one_class_are_drawn(models: Path) -> None:
     app = open_page("metrics", show="Slices", dx_type="follow_up")
-    assert "has no single number" in text(app)
+    assert "has no overall number" in text(app)
     assert app.get("plotly_chart")
 
 

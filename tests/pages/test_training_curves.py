@@ -164,4 +164,4 @@ def test_every_choice_draws(runs: Path) -> None:
 def test_without_runs_the_page_says_what_to_do(runs: Path) -> None:
     shown = text(open_page("training_curves"))
     assert "There is no training run yet." in shown
-    assert "load this page again" in shown, "it is not redrawn by itself"
+    assert "reload this page" in shown, "it is not redrawn by itself"

@@ -173,7 +173,7 @@ def test_the_model_card_says_what_it_must(world: SimpleNamespace) -> None:
     text = (world.folder / "README.md").read_text(encoding="utf-8")
     for words in (
         *("not a medical device", "CC BY-NC 4.0", "doi:10.7910/DVN/DBW86T", "Tschandl", "squamous cell carcinoma"),
-        *("Spitz nevus", "Nails", "mucous membranes", "dark skin", "other cameras"),
+        *("Spitz nevus", "Nails", "mucous membranes", "dark skin", "cameras and dermatoscopes other than"),
         *("### Validation split", "### Test split", "predicted 1 time with this run", "baseline_cnn", "sampling_power"),
     ):
         assert words in text
@@ -237,7 +237,7 @@ def test_the_model_card_names_the_published_models_that_a_run_used(copy: Path) -
     config = read(copy / "run.json")["config"]
     assert "published model" not in told(copy).partition("## Recipe")[2]
     shown = told(copy, config={**config, "start": "old"}, start_sha256="12ab" * 16)
-    assert f"It went on from the published model `old` (`model.keras` with SHA-256 `{'12ab' * 16}`)" in shown
+    assert f"It continued from the published model `old` (`model.keras` with SHA-256 `{'12ab' * 16}`)" in shown
     assert "taught by" not in shown
     taught = {**config, "teacher": "wise", "teacher_share": 0.25}
     shown = told(copy, config=taught, start_sha256=None, teacher_sha256="cd34" * 16)
@@ -256,7 +256,7 @@ def test_the_model_card_names_the_runs_behind_its_first_weights(copy: Path) -> N
     shown = told(copy, config=config, earlier_runs=[first, second])
     assert recipe + "backbone's first weights were `some.npz`." in shown
     assert "archive of `a`, so trained from scratch: conv5." in shown
-    assert "and 3 times with the networks that it goes on from." in shown
+    assert "and 3 times with the networks that it continues from." in shown
     assert "| weights |" not in shown, "a run that goes on from a model looks at no others"
     assert "| weights |" in told(copy, config={**config, "start": ""}, earlier_runs=[])
 

@@ -44,7 +44,7 @@ def test_a_damaged_checkpoint_is_refused_with_a_sentence(tmp_path: Path, damage)
     file = tmp_path / "last.npz"
     run.save_state(file, {"model": variables()}, State())
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(DataError, match=r"Checkpoint .*last\.npz is damaged\. Delete it to start the run anew"):
+    with pytest.raises(DataError, match=r"Checkpoint .*last\.npz is damaged\. Delete it to start the run again"):
         run.load_state(file)
 
 

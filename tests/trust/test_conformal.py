@@ -160,7 +160,7 @@ def test_a_set_in_words() -> None:
         "melanocytic nevus."
     )
     assert "no class guarantee" not in found.sentence(kept, 0.8)
-    assert "no all-clear" in found.sentence(np.zeros(7, bool))
+    assert "not an all-clear" in found.sentence(np.zeros(7, bool))
     assert "Nothing is ruled out" in found.sentence(np.ones(7, bool))
     assert "dermatofibroma (14)" in found.caveat()
     assert found.caveat(0.5) == ""

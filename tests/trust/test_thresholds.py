@@ -163,8 +163,8 @@ def test_a_case_is_told_the_highest_threshold_it_reaches() -> None:
     )
     assert "found 80 % of malignant and pre-malignant lesions on validation" in malignant
     below = found.above(answer(mel=0.04))[0]
-    assert "below every threshold, also the one that found 95 % of melanomas" in below
-    assert "no all-clear" in below
+    assert "below every threshold, even the one that found 95 % of melanomas" in below
+    assert "not an all-clear" in below
     assert found.strictest(answer(mel=0.05), "melanoma") == found.points["melanoma"][2], "at the threshold counts"
     assert found.reached("melanoma", answer(mel=0.06))
     assert not found.reached("melanoma", answer(mel=0.06), 0.9)

@@ -100,7 +100,7 @@ def test_a_session_cannot_hand_in_more_than_its_share(
 ) -> None:
     monkeypatch.setattr("ui.state.MAX_WAITING", len(encode(lesion)) + 10)
     upload(app, lesion, lesion)
-    assert "were handed in at once" in app.error[0].value
+    assert "were uploaded at once" in app.error[0].value
     assert "One image in this case" in text(app)
 
 
@@ -113,7 +113,7 @@ def test_all_sessions_together_hand_in_no_more_than_the_server_may(
     with line.turn():
         upload(other, lesion)  # it waits, and keeps its file
         upload(app, lesion)
-        assert "The server holds as many files as it can" in app.error[0].value
+        assert "The server cannot hold any more files" in app.error[0].value
     press(other, "Try again")
     upload(app, lesion)
     assert "One image in this case" in text(app)
@@ -127,7 +127,7 @@ def test_all_sessions_together_keep_no_more_than_the_server_may(
     other = open_page("predict")
     upload(other, lesion)
     upload(app, np.ascontiguousarray(lesion[::-1]))
-    assert "holds as many images as it can" in warnings(app)
+    assert "cannot hold any more images" in warnings(app)
     press(other, "New case")
     del other
     press(app, "Try again")
@@ -147,5 +147,5 @@ def test_the_bar_says_how_many_are_before() -> None:
     first.enter_context(line.turn())
     with waiting.turn(line, Bar(), 0.25):
         assert line.length() == (1, 0)
-    assert told == [(0.25, "Waiting: one other is before you")]
-    assert waiting.sentence(3) == "Waiting: 3 others are before you"
+    assert told == [(0.25, "Waiting: one other is ahead of you")]
+    assert waiting.sentence(3) == "Waiting: 3 others are ahead of you"

@@ -1,1 +1,1 @@
-"""One file an experiment; its docstring gives the command, the run time and the score it reached."""
+"""One file per experiment; its docstring gives the command, the run time and the score it reached."""

@@ -1,4 +1,4 @@
-"""EfficientNetV2B0 on two CPU cores, gone on with: all stages at 192 px from models/efficientnetv2b0, with averaging.
+"""EfficientNetV2B0 on two CPU cores, continued: all stages at 192 px from models/efficientnetv2b0, with averaging.
 
 python -m training.train efficientnetv2b0_192 --data DIR
 

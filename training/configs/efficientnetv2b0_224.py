@@ -1,4 +1,4 @@
-"""EfficientNetV2B0 on two CPU cores, gone on with at full size: all stages at 224 px, mixup, taught by ResNet50.
+"""EfficientNetV2B0 on two CPU cores, continued at full size: all stages at 224 px, mixup, taught by ResNet50.
 
 python -m training.train efficientnetv2b0_224 --data DIR
 

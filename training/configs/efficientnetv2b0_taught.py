@@ -1,4 +1,4 @@
-"""EfficientNetV2B0 on two CPU cores, gone on with and taught by ResNet50: all stages at 192 px, with averaging.
+"""EfficientNetV2B0 on two CPU cores, continued and taught by ResNet50: all stages at 192 px, with averaging.
 
 python -m training.train efficientnetv2b0_taught --data DIR
 

@@ -1,4 +1,4 @@
-"""ResNet50 on two CPU cores, gone on with at full size: conv3 to conv5 at 224 px, taught by EfficientNetV2B0.
+"""ResNet50 on two CPU cores, continued at full size: conv3 to conv5 at 224 px, taught by EfficientNetV2B0.
 
 python -m training.train resnet50_224 --data DIR
 

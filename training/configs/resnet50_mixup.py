@@ -1,4 +1,4 @@
-"""ResNet50 on two CPU cores, gone on with under mixup, taught by EfficientNetV2B0: conv3 to conv5 at 160 px.
+"""ResNet50 on two CPU cores, continued with mixup, taught by EfficientNetV2B0: conv3 to conv5 at 160 px.
 
 python -m training.train resnet50_mixup --data DIR
 

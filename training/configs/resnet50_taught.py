@@ -1,4 +1,4 @@
-"""ResNet50 on two CPU cores, gone on with and taught by EfficientNetV2B0: conv3 to conv5 at 160 px, with averaging.
+"""ResNet50 on two CPU cores, continued and taught by EfficientNetV2B0: conv3 to conv5 at 160 px, with averaging.
 
 python -m training.train resnet50_taught --data DIR
 

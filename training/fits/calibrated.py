@@ -13,8 +13,8 @@ from training.fits.subject import Subject
 def calibrated(subject: Subject, split: str) -> tuple[Predictions, np.ndarray]:
     """Return the predictions of a split and their calibrated probabilities (n, 7).
 
-    Those of validation images are cross-fitted: calibrated on other lesions than their own, by the method that the
-    model's calibration has. Those of other images are the model's own.
+    Those of validation images are cross-fitted: calibrated on other lesions than their own, by the method of the
+    model's own calibration. Those of other images are the model's own.
 
     Raises:
         ModelError: the model is not calibrated yet. DataError: there are no predictions of the split.

@@ -60,7 +60,7 @@ def thresholds(probabilities: np.ndarray, y_true: np.ndarray, own: np.ndarray) -
     """Return the lowest probability that keeps each class in the set.
 
     Args:
-        probabilities: (n, 7), one image a lesion. y_true: (n,) int.
+        probabilities: (n, 7), one image per lesion. y_true: (n,) int.
         own: (levels, 7) bool, which classes have thresholds of their own at each of LEVELS.
 
     Returns:

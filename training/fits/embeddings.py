@@ -1,9 +1,9 @@
-"""embeddings.npz, familiarity.json and familiarity.csv: the training images as a model sees them, and what is unlike.
+"""embeddings.npz, familiarity.json and familiarity.csv: a model's view of the training images, and what is unlike them.
 
 The score (`dermlens.trust.reference_set.METHODS`) is chosen by how well it tells validation images from the first half
 of the pictures of `training.fits.ood_pictures`, the threshold is the score that ACCEPT of the validation images keep
 to, and both are measured on test images and the second half. familiarity.csv has every score, so that all estimates can
-be made anew.
+be made again.
 
 An interrupted run goes on where it stopped (`training.fits.embed`).
 """
@@ -47,7 +47,7 @@ ACCEPT = 0.97
 BROKEN = 60
 """Validation lesions whose image is broken in every way."""
 NOT_CHOSEN_BY = "drawing of a lesion"
-"""Measured, but no ground to choose a score by: whether a drawing is unlike is a matter of taste."""
+"""Measured, but not used to choose a score: whether a drawing is unlike dermoscopy is a matter of taste."""
 LEFT_OUT = "diagnosis left out of training"
 """Measured on its test images; the score is not chosen by it."""
 
@@ -58,7 +58,7 @@ def make(subject: Subject) -> dict[str, bytes]:
     """Return the three files, or for an ensemble the last two, from those of its members.
 
     Raises:
-        DataError: the images are not at hand. ModelError: a member is not fitted yet.
+        DataError: the images are missing. ModelError: a member is not fitted yet.
     """
     files: dict[str, bytes] = {}
     if subject.card.get("members"):
@@ -118,7 +118,7 @@ def seen(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
         raise DataError(f"{subject.folder.name}/predictions.csv has images that are not in the split table.")
     real = embed(subject.model, *_real(subject, rows), "predicted images")
     table = pd.DataFrame({"name": p.image_id, "group": p.lesion_id, "kind": REAL, "part": p.split})
-    # A diagnosis left out of training is none of the known ones. On test it is measured, on validation it is let be.
+    # A diagnosis left out of training is none of the known ones. It is measured on test and left out on validation.
     left_out = (rows["dx"] == _diagnosis_left_out(subject)).to_numpy()
     table.loc[left_out, "kind"] = LEFT_OUT
     table.loc[left_out & (p.split == "test"), "part"] = "second half"
@@ -235,7 +235,7 @@ def _real(subject: Subject, rows: pd.DataFrame) -> tuple[list[str], Callable[[in
 
 def _read(subject: Subject, image_id: str) -> np.ndarray:
     if subject.data is None:
-        raise DataError("The images are embedded anew: pass --data DIR.")
+        raise DataError("The images must be embedded again: pass --data DIR.")
     return read_file(image_path(subject.data, image_id), stored_aspect=subject.stored_aspect).pixels
 
 

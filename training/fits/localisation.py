@@ -52,7 +52,7 @@ def make(subject: Subject) -> dict[str, bytes]:
 
 
 def measure(subject: Subject, rows: pd.DataFrame) -> pd.DataFrame:
-    """Measure some images of the split table; columns as in localisation_results.COLUMNS, one row an image and method.
+    """Measure some images of the split table; columns as in localisation_results.COLUMNS, one row per image and method.
 
     An ensemble has no network of its own, so of it there is Grad-CAM alone, and no deletion.
     """

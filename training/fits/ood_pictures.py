@@ -1,4 +1,4 @@
-"""Pictures that are not what the networks were made for, to measure whether that is noticed (training.fits.embeddings).
+"""Pictures that the networks were not made for, to measure whether that is noticed (training.fits.embeddings).
 
 Real photographs ship inside scikit-image and scikit-learn; more are used where Debian's packages are installed
 (`apt-get install plasma-workspace-wallpapers opencv-doc`). Screens, textures, noise and flat colours are drawn by code.
@@ -104,7 +104,7 @@ def _files() -> Iterator[tuple[str, str, Path]]:
             spec = find_spec(package)
             if spec is None or spec.origin is None:
                 raise DataError(
-                    f"{package} is not installed, whose pictures are measured with: pip install -r requirements-dev.txt"
+                    f"{package} is not installed, but its pictures are needed: pip install -r requirements-dev.txt"
                 )
             for name in names.split():
                 yield kind, f"{package} {name}", Path(spec.origin).parent / FOLDERS[package] / name

@@ -51,4 +51,4 @@ class Subject:
         try:
             return read_object(self.folder / name, ModelError)
         except ModelError as e:
-            raise ModelError(f"{self.folder.name}/{name} cannot be read ({e}): fit that step first.") from e
+            raise ModelError(f"{self.folder.name}/{name} cannot be read ({e}). Fit that step first.") from e

@@ -90,7 +90,7 @@ def referral(folder: Path) -> list[str]:
     ]
     for split, measured in found.measured.items():
         missed = {f"missed: {DIAGNOSES[INDEX[code]].name}": share for code, share in measured.missed.items()}
-        totals = {"referred": measured.referred, "referred of the benign": measured.benign_referred, **missed}
+        totals = {"referred": measured.referred, "benign images referred": measured.benign_referred, **missed}
         lines += [
             f"| {split} | images | share |",
             "| --- | --- | --- |",

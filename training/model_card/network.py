@@ -54,5 +54,5 @@ def _adjustment(card: dict[str, Any]) -> list[str]:
     if tau:
         rows.append(f"| Logit adjustment | {tau}: rare diagnoses are favoured by this factor, {chosen} |")
     if weight != 1:
-        rows.append(f"| Melanoma weight | {weight:g}: a missed melanoma counts as so many other mistakes, {chosen} |")
+        rows.append(f"| Melanoma weight | {weight:g}: a missed melanoma counts as this many other mistakes, {chosen} |")
     return rows

@@ -1,4 +1,4 @@
-"""The model card's section on images unlike those of the training, made from familiarity.json."""
+"""The model card's section on images unlike the training images, made from familiarity.json."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def ood(folder: Path) -> list[str]:
         how = f"Score: {METHODS[stored['method']]}. Training images: the {stored['n_train']:,} of the split table."
     accepted = "; ".join(f"{split} {percent_with_interval(share)}" for split, share in found.accepted.items())
     return [
-        "## Images unlike those of the training",
+        "## Images unlike the training images",
         "",
         f"{how} Fitted on validation and one half of the pictures below, measured on the other half. Dermoscopic "
         f"images accepted: {accepted}. An accepted image may still be answered wrongly. An AUROC of "

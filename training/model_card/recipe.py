@@ -41,7 +41,7 @@ def _images_line(run: dict[str, Any]) -> list[str]:
         return []
     squeezed = "" if measured["stored_aspect"] == "as-is" else f", stored squeezed from {measured['stored_aspect']}"
     text = f"The images were {measured['width']} × {measured['height']} pixels at true aspect{squeezed}."
-    return [text + " Sharper ones were not tested.", ""]
+    return [text + " Images of higher resolution were not tested.", ""]
 
 
 def recipe(folder: Path, run: dict[str, Any]) -> list[str]:
@@ -94,7 +94,7 @@ def _end(run: dict[str, Any], epochs: int) -> str:
     if run.get("finished"):
         return (
             f"Training stopped early, after {epochs} of {planned} planned epochs: {run['config']['patience']} in a row "
-            "had been no better"
+            "without improvement"
         )
     return f"Training was stopped before its planned end: {epochs} of {planned} planned epochs ran"
 
@@ -107,17 +107,17 @@ def _hardware(run: dict[str, Any]) -> str:
 
 def _ahead(run: dict[str, Any]) -> str:
     cached = any(phase.get("cached_views") for phase in run["config"]["phases"])
-    return ", without the time in which frozen stages were run ahead of them" if cached else ""
+    return ", not counting the time in which frozen stages were run beforehand" if cached else ""
 
 
 def _used_models(run: dict[str, Any]) -> list[str]:
-    """Return a paragraph on each published model that the run went on from or was taught by."""
+    """Return a paragraph on each published model that the run continued from or was taught by."""
     config = run["config"]
     lines = []
     if config.get("start"):
         lines += [
-            f"It went on from the published model {_of(run, 'start')}, its head included; the hours are those of this "
-            f"run alone.{_earlier(run)}",
+            f"It continued from the published model {_of(run, 'start')}, its head included; the hours are those of "
+            f"this run alone.{_earlier(run)}",
             "",
         ]
     if config.get("teacher"):
@@ -130,13 +130,13 @@ def _used_models(run: dict[str, Any]) -> list[str]:
 
 
 def _earlier(run: dict[str, Any]) -> str:
-    """Name the runs that made the model which this one goes on from."""
+    """Name the runs that made the model which this one continues from."""
     earlier = run.get("earlier_runs")
     if not earlier:
         return ""
     named = ", ".join(f"`{e['id']}` (config `{e['config_name']}`, commit `{e['git_commit']}`)" for e in earlier)
     weights = f"the backbone's first weights were `{earlier[0]['weights']}`"
-    return f" Behind that model, the first one first: {named}; {weights}."
+    return f" The runs behind that model, in order: {named}; {weights}."
 
 
 def _of(run: dict[str, Any], role: str) -> str:

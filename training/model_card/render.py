@@ -30,7 +30,8 @@ USE = (
     "## Intended use",
     "",
     "Research and teaching: to look at what a network sees in a dermoscopic image, and at how often it is right. "
-    "It must not be used to decide on a patient, and its silence is not an all-clear.",
+    "It must not be used to decide on a patient's care, and neither a benign answer nor the absence of a warning is an "
+    "all-clear.",
     "",
     "## What it can name",
     "",
@@ -42,9 +43,9 @@ USE = (
     "## What it was not tested on",
     "",
     "Nails, mucous membranes, palms and soles beyond the few in HAM10000, dark skin (its images come from Austria "
-    "and Australia, and skin type is not recorded), children beyond the few in HAM10000, other cameras and "
-    "dermatoscopes than those of HAM10000, photographs without a dermatoscope, and images of another clinic "
-    "altogether.",
+    "and Australia, and skin type is not recorded), children beyond the few in HAM10000, cameras and "
+    "dermatoscopes other than those of HAM10000, photographs taken without a dermatoscope, and images of any other "
+    "clinic.",
     "",
 )
 """What the model is for, what it can name and what it was not tested on: the same for every model."""
@@ -92,9 +93,9 @@ def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool) -> list
     return [
         "## Metrics",
         "",
-        "Of the published file through the serving path, so they are what a user of the app gets"
-        f"{of_probabilities if calibrated else ''}. In brackets 95 % intervals over lesions: bootstrap, or Wilson's at "
-        f"the effective sample size for proportions of fewer than {FEW_LESIONS} lesions "
+        "Measured on the published file through the serving path, so they are what a user of the app gets"
+        f"{of_probabilities if calibrated else ''}. In brackets, 95 % intervals over lesions: bootstrap, or Wilson's "
+        f"at the effective sample size for proportions of fewer than {FEW_LESIONS} lesions "
         "(`dermlens.evaluation.intervals`).",
         "",
         *splits,
@@ -109,7 +110,7 @@ def _split_section(split: str, measured: dict[str, Any], run: dict[str, Any] | N
         note += f" This split was predicted {_times(len(times))} with this run"
         note += f" ({', '.join(times)})" if times else ""
         before = sum(len(earlier["test_evaluations"]) for earlier in run.get("earlier_runs", []))
-        note += f", and {_times(before)} with the networks that it goes on from." if before else "."
+        note += f", and {_times(before)} with the networks that it continues from." if before else "."
     return [
         f"### {split.capitalize()} split",
         "",
@@ -156,10 +157,10 @@ def calibration(folder: Path) -> list[str]:
         "## Calibration",
         "",
         f"By {METHODS[fitted['method']]}, fitted on {fitted['fitted_on']['n_images']:,} validation images: the "
-        "simplest of three methods that none clearly beats in cross-fitted cross-entropy "
-        f"({losses}). The probabilities hold where {percent(suspect, 1)} are malignant or pre-malignant. Calibration "
-        "changes no call, so the most probable diagnosis need not be the one called. Validation is measured "
-        "cross-fitted by lesion. A perfect model would show the errors in the last column by chance.",
+        "simplest of three methods that no richer one clearly beats in cross-fitted cross-entropy "
+        f"({losses}). The probabilities hold where {percent(suspect, 1)} of the images are malignant or pre-malignant. "
+        "Calibration changes no call, so the most probable diagnosis need not be the one called. Validation is "
+        "measured cross-fitted by lesion. A perfect model would show the errors in the last column by chance.",
         "",
     ]
     for split, measured in fitted["measured"].items():
@@ -208,7 +209,7 @@ def attention(folder: Path) -> list[str]:
         lines += [
             f"Deletion and insertion (RISE) on {removal.deletion.n_images} of these images, spread over the diagnoses: "
             f"area under the curve {number_with_interval(removal.deletion)} and "
-            f"{number_with_interval(removal.insertion)}, in an order by chance "
+            f"{number_with_interval(removal.insertion)}, in random order "
             f"{number_with_interval(removal.random_deletion)} and "
             f"{number_with_interval(removal.random_insertion)}.",
             "",

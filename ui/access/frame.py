@@ -1,4 +1,4 @@
-"""That only who may see a page sees it, and that nothing a page does wrong reaches the browser as a traceback."""
+"""Shows a page only to those who may see it, and lets no error of a page reach the browser as a traceback."""
 
 import logging
 from collections.abc import Callable
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(page: Callable[[], None]) -> None:
-    """Run the chosen page for who may see it, and offer the others to sign in.
+    """Run the chosen page for a person who may see it; show anyone else a button to sign in.
 
     What goes wrong becomes one sentence, and the details go to the server's log.
     """
@@ -29,8 +29,7 @@ def run(page: Callable[[], None]) -> None:
     except Exception:
         logger.exception("a page failed")
         st.error(
-            "This page met an error that was not foreseen. The other pages go on working; the server's log has the "
-            "details.",
+            "This page met an unexpected error. The other pages still work; the server's log has the details.",
             icon=":material/error:",
         )
 

@@ -1,4 +1,4 @@
-"""What the server says with every answer, and what it does not answer at all: around Streamlit's own checks."""
+"""The headers that the server sends with every answer, and the requests it refuses, around Streamlit's own checks."""
 
 import asyncio
 import base64
@@ -103,13 +103,13 @@ class Shield:
             await self._app(scope, receive, guarded)
 
     async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let an upload through once there is room for it: its body is not read before."""
+        """Let an upload through once there is room for it; its body is not read until then."""
         length = Request(scope).headers.get("content-length", "")
         size = int(length) if length.isdecimal() else LIMITS.bytes
         end = time.monotonic() + UPLOAD_WAITS
         while self._coming + streamlit_internals.bytes_of_uploads() + size > MAX_UPLOADED:
             if time.monotonic() >= end:
-                await _say(send, 503, "The server holds as many files as it can. Try again in a minute.")
+                await _say(send, 503, "The server cannot hold any more files now. Try again in a minute.")
                 return
             await asyncio.sleep(0.2)
         self._coming += size

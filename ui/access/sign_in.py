@@ -12,7 +12,7 @@ from dermlens.errors import ConfigError
 from ui.streamlit_internals import NO_SECRETS, optional_secrets_files, user_of_cookies
 
 SIGNED_IN_HOURS = 12
-"""How long a sign-in holds: Streamlit's cookie alone would last 30 days, whatever becomes of the account."""
+"""How long a sign-in lasts: Streamlit's cookie alone would last 30 days, whatever becomes of the account."""
 logger = logging.getLogger(__name__)
 
 

@@ -33,7 +33,7 @@ def show(image: CaseImage, everyone: Opinion, ids: list[str]) -> None:
     by_id = {m.id: m for m in everyone.asked}
     opinion = everyone.among(by_id[i] for i in ids)
     shares = {m.name: opinion.answers[m.id].probabilities for m in opinion.asked}
-    # An ensemble is no second opinion on its members, and who calls nothing has none.
+    # An ensemble is no second opinion on its members; a model that calls nothing has no opinion.
     alone = {m.name: opinion.answers[m.id] for m in networks(opinion.calling)}
     sentences = [agreement(alone)] if len(alone) > 1 else []
     if not opinion.refused:  # what is greyed is not put into words
@@ -77,12 +77,12 @@ def maps(image: CaseImage, opinion: Opinion) -> None:
     for one, two in combinations(models, 2):
         share = overlap(*(_map(image, m, opinion.answers[m.id], code) for m in (one, two)))
         lines.append(
-            f"{one.name} and {two.name}: **{percent(share)}** of the evidence for {disease} lies at the same spots."
+            f"{one.name} and {two.name}: **{percent(share)}** of the evidence for {disease} lies in the same places."
             if not np.isnan(share)
             else f"{one.name} or {two.name} found no evidence for {disease}."
         )
     st.markdown("  \n".join(lines))
-    st.caption("Every map is scaled to its own highest value: one colour means the same share of it on every picture.")
+    st.caption("Every map is scaled to its own highest value: one colour means the same share of it in every picture.")
 
 
 def _map(image: CaseImage, model: AnyModel, answer: Prediction, code: str) -> np.ndarray:

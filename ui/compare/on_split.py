@@ -13,7 +13,7 @@ from dermlens.evaluation.metrics import HEADLINE, confusion_matrix
 from dermlens.labels import CLASSES, INDEX
 from dermlens.models.model import AnyModel
 from dermlens.models.registry import Entry
-from dermlens.wording import percent_with_interval
+from dermlens.wording import counted, percent_with_interval
 from ui import cache, widgets
 from ui.metrics import cases, slices
 
@@ -82,7 +82,7 @@ def choose_pair(entries: list[Entry]) -> list[Entry]:
 
 
 def differ(a: Entry, b: Entry, split: str) -> None:
-    """Show whether two trained networks really differ, where, and on which cases."""
+    """Show whether two trained models really differ, where, and on which cases."""
     st.header(f"Do {a.name} and {b.name} really differ?", anchor=False)
     result = cache.comparison(a, b, split)
     if result.value is None:
@@ -91,7 +91,7 @@ def differ(a: Entry, b: Entry, split: str) -> None:
     comparison = result.value
     st.markdown(_verdict(comparison, a.name, b.name))
     if comparison.left_out:
-        st.caption(f"{comparison.left_out:,} images that only one of them has answered are left out.")
+        st.caption(f"Left out: {counted(comparison.left_out, 'image')} that only one of them has answered.")
 
     def data() -> pd.DataFrame:
         rows = {**comparison.overall, **{f"recall of {code}": d for code, d in comparison.recall.items()}}
@@ -105,8 +105,8 @@ def differ(a: Entry, b: Entry, split: str) -> None:
     )
     st.caption(
         "Intervals by bootstrap over lesions, the same lesions for both; p by swapping the answers of whole lesions, "
-        "with Holm's correction among the classes. A filled mark: p < 0.05. These are two trained networks, not two "
-        "designs: another seed would give other networks."
+        "with Holm's correction among the classes. A filled mark: p < 0.05. These are two trained models, not two "
+        "designs: training with another seed would give other models."
     )
     _cases(comparison, a, b)
 

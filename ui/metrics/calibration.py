@@ -26,7 +26,7 @@ from dermlens.models.registry import Entry
 from dermlens.trust.calibration import unseen
 from dermlens.trust.fitted import Fitted
 from dermlens.trust.thresholds import TARGETS
-from dermlens.wording import UNCALIBRATED, number_with_interval, percent
+from dermlens.wording import UNCALIBRATED, counted, number_with_interval, percent
 from ui import cache, widgets
 
 CALLED = "called"
@@ -41,7 +41,7 @@ OF = {
 BEFORE = "Before"
 AFTER = "After"
 BY_CHANCE = "A perfect model"
-BINNINGS = {"Of one width": equal_width, "Of as many images each": equal_mass}
+BINNINGS = {"Of equal width": equal_width, "Of equally many images": equal_mass}
 
 
 class Stated(NamedTuple):
@@ -67,15 +67,16 @@ def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, 
         st.markdown(f"**These are {UNCALIBRATED}s.** {widgets.escape(fitted.missing_sentence('calibration'), 400)}")
     elif split == "validation":
         st.caption(
-            "The calibration was fitted on this split, so what stands under After is cross-fitted: every image is "
+            "The calibration was fitted on this split, so the numbers under After are cross-fitted: every image is "
             "calibrated on other lesions than its own."
         )
     _diagrams(stated.parts, chosen, entry.name)
     st.dataframe(_table(stated.estimates), hide_index=True, alt="Calibration errors and scores with 95 % intervals")
     st.caption(
-        "ECE: mean distance between the probability stated and the share that is true, over bins of images. Chance "
-        "alone leaves a distance on so few images: the last column says how much a perfect model would show. All "
-        f"metrics: lower is better. {split.capitalize()} split, {len(chosen):,} images of {chosen.n_lesions:,} lesions."
+        "ECE: mean distance between the stated probability and the share that is true, over bins of images. On so few "
+        "images chance alone leaves a distance: the last column says how large a perfect model's would be. Lower is "
+        f"better for every metric. {split.capitalize()} split, {counted(len(chosen), 'image')} of "
+        f"{counted(chosen.n_lesions, 'lesion')}."
     )
 
 

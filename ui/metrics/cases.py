@@ -48,7 +48,7 @@ def table(answers: Mapping[str, Predictions], rows: np.ndarray, key: str) -> Non
         key=f"{key}-table",
         on_select=choose,
         selection_mode="single-row",
-        alt="Images of this choice; choose a row to open its case",
+        alt="The images chosen; choose a row to open its case",
         row_height=52 if "picture" in shown else None,
         column_config={
             "picture": st.column_config.ImageColumn("", width=60),
@@ -126,7 +126,7 @@ def _pictures(image_id: str, entries: list[cache.Entry], truth: str | None) -> N
     pixels = dataset.pixels(image_id)
     if pixels is None:
         where = "Set HAM10000_DIR to the data set's folder to see the images." if not dataset.at_hand() else ""
-        st.caption(f"The image is not at hand. {where}")
+        st.caption(f"The image is not available here. {where}")
         return
     ready, _ = cache.models()
     models = [m for m in ready if m.id in {e.id for e in entries}]

@@ -11,16 +11,17 @@ from dermlens.wording import interval, percent, percent_with_interval
 from ui import cache, widgets
 
 READING = (
-    "A heat map can look right by accident: lesions lie in the middle of the picture, and a large one takes most of "
-    "it. So each number stands beside what would come out without looking: the lesion's share of the area, the mean "
-    "map of all images, the centre of the picture. Only what goes beyond them says that the model looked at this "
-    "lesion. The map is the one of the diagnosis it called; lesions are as outlined in HAM10000."
+    "A heat map can look right by accident: lesions lie in the middle of the picture, and a large one fills most of "
+    "it. So each number is shown beside what a map would reach without looking at the image: the lesion's share "
+    "of the area, the mean map of all images, the centre of the picture. Only what exceeds these says that the "
+    "model looked at this lesion. The map is that of the diagnosis the model called; lesions are as outlined in "
+    "HAM10000."
 )
 REMOVING = (
     "Does the answer rest on what the map marks? Pixels are taken away, hottest first, until only the mean colour is "
     "left; and they are put back, hottest first, onto a blurred picture. If the map is right, the probability of the "
     "called diagnosis falls early and comes back early: a smaller area under the first curve, and a larger one under "
-    "the second, than in an order by chance. Petsiuk et al., RISE, BMVC 2018."
+    "the second, than in random order. Petsiuk et al., RISE, BMVC 2018."
 )
 
 
@@ -29,7 +30,7 @@ def section(entry: Entry) -> None:
     result = cache.evidence(entry)
     if result.value is None:
         widgets.nothing_here(
-            "Where this model looks has not been measured, so a heat map shows only one case.",
+            "Where this model looks has not been measured, so a heat map speaks for its own case only.",
             widgets.escape(result.sentence, 400),
         )
         return
@@ -48,10 +49,10 @@ def section(entry: Entry) -> None:
         st.markdown(REMOVING)
         some = found.removal["all"].deletion
         st.caption(
-            f"On {some.n_images} images of {some.n_lesions} lesions, of every diagnosis as many as there are up to a "
+            f"On {some.n_images} images of {some.n_lesions} lesions, as many of each diagnosis as there are, up to a "
             "limit: here a rare diagnosis weighs as much as a common one."
         )
-        alt = "Areas under the deletion and insertion curves by diagnosis, beside those of an order by chance"
+        alt = "Areas under the deletion and insertion curves by diagnosis, beside those in random order"
         widgets.chart(charts.removal(found.removal), alt, lambda: _removal_table(found), "deletion-insertion")
     if found.methods:
         _methods(found)
@@ -80,8 +81,8 @@ def _headline(found: Where) -> None:
 def _methods(found: LocalisationResults) -> None:
     count = next(iter(found.methods.values()))[0].energy.n_images
     st.markdown(
-        f"**Methods on the same {count} images.** The others take seconds an image, so there are few, and the "
-        "intervals are wide; they look in one view, Grad-CAM in all of the model's."
+        f"**Methods on the same {count} images.** The others take seconds per image, so there are few images "
+        "and the intervals are wide; they use one view of the image, Grad-CAM all of the model's views."
     )
     rows = [
         {

@@ -11,7 +11,7 @@ from dermlens.trust.ood import Measured, OodDetector
 from dermlens.wording import interval, percent
 from ui import cache, widgets
 
-NO_WORD = "No warning is no proof: an image may look familiar and be answered wrongly."
+NO_WORD = "The absence of a warning proves nothing: an image may look familiar and still be answered wrongly."
 
 
 def section(entry: Entry, split: str) -> None:
@@ -58,7 +58,7 @@ def _by_diagnosis(entry: Entry, split: str) -> None:
     refused = cache.refused_of(entry.folder, split)
     if not refused:
         return
-    st.markdown(f"Dermoscopic images of the {split} split that it refuses, by true diagnosis:")
+    st.markdown(f"Dermoscopic images of the {split} split that the model refuses, by true diagnosis:")
     rows = [
         {"Diagnosis": NAMES[code], "Refused": percent(f.value), "95 %": interval(f, 0), "Images": f.n_images}
         for code, f in refused.items()

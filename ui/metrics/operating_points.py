@@ -36,10 +36,10 @@ POINTS = (
 
 
 CURVE = (
-    "Net benefit weighs needless referrals against cancers found (Vickers & Elkin 2006). Whoever refers from a risk of "
-    "10 % on accepts nine needless referrals for one cancer found. A model is worth asking where its line is above "
-    "both referring all and referring none. The probabilities are brought to the prevalence above first; sensitivity "
-    "and specificity are taken to stay as they are."
+    "Net benefit weighs needless referrals against cancers found (Vickers & Elkin 2006). Anyone who refers at a risk "
+    "of 10 % or more accepts nine needless referrals for one cancer found. A model is worth asking where its line is "
+    "above both referring all and referring none. The probabilities are first adjusted to the prevalence "
+    "above; sensitivity and specificity are assumed to stay the same."
 )
 
 
@@ -142,7 +142,7 @@ def _curve_data(curve: DecisionCurve, policy: np.ndarray) -> pd.DataFrame:
 def choose_target() -> str:
     """Let a person choose what is to be found; the choice is part of the link."""
     return st.segmented_control(
-        "To be found",
+        "What to find",
         list(TARGETS),
         default=next(iter(TARGETS)),
         required=True,
@@ -166,7 +166,7 @@ def _headline(point: Point, target: str, split: str, prevalence: float) -> None:
     for label, value, span in shown:
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
             st.metric(label, value)
-            st.caption(f"95 %: {span}" if span else f"{at.referred - at.unnecessary:.0f} rightly")
+            st.caption(f"95 %: {span}" if span else f"{at.referred - at.unnecessary:.0f} of them rightly")
 
 
 def _needless(target: str) -> str:

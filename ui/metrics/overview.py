@@ -11,7 +11,7 @@ from dermlens.evaluation.metrics import HEADLINE, PER_CLASS, confusion_matrix, m
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX, NAMES, SHOWN
 from dermlens.models.registry import Entry
-from dermlens.wording import interval, percent, percent_with_interval, short_percent
+from dermlens.wording import counted, interval, percent, percent_with_interval, short_percent
 from ui import splits, widgets
 from ui.metrics import cases, slices
 
@@ -27,8 +27,9 @@ def headline(summary: Summary, split: str) -> None:
     accuracy = summary.overall["accuracy"]
     present = int((summary.confusion.sum(1) > 0).sum())
     st.caption(
-        f"{split.capitalize()} split: {accuracy.n_images:,} images of {accuracy.n_lesions:,} lesions; intervals by "
-        f"bootstrap over lesions; means are over the {present} diagnoses that have images here."
+        f"{split.capitalize()} split: {counted(accuracy.n_images, 'image')} of "
+        f"{counted(accuracy.n_lesions, 'lesion')}; intervals by bootstrap over lesions; means are over the "
+        f"{counted(present, 'diagnosis')} with images here."
     )
 
 
@@ -105,14 +106,14 @@ def curves(chosen: Predictions, entry: Entry) -> None:
         code = widgets.choose_class("Diagnosis", "curve", index=INDEX["mel"])
     with two:
         threshold = st.slider(
-            "Called so from a score of", 0.0, 100.0, 50.0, 0.5, format="%.1f %%", key="at", bind="query-params"
+            "Call it at a score of at least", 0.0, 100.0, 50.0, 0.5, format="%.1f %%", key="at", bind="query-params"
         )
     i = INDEX[code]
     counts = sweep(chosen.y_true == i, chosen.probabilities[:, i])
     at = charts.operating_index(counts, threshold / 100)
     hits, alarms = int(counts.true_positives[at]), int(counts.false_positives[at])
     st.markdown(
-        f"From a score of {short_percent(threshold / 100)}: **{hits:,} of {counts.positives:,}** found, "
+        f"At a score of at least {short_percent(threshold / 100)}: **{hits:,} of {counts.positives:,}** found, "
         f"**{counts.positives - hits:,} missed**, {alarms:,} false alarms among {counts.negatives:,} others."
     )
     figure = charts.curves({entry.name: counts}, threshold / 100, NAMES[code])

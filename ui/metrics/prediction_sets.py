@@ -14,9 +14,9 @@ from ui import cache, widgets
 from ui.widgets import fit_advice, fitted_on, not_fitted
 
 SETS = (
-    "A prediction set names every diagnosis that is not ruled out. Thresholds were fitted on validation so that, of "
-    "new lesions of a diagnosis, at least the wanted share has it in the set; one image a lesion counted. That is a "
-    "promise about lesions like those of HAM10000 on average, not about the one at hand."
+    "A prediction set names every diagnosis that is not ruled out. Thresholds were fitted on validation, "
+    "counting one image per lesion, so that at least the wanted share of new lesions of a diagnosis has it in the set. "
+    "That is a promise about lesions like those of HAM10000 on average, not about any single one."
 )
 
 

@@ -50,7 +50,7 @@ def section(entry: Entry, split: str, whole: Predictions) -> None:
     )
     st.caption(
         "Surest first: by the probability of the diagnosis called. The dotted line, where there is one, is at the "
-        "share of images that the rules do not refer; the rules go by more than this order."
+        "share of images that the rules do not refer; the rules look at more than this probability."
     )
 
 
@@ -63,7 +63,7 @@ def _tables(referral: Referral, split: str) -> None:
     ]
     st.markdown(
         f"Thresholds for {short_percent(referral.sensitivity)} sensitivity: {', '.join(limits)}. "
-        f"At most {percent(referral.cap)} of the validation images were to be referred."
+        f"The aim was to refer at most {percent(referral.cap)} of the validation images."
     )
     totals = {"Referred": found.referred, "Benign images referred": found.benign_referred}
     missed = {f"{NAMES[code]}, not referred": share for code, share in found.missed.items()}

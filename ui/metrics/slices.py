@@ -11,6 +11,7 @@ from dermlens.evaluation.predictions import Predictions, cases_of
 from dermlens.evaluation.slices import AGE_BANDS, UNKNOWN, Slice, group_names
 from dermlens.labels import CLASSES, NAMES
 from dermlens.models.registry import Entry
+from dermlens.wording import counted
 from ui import cache, widgets
 
 BY = {"age": "Age", "sex": "Sex", "localization": "Site", "dx_type": "Confirmed by"}
@@ -80,9 +81,9 @@ def show(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...
     )
     found = cache.slices_of(entry, (split, *key, by), chosen, known, by)
     st.caption(
-        f"{split.capitalize()} split, {len(chosen):,} images of {chosen.n_lesions:,} lesions. Slices differ in what "
-        "they are made of: compare them class by class. A hollow mark is a slice of fewer than 50 lesions, whose "
-        "numbers say little. A slice of one class has no single number."
+        f"{split.capitalize()} split, {counted(len(chosen), 'image')} of {counted(chosen.n_lesions, 'lesion')}. "
+        "Slices differ in their mix of diagnoses: compare them class by class. A hollow mark is a slice of fewer than "
+        "50 lesions, whose numbers say little. A slice of one class has no overall number."
     )
 
     def data() -> pd.DataFrame:

@@ -27,7 +27,7 @@ def verdict(image: CaseImage, opinion: Opinion) -> None:
         with st.container(border=True, gap="xsmall", key=f"verdict-{model.id}"):
             st.caption(model.name)
             if model.id not in opinion.shown:
-                st.text(image.failures.get(model.id, "Not asked: the model was added after the image."))
+                st.text(image.failures.get(model.id, "Not asked: the model was added after the image was uploaded."))
                 continue
             if model.id in opinion.refused:
                 st.header("No diagnosis", anchor=False)

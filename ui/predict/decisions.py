@@ -42,14 +42,14 @@ def _call_outside(answer: Prediction, kept: np.ndarray, sets: PredictionSets) ->
         return f" The call, {diagnosis.name}, is not among them, and has no guarantee of its own."
     return (
         f" The call, {diagnosis.name}, is not among them: {short_percent(CASE_LEVEL)} of the {diagnosis.name} images "
-        f"of validation got a higher probability of it than the {percent(share_called(answer))} here."
+        f"of validation were given a higher probability of it than the {percent(share_called(answer))} here."
     )
 
 
 def _promise() -> str:
     return (
-        f"In {short_percent(CASE_LEVEL)} of lesions like those of HAM10000 the true diagnosis is in the set, diagnosis "
-        "by diagnosis unless marked. What is ruled out is ruled out only to that extent."
+        f"For {short_percent(CASE_LEVEL)} of lesions like those of HAM10000 the true diagnosis is in the set. That "
+        "holds for each diagnosis by itself, unless marked. Nothing is ruled out more firmly than that."
     )
 
 
@@ -71,4 +71,4 @@ def operating(opinion: Opinion) -> None:
             threshold = widgets.escape(found.named(name, wanted), 1000)
             st.markdown(f"- {target.title}, probability {share}: **{side}** {threshold}")
         st.caption(" ".join(found.above(probabilities)))
-    st.caption("Below a threshold is no all-clear: some of those that were missed lie there.")
+    st.caption("Below a threshold is not an all-clear: the lesions that the threshold missed lie there too.")

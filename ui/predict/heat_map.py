@@ -18,8 +18,8 @@ FRAME = "dashed frame: what the model sees"
 PREDICTED = "predicted"
 VIEWS = ("Side by side", "Overlay")
 READING = (
-    "Grad-CAM: bright areas raised the score of the chosen diagnosis. It shows where the network looked, not why, and "
-    "not whether it was right. Outside the dashed frame the network saw nothing. Drag over a picture to zoom in; "
+    "Grad-CAM: bright areas raised the score of the chosen diagnosis. It shows where the model looked, not why, and "
+    "not whether it was right. Outside the dashed frame the model saw nothing. Drag over a picture to zoom in; "
     "double-click to zoom out."
 )
 

@@ -17,6 +17,7 @@ from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.ingest.formats import IMAGE_SUFFIXES, LISTED
 from dermlens.labels import NAMES
 from dermlens.models.model import AnyModel
+from dermlens.wording import counted
 from ui import settings, state, streamlit_internals, widgets
 
 KINDS = ("Images", "A folder", "By ISIC id")
@@ -33,7 +34,7 @@ def receive(models: Sequence[AnyModel]) -> None:
 
 
 def welcome() -> None:
-    """Fill the page of a case without images: the uploader, and drawings for who has no image at hand."""
+    """Fill the page of a case without images: the uploader, and drawings for anyone without an image."""
     uploader()
     _refusals()
     st.header("No image at hand?", anchor=False)
@@ -48,7 +49,7 @@ def welcome() -> None:
 
 
 def add_more() -> None:
-    """Offer to add images to the case at hand."""
+    """Offer to add images to the open case."""
     with st.popover("Add images", icon=":material/add_photo_alternate:"):
         uploader()
     _refusals()
@@ -160,7 +161,8 @@ def _take_example(example: examples.Example) -> None:
 
 def _refusals() -> None:
     if state.skipped():
-        st.caption(f"{state.skipped()} files of the folder are not images and were passed over.")
+        is_none = "is not an image and was" if state.skipped() == 1 else "are not images and were"
+        st.caption(f"{counted(state.skipped(), 'file')} of the folder {is_none} passed over.")
     found = state.refused()
     if len(found) <= SHOWN_REFUSALS:
         for problem in found:

@@ -1,4 +1,4 @@
-"""What a case offers to who wants more: every class at once, other methods, and the downloads."""
+"""What a case offers to anyone who wants more: every class at once, other methods, and the downloads."""
 
 import streamlit as st
 
@@ -17,7 +17,7 @@ SIDE = 300
 
 
 def every_class(image: CaseImage, opinion: Opinion) -> None:
-    """Show the Grad-CAM of all seven classes and every model as small pictures on one scale a model."""
+    """Show the Grad-CAM of all seven classes and every model as small pictures on one scale per model."""
     small = thumbnail(image.pixels, SIDE)
     for model in opinion.asked:
         found = opinion.shown[model.id]
@@ -33,7 +33,7 @@ def every_class(image: CaseImage, opinion: Opinion) -> None:
             with cells.cell():
                 st.image(overlay(small, heat, 0.65), width="stretch", alt=f"Grad-CAM of {name} by {model.name}")
                 st.caption(f"{name} {percent(float(found.probabilities[i]))}")
-    st.caption("One scale a model: a dark picture means little evidence compared with the brightest one.")
+    st.caption("One scale per model: a dark picture means little evidence compared with the brightest one.")
 
 
 @st.fragment
@@ -55,7 +55,7 @@ def other_methods(image: CaseImage, opinion: Opinion) -> None:
             "Class", CLASSES, index=INDEX[own], format_func=widgets.class_name, key="method-class", width=320
         )
         wanted = st.button("Draw", icon=":material/brush:")
-    said = "These need gradients or many passes: seconds, and the first one loads TensorFlow."
+    said = "These need gradients or many passes and take seconds; the first one also loads TensorFlow."
     if len(by_id) < len(opinion.asked):
         said += " An ensemble has no network of its own: choose one of its members."
     st.caption(said)

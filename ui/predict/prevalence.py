@@ -13,7 +13,7 @@ from ui import cache, state, widgets
 
 STEP = 0.5  # percent
 UNCHANGED = "Calibrated probabilities hold for the class mix of HAM10000."
-"""Said where no other one can be set."""
+"""Shown where no other one can be set."""
 
 
 def choose(opinion: Opinion) -> Opinion:
@@ -59,8 +59,8 @@ def choose(opinion: Opinion) -> Opinion:
         mix,
         mix_at(mix, wanted / 100),
         f"The probabilities are re-weighted for lesions of which {percent(wanted / 100, 1)} are malignant or "
-        f"pre-malignant; in HAM10000 {percent(usual, 1)} are. That is right if a diagnosis looks the same there. The "
-        "calls stay as they are, and so does all that was fitted for the class mix of HAM10000: prediction sets, "
+        f"pre-malignant; in HAM10000 {percent(usual, 1)} are. That holds only if each diagnosis looks the same there. "
+        "The calls stay as they are, and so does all that was fitted for the class mix of HAM10000: prediction sets, "
         "thresholds, rules for referral.",
     )
 

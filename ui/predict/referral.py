@@ -57,8 +57,8 @@ def _list_rules(referral: Referral, fired: dict[str, bool]) -> None:
     ]
     st.markdown("An image is referred if at least one of these holds:\n\n" + "\n".join(lines))
     st.caption(
-        f"Both thresholds were chosen on validation to find {short_percent(referral.sensitivity)} there, the most that "
-        f"keeps the share of referred images at or below {percent(referral.cap)}. {_measured(referral)}"
+        f"Both thresholds were chosen on validation to find {short_percent(referral.sensitivity)} there, the highest "
+        f"that keeps the share of referred images at or below {percent(referral.cap)}. {_measured(referral)}"
     )
 
 

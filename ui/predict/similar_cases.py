@@ -25,9 +25,10 @@ CONFIRMED = {
 
 
 SIMILAR = (
-    "The training images whose embedding points most nearly the same way as this image's, one a lesion. They show what "
-    "the model was taught on pictures that look alike to it. They are no second opinion: it learned from them. "
-    "Distance: 0 is the same direction, 1 unrelated, 2 the opposite. Only cases confirmed by histology are sure."
+    "The training images that look most like this one to the model, one per lesion. They show what the model was "
+    "taught on such pictures. They are not a second opinion: the model learned from them. Distance is between the "
+    "directions of two embeddings: 0 is the same, 1 unrelated, 2 the opposite. Only cases confirmed by histology are "
+    "certain."
 )
 
 
@@ -37,7 +38,7 @@ def similar_cases(image: CaseImage, opinion: Opinion) -> None:
     able = {m.id: m for m in opinion.asked if isinstance(m.fitted.ood, OodDetector)}
     st.header("Similar cases", anchor=False)
     if not able:
-        st.caption(f"No model here holds its training cases: run `{fit_command('ID', 'embeddings')}`.")
+        st.caption(f"No model here has its training cases stored: run `{fit_command('ID', 'embeddings')}`.")
         return
     chosen = st.segmented_control(
         "According to",

@@ -1,7 +1,7 @@
 """Whether the answers to a case are steady: the probe of case.stability, run behind the page and shown when ready.
 
 The page is drawn first and asks for the probe then; a thread of its own runs it, so nothing that a person does on the
-page waits for it or starts it anew. The results are the session's, one an image and model.
+page waits for it or starts it again. The results are the session's, one per image and model.
 """
 
 import logging
@@ -21,7 +21,7 @@ from dermlens.wording import percent
 from ui import cache, polling, state, widgets
 
 POLL = 1.0
-"""Seconds between two looks whether the probe is done."""
+"""Seconds between two checks on whether the probe is done."""
 READING = (
     "Every copy is what another picture of the same lesion could look like: turned, nearer or farther, lighter or "
     "darker, a little out of focus, with a hair across. A steady answer can still be wrong; one that changes with a "

@@ -13,7 +13,7 @@ OFTEN = 4
 """Times as often as all dermoscopic images: a diagnosis that is refused so often is named."""
 DRAWN = (
     "This is a drawing, and not all models take it for a dermoscopic image. An upload would be refused for that, with "
-    "no diagnosis called; the drawing is answered all the same, to show what this page offers."
+    "no diagnosis called; the models answer for the drawing all the same, to show what this page offers."
 )
 
 

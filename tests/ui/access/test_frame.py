@@ -86,7 +86,7 @@ def test_no_page_is_shown_to_who_is_not_signed_in(page: str) -> None:
 
 
 def test_the_readme_says_how_long_a_sign_in_holds() -> None:
-    assert f"A sign-in holds for {SIGNED_IN_HOURS} hours." in (HOME.parent / "README.md").read_text()
+    assert f"A sign-in lasts {SIGNED_IN_HOURS} hours." in (HOME.parent / "README.md").read_text()
 
 
 def test_who_is_signed_in_sees_the_page_and_can_sign_out() -> None:

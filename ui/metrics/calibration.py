@@ -18,6 +18,7 @@ from dermlens.evaluation.calibration_error import (
     equal_width,
     measure,
 )
+from dermlens.evaluation.class_mix import AT, HAM10000
 from dermlens.evaluation.metrics import CALIBRATION
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import INDEX
@@ -30,11 +31,9 @@ from dermlens.wording import UNCALIBRATED, number_with_interval, percent
 from ui import cache, widgets
 
 CALLED = "called"
-TOP = "top"
 SUSPECTED = "suspect"
 OF = {
     CALLED: "The diagnosis called",
-    TOP: "The most probable diagnosis",
     SUSPECTED: "Malignant or pre-malignant",
     **DIAGNOSIS_NAMES,
 }
@@ -75,7 +74,8 @@ def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, 
     st.caption(
         "ECE: mean distance between the probability stated and the share that is true, over bins of images. Chance "
         "alone leaves a distance on so few images: the last column says how much a perfect model would show. All "
-        f"metrics: lower is better. {split.capitalize()} split, {len(chosen):,} images of {chosen.n_lesions:,} lesions."
+        f"metrics: lower is better, {AT[HAM10000]}. {split.capitalize()} split, {len(chosen):,} images of "
+        f"{chosen.n_lesions:,} lesions."
     )
 
 
@@ -93,9 +93,9 @@ def _stated(
     parts = {BEFORE: p.probabilities}
     if fitted.calibration is not None:
         parts[AFTER] = unseen(whole, fitted.calibration)[here]
-    estimates = {name: measure(q, p.y_true, p.y_pred, p.lesion) for name, q in parts.items()}
+    estimates = {name: measure(q, p.y_true, p.lesion) for name, q in parts.items()}
     last = list(parts.values())[-1]
-    return Stated(parts, {**estimates, BY_CHANCE: by_chance(last, p.y_pred, p.lesion)})
+    return Stated(parts, {**estimates, BY_CHANCE: by_chance(last, p.lesion)})
 
 
 @st.fragment
@@ -129,8 +129,8 @@ def _event(probabilities: np.ndarray, chosen: Predictions, of: str) -> tuple[np.
     if of == SUSPECTED:
         target = TARGETS["malignant"]
         return target.score(probabilities).clip(max=1), target.positive(y)
-    if of in (CALLED, TOP):
-        said = chosen.y_pred if of == CALLED else probabilities.argmax(1)
+    if of == CALLED:
+        said = probabilities.argmax(1)
         return probabilities[rows, said], said == y
     return probabilities[:, INDEX[of]], y == INDEX[of]
 

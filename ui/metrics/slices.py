@@ -82,7 +82,8 @@ def show(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...
     st.caption(
         f"{split.capitalize()} split, {len(chosen):,} images of {chosen.n_lesions:,} lesions. Slices differ in what "
         "they are made of: compare them class by class. A hollow mark is a slice of fewer than 50 lesions, whose "
-        "numbers say little. A slice of one class has no single number."
+        "numbers say little. A slice of one class has no single number. Recalls and balanced accuracy are at an equal "
+        "mix, so that they can be compared."
     )
 
     def data() -> pd.DataFrame:
@@ -90,7 +91,7 @@ def show(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...
 
     widgets.chart(
         charts.overview(found, f"By {BY[by].lower()}"),
-        "Balanced accuracy and melanoma recall of every slice",
+        "Balanced accuracy and melanoma recall of every slice, at an equal mix",
         data,
         f"slices-{by}",
     )

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from dermlens.evaluation.class_mix import WITHOUT
-from dermlens.evaluation.metrics import HEADLINE, IN_BRIEF
-from dermlens.wording import interval, percent, percent_with_interval
+from dermlens.evaluation.metrics import IN_BRIEF, OVERALL
+from dermlens.wording import interval, percent
 from ui import cache, splits, widgets
 from ui.pages import HOME, PAGES
 
@@ -69,9 +69,9 @@ def headline(result: cache.Result) -> None:
         return
     estimates = result.value[split]
     first, *others = (name for name in IN_BRIEF if name in estimates)
-    st.metric(HEADLINE[first].label, percent(estimates[first].value, 1))
+    st.metric(OVERALL[first].label, percent(estimates[first].value, 1))
     lines = [f"95 % interval {interval(estimates[first])}"]
-    lines += [f"{HEADLINE[n].label}: {percent_with_interval(estimates[n])}" for n in others]
+    lines += [f"{OVERALL[n].label}: {OVERALL[n].text(estimates[n])}" for n in others]
     rests_on = estimates[first]
     lines.append(f"{split.capitalize()} split: {rests_on.n_images:,} images of {rests_on.n_lesions:,} lesions")
     if split == "test":

@@ -57,6 +57,7 @@ class Comparison:
     left_out: int
     """images that only one of the two has answered"""
     overall: dict[str, Difference]
+    """by key of OVERALL, without the calibration error"""
     recall: dict[str, Difference]
     """by class code, at the equal mix: their mean is that of balanced accuracy"""
     mcnemar: McNemar
@@ -117,7 +118,7 @@ def compare(a: Predictions, b: Predictions, *, replicates: int | None = None, se
         return Difference(x, y, x - y, float(low), float(high), p, p_holm, int(rests_on.sum()), lesions)
 
     overall = {}
-    for name in metrics.OVERALL:
+    for name in (n for n in metrics.OVERALL if n != "ece"):  # an error is never 0 by chance alone: no difference
         rests_on = a.y_true == MELANOMA if name.startswith("melanoma_recall") else np.ones(len(a), bool)
         p = float(p_values.get(name, np.nan))
         overall[name] = difference(name, p, p, rests_on)

@@ -23,6 +23,7 @@ from scipy.special import stdtrit
 
 from dermlens.estimate import Estimate
 from dermlens.evaluation import metrics
+from dermlens.evaluation.bins import BINS, equal_width
 from dermlens.evaluation.class_mix import EQUAL, HAM10000
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, N_CLASSES
@@ -74,6 +75,9 @@ def bootstrap(
         mix: _count(p.y_true * N_CLASSES + q.y_pred, p.lesion, (N_CLASSES**2, p.n_lesions))
         for mix, q in {HAM10000: p, EQUAL: p.at_equal_mix}.items()
     }
+    probabilities = p.probabilities.max(1)
+    gaps = np.zeros((BINS, p.n_lesions), np.float32)
+    np.add.at(gaps, (equal_width(probabilities), p.lesion), probabilities - (p.y_pred == p.y_true))
     loss = np.bincount(p.lesion, metrics.losses(p.y_true, p.logits), p.n_lesions).astype(np.float32)
     tables = []
     for i, logp in enumerate(metrics.log_softmax(p.logits).T if ranks != "none" else ()):
@@ -85,7 +89,9 @@ def bootstrap(
     for weights in lesion_weights(p.n_lesions, replicates, seed):
         confusions = {mix: (own @ weights).T.reshape(-1, N_CLASSES, N_CLASSES) for mix, own in cells.items()}
         found = metrics.from_confusion(confusions)
-        found["cross_entropy"] = (loss @ weights) / confusions[HAM10000].sum((1, 2), dtype=np.float64)
+        images = confusions[HAM10000].sum((1, 2), dtype=np.float64)
+        found["cross_entropy"] = (loss @ weights) / images
+        found["ece"] = np.abs(gaps @ weights).sum(0) / images
         if tables:
             both = [rank_metrics(table, weights, average_precision=ranks == "all") for table in tables]
             found["auc"] = np.stack([auc for auc, _ in both], -1)
@@ -295,6 +301,7 @@ def summarise(predictions: Predictions, *, replicates: int | None = None, seed: 
     p, equal = predictions, predictions.at_equal_mix
     value = metrics.measure(p.y_true, p.logits, equal.logits)
     draws = bootstrap(p, replicates=replicates, seed=seed)
+    draws["ece"] = (draws["ece"] - draws["ece"].mean() + value["ece"]).clip(0)  # resampling adds to the gaps
 
     def percentile(name: str, rests_on: np.ndarray, i: int | None = None) -> Estimate:
         of_class = () if i is None else i

@@ -21,8 +21,11 @@ from typing import Any
 import numpy as np
 
 from dermlens.errors import DataError
+from dermlens.estimate import Estimate
+from dermlens.evaluation.bins import calibration_error
 from dermlens.evaluation.class_mix import AT, EQUAL, HAM10000
 from dermlens.labels import MELANOMA, N_CLASSES
+from dermlens.wording import number_with_interval, percent_with_interval
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -165,6 +168,7 @@ def measure(y_true: np.ndarray, logits: np.ndarray, equal: np.ndarray | None = N
     found["average_precision"] = one_vs_rest(average_precision, y_true, logp)
     found["macro_auc"] = mean_defined(found["auc"])
     found["cross_entropy"] = cross_entropy(y_true, logits)
+    found["ece"] = calibration_error(np.exp(logp.max(1)), logits.argmax(1) == y_true)
     return {name: float(v) if np.ndim(v) == 0 else v for name, v in found.items()}
 
 
@@ -271,7 +275,8 @@ class Metric:
     Attributes:
         name: the same on every page and in every model card.
         of_confusion: its function of confusion matrices; None for a metric that goes by scores.
-        is_share: from 0 to 1 and written in percent; the others are 0 or more, in the unit that the name says.
+        is_share: from 0 to 1, better when higher and written in percent; the others are 0 or more, better when lower
+            and in the unit that the name says.
         mix: key of class_mix.AT, the class mix at which images are called and scored for it.
     """
 
@@ -285,6 +290,15 @@ class Metric:
         """The name with the class mix: "Accuracy at HAM10000's mix"."""
         return f"{self.name} {AT[self.mix]}"
 
+    def text(self, estimate: Estimate) -> str:
+        """Return a value of it with its interval as a person reads it."""
+        return percent_with_interval(estimate) if self.is_share else number_with_interval(estimate)
+
+    @property
+    def column(self) -> str:
+        """The name, with the class mix only where that is the equal one: for a table that says so."""
+        return self.name if self.mix == HAM10000 else self.label
+
 
 OVERALL = {
     "accuracy": Metric("Accuracy", accuracy),
@@ -292,6 +306,7 @@ OVERALL = {
     "macro_f1": Metric("Macro F1", macro_f1),
     "macro_auc": Metric("Macro AUC"),
     "cross_entropy": Metric("Cross-entropy (nats)", is_share=False),
+    "ece": Metric("ECE, 15 bins", is_share=False),
     "balanced_accuracy": Metric("Balanced accuracy", balanced_accuracy, mix=EQUAL),
     "melanoma_recall_equal": Metric("Melanoma recall", melanoma_recall, mix=EQUAL),
 }
@@ -307,14 +322,19 @@ PER_CLASS = {
 }
 """One value for a class."""
 CALIBRATION = {
-    "ece": Metric("ECE, 15 bins"),
+    "ece": OVERALL["ece"],
     "adaptive_ece": Metric("ECE, 15 bins of as many images each"),
     "classwise_ece": Metric("ECE, mean over the seven diagnoses"),
     "brier": Metric("Brier score", is_share=False),
     "nll": OVERALL["cross_entropy"],
 }
 """What `calibration_error.measure` gives, by the keys of calibration.json; lower is better for all."""
+UNLESS_SAID = f"{AT[HAM10000][0].upper()}{AT[HAM10000][1:]}, unless it says otherwise."
+"""Said of a table whose heads are `Metric.column`."""
 HEADLINE = {key: metric for key, metric in OVERALL.items() if metric.is_share}
 """What is shown first of a set of images."""
-IN_BRIEF = ("balanced_accuracy", "melanoma_recall_equal", "accuracy", "melanoma_recall")
-"""The few of HEADLINE that fit where a model is only introduced, the most telling one first."""
+IN_BRIEF = (
+    *("balanced_accuracy", "melanoma_recall_equal", "accuracy", "melanoma_recall"),
+    *("macro_auc", "cross_entropy", "ece"),
+)
+"""The few of OVERALL that fit where a model is only introduced, the most telling one first, a share."""

@@ -56,8 +56,8 @@ def _estimates(file: Path, split: str, stored: object) -> dict[str, Estimate]:
     where = f"{shown(file)}, {split}"
     if not isinstance(stored, dict):
         raise DataError(f"{where}: an object of estimates expected, it is a {type(stored).__name__}.")
-    measured = OVERALL if "class_mix" in stored else {k: m for k, m in OVERALL.items() if m.of_confusion is None}
-    return {name: _estimate(f"{where}, {name}", name, stored[name]) for name in measured if name in stored}
+    found = {name: _estimate(f"{where}, {name}", name, stored[name]) for name in OVERALL if name in stored}
+    return found if "class_mix" in stored else {k: f for k, f in found.items() if OVERALL[k].of_confusion is None}
 
 
 def _estimate(where: str, name: str, stored: object) -> Estimate:

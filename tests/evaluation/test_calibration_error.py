@@ -8,13 +8,11 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
+from dermlens.evaluation.bins import calibration_error, equal_mass, equal_width
 from dermlens.evaluation.calibration_error import (
     brier,
     by_chance,
-    calibration_error,
     diagram,
-    equal_mass,
-    equal_width,
     log_loss,
     measure,
 )

@@ -7,7 +7,7 @@ from typing import Any
 from dermlens.estimate import Estimate
 from dermlens.evaluation.class_mix import AT, HAM10000, WITHOUT
 from dermlens.evaluation.intervals import FEW_LESIONS
-from dermlens.evaluation.metrics import CALIBRATION, OVERALL, PER_CLASS
+from dermlens.evaluation.metrics import CALIBRATION, OVERALL, PER_CLASS, UNLESS_SAID
 from dermlens.explain import localisation_results
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
@@ -119,11 +119,13 @@ def _split_section(split: str, measured: dict[str, Any], run: dict[str, Any] | N
         "",
         f"{overall['n_images']:,} images of {overall['n_lesions']:,} lesions. {note}",
         "",
-        "| metric | value |",
-        "| --- | --- |",
-        *[f"| {metric.label} | {_text(measured[key])} |" for key, metric in OVERALL.items()],
+        "| metric | measured | value |",
+        "| --- | --- | --- |",
+        *[f"| {metric.name} | {AT[metric.mix]} | {_text(measured[key])} |" for key, metric in OVERALL.items()],
         "",
-        "| class | images / lesions | " + " | ".join(metric.label for metric in PER_CLASS.values()) + " |",
+        f"By class. {UNLESS_SAID}",
+        "",
+        "| class | images / lesions | " + " | ".join(metric.column for metric in PER_CLASS.values()) + " |",
         "| --- " * (2 + len(PER_CLASS)) + "|",
         *[
             f"| {code} | {f['recall']['n_images']} / {f['recall']['n_lesions']} | "

@@ -9,11 +9,10 @@ from dermlens.charts import compare as charts
 from dermlens.charts.metrics import confusion_difference
 from dermlens.evaluation.class_mix import AT, EQUAL, HAM10000, WITHOUT
 from dermlens.evaluation.compare import Comparison
-from dermlens.evaluation.metrics import HEADLINE, confusion_matrix
+from dermlens.evaluation.metrics import OVERALL, confusion_matrix
 from dermlens.labels import CLASSES, INDEX
 from dermlens.models.model import AnyModel
 from dermlens.models.registry import Entry
-from dermlens.wording import percent_with_interval
 from ui import cache, widgets
 from ui.metrics import cases, slices
 
@@ -45,7 +44,7 @@ def headline(entries: list[Entry], split: str) -> None:
     rows = [
         {
             "Model": entry.name,
-            **{m.label: percent_with_interval(summaries[entry.name][key]) for key, m in HEADLINE.items()},
+            **{m.label: m.text(summaries[entry.name][key]) for key, m in OVERALL.items()},
             **_cost(entry, ready.get(entry.id)),
         }
         for entry in entries

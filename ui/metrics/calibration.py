@@ -10,12 +10,10 @@ import streamlit as st
 
 from dermlens.charts import calibration as charts
 from dermlens.estimate import Estimate
+from dermlens.evaluation.bins import calibration_error, equal_mass, equal_width
 from dermlens.evaluation.calibration_error import (
     by_chance,
-    calibration_error,
     diagram,
-    equal_mass,
-    equal_width,
     measure,
 )
 from dermlens.evaluation.class_mix import AT, HAM10000

@@ -8,7 +8,15 @@ import streamlit as st
 from dermlens.charts import metrics as charts
 from dermlens.evaluation.class_mix import AT, HAM10000, WITHOUT
 from dermlens.evaluation.intervals import Summary
-from dermlens.evaluation.metrics import HEADLINE, PER_CLASS, confusion_matrix, most_common_confusion, sweep
+from dermlens.evaluation.metrics import (
+    HEADLINE,
+    OVERALL,
+    PER_CLASS,
+    UNLESS_SAID,
+    confusion_matrix,
+    most_common_confusion,
+    sweep,
+)
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX, NAMES, SHOWN
 from dermlens.models.registry import Entry
@@ -25,6 +33,8 @@ def headline(summary: Summary, split: str) -> None:
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
             st.metric(metric.name, percent(estimate.value, 1))
             st.caption(f"{AT[metric.mix]}  \n95 %: {interval(estimate)}")
+    others = {metric: summary.overall[key] for key, metric in OVERALL.items() if not metric.is_share}
+    st.markdown("; ".join(f"{m.label}: **{m.text(f)}**" for m, f in others.items()))
     accuracy = summary.overall["accuracy"]
     present = int((summary.confusion.sum(1) > 0).sum())
     st.caption(
@@ -71,6 +81,7 @@ def confusion(chosen: Predictions, entry: Entry) -> None:
 def per_class(summary: Summary, entry: Entry) -> None:
     """Show every metric of every class with its interval, and what the class is most often called instead."""
     st.dataframe(_table(summary), hide_index=True, alt="Per-class metrics with intervals")
+    st.caption(UNLESS_SAID)
     grid = st.grid(2, min_column_width=330)
     for key, metric in PER_CLASS.items():
         figure = charts.per_class({entry.name: summary.per_class}, key)
@@ -89,7 +100,7 @@ def _table(summary: Summary) -> pd.DataFrame:
             name, share = DIAGNOSES[worst.predicted].name, percent(worst.count / worst.support)
             instead = f"{worst.count} of {worst.support} called {name}, {share}"
         found = summary.per_class[CLASSES[i]]
-        shares = {metric.label: percent_with_interval(found[key]) for key, metric in PER_CLASS.items()}
+        shares = {metric.column: percent_with_interval(found[key]) for key, metric in PER_CLASS.items()}
         row = {"Diagnosis": NAMES[CLASSES[i]], "Images": int(summary.confusion[i].sum())}
         rows.append({**row, "Most often called instead": instead, **shares})
     return pd.DataFrame(rows)

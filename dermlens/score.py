@@ -1,6 +1,8 @@
 """Score a folder of images into an ISIC 2018 Task 3 submission file.
 
-`python -m dermlens.score --model ID --input DIR --output out.csv`
+`python -m dermlens.score --model ID --input DIR --output out.csv [--class-mix equal]`
+
+Each row holds a model's probabilities at the stated class mix, and its largest number is the call there.
 
 Exit status: 0 all images scored, 2 nothing done because of bad input, 3 some images could not be read (they and the
 reasons are in out.errors.csv). Images that do not look like dermoscopic ones are scored, as the format wants a row
@@ -18,12 +20,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 from tqdm import tqdm
 
 from dermlens.case.opinion import form
-from dermlens.case.predict import predict, softmax
+from dermlens.case.predict import predict
 from dermlens.case.summary import quantity
-from dermlens.errors import DataError, DermlensError, ImageError
+from dermlens.errors import DataError, DermlensError, ImageError, ModelError
+from dermlens.evaluation.class_mix import AT, EQUAL, EVEN, HAM10000, reweight
 from dermlens.files.documents import unwritable
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.ingest.formats import IMAGE_SUFFIXES
@@ -69,8 +73,7 @@ def score(
     images: Sequence[Path],
     output: Path,
     stored_aspect: str = "as-is",
-    *,
-    calibrated: bool = True,
+    class_mix: str = HAM10000,
 ) -> tuple[int, int]:
     """Score images and write the submission file, and the lists of files that could not be read and of unlike images.
 
@@ -79,15 +82,19 @@ def score(
         images: as found by `find_images`.
         output: the submission file; replaced only when everything is scored.
         stored_aspect: as taken by ingest.read_image.
-        calibrated: write calibrated probabilities, if the model has a calibration; else the softmax of the network's
-            logits, whose largest is always its call.
+        class_mix: key of class_mix.AT, the mix at which the probabilities are written.
 
     Returns:
         How many images could not be read, and how many do not look like dermoscopic ones to the model.
 
     Raises:
         DataError: the file cannot be written. That its disk is full is known before the first image is scored.
+        ModelError: the equal mix is wanted of a model without a calibration.
     """
+    calibration = model.fitted.calibration
+    if class_mix == EQUAL and calibration is None:
+        said = model.fitted.missing_sentence("calibration")
+        raise ModelError(f"{model.id} is not calibrated, so it cannot be re-weighted for another class mix. {said}")
     errors, unlike = [], []
     members = model.members if isinstance(model, Ensemble) else ()
     room = sum(len(os.fsencode(path.stem)) + ROW_BYTES for path in images)
@@ -104,7 +111,9 @@ def score(
             answer = answers[model.id] = predict(model, pixels, answers)
             if form([model], answers).refused:
                 unlike.append((str(path),))
-            probabilities = answer.probabilities if calibrated else softmax(answer.logits)
+            probabilities = answer.probabilities
+            if class_mix == EQUAL and calibration is not None:
+                probabilities = reweight(probabilities, np.array(calibration.class_mix), EVEN)
             table.writerow((path.stem, *(f"{probabilities[INDEX[c.lower()]]:.8f}" for c in ISIC_COLUMNS)))
     for place, head, rows in (
         (beside(output, "errors"), ("file", "reason"), errors),
@@ -173,9 +182,11 @@ def main(arguments: list[str] | None = None) -> int:
         help="width:height that the pictures had before they were squeezed (default: %(default)s)",
     )
     parser.add_argument(
-        "--uncalibrated",
-        action="store_true",
-        help="write the network's own scores, whose largest is its call: what a balanced accuracy should count",
+        "--class-mix",
+        choices=list(AT),
+        default=HAM10000,
+        help="how frequent the diagnoses are taken to be: as in HAM10000, which accuracy asks about, or all the same, "
+        "which balanced accuracy does (default: %(default)s)",
     )
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
     given = parser.parse_args(arguments)
@@ -184,15 +195,16 @@ def main(arguments: list[str] | None = None) -> int:
             raise DataError(f"{given.output} cannot be written: it must be a file in a folder that exists.")
         images, skipped = find_images(given.input)
         model = registry.load_any(registry.find(given.models_dir, given.model))
-        failed, unlike = score(model, images, given.output, given.stored_aspect, calibrated=not given.uncalibrated)
+        failed, unlike = score(model, images, given.output, given.stored_aspect, given.class_mix)
     except (DermlensError, OSError) as e:
         print(f"Not scored: {e}", file=sys.stderr)
         return 2
-    is_calibrated = model.fitted.calibration is not None and not given.uncalibrated
+    is_calibrated = model.fitted.calibration is not None
     what = quantity({model.name: is_calibrated})
     done = counted(len(images) - failed, "image")
     print(f"{done} scored into {given.output}; {counted(skipped, 'other file')} skipped.", file=sys.stderr)
-    print(f"Each number is {'a' if is_calibrated else 'an'} {what}.", file=sys.stderr)
+    at = f" {AT[given.class_mix]}" if is_calibrated else ""
+    print(f"Each number is {'a' if is_calibrated else 'an'} {what}{at}.", file=sys.stderr)
     if unlike:
         told = f"Unlike dermoscopic images, so that their numbers mean nothing: {counted(unlike, 'image')}"
         print(f"{told}, see {beside(given.output, 'unlike')}.", file=sys.stderr)

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from dermlens.evaluation.metrics import HEADLINE, IN_BRIEF
-from dermlens.wording import counted, interval, percent, percent_with_interval
+from dermlens.evaluation.class_mix import WITHOUT
+from dermlens.evaluation.metrics import IN_BRIEF, OVERALL
+from dermlens.wording import counted, interval, percent
 from ui import cache, splits, widgets
 from ui.pages import HOME, PAGES
 
@@ -51,6 +52,8 @@ def models() -> None:
         with grid.cell(), st.container(border=True, gap="small", height="stretch", key=f"model-{entry.id}"):
             st.markdown(f"**{widgets.escape(entry.name)}**")
             headline(cache.headline(entry))
+            if entry.has_predictions and cache.fitted(entry).calibration is None:
+                st.caption(WITHOUT)
             if not entry.can_be_asked:
                 st.caption("Predictions only: it can be compared and measured, but not asked about an image.")
     widgets.problems(problems, "model" if len(problems) == 1 else "models")
@@ -66,9 +69,9 @@ def headline(result: cache.Result) -> None:
         return
     estimates = result.value[split]
     first, *others = (name for name in IN_BRIEF if name in estimates)
-    st.metric(HEADLINE[first], percent(estimates[first].value, 1))
+    st.metric(OVERALL[first].label, percent(estimates[first].value, 1))
     lines = [f"95 % interval {interval(estimates[first])}"]
-    lines += [f"{HEADLINE[n]}: {percent_with_interval(estimates[n])}" for n in others]
+    lines += [f"{OVERALL[n].label}: {OVERALL[n].text(estimates[n])}" for n in others]
     rests_on = estimates[first]
     images, lesions = counted(rests_on.n_images, "image"), counted(rests_on.n_lesions, "lesion")
     lines.append(f"{split.capitalize()} split: {images} of {lesions}")

@@ -1,8 +1,7 @@
 """Publish several models as one: `python -m training.ensemble ID --members A B ...` fills models/ID/.
 
-Its answer is the weighted mean of its members' logits and a bias, the logit adjustment that a network has in its head
-(training.adjustment). Weights and adjustment are fitted on validation; nothing is trained and no picture is needed, as
-the members' predictions are enough. Make it again when a member is published again.
+Its answer is the weighted mean of its members' logits. The weights are fitted on validation; nothing is trained and no
+picture is needed, as the members' predictions are enough. Make it again when a member is published again.
 """
 
 import argparse
@@ -23,17 +22,15 @@ from dermlens.files.documents import write_object
 from dermlens.image.preprocess import Geometry
 from dermlens.labels import CLASSES, N_CLASSES
 from dermlens.models import registry
-from dermlens.models.card import read_card
+from dermlens.models.card import bias_of, read_card
 from dermlens.models.ensemble import check_views, mean_logits
 from dermlens.trust.fit_command import FIT
-from training.adjustment import choose, shift
 from training.folders import model_folder, whole
 from training.model_card.write import write
 
 PRIOR_SD = 5.0
 """As in dermlens.trust.calibration: of the normal prior on every bias."""
 DIGITS = 3
-BIAS_DIGITS = 6
 TOLERANCE = 2.5 * 10**-DIGITS
 LOGIT_TOLERANCE = 1e-4
 
@@ -95,10 +92,10 @@ def join(members: Sequence[Predictions]) -> list[Predictions]:
     return [align(first, own)[1] for own in members]
 
 
-def combine(members: Sequence[Predictions], weights: Sequence[float], bias: Sequence[float]) -> Predictions:
-    """Return the ensemble's predictions of the images that `join` gave."""
+def combine(members: Sequence[Predictions], card: dict[str, Any]) -> Predictions:
+    """Return the predictions that an ensemble with this card gives of the images that `join` gave."""
     first = members[0]
-    logits = mean_logits([m.logits for m in members], weights, bias)
+    logits = mean_logits([m.logits for m in members], list(card["members"].values()), bias_of(card))
     return Predictions(first.image_id, first.lesion_id, first.split, first.y_true, logits)
 
 
@@ -106,22 +103,6 @@ def fitted_weights(members: Sequence[Predictions]) -> np.ndarray:
     """Return `fit_weights` on the validation split of joined predictions."""
     validation = [m.of_split("validation") for m in members]
     return fit_weights([m.logits for m in validation], validation[0].y_true)
-
-
-def fitted_adjustment(members: Sequence[Predictions], weights: Sequence[float]) -> dict[str, Any]:
-    """Choose tau and the melanoma weight on the validation split of joined predictions.
-
-    The members bring their own adjustment along; this one comes on top of it. The prior is that of the validation
-    split, which is stratified by diagnosis as the training split is.
-
-    Returns:
-        What the card says of it: `logit_adjustment`, `melanoma_weight` and the `bias` that they make, 7 floats.
-    """
-    validation = combine(members, weights, [0.0] * N_CLASSES).of_split("validation")
-    counts = np.bincount(validation.y_true, minlength=N_CLASSES)
-    tau, weight = choose(validation.logits, validation.y_true, counts)
-    bias = np.round(shift(counts, tau, weight), BIAS_DIGITS) + 0.0  # no -0.0
-    return {"logit_adjustment": tau, "melanoma_weight": weight, "bias": bias.tolist()}
 
 
 def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "Ensemble", replace: bool = False) -> Path:
@@ -145,7 +126,6 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
     weights = {e.id: float(w) for e, w in zip(entries, fitted_weights(joined), strict=True)}
     if max(weights.values()) == 1:
         raise ModelError(f"On validation one member alone does as well as all of them: the weights are {weights}.")
-    adjustment = fitted_adjustment(joined, list(weights.values()))
     card = {
         "id": model_id,
         "name": name,
@@ -153,13 +133,12 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
         "classes": list(CLASSES),
         "members": weights,
         "member_hashes": hashes,
-        **adjustment,
         "files": {},
         "parameters": sum(c.get("parameters", 0) for c in cards),
         "created": datetime.now(UTC).date().isoformat(),
     }
     with whole(target) as folder:
-        write_predictions(folder / "predictions.csv", combine(joined, list(weights.values()), adjustment["bias"]))
+        write_predictions(folder / "predictions.csv", combine(joined, card))
         write_object(folder / "card.json", card)
         write(folder)
     return target
@@ -177,14 +156,9 @@ def problems(folder: Path, card: dict[str, Any]) -> list[str]:
     stored = list(card["members"].values())
     if np.abs(fitted - stored).max() > TOLERANCE:
         found.append(f"card.json, members: the weights are {stored}, the members' predictions give {fitted.tolist()}")
-    adjustment = fitted_adjustment(joined, stored)
-    for name, value in adjustment.items():
-        if card.get(name) != value:
-            found.append(f"card.json, {name}: {card.get(name)} is stored, the members' predictions give {value}")
-    made = combine(joined, stored, adjustment["bias"])
-    aligned, same, left_out = align(read_predictions(folder / "predictions.csv"), made)
+    aligned, same, left_out = align(read_predictions(folder / "predictions.csv"), combine(joined, card))
     if left_out or np.abs(aligned.logits - same.logits).max() > LOGIT_TOLERANCE:
-        found.append("predictions.csv is not the weighted mean of the members' predictions and the bias")
+        found.append("predictions.csv is not the weighted mean of the members' predictions")
     return found
 
 

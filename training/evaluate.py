@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from dermlens.dataset.ham10000 import check_rows, load_split
 from dermlens.errors import DermlensError
+from dermlens.evaluation.class_mix import WITHOUT
 from dermlens.evaluation.intervals import summarise
 from dermlens.evaluation.metrics import OVERALL
 from dermlens.evaluation.predictions import SPLITS, Predictions, write_predictions
@@ -77,11 +78,12 @@ def main(argv: list[str] | None = None) -> int:
         print(e, file=sys.stderr)
         return 2
     measured = {split: summarise(predictions.of_split(split)).to_dict() for split in predictions.splits}
+    print(WITHOUT)
     for split, summary in measured.items():
         print(f"{split}, {summary['accuracy']['n_images']} images of {summary['accuracy']['n_lesions']} lesions:")
-        for name in OVERALL:
+        for name, metric in OVERALL.items():
             f = summary[name]
-            print(f"  {name:18} {f['value']:.4f}  ({f['low']:.4f} to {f['high']:.4f})")
+            print(f"  {metric.label:36} {f['value']:.4f}  ({f['low']:.4f} to {f['high']:.4f})")
     try:
         write_predictions(folder / "predictions.csv", predictions)
         write_object(folder / "metrics.json", {"views": args.views, **measured})

@@ -5,7 +5,6 @@ split: once, at the very end. Nothing is left half-written: models/ID/ appears w
 """
 
 import argparse
-import dataclasses
 import os
 import re
 import sys
@@ -33,11 +32,10 @@ from dermlens.ingest.read import read_file
 from dermlens.labels import CLASSES
 from dermlens.models import registry
 from dermlens.models.model import Model
-from training import adjustment
 from training import card as cards
 from training.architectures import feature_layer
 from training.artefact import save_model
-from training.dataset import class_counts, class_indices
+from training.dataset import class_indices
 from training.export import build
 from training.finished import (
     add_run_arguments,
@@ -53,8 +51,6 @@ from training.fits.embed import keep
 from training.folders import model_folder, whole
 from training.model_card.write import write
 
-CHECKED = 16
-"""Validation images that the final file is asked about once more."""
 NAMES = {
     "baseline_cnn": "Baseline CNN",
     "resnet18": "ResNet18",
@@ -82,8 +78,6 @@ class Publication:
     """Take the weights of the last epoch, not of the best one."""
     views: int = 4
     """Flips and turns averaged over, here and in the app."""
-    adjust: tuple[float, float] | None = None
-    """Tau and melanoma weight of `training.adjustment`; chosen on validation by default."""
     name: str | None = None
     """What a person reads; by default the architecture's."""
 
@@ -101,25 +95,15 @@ def publish(what: Publication, target: Path) -> None:
     # Stage 1: the run and the images it is asked about.
     rows = rows_of(what.run, what.table, SPLITS if what.test else SPLITS[:1])
     check_rows(what.data, rows, decode=True)
-    validation, rest = (rows[rows["split"] == split] for split in SPLITS)
-    counts = class_counts(class_indices(rows_of(what.run, what.table, ("train",))))
     with whole(target) as folder:
-        # Stage 2: the network as it was trained, asked about validation, by which it is adjusted.
-        network = last_model(what.run) if what.last else best_model(what.run)
-        plain = _ask(what, _served(what, network, folder, (0.0, 1.0)), validation)
-        adjust = what.adjust or adjustment.choose(plain.logits, class_indices(validation), counts)
-        adjustment.fold(network, counts, *adjust)
-
-        # Stage 3: the network as it is published, and its answers.
-        model = _served(what, network, folder, adjust)
-        tuned = dataclasses.replace(plain, logits=plain.logits + adjustment.shift(counts, *adjust))
-        _check_shift(what, model, validation, tuned)
+        # Stage 2: the network as it is served, and its answers.
+        model = _served(what, last_model(what.run) if what.last else best_model(what.run), folder)
         if what.test:
             note_test(what.run, "training.publish")
-        answers = _join(tuned, _ask(what, model, rest))
-        _write_predictions(what, model, folder, pd.concat([validation, rest]), answers)
+        answers = _ask(what, model, rows)
+        _write_predictions(what, model, folder, rows, answers)
 
-        # Stage 4: where it comes from, and its model card.
+        # Stage 3: where it comes from, and its model card.
         (width, height), _ = answers.sizes.most_common(1)[0]
         seen = {"stored_aspect": what.stored_aspect, "width": width, "height": height}
         record = public(read_object(what.run / "run.json"))
@@ -140,7 +124,7 @@ def public(value: Any) -> Any:
     return re.sub(r"(?<![\w.:/])/(?:[^\s/=,]+/)*([^\s/=,]+)/?", r"\1", value) if isinstance(value, str) else value
 
 
-def _served(what: Publication, network: keras.Model, folder: Path, adjust: tuple[float, float]) -> Model:
+def _served(what: Publication, network: keras.Model, folder: Path) -> Model:
     """Write model.keras and a first card.json, build the serving files and load them as the app does."""
     save_model(network, folder / "model.keras")
     geometry = Geometry(network.input_shape[1])
@@ -153,8 +137,6 @@ def _served(what: Publication, network: keras.Model, folder: Path, adjust: tuple
         "classes": list(CLASSES),
         "input": geometry.to_dict(),
         "views": what.views,
-        "logit_adjustment": adjust[0],
-        "melanoma_weight": adjust[1],
         "feature_layer": feature_layer(network),
         "fingerprint": fingerprint(geometry),
         "files": {"model.keras": registry.sha256(folder / "model.keras")},
@@ -195,24 +177,6 @@ def _ask(what: Publication, model: Model, rows: pd.DataFrame) -> Answers:
     return Answers(logits, embeddings, sizes)
 
 
-def _join(a: Answers, b: Answers) -> Answers:
-    return Answers(
-        np.concatenate([a.logits, b.logits]), np.concatenate([a.embeddings, b.embeddings]), a.sizes + b.sizes
-    )
-
-
-def _check_shift(what: Publication, model: Model, rows: pd.DataFrame, tuned: Answers) -> None:
-    """Ask the final file about a few images: logit adjustment adds the same to every answer, and nothing else.
-
-    Raises:
-        ModelError: it does not.
-    """
-    some = np.unique(np.linspace(0, len(rows) - 1, CHECKED).astype(int))
-    off = np.abs(_ask(what, model, rows.iloc[some]).logits - tuned.logits[some]).max()
-    if not off < 1e-3:
-        raise ModelError(f"The adjusted file's logits are off by {off:.2g}. The serving path is broken.")
-
-
 def _write_predictions(what: Publication, model: Model, folder: Path, rows: pd.DataFrame, answers: Answers) -> None:
     """Write predictions.csv, and keep the embeddings for training.fit."""
     write_predictions(folder / "predictions.csv", predictions_of(rows, class_indices(rows), answers.logits))
@@ -227,8 +191,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--test", action="store_true", help="also predict the test split: only once, at the very end")
     parser.add_argument("--views", type=int, choices=VIEWS, default=4, help="flips and turns to average over")
     parser.add_argument("--name", help="what a person reads; by default the architecture's name")
-    how = "see training.adjustment; default: the best on validation"
-    parser.add_argument("--adjust", type=float, nargs=2, metavar=("TAU", "WEIGHT"), help=how)
     parser.add_argument("--replace", action="store_true", help="replace a model of that id")
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
     add_run_arguments(parser)
@@ -244,7 +206,6 @@ def main(argv: list[str] | None = None) -> int:
             test=args.test,
             last=args.last,
             views=args.views,
-            adjust=tuple(args.adjust) if args.adjust else None,
             name=args.name,
         )
         folder = model_folder(args.models_dir, args.id, args.replace)

@@ -16,7 +16,6 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-import pandas as pd
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.errors import ConfigError, DermlensError, ModelError
@@ -24,13 +23,12 @@ from dermlens.files.documents import read_object, write_object
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.models import registry
 from dermlens.models.runs import runs_dir
-from training import adjustment
 from training import run as runs
 from training.architectures import build, load_archive
 from training.artefact import load_model
 from training.backend import policy
 from training.config import Config, from_dict, load_config, override
-from training.dataset import HAM10000, class_counts, class_indices, data_hash, located, select_rows
+from training.dataset import HAM10000, data_hash, located, select_rows
 from training.loop.averaging import set_weights
 from training.loop.phase import Task, train_phase
 from training.loop.state import State
@@ -157,7 +155,7 @@ def train(task: Task) -> None:
                 model = build(config.architecture, phases[state.phase].size, dropout=config.dropout)
                 set_weights(model, weights)
             else:
-                model, missing = first_network(config, task.rows)
+                model, missing = first_network(config)
                 _add_to_record(folder, weights_missing=missing)
             train_phase(task, model, state, arrays if state.epoch_in_phase else {}, events)
             weights = model.get_weights()
@@ -169,20 +167,19 @@ def train(task: Task) -> None:
     runs.save_state(checkpoint, {"model": weights}, state)
 
 
-def first_network(config: Config, rows: pd.DataFrame) -> tuple[keras.Model, list[str]]:
+def first_network(config: Config) -> tuple[keras.Model, list[str]]:
     """Return the network a run starts with, and the variables that its archive of weights did not fill.
 
     Args:
         config: of the run.
-        rows: that the run uses, as `select_rows` gives them.
 
     Raises:
-        ConfigError: an archive or published model does not fit. ModelError: there is no such published model, or its
-            file is not the one that its card lists.
+        ConfigError: an archive or published model does not fit, or the model has a logit adjustment. ModelError: there
+            is no such published model, or its file is not the one that its card lists.
     """
     size = config.phases[0].size
     if config.start:
-        return _published_network(config, rows), []
+        return _published_network(config), []
     if config.weights in ("none", "imagenet"):
         return build(config.architecture, size, config.weights, config.dropout), []  # type: ignore[arg-type]
     model = build(config.architecture, size, dropout=config.dropout)
@@ -192,17 +189,19 @@ def first_network(config: Config, rows: pd.DataFrame) -> tuple[keras.Model, list
     return model, missing
 
 
-def _published_network(config: Config, rows: pd.DataFrame) -> keras.Model:
-    """Return a published model as it was trained: without the logit adjustment folded into it when published."""
+def _published_network(config: Config) -> keras.Model:
+    """Return a published model as it was trained; older ones were adjusted when they were published."""
     entry = registry.find(registry.models_dir(), config.start)
     card = entry.card or {}
     network = load_model(entry.folder / "model.keras", registry.source_hash(entry))
     if card.get("architecture") != config.architecture:
         raise ConfigError(f"{config.start} is {card.get('architecture')}, not {config.architecture}.")
+    if card.get("logit_adjustment", 0.0) or card.get("melanoma_weight", 1.0) != 1.0:
+        raise ConfigError(
+            f"{config.start} has a logit adjustment in its head, from when it was published: no run goes on from it."
+        )
     model = build(config.architecture, config.phases[0].size, dropout=config.dropout)
     set_weights(model, network.weights)
-    counts = class_counts(class_indices(rows[(rows["split"] == "train") & (rows["source"] == HAM10000)]))
-    adjustment.fold(model, counts, -card["logit_adjustment"], 1 / card.get("melanoma_weight", 1.0))
     return model
 
 

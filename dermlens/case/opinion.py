@@ -8,14 +8,18 @@ import numpy as np
 from dermlens.case import ood_gate
 from dermlens.case.predict import Prediction
 from dermlens.case.summary import called
+from dermlens.evaluation.class_mix import reweight
 from dermlens.labels import Diagnosis
 from dermlens.models.model import AnyModel, networks
-from dermlens.trust.calibration import reweight
 
 
 @dataclass(frozen=True, eq=False)
 class Opinion:
-    """Which models were asked about an image, which of them refuse it, and what each calls."""
+    """Which models were asked about an image, which of them refuse it, and what each calls.
+
+    What was fitted for one class mix (prediction sets, thresholds, rules for referral) goes by `answers`, whatever mix
+    is set; what is shown and called goes by `shown`.
+    """
 
     models: tuple[AnyModel, ...]
     """those in question, in the order they are shown"""
@@ -47,30 +51,29 @@ class Opinion:
 
     @property
     def agree(self) -> bool:
-        """Whether all voices call one diagnosis."""
+        """Whether all voices call one diagnosis, at the class mix of `shown`."""
         return len({self.call(m).code for m in self.voices}) == 1
 
     def call(self, model: AnyModel) -> Diagnosis:
-        """Return the diagnosis that a model which has answered calls."""
-        return called(self.answers[model.id])
+        """Return the diagnosis that a model which has answered calls, at the class mix of `shown`."""
+        return called(self.shown[model.id])
 
     def among(self, models: Iterable[AnyModel]) -> "Opinion":
         """Return what some of the models say; which of them refuse the image was judged by all."""
         return replace(self, models=tuple(models))
 
-    def at_mix(self, own: np.ndarray, wanted: np.ndarray, sentence: str) -> "Opinion":
-        """Return the opinion with calibrated probabilities re-weighted for another class mix; the calls stay.
+    def at_mix(self, wanted: np.ndarray, sentence: str) -> "Opinion":
+        """Return the opinion with calibrated probabilities re-weighted for another class mix, and the calls with them.
 
         Args:
-            own: (7,) class mix that calibration was fitted for, in any unit. wanted: (7,) the other one.
-            sentence: that says so.
+            wanted: (7,) class mix, in any unit. sentence: that says so.
         """
-        shown = {
-            i: replace(a, probabilities=reweight(a.probabilities, own, wanted).astype(np.float32))
-            if a.calibrated
-            else a
-            for i, a in self.answers.items()
-        }
+        shown = dict(self.answers)
+        for model in self.asked:
+            answer, calibration = self.answers[model.id], model.fitted.calibration
+            if answer.calibrated and calibration is not None:
+                there = reweight(answer.probabilities, np.array(calibration.class_mix), wanted)
+                shown[model.id] = replace(answer, probabilities=there.astype(np.float32))
         return replace(self, shown=shown, class_mix=sentence)
 
 

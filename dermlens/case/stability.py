@@ -45,7 +45,7 @@ class Look:
     name: str
     """what was altered, as in "turned by 30 degrees" """
     called: str
-    """code of the class with the largest logit"""
+    """code of the most probable class"""
     probabilities: np.ndarray
     """(7,), in the order of labels.CLASSES"""
 
@@ -114,8 +114,9 @@ def probe(model: Model, pixels: np.ndarray, answer: Prediction) -> Stability:
     for i, (name, alter) in enumerate(alterations(model.views, model.geometry).items()):
         views = expand(fit(alter(small), model.geometry), model.views)
         logits = model.engine.run(views[i % model.views][None]).logits[0]
-        looks.append(Look(name, CLASSES[int(logits.argmax())], probabilities(logits, model.fitted.calibration)))
-    index = int(answer.logits.argmax())
+        shares = probabilities(logits, model.fitted.calibration)
+        looks.append(Look(name, CLASSES[int(shares.argmax())], shares))
+    index = int(answer.probabilities.argmax())
     milliseconds = 1000 * (time.perf_counter() - start)
     return Stability(model.id, CLASSES[index], float(answer.probabilities[index]), tuple(looks), milliseconds)
 

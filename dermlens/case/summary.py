@@ -20,10 +20,6 @@ class Answer(Protocol):
     """Anything that carries what one model said about one image; arrays in the order of labels.CLASSES."""
 
     @property
-    def logits(self) -> np.ndarray:
-        """(7,), as the network gave them."""
-
-    @property
     def probabilities(self) -> np.ndarray:
         """(7,), calibrated if `calibrated`."""
 
@@ -33,16 +29,13 @@ class Answer(Protocol):
 
 
 def called(answer: Answer) -> Diagnosis:
-    """Return the diagnosis a model calls: the one with the largest logit, of equal ones the first in class order.
-
-    It need not be the most probable one: see dermlens.trust.calibration.
-    """
-    return DIAGNOSES[int(np.argmax(answer.logits))]
+    """Return the diagnosis a model calls: the most probable one, of equal ones the first in class order."""
+    return DIAGNOSES[int(np.argmax(answer.probabilities))]
 
 
 def share_called(answer: Answer) -> float:
     """Return the probability that the model gives the diagnosis it calls."""
-    return float(answer.probabilities[int(np.argmax(answer.logits))])
+    return float(np.max(answer.probabilities))
 
 
 def quantity(calibrated: Mapping[str, bool]) -> str:
@@ -55,29 +48,6 @@ def quantity(calibrated: Mapping[str, bool]) -> str:
     if len(raw) == len(calibrated):
         return UNCALIBRATED
     return f"{CALIBRATED} ({', '.join(raw)}: {UNCALIBRATED})" if raw else CALIBRATED
-
-
-def more_probable(answer: Answer) -> str:
-    """Say which diagnosis is more probable than the one called; empty if none is."""
-    most = _likelier(answer)
-    if most is None:
-        return ""
-    found = f"{most.name} ({most.group}) is more probable, {percent(answer.probabilities.max())}."
-    if understates(answer):
-        return f"The call understates the risk: {found} Go by the probabilities, not by the call."
-    return f"{found[0].upper()}{found[1:]} The call is the model's highest score, which leans towards rare diagnoses."
-
-
-def understates(answer: Answer) -> bool:
-    """Return whether a benign diagnosis is called although a malignant or pre-malignant one is more probable."""
-    most = _likelier(answer)
-    return most is not None and called(answer).group == "benign" != most.group
-
-
-def _likelier(answer: Answer) -> Diagnosis | None:
-    """Return the most probable diagnosis if it is more probable than the one called."""
-    most = int(np.argmax(answer.probabilities))
-    return DIAGNOSES[most] if float(answer.probabilities[most]) > share_called(answer) else None
 
 
 def group_totals(probabilities: np.ndarray) -> dict[Group, float]:

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, nth
 from dermlens.estimate import Estimate
+from dermlens.evaluation.class_mix import AT, EQUAL
 from dermlens.evaluation.compare import Comparison, Difference
 from dermlens.evaluation.metrics import HEADLINE
 from dermlens.labels import CLASSES, SHOWN
@@ -31,13 +32,16 @@ def headline(models: Mapping[str, Mapping[str, Estimate]], title: str) -> go.Fig
             marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 10},
             error_x=error_bars(values),
             customdata=[
-                [label, percent(f.value, 1), interval(f)] for label, f in zip(HEADLINE.values(), values, strict=True)
+                [metric.label, percent(f.value, 1), interval(f)]
+                for metric, f in zip(HEADLINE.values(), values, strict=True)
             ],
             hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{customdata[1]}}<br>"
             "95 %: %{customdata[2]}<extra></extra>",
         )
     figure.update_yaxes(
-        tickvals=list(range(len(HEADLINE))), ticktext=list(HEADLINE.values()), range=[len(HEADLINE) - 0.5, -0.5]
+        tickvals=list(range(len(HEADLINE))),
+        ticktext=[f"{metric.name}<br>{AT[metric.mix]}" for metric in HEADLINE.values()],
+        range=[len(HEADLINE) - 0.5, -0.5],
     )
     figure.update_yaxes(zeroline=False)
     figure.update_xaxes(ticksuffix=" %", zeroline=False)
@@ -50,11 +54,14 @@ def headline(models: Mapping[str, Mapping[str, Estimate]], title: str) -> go.Fig
 
 
 def differences(comparison: Comparison, names: tuple[str, str]) -> go.Figure:
-    """Draw how much better A is than B, in percentage points with 95 % intervals: overall, then recall class by class.
+    """Draw how much better A is than B, in percentage points with 95 % intervals: overall, then recall class by class,
+    at the equal mix.
 
     A filled mark is a difference whose test gives p < 0.05, with Holm's correction among the classes.
     """
-    rows: list[tuple[str, Difference]] = [(label, comparison.overall[name]) for name, label in HEADLINE.items()]
+    rows: list[tuple[str, Difference]] = [
+        (f"{metric.name}<br>{AT[metric.mix]}", comparison.overall[name]) for name, metric in HEADLINE.items()
+    ]
     rows += [(f"Recall: {SHORT[CLASSES[i]]}", comparison.recall[CLASSES[i]]) for i in SHOWN]
     known = [(i, label, d) for i, (label, d) in enumerate(rows) if not np.isnan(d.difference)]
     figure = go.Figure(
@@ -86,7 +93,8 @@ def differences(comparison: Comparison, names: tuple[str, str]) -> go.Figure:
         zeroline=False,
     )
     figure.update_xaxes(title_text=f"percentage points<br>to the right: {names[0]} better", zeroline=False)
-    return frame(figure, "Difference", 170 + 32 * len(rows), f"{names[0]} minus {names[1]}", showlegend=False)
+    subtitle = f"{names[0]} minus {names[1]}; recalls {AT[EQUAL]}"
+    return frame(figure, "Difference", 170 + 34 * len(rows), subtitle, showlegend=False)
 
 
 def p_value(p: float) -> str:

@@ -168,7 +168,7 @@ def per_class(models: Mapping[str, Mapping[str, Mapping[str, Estimate]]], key: s
     figure.update_yaxes(
         tickvals=list(range(N_CLASSES)), ticktext=LABELS, range=[N_CLASSES - 0.5, -0.5], zeroline=False, showgrid=True
     )
-    return frame(figure, PER_CLASS[key].name, 330, showlegend=len(models) > 1)
+    return frame(figure, PER_CLASS[key].label, 330, showlegend=len(models) > 1)
 
 
 def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figure:

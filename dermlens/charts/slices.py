@@ -23,8 +23,8 @@ def overview(slices: Sequence[Slice], title: str) -> go.Figure:
     """
     labels = [f"{s.name}<br>{s.n_images:,} images" for s in slices]
     panels: tuple[tuple[str, list[Estimate | None], str, str], ...] = (
-        (OVERALL["balanced_accuracy"].name, [s.balanced_accuracy for s in slices], COLOURS[0], "circle"),
-        (OVERALL["melanoma_recall"].name, [s.recall["mel"] for s in slices], COLOURS[1], "diamond"),
+        (OVERALL["balanced_accuracy"].label, [s.balanced_accuracy for s in slices], COLOURS[0], "circle"),
+        (OVERALL["melanoma_recall_equal"].label, [s.recall["mel"] for s in slices], COLOURS[1], "diamond"),
     )
     figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=[p[0] for p in panels], horizontal_spacing=0.05)
     for column, (name, estimates, colour, symbol) in enumerate(panels, start=1):
@@ -73,7 +73,9 @@ def recall(slices: Sequence[Slice]) -> go.Figure:
     details = [
         [f"{percent(f.value, 1)} of {f.n_images} images found<br>95 %: {interval(f)}" for f in row] for row in found
     ]
-    return _table(slices, values, text, details, "Recall by class, in % of the class's images in the slice")
+    return _table(
+        slices, values, text, details, "Recall by class at an equal mix, in % of the class's images in the slice"
+    )
 
 
 def _table(

@@ -5,44 +5,17 @@ images in a bin (Naeini, Cooper & Hauskrecht, AAAI 2015). It is not 0 for a perf
 every bin. `by_chance` says how large it is for these images, and a measured value is to be read beside it.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from dermlens.estimate import Estimate
+from dermlens.evaluation.bins import BINS, Binning, calibration_error, equal_mass, equal_width
 from dermlens.evaluation.intervals import SEED, mean, percentile_interval, resampled_mean, share
 from dermlens.evaluation.metrics import CALIBRATION
 from dermlens.labels import N_CLASSES
 
-BINS = 15
 DRAWS = 400
-Binning = Callable[[np.ndarray], np.ndarray]
-
-
-def equal_width(confidence: np.ndarray) -> np.ndarray:
-    """Return the bin of each confidence (n,), 0..14: fifteen bins of the same width, closed above."""
-    return np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence, side="left")
-
-
-def equal_mass(confidence: np.ndarray) -> np.ndarray:
-    """Return the bin of each confidence (n,), 0..14: fifteen bins of about as many images, equal ones together."""
-    if len(confidence) == 0:
-        return np.zeros(0, np.int64)
-    edges = np.quantile(confidence, np.arange(1, BINS) / BINS)
-    return np.searchsorted(edges, confidence, side="left")
-
-
-def calibration_error(confidence: np.ndarray, hit: np.ndarray, binning: Binning = equal_width) -> float:
-    """Expected calibration error, 0..1; NaN without an image.
-
-    Args:
-        confidence: (n,) float, 0..1. hit: (n,) bool, whether what it was given for is true.
-        binning: `equal_width` or `equal_mass`.
-    """
-    if len(confidence) == 0:
-        return np.nan
-    return float(np.abs(np.bincount(binning(confidence), confidence - hit)).sum() / len(confidence))
 
 
 def brier(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
@@ -60,20 +33,18 @@ def log_loss(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
     return -np.log(np.maximum(true, np.finfo(np.float64).tiny))
 
 
-def measure(
-    probabilities: np.ndarray, y_true: np.ndarray, y_pred: np.ndarray, lesion: np.ndarray
-) -> dict[str, Estimate]:
+def measure(probabilities: np.ndarray, y_true: np.ndarray, lesion: np.ndarray) -> dict[str, Estimate]:
     """Measure how well probabilities are calibrated, with 95 % intervals over lesions.
 
     The interval of a calibration error is that of the error which sets of this size show: the percentiles of the
     bootstrap, moved back by what resampling itself adds to the gaps.
 
     Args:
-        probabilities: (n, 7). y_true, y_pred: (n,) int, the true class and the class called. lesion: (n,) int.
+        probabilities: (n, 7). y_true: (n,) int. lesion: (n,) int.
 
     Returns:
-        key of CALIBRATION -> estimate. "ece" and "adaptive_ece" are of the most probable class, "call_ece" of the class
-        called, "classwise_ece" is the mean over all seven classes (Kull et al., NeurIPS 2019).
+        key of CALIBRATION -> estimate. "ece" and "adaptive_ece" are of the call, the most probable class;
+        "classwise_ece" is the mean over all seven classes (Kull et al., NeurIPS 2019).
     """
     if len(y_true) == 0:
         return dict.fromkeys(CALIBRATION, Estimate(np.nan, np.nan, np.nan, 0, 0))
@@ -84,13 +55,12 @@ def measure(
         "ece": _error([(confidence, hit)], lesion, equal_width),
         "adaptive_ece": _error([(confidence, hit)], lesion, equal_mass),
         "classwise_ece": _error([(p, y_true == i) for i, p in enumerate(probabilities.T)], lesion, equal_width),
-        "call_ece": _error([(probabilities[rows, y_pred], y_pred == y_true)], lesion, equal_width),
         "brier": mean(brier(probabilities, y_true), lesion),
         "nll": mean(log_loss(probabilities, y_true), lesion),
     }
 
 
-def by_chance(probabilities: np.ndarray, y_pred: np.ndarray, lesion: np.ndarray) -> dict[str, Estimate]:
+def by_chance(probabilities: np.ndarray, lesion: np.ndarray) -> dict[str, Estimate]:
     """The calibration errors that a perfect model with these probabilities would show on so few images.
 
     Args: as `measure`.
@@ -106,7 +76,7 @@ def by_chance(probabilities: np.ndarray, y_pred: np.ndarray, lesion: np.ndarray)
     _, group = np.unique(lesion, return_inverse=True)
     cumulative = probabilities.cumsum(1)
     top, rows = probabilities.argmax(1), np.arange(len(lesion))
-    confidence, stated = probabilities[rows, top], probabilities[rows, y_pred]
+    confidence = probabilities[rows, top]
     drawn: dict[str, list[float]] = {name: [] for name in errors}
     for _ in range(DRAWS):
         uniform = rng.random(group.max() + 1)[group]
@@ -115,7 +85,6 @@ def by_chance(probabilities: np.ndarray, y_pred: np.ndarray, lesion: np.ndarray)
         drawn["adaptive_ece"].append(calibration_error(confidence, top == y, equal_mass))
         of_class = [calibration_error(p, y == i) for i, p in enumerate(probabilities.T)]
         drawn["classwise_ece"].append(float(np.mean(of_class)))
-        drawn["call_ece"].append(calibration_error(stated, y_pred == y))
     n, lesions = len(lesion), len(np.unique(lesion))
     found = {}
     for name, values in drawn.items():

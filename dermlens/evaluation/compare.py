@@ -1,7 +1,8 @@
 """Do two trained networks really differ on the same images? Paired differences, tests, and the cases that decide it.
 
-A difference is always A minus B. Everything is paired: the bootstrap draws the same lesions for both, the permutation
-test swaps the two answers of whole lesions, McNemar's test looks at one image per lesion.
+A difference is always A minus B, each metric at its class mix (`evaluation.class_mix`). Everything is paired: the
+bootstrap draws the same lesions for both, the permutation test swaps the two answers of whole lesions, McNemar's test
+looks at one image per lesion.
 """
 
 from dataclasses import dataclass
@@ -56,8 +57,9 @@ class Comparison:
     left_out: int
     """images that only one of the two has answered"""
     overall: dict[str, Difference]
+    """by key of OVERALL, without the calibration error"""
     recall: dict[str, Difference]
-    """by class code"""
+    """by class code, at the equal mix: their mean is that of balanced accuracy"""
     mcnemar: McNemar
     confusion: np.ndarray
     """(7, 7) int64, A's confusion matrix minus B's, rows true"""
@@ -102,7 +104,7 @@ def compare(a: Predictions, b: Predictions, *, replicates: int | None = None, se
         DataError: as `align`.
     """
     a, b, left_out = align(a, b)
-    value_a, value_b = (metrics.measure(x.y_true, x.logits, x.y_pred) for x in (a, b))
+    value_a, value_b = (metrics.measure(x.y_true, x.logits, x.at_equal_mix.logits) for x in (a, b))
     draws_a, draws_b = (bootstrap(x, replicates=replicates, seed=seed, ranks="auc") for x in (a, b))
     p_values = permutation_tests(a, b, seed=seed)
     p_holm = holm(p_values["recall"])
@@ -116,12 +118,12 @@ def compare(a: Predictions, b: Predictions, *, replicates: int | None = None, se
         return Difference(x, y, x - y, float(low), float(high), p, p_holm, int(rests_on.sum()), lesions)
 
     overall = {}
-    for name in metrics.OVERALL:
-        rests_on = a.y_true == MELANOMA if name == "melanoma_recall" else np.ones(len(a), bool)
+    for name in (n for n in metrics.OVERALL if n != "ece"):  # an error is never 0 by chance alone: no difference
+        rests_on = a.y_true == MELANOMA if name.startswith("melanoma_recall") else np.ones(len(a), bool)
         p = float(p_values.get(name, np.nan))
         overall[name] = difference(name, p, p, rests_on)
     recall = {
-        code: difference("recall", float(p_values["recall"][i]), float(p_holm[i]), a.y_true == i, i)
+        code: difference("recall_equal", float(p_values["recall"][i]), float(p_holm[i]), a.y_true == i, i)
         for i, code in enumerate(CLASSES)
     }
     right_a, right_b = a.y_pred == a.y_true, b.y_pred == b.y_true
@@ -162,23 +164,31 @@ def permutation_tests(
         a, b: aligned predictions.
 
     Returns:
-        accuracy, balanced_accuracy, melanoma_recall, cross_entropy: () float64; recall: (7,). NaN without images.
+        accuracy, balanced_accuracy, melanoma_recall, melanoma_recall_equal, cross_entropy: () float64; recall, at the
+        equal mix: (7,). NaN without images.
     """
-    gain = (a.y_pred == a.y_true).astype(float) - (b.y_pred == b.y_true)
+    gain, equal_gain = _gain(a, b), _gain(a.at_equal_mix, b.at_equal_mix)
     support = np.bincount(a.y_true, minlength=N_CLASSES)
-    of_class = gain[:, None] * np.eye(N_CLASSES)[a.y_true]
+    of_class = equal_gain[:, None] * np.eye(N_CLASSES)[a.y_true]
     loss = metrics.losses(a.y_true, a.logits) - metrics.losses(b.y_true, b.logits)
-    columns = np.column_stack([gain, gain / support[a.y_true], loss, of_class])
+    melanoma = gain * (a.y_true == MELANOMA)
+    columns = np.column_stack([gain, equal_gain / support[a.y_true], loss, melanoma, of_class])
     by_lesion = np.stack([np.bincount(a.lesion, column, a.n_lesions) for column in columns.T], 1)
     p = swap_test(by_lesion, permutations, seed)
-    recall = np.where(support > 0, p[3:], np.nan)
+    recall = np.where(support > 0, p[4:], np.nan)
     return {
         "accuracy": p[0],
         "balanced_accuracy": p[1],
         "cross_entropy": p[2],
+        "melanoma_recall": p[3] if support[MELANOMA] else np.float64(np.nan),
+        "melanoma_recall_equal": recall[MELANOMA],
         "recall": recall,
-        "melanoma_recall": recall[MELANOMA],
     }
+
+
+def _gain(a: Predictions, b: Predictions) -> np.ndarray:
+    """Return 1 for an image that only A gets right, -1 for one that only B does, 0 for any other, (n,) float64."""
+    return (a.y_pred == a.y_true).astype(float) - (b.y_pred == b.y_true)
 
 
 def swap_test(differences: np.ndarray, permutations: int = PERMUTATIONS, seed: int = SEED) -> np.ndarray:

@@ -23,6 +23,8 @@ from scipy.special import stdtrit
 
 from dermlens.estimate import Estimate
 from dermlens.evaluation import metrics
+from dermlens.evaluation.bins import BINS, equal_width
+from dermlens.evaluation.class_mix import EQUAL, HAM10000
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, N_CLASSES
 
@@ -69,7 +71,13 @@ def bootstrap(
     p = predictions
     if replicates is None:
         replicates = REPLICATES if p.n_lesions <= MANY_LESIONS else REPLICATES // 5
-    cells = _count(p.y_true * N_CLASSES + p.y_pred, p.lesion, (N_CLASSES**2, p.n_lesions))
+    cells = {
+        mix: _count(p.y_true * N_CLASSES + q.y_pred, p.lesion, (N_CLASSES**2, p.n_lesions))
+        for mix, q in {HAM10000: p, EQUAL: p.at_equal_mix}.items()
+    }
+    probabilities = p.probabilities.max(1)
+    gaps = np.zeros((BINS, p.n_lesions), np.float32)
+    np.add.at(gaps, (equal_width(probabilities), p.lesion), probabilities - (p.y_pred == p.y_true))
     loss = np.bincount(p.lesion, metrics.losses(p.y_true, p.logits), p.n_lesions).astype(np.float32)
     tables = []
     for i, logp in enumerate(metrics.log_softmax(p.logits).T if ranks != "none" else ()):
@@ -79,9 +87,11 @@ def bootstrap(
         tables.append(rank_table(~positive, -logp, p.lesion) if turn else rank_table(positive, logp, p.lesion))
     blocks = []
     for weights in lesion_weights(p.n_lesions, replicates, seed):
-        confusion = (cells @ weights).T.reshape(-1, N_CLASSES, N_CLASSES)
-        found = metrics.from_confusion(confusion)
-        found["cross_entropy"] = (loss @ weights) / confusion.sum((1, 2), dtype=np.float64)
+        confusions = {mix: (own @ weights).T.reshape(-1, N_CLASSES, N_CLASSES) for mix, own in cells.items()}
+        found = metrics.from_confusion(confusions)
+        images = confusions[HAM10000].sum((1, 2), dtype=np.float64)
+        found["cross_entropy"] = (loss @ weights) / images
+        found["ece"] = np.abs(gaps @ weights).sum(0) / images
         if tables:
             both = [rank_metrics(table, weights, average_precision=ranks == "all") for table in tables]
             found["auc"] = np.stack([auc for auc, _ in both], -1)
@@ -261,10 +271,14 @@ class Summary:
     overall: dict[str, Estimate]
     per_class: dict[str, dict[str, Estimate]]
     confusion: np.ndarray
+    """of the calls at HAM10000's mix"""
+    class_mix: list[int] | None
+    """(7,) counts, what HAM10000's mix is; None if the scores hold for no class mix and were not re-weighted"""
 
     def to_dict(self) -> dict:
         """Return the split's entry of metrics.json."""
         return {
+            "class_mix": self.class_mix,
             **{name: estimate.to_dict() for name, estimate in self.overall.items()},
             "per_class": {
                 code: {name: estimate.to_dict() for name, estimate in estimates.items()}
@@ -277,13 +291,17 @@ class Summary:
 def summarise(predictions: Predictions, *, replicates: int | None = None, seed: int = SEED) -> Summary:
     """Measure one split (or any selection of images) with 95 % intervals over its lesions.
 
+    Args:
+        predictions: at HAM10000's class mix. What is measured at the equal one re-weights them, if they can be.
+
     Returns:
         The metrics of OVERALL and PER_CLASS; n_images and n_lesions of recall, F1 and average precision count the
         class's own images, of precision the images called that class, of specificity the other classes' images.
     """
-    p = predictions
-    value = metrics.measure(p.y_true, p.logits, p.y_pred)
+    p, equal = predictions, predictions.at_equal_mix
+    value = metrics.measure(p.y_true, p.logits, equal.logits)
     draws = bootstrap(p, replicates=replicates, seed=seed)
+    draws["ece"] = (draws["ece"] - draws["ece"].mean() + value["ece"]).clip(0)  # resampling adds to the gaps
 
     def percentile(name: str, rests_on: np.ndarray, i: int | None = None) -> Estimate:
         of_class = () if i is None else i
@@ -299,7 +317,12 @@ def summarise(predictions: Predictions, *, replicates: int | None = None, seed: 
     per_class = {}
     for i, code in enumerate(CLASSES):
         true, called = p.y_true == i, p.y_pred == i
-        shares = {"recall": (called, true), "precision": (true, called), "specificity": (~called, ~true)}
+        shares = {
+            "recall_equal": (equal.y_pred == i, true),
+            "recall": (called, true),
+            "precision": (true, called),
+            "specificity": (~called, ~true),
+        }
         proportions = {
             name: proportion(hit[among], p.lesion[among], draws[name][:, i]) for name, (hit, among) in shares.items()
         }
@@ -307,7 +330,9 @@ def summarise(predictions: Predictions, *, replicates: int | None = None, seed: 
     overall = {name: percentile(name, everything) for name in metrics.OVERALL}
     overall["accuracy"] = proportion(right, p.lesion, draws["accuracy"])
     overall["melanoma_recall"] = per_class["mel"]["recall"]
-    return Summary(overall, per_class, metrics.confusion_matrix(p.y_true, p.y_pred))
+    overall["melanoma_recall_equal"] = per_class["mel"]["recall_equal"]
+    mix = None if p.class_mix is None else p.class_mix.tolist()
+    return Summary(overall, per_class, metrics.confusion_matrix(p.y_true, p.y_pred), mix)
 
 
 def _count(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> csr_array:

@@ -8,18 +8,24 @@ number of these classes is given.
 
 Functions of a confusion matrix take any leading axes, so that a thousand bootstrap replicates are one call.
 
-OVERALL, PER_CLASS and CALIBRATION say which metrics there are, in the order in which they are shown, and what people
-read for their names; a metric of the confusion matrix is one entry there and one function.
+OVERALL, PER_CLASS and CALIBRATION say which metrics there are, in the order in which they are shown, what people read
+for their names, and at which of the two class mixes of `evaluation.class_mix` each is measured: what weighs images
+alike at HAM10000's, what weighs diagnoses alike at the equal one. A metric of the confusion matrix is one entry there
+and one function.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from dermlens.errors import DataError
+from dermlens.estimate import Estimate
+from dermlens.evaluation.bins import calibration_error
+from dermlens.evaluation.class_mix import AT, EQUAL, HAM10000
 from dermlens.labels import MELANOMA, N_CLASSES
+from dermlens.wording import number_with_interval, percent_with_interval
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -145,30 +151,35 @@ def one_vs_rest(
     return np.array([metric(y_true == i, scores[:, i]) for i in range(N_CLASSES)])
 
 
-def measure(y_true: np.ndarray, logits: np.ndarray, y_pred: np.ndarray | None = None) -> dict[str, float | np.ndarray]:
+def measure(y_true: np.ndarray, logits: np.ndarray, equal: np.ndarray | None = None) -> dict[str, float | np.ndarray]:
     """All metrics of one set of images.
 
     Args:
-        y_true: (n,) int. logits: (n, 7) float.
-        y_pred: (n,) int, the classes called; by default those with the largest logit.
+        y_true: (n,) int. logits: (n, 7) float, at HAM10000's mix.
+        equal: (n, 7) the same at the equal mix; by default `logits`, as for scores that hold for no mix.
 
     Returns:
         key of OVERALL -> float, and key of PER_CLASS -> (7,) float64.
     """
     logp = log_softmax(logits)
-    confusion = confusion_matrix(y_true, logits.argmax(1) if y_pred is None else y_pred)
-    found: dict[str, Any] = from_confusion(confusion)
+    at_mixes = {HAM10000: logits, EQUAL: logits if equal is None else equal}
+    found: dict[str, Any] = from_confusion({mix: confusion_matrix(y_true, x.argmax(1)) for mix, x in at_mixes.items()})
     found["auc"] = one_vs_rest(roc_auc, y_true, logp)
     found["average_precision"] = one_vs_rest(average_precision, y_true, logp)
     found["macro_auc"] = mean_defined(found["auc"])
     found["cross_entropy"] = cross_entropy(y_true, logits)
+    found["ece"] = calibration_error(np.exp(logp.max(1)), logits.argmax(1) == y_true)
     return {name: float(v) if np.ndim(v) == 0 else v for name, v in found.items()}
 
 
-def from_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics of `measure` that a confusion matrix (..., 7, 7) gives: (...,) or (..., 7) each."""
+def from_confusion(confusions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The metrics of `measure` that confusion matrices give: (...,) or (..., 7) each.
+
+    Args:
+        confusions: class mix -> (..., 7, 7) of the calls at that mix.
+    """
     both = {**OVERALL, **PER_CLASS}
-    return {key: metric.of_confusion(confusion) for key, metric in both.items() if metric.of_confusion}
+    return {key: metric.of_confusion(confusions[metric.mix]) for key, metric in both.items() if metric.of_confusion}
 
 
 @dataclass(frozen=True)
@@ -264,24 +275,44 @@ class Metric:
     Attributes:
         name: the same on every page and in every model card.
         of_confusion: its function of confusion matrices; None for a metric that goes by scores.
-        is_share: from 0 to 1 and written in percent; the others are 0 or more, in the unit that the name says.
+        is_share: from 0 to 1, better when higher and written in percent; the others are 0 or more, better when lower
+            and in the unit that the name says.
+        mix: key of class_mix.AT, the class mix at which images are called and scored for it.
     """
 
     name: str
     of_confusion: Callable[[np.ndarray], np.ndarray] | None = None
     is_share: bool = True
+    mix: str = HAM10000
+
+    @property
+    def label(self) -> str:
+        """The name with the class mix: "Accuracy at HAM10000's mix"."""
+        return f"{self.name} {AT[self.mix]}"
+
+    def text(self, estimate: Estimate) -> str:
+        """Return a value of it with its interval as a person reads it."""
+        return percent_with_interval(estimate) if self.is_share else number_with_interval(estimate)
+
+    @property
+    def column(self) -> str:
+        """The name, with the class mix only where that is the equal one: for a table that says so."""
+        return self.name if self.mix == HAM10000 else self.label
 
 
 OVERALL = {
     "accuracy": Metric("Accuracy", accuracy),
-    "balanced_accuracy": Metric("Balanced accuracy", balanced_accuracy),
+    "melanoma_recall": Metric("Melanoma recall", melanoma_recall),
     "macro_f1": Metric("Macro F1", macro_f1),
     "macro_auc": Metric("Macro AUC"),
     "cross_entropy": Metric("Cross-entropy (nats)", is_share=False),
-    "melanoma_recall": Metric("Melanoma recall", melanoma_recall),
+    "ece": Metric("ECE, 15 bins", is_share=False),
+    "balanced_accuracy": Metric("Balanced accuracy", balanced_accuracy, mix=EQUAL),
+    "melanoma_recall_equal": Metric("Melanoma recall", melanoma_recall, mix=EQUAL),
 }
 """One value for a set of images; the keys are those of metrics.json."""
 PER_CLASS = {
+    "recall_equal": Metric("Recall (sensitivity)", recall, mix=EQUAL),
     "recall": Metric("Recall (sensitivity)", recall),
     "precision": Metric("Precision", precision),
     "specificity": Metric("Specificity", specificity),
@@ -291,15 +322,19 @@ PER_CLASS = {
 }
 """One value for a class."""
 CALIBRATION = {
-    "ece": Metric("ECE, 15 bins"),
+    "ece": OVERALL["ece"],
     "adaptive_ece": Metric("ECE, 15 bins of as many images each"),
     "classwise_ece": Metric("ECE, mean over the seven diagnoses"),
-    "call_ece": Metric("ECE of the diagnosis called"),
     "brier": Metric("Brier score", is_share=False),
     "nll": OVERALL["cross_entropy"],
 }
 """What `calibration_error.measure` gives, by the keys of calibration.json; lower is better for all."""
-HEADLINE = {key: metric.name for key, metric in OVERALL.items() if metric.is_share}
-"""Key -> name of what is shown first of a set of images."""
-IN_BRIEF = ("balanced_accuracy", "accuracy", "melanoma_recall")
-"""The few of HEADLINE that fit where a model is only introduced, the most telling one first."""
+UNLESS_SAID = f"{AT[HAM10000][0].upper()}{AT[HAM10000][1:]}, unless it says otherwise."
+"""Said of a table whose heads are `Metric.column`."""
+HEADLINE = {key: metric for key, metric in OVERALL.items() if metric.is_share}
+"""What is shown first of a set of images."""
+IN_BRIEF = (
+    *("balanced_accuracy", "melanoma_recall_equal", "accuracy", "melanoma_recall"),
+    *("macro_auc", "cross_entropy", "ece"),
+)
+"""The few of OVERALL that fit where a model is only introduced, the most telling one first, a share."""

@@ -1,7 +1,7 @@
 """predictions.csv: what one model said about every image of a split, read once and checked completely."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pandas as pd
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, load_split
 from dermlens.errors import DataError
+from dermlens.evaluation.class_mix import EVEN, log_ratio
 from dermlens.evaluation.metrics import log_softmax
 from dermlens.files.documents import File, write_whole
 from dermlens.files.hashes import listed
@@ -41,8 +42,8 @@ class Predictions:
         y_true: (n,) int64, indices into labels.CLASSES.
         logits: (n, 7) float64, columns in the order of labels.CLASSES; for a model that gives probabilities, their
             logarithms.
-        y_pred: (n,) int64, the class called: the one with the largest logit as the network gave it. Calibration changes
-            the logits and keeps the calls (dermlens.trust.calibration).
+        class_mix: (7,) counts, the class mix that the logits hold for; None for those of a network, which are not
+            calibrated (dermlens.trust.calibration) and hold for none.
     """
 
     image_id: np.ndarray
@@ -50,13 +51,11 @@ class Predictions:
     split: np.ndarray
     y_true: np.ndarray
     logits: np.ndarray
-    y_pred: np.ndarray = None  # type: ignore[assignment]  # made from the logits if it is not given
+    class_mix: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.y_pred is None:
-            object.__setattr__(self, "y_pred", self.logits.argmax(1))
-        for field in fields(self):
-            getattr(self, field.name).setflags(write=False)
+        for name in _OF_IMAGES:
+            getattr(self, name).setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.y_true)
@@ -65,6 +64,29 @@ class Predictions:
     def probabilities(self) -> np.ndarray:
         """(n, 7) float64, the softmax of the logits."""
         return np.exp(log_softmax(self.logits))
+
+    @cached_property
+    def y_pred(self) -> np.ndarray:
+        """(n,) int64, the class called: the most probable one, of equal ones the first in class order."""
+        return self.logits.argmax(1)
+
+    @cached_property
+    def at_equal_mix(self) -> "Predictions":
+        """The predictions re-weighted for diagnoses of one frequency; as they are if they hold for no class mix."""
+        return self if self.class_mix is None else self.at_mix(EVEN)
+
+    def at_mix(self, wanted: np.ndarray) -> "Predictions":
+        """Return the predictions re-weighted for another class mix.
+
+        Args:
+            wanted: (7,) as in `evaluation.class_mix`, > 0.
+
+        Raises:
+            DataError: they hold for no class mix.
+        """
+        if self.class_mix is None:
+            raise DataError("Scores that are not calibrated hold for no class mix, so they cannot be re-weighted.")
+        return replace(self, logits=log_softmax(self.logits) + log_ratio(self.class_mix, wanted), class_mix=wanted)
 
     @cached_property
     def lesion(self) -> np.ndarray:
@@ -83,7 +105,7 @@ class Predictions:
 
     def select(self, rows: np.ndarray) -> "Predictions":
         """Return the rows of a boolean mask (n,) or of an index array, in that order."""
-        return Predictions(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return replace(self, **{name: getattr(self, name)[rows] for name in _OF_IMAGES})
 
     def of_split(self, split: str) -> "Predictions":
         """Return the rows of one split; raises DataError if there are none."""
@@ -91,6 +113,9 @@ class Predictions:
             have = ", ".join(self.splits) or "none"
             raise DataError(f"There are no predictions for the split {split!r}; there are some for: {have}.")
         return self.select(self.split == split)
+
+
+_OF_IMAGES = tuple(field.name for field in fields(Predictions) if field.name != "class_mix")
 
 
 def make_predictions(
@@ -108,9 +133,9 @@ def make_predictions(
 
 
 def concatenate(parts: Iterable[Predictions]) -> Predictions:
-    """Join predictions of several splits, in the given order."""
+    """Join predictions of several splits that hold for one class mix, in the given order."""
     parts = list(parts)
-    return Predictions(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Predictions)))
+    return replace(parts[0], **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _OF_IMAGES})
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

@@ -39,10 +39,11 @@ class Slice:
     class_mix: np.ndarray
     """(7,) int64 images of each true class"""
     recall: dict[str, Estimate]
-    """by class code; NaN for a class the slice does not hold"""
+    """by class code, at the equal class mix; NaN for a class the slice does not hold"""
     accuracy: Estimate | None
+    """at HAM10000's class mix"""
     balanced_accuracy: Estimate | None
-    """over the classes it holds; None, like accuracy, for a slice of one class"""
+    """over the classes it holds, at the equal class mix; None, like accuracy, for a slice of one class"""
     small: bool
     """fewer than FEW_LESIONS lesions: its estimates say little"""
 
@@ -94,17 +95,17 @@ def measure_slice(
     """Measure the images in `rows`, (k,) int, k > 0."""
     p = predictions.select(rows)
     draws = bootstrap(p, replicates=replicates, seed=seed, ranks="none")
-    right = p.y_true == p.y_pred
+    right, equal = p.y_true == p.y_pred, p.at_equal_mix
     mix = np.bincount(p.y_true, minlength=N_CLASSES)
     recall = {}
     for i, code in enumerate(CLASSES):
         own = p.y_true == i
-        recall[code] = proportion(right[own], p.lesion[own], draws["recall"][:, i])
+        recall[code] = proportion(equal.y_pred[own] == i, p.lesion[own], draws["recall_equal"][:, i])
     accuracy = None
     balanced = None
     if np.count_nonzero(mix) > 1:
         accuracy = proportion(right, p.lesion, draws["accuracy"])
-        value = float(metrics.balanced_accuracy(metrics.confusion_matrix(p.y_true, p.y_pred)))
+        value = float(metrics.balanced_accuracy(metrics.confusion_matrix(p.y_true, equal.y_pred)))
         low, high = percentile_interval(draws["balanced_accuracy"])
         balanced = Estimate(value, float(low), float(high), len(p), p.n_lesions)
     return Slice(

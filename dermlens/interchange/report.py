@@ -14,7 +14,6 @@ from dermlens.case.summary import (
     DISCLAIMER,
     agreement,
     group_totals,
-    more_probable,
     quantity,
     share_called,
 )
@@ -102,9 +101,7 @@ def _answers(opinion: Opinion, score: str) -> str:
             f"<tr><td>{escape(model.name)}</td><td><strong>{escape(NAMES[diagnosis.code])}</strong></td>"
             f'<td>{GROUP_TITLES[diagnosis.group]}</td><td class="n">{share}</td></tr>'
         )
-    sentences = [agreement({m.name: opinion.shown[m.id] for m in opinion.voices})]
-    sentences += [f"{m.name}: {said}" for m in opinion.calling if (said := more_probable(opinion.shown[m.id]))]
-    said = "<br>".join(escape(sentence) for sentence in sentences)
+    said = escape(agreement({m.name: opinion.shown[m.id] for m in opinion.voices}))
     return (
         f"<h2>Answer</h2><p>{said}</p><table><thead><tr><th>Model</th><th>Diagnosis</th><th>Group</th>"
         f'<th class="n">{escape(score.capitalize())}</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'

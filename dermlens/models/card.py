@@ -1,8 +1,9 @@
 """card.json: what a model folder says of itself, and the checks of it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dermlens.errors import ModelError
 from dermlens.files.documents import read_object, shortened
@@ -26,7 +27,6 @@ _ENSEMBLE_FIELDS = {
     "classes": list,
     "members": dict,
     "member_hashes": dict,
-    "bias": list,
     "files": dict,
 }
 MAX_CARD = 2**20
@@ -75,7 +75,7 @@ def check_card(folder: Path, card: dict | None) -> dict:
             raise ModelError(f"{where}: 'files' gives names of files and their SHA-256, got {received}.")
     if is_ensemble:
         check_weights(card["members"], card["member_hashes"], where)
-        check_bias(card["bias"], where)
+        check_bias(bias_of(card), where)
     elif "model.keras" not in card["files"]:
         raise ModelError(f"{where}: 'files' gives no SHA-256 of model.keras.")
     return card
@@ -99,8 +99,14 @@ def check_weights(weights: Mapping[str, object], hashes: Mapping[str, str], wher
         )
 
 
-def check_bias(bias: Sequence[object], where: str) -> None:
+def bias_of(card: Mapping[str, Any]) -> Any:
+    """Return what an ensemble's card adds to the mean logits of its members, 7 numbers: 0 in all but older ones."""
+    return card.get("bias", [0.0] * N_CLASSES)
+
+
+def check_bias(bias: object, where: str) -> None:
     """Raise ModelError unless the bias is a number of at most 100 either way a class; `where` as above."""
-    numbers = [b for b in bias if type(b) in (int, float) and abs(b) <= 100]  # type: ignore[arg-type]
-    if len(numbers) != len(bias) or len(bias) != N_CLASSES:
+    found = bias if isinstance(bias, list) else []
+    numbers = [b for b in found if type(b) in (int, float) and abs(b) <= 100]
+    if len(numbers) != len(found) or len(found) != N_CLASSES:
         raise ModelError(f"{where}: 'bias' must be {N_CLASSES} numbers of -100 to 100, got {shortened(repr(bias))}.")

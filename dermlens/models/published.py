@@ -30,7 +30,8 @@ def read_estimates(file: Path, card: Mapping[str, Any] | None = None) -> dict[st
         card: card.json of its folder, if the file must be the one that it lists.
 
     Returns:
-        split -> key of OVERALL -> estimate; an absent split or estimate is left out, a null number is NaN.
+        split -> key of OVERALL -> estimate; an absent split or estimate is left out, a null number is NaN. So is what
+        an older file says of calls, which were not of the most probable diagnosis then.
 
     Raises:
         DataError: the file is missing, not the one that the card lists, or not what training.publish writes.
@@ -55,7 +56,8 @@ def _estimates(file: Path, split: str, stored: object) -> dict[str, Estimate]:
     where = f"{shown(file)}, {split}"
     if not isinstance(stored, dict):
         raise DataError(f"{where}: an object of estimates expected, it is a {type(stored).__name__}.")
-    return {name: _estimate(f"{where}, {name}", name, stored[name]) for name in OVERALL if name in stored}
+    found = {name: _estimate(f"{where}, {name}", name, stored[name]) for name in OVERALL if name in stored}
+    return found if "class_mix" in stored else {k: f for k, f in found.items() if OVERALL[k].of_confusion is None}
 
 
 def _estimate(where: str, name: str, stored: object) -> Estimate:

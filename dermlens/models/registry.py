@@ -14,7 +14,7 @@ from dermlens.files.hashes import sha256 as sha256  # for who publishes
 from dermlens.image.preprocess import Geometry, matches
 from dermlens.labels import CLASSES
 from dermlens.models import trial_run
-from dermlens.models.card import NAME, check_card, read_card
+from dermlens.models.card import NAME, bias_of, check_card, read_card
 from dermlens.models.engine import Engine
 from dermlens.models.ensemble import check_views
 from dermlens.models.model import AnyModel, Ensemble, Model
@@ -152,7 +152,7 @@ def load_any(entry: Entry, load_member: Callable[[Entry], Model] | None = None) 
     check_views({m.id: m.geometry for m in members})
     weights = tuple(float(card["members"][m.id]) for m in members)
     fitted = read_fitted(entry.folder, card)
-    return Ensemble(entry.id, entry.name, tuple(members), weights, tuple(card["bias"]), card, entry.folder, fitted)
+    return Ensemble(entry.id, entry.name, tuple(members), weights, tuple(bias_of(card)), card, entry.folder, fitted)
 
 
 def load(entry: Entry, threads: int | None = None) -> Model:

@@ -3,12 +3,12 @@
 Three maps, each a special case of the next: temperature scaling (one number for all logits; Guo et al., "On
 calibration of modern neural networks", ICML 2017), temperature with a bias for every class (Alexandari et al.,
 "Maximum likelihood with bias-corrected calibration is hard-to-beat at label shift adaptation", ICML 2020), and vector
-scaling (a scale and a bias for every class; Guo et al.). A bias can undo what logit adjustment added to the logits
-of rare classes to have them called more often (`training.adjustment`); a temperature cannot.
+scaling (a scale and a bias for every class; Guo et al.). A bias can undo what favours rare classes in the logits, be it
+that a network saw them more often in training than they are or that its head was adjusted; a temperature cannot.
 
 Because of that the most probable class need not be the one with the largest logit. The call of a model is, everywhere,
-the class with the largest logit: that is the decision its published accuracy was measured with, and calibration does
-not change it. Calibration says how probable that class, and every other one, is.
+the most probable one: of a calibrated model at the class mix that it was fitted for, unless another one is stated
+(`evaluation.class_mix`).
 
 Everything is fitted on validation by the mean negative log likelihood, a convex problem, with a wide normal prior that
 keeps a class with hardly any images finite.
@@ -24,7 +24,7 @@ from dermlens.errors import DataError, ModelError
 from dermlens.evaluation.metrics import log_softmax
 from dermlens.evaluation.predictions import Predictions
 from dermlens.files.documents import File, read_object
-from dermlens.labels import CLASSES, N_CLASSES, SUSPECT
+from dermlens.labels import CLASSES, N_CLASSES
 
 FOLDS = 5
 PRIOR_SD = 5.0
@@ -46,6 +46,8 @@ class Calibration:
     """(7,), > 0; all the same, 1 / temperature, unless the method is "vector" """
     bias: tuple[float, ...]
     """(7,), adding up to 0; all 0 if the method is "temperature" """
+    class_mix: tuple[int, ...]
+    """(7,), how many images of each class it was fitted on: the mix that its probabilities hold for"""
 
     def adjust(self, logits: np.ndarray) -> np.ndarray:
         """Return calibrated logits (..., 7) float64 of a network's logits (..., 7)."""
@@ -54,7 +56,7 @@ class Calibration:
     def apply(self, logits: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities (..., 7) float64, summing to 1, of a network's logits (..., 7).
 
-        They hold where the class mix is that of the images it was fitted on: `reweight` is for another one.
+        They hold where the class mix is `class_mix`: `class_mix.reweight` is for another one.
         """
         return np.exp(log_softmax(self.adjust(logits)))
 
@@ -154,8 +156,10 @@ def choose(predictions: Predictions) -> str:
 
 
 def calibrate(predictions: Predictions, calibration: Calibration) -> Predictions:
-    """Return predictions with calibrated logits and probabilities, and the calls as they were."""
-    return replace(predictions, logits=calibration.adjust(predictions.logits), y_pred=predictions.y_pred)
+    """Return predictions with calibrated logits, probabilities and calls, and the class mix that they hold for."""
+    return replace(
+        predictions, logits=calibration.adjust(predictions.logits), class_mix=np.array(calibration.class_mix)
+    )
 
 
 def unseen(predictions: Predictions, calibration: Calibration) -> np.ndarray:
@@ -171,42 +175,13 @@ def unseen(predictions: Predictions, calibration: Calibration) -> np.ndarray:
     return calibration.apply(predictions.logits)
 
 
-def mix_at(mix: np.ndarray, prevalence: float) -> np.ndarray:
-    """Return a class mix (7,) in which malignant and pre-malignant diagnoses have the share `prevalence` in all.
-
-    Args:
-        mix: (7,) shares or counts; inside the suspect and inside the benign diagnoses their proportions are kept.
-        prevalence: 0..1.
-    """
-    suspect = np.isin(np.arange(N_CLASSES), SUSPECT)
-    mix = np.asarray(mix, np.float64)
-    return np.where(suspect, prevalence * mix / mix[suspect].sum(), (1 - prevalence) * mix / mix[~suspect].sum())
-
-
-def reweight(probabilities: np.ndarray, mix_from: np.ndarray, mix_to: np.ndarray) -> np.ndarray:
-    """Return what calibrated probabilities become where diagnoses are more or less frequent, by Bayes' theorem.
-
-    Right if a diagnosis looks the same there, only its frequency differs (Saerens, Latinne & Decaestecker, Neural
-    Computation 14:21, 2002).
-
-    Args:
-        probabilities: (..., 7), calibrated for the class mix `mix_from`.
-        mix_from, mix_to: (7,) shares or counts, > 0 and >= 0.
-
-    Returns:
-        (..., 7) float64, summing to 1.
-    """
-    mix_from, mix_to = (np.asarray(m, np.float64) / np.sum(m) for m in (mix_from, mix_to))
-    weighted = probabilities * (mix_to / mix_from)
-    return weighted / weighted.sum(-1, keepdims=True)
-
-
 def read(file: File) -> Calibration:
     """Read calibration.json; raises ModelError if it is not what training.fit writes for these seven classes."""
     stored = read_object(file, ModelError)
     try:
         method, classes = stored["method"], stored["classes"]
         scale, bias = (tuple(float(v) for v in stored[name]) for name in ("scale", "bias"))
+        mix = stored.get("class_mix")
     except (ValueError, KeyError, TypeError) as e:
         raise ModelError(f"{file.name} is not a calibration ({type(e).__name__}: {e}).") from e
     if classes != list(CLASSES) or method not in METHODS:
@@ -215,7 +190,11 @@ def read(file: File) -> Calibration:
         )
     if len(scale) != N_CLASSES or len(bias) != N_CLASSES or not np.isfinite([*scale, *bias]).all() or min(scale) <= 0:
         raise ModelError(f"{file.name}: seven finite scales > 0 and biases expected, got {scale} and {bias}.")
-    return Calibration(method, scale, bias)
+    if not (isinstance(mix, list) and len(mix) == N_CLASSES and all(type(n) is int and n >= 0 for n in mix)):
+        raise ModelError(f"{file.name} does not say how many images of each class it was fitted on: fit it again.")
+    if not any(mix):
+        raise ModelError(f"{file.name} was fitted on no image: fit it again.")
+    return Calibration(method, scale, bias, tuple(mix))
 
 
 def _log_of_true(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
@@ -243,4 +222,5 @@ def _fit(method: str, logits: np.ndarray, y_true: np.ndarray, scales: np.ndarray
     found = minimize(objective, is_scale.astype(float), method="L-BFGS-B", jac=True, bounds=bounds, options=options)
     # Four decimals are what another processor's rounding leaves the same.
     scale, bias = (np.round(v, 4).tolist() for v in (scales @ found.x, biases @ found.x))
-    return Calibration(method, tuple(scale), tuple(bias))
+    mix = np.bincount(y_true, minlength=N_CLASSES).tolist()
+    return Calibration(method, tuple(scale), tuple(bias), tuple(mix))

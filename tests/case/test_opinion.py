@@ -1,5 +1,7 @@
 """What the models make of an image is worked out once: who calls, who refuses, whose voice counts, who agrees."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from dermlens.case.image import examine
 from dermlens.case.opinion import form
 from dermlens.models import registry
 from dermlens.models.model import Ensemble, Model
+from dermlens.trust.calibration import Calibration
 from dermlens.trust.fitted import Fitted
 from tests.conftest import encode
 
@@ -48,16 +51,21 @@ def test_a_refusing_model_calls_nothing_also_where_it_is_not_shown(three, monkey
     assert form([one, two], answers, synthetic=True).calling == (one, two), "the project's own drawings"
 
 
-def test_another_class_mix_moves_what_is_shown_and_nothing_else(toy: Model, lesion: np.ndarray) -> None:
+def test_another_class_mix_moves_what_is_shown_and_called_and_nothing_that_was_fitted(
+    toy: Model, lesion: np.ndarray
+) -> None:
     answers = examine(encode(lesion), "a.png", [toy]).answers
-    own, wanted = np.ones(7), np.array([1.0, 1, 1, 1, 8, 1, 1])
-    raw = form([toy], answers).at_mix(own, wanted, "said")
+    own, wanted = (1, 2, 1, 1, 1, 4, 1), np.array([1.0, 1, 1, 1, 8, 1, 1])
+    raw = form([toy], answers).at_mix(wanted, "said")
     assert raw.shown["toy"] is answers["toy"], "an uncalibrated score holds for no class mix"
-    answers["toy"] = type(answers["toy"])(**{**vars(answers["toy"]), "calibrated": True})
-    opinion = form([toy], answers)
-    moved = opinion.at_mix(own, wanted, "said")
-    expected = answers["toy"].probabilities * wanted
+    fitted = replace(toy, fitted=Fitted(calibration=Calibration("temperature", (1.0,) * 7, (0.0,) * 7, own)))
+    shares = np.array([0.02, 0.02, 0.02, 0.02, 0.3, 0.6, 0.02], np.float32)
+    answers["toy"] = replace(answers["toy"], probabilities=shares, calibrated=True)
+    opinion = form([fitted], answers)
+    moved = opinion.at_mix(wanted, "said")
+    expected = shares * wanted / own
     np.testing.assert_allclose(moved.shown["toy"].probabilities, expected / expected.sum(), rtol=1e-5)
+    assert (opinion.call(fitted).code, moved.call(fitted).code) == ("nv", "mel")
     assert moved.answers is answers
+    assert answers["toy"].probabilities is shares
     assert moved.class_mix == "said"
-    assert moved.call(toy) == opinion.call(toy)

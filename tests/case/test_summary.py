@@ -8,10 +8,8 @@ from dermlens.case.summary import (
     called,
     group_totals,
     largest_gap,
-    more_probable,
     quantity,
     share_called,
-    understates,
 )
 from dermlens.labels import CLASSES, INDEX
 
@@ -27,30 +25,15 @@ def answer(**shares: float) -> SimpleNamespace:
     return SimpleNamespace(logits=np.log(values), probabilities=values)
 
 
-def test_the_class_with_the_largest_logit_is_called_and_the_first_of_equals() -> None:
+def test_the_most_probable_class_is_called_and_the_first_of_equals() -> None:
     assert called(answer(mel=0.5)).code == "mel"
-    assert called(SimpleNamespace(logits=np.zeros(7))).code == CLASSES[0]
+    assert called(SimpleNamespace(probabilities=np.full(7, 1 / 7))).code == CLASSES[0]
 
 
-def test_the_call_keeps_to_the_logits_where_another_class_is_more_probable() -> None:
+def test_the_call_is_the_most_probable_diagnosis_whatever_the_logits_say() -> None:
     leaning = SimpleNamespace(logits=np.log(probabilities(mel=0.5)), probabilities=probabilities(mel=0.3, nv=0.6))
-    assert called(leaning).code == "mel"
-    assert share_called(leaning) == pytest.approx(0.3)
-    assert more_probable(leaning).startswith("Melanocytic nevus (benign) is more probable, 60 %.")
-    assert not understates(leaning), "the call is the graver one"
-    assert more_probable(answer(mel=0.5)) == ""
-
-
-def test_a_benign_call_beside_a_more_probable_melanoma_is_no_reassurance() -> None:
-    found = SimpleNamespace(logits=np.log(probabilities(bkl=0.5)), probabilities=probabilities(bkl=0.3, mel=0.41))
-    assert understates(found)
-    assert more_probable(found) == (
-        "The call understates the risk: melanoma (malignant) is more probable, 41 %. Go by the probabilities, not by "
-        "the call."
-    )
-    graver = SimpleNamespace(logits=np.log(probabilities(bcc=0.5)), probabilities=probabilities(bcc=0.3, mel=0.41))
-    assert not understates(graver)
-    assert not understates(answer(nv=0.5))
+    assert called(leaning).code == "nv"
+    assert share_called(leaning) == pytest.approx(0.6)
 
 
 def test_numbers_are_named_for_what_they_are() -> None:

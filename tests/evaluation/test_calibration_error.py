@@ -8,13 +8,11 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
+from dermlens.evaluation.bins import calibration_error, equal_mass, equal_width
 from dermlens.evaluation.calibration_error import (
     brier,
     by_chance,
-    calibration_error,
     diagram,
-    equal_mass,
-    equal_width,
     log_loss,
     measure,
 )
@@ -23,13 +21,13 @@ from dermlens.labels import N_CLASSES
 
 
 def drawn(n: int, seed: int = 0, temperature: float = 1.0, images_a_lesion: int = 1) -> tuple[np.ndarray, ...]:
-    """Return what a model says (n, 7), true classes drawn from its own logits, its calls and the lesions."""
+    """Return what a model says (n, 7), true classes drawn from its own logits, and the lesions."""
     rng = np.random.default_rng(seed)
     logits = np.repeat(rng.normal(0, 2, (n // images_a_lesion, N_CLASSES)), images_a_lesion, 0)
     uniform = np.repeat(rng.random((n // images_a_lesion, 1)), images_a_lesion, 0)
     y = (np.exp(log_softmax(logits)).cumsum(1) < uniform).sum(1).clip(max=6)
     lesion = np.arange(n) // images_a_lesion
-    return np.exp(log_softmax(logits / temperature)), y, logits.argmax(1), lesion
+    return np.exp(log_softmax(logits / temperature)), y, lesion
 
 
 def test_the_error_by_hand() -> None:
@@ -56,7 +54,7 @@ def test_bins_of_equal_mass_are_about_equal_and_keep_order_and_ties(seed: int, n
 
 
 def test_scikit_learn_finds_the_same_bins_and_scores() -> None:
-    p, y, _, lesion = drawn(900)
+    p, y, lesion = drawn(900)
     top = p.argmax(1)
     confidence, hit = p.max(1), top == y
     for binning, strategy in ((equal_width, "uniform"), (equal_mass, "quantile")):
@@ -69,7 +67,7 @@ def test_scikit_learn_finds_the_same_bins_and_scores() -> None:
 
 
 def test_a_diagram_counts_every_image_once_and_its_gaps_are_the_error() -> None:
-    p, y, _, lesion = drawn(600, images_a_lesion=2)
+    p, y, lesion = drawn(600, images_a_lesion=2)
     confidence, hit = p.max(1), p.argmax(1) == y
     bins = diagram(confidence, hit, lesion)
     assert sum(b.right.n_images for b in bins) == 600
@@ -80,8 +78,8 @@ def test_a_diagram_counts_every_image_once_and_its_gaps_are_the_error() -> None:
 
 def test_a_calibrated_model_is_as_far_off_as_chance_and_a_sharpened_one_is_not() -> None:
     found = measure(*drawn(3000))
-    p, _, calls, lesion = drawn(3000)
-    chance = by_chance(p, calls, lesion)
+    p, _, lesion = drawn(3000)
+    chance = by_chance(p, lesion)
     assert found["ece"].value < 0.03
     for name, estimate in chance.items():
         assert estimate.low <= found[name].value <= estimate.high, name
@@ -91,10 +89,10 @@ def test_a_calibrated_model_is_as_far_off_as_chance_and_a_sharpened_one_is_not()
 
 
 def test_chance_shrinks_with_the_number_of_lesions_not_of_images() -> None:
-    p, _, calls, lesion = drawn(800)
-    alone = by_chance(p, calls, lesion)["ece"].value
-    copied = by_chance(np.repeat(p, 3, 0), np.repeat(calls, 3), np.repeat(lesion, 3))["ece"].value
-    more = by_chance(*(drawn(3200)[i] for i in (0, 2, 3)))["ece"].value
+    p, _, lesion = drawn(800)
+    alone = by_chance(p, lesion)["ece"].value
+    copied = by_chance(np.repeat(p, 3, 0), np.repeat(lesion, 3))["ece"].value
+    more = by_chance(*(drawn(3200)[i] for i in (0, 2)))["ece"].value
     assert copied == pytest.approx(alone, rel=0.1)
     assert more == pytest.approx(alone / 2, rel=0.25)
 
@@ -112,5 +110,5 @@ def test_intervals_hold_the_error_that_sets_of_this_size_show() -> None:
 
 def test_nothing_measured_is_nothing_known() -> None:
     nothing = np.zeros(0, int)
-    assert np.isnan(measure(np.zeros((0, 7)), nothing, nothing, nothing)["ece"].value)
-    assert by_chance(np.zeros((0, 7)), nothing, nothing)["ece"].n_images == 0
+    assert np.isnan(measure(np.zeros((0, 7)), nothing, nothing)["ece"].value)
+    assert by_chance(np.zeros((0, 7)), nothing)["ece"].n_images == 0

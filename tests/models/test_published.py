@@ -18,13 +18,18 @@ def write(tmp_path: Path, value: object) -> Path:
 
 
 def test_estimates_are_read_by_split(tmp_path: Path) -> None:
-    found = read_estimates(write(tmp_path, {"test": {"accuracy": ESTIMATE, "per_class": {}, "confusion": []}}))
+    found = read_estimates(write(tmp_path, {"test": {"class_mix": None, "accuracy": ESTIMATE, "confusion": []}}))
     assert list(found) == ["test"]
     estimate = found["test"]["accuracy"]
     assert isinstance(estimate, Estimate)
     assert (estimate.value, estimate.low, estimate.n_images, estimate.n_lesions) == (0.8, 0.7, 10, 9)
     assert np.isnan(estimate.high)
     assert list(found["test"]) == ["accuracy"]
+
+
+def test_of_an_older_file_only_what_hangs_on_no_call_is_told(tmp_path: Path) -> None:
+    older = {"accuracy": ESTIMATE, "balanced_accuracy": ESTIMATE, "macro_auc": ESTIMATE, "cross_entropy": ESTIMATE}
+    assert list(read_estimates(write(tmp_path, {"test": older}))["test"]) == ["macro_auc", "cross_entropy"]
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,10 @@ def test_the_model_card_says_what_it_must(world: SimpleNamespace) -> None:
         assert words in text
     assert "| 2 | 1 of 1 | 32 | last 3 and head |" in text
     estimate = read(world.folder / "metrics.json")["test"]["macro_auc"]
-    assert f"| Macro AUC | {estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f}) |" in text
+    interval = f"({estimate['low']:.3f} to {estimate['high']:.3f})"
+    assert f"| Macro AUC | at HAM10000's mix | {estimate['value']:.3f} {interval} |" in text
+    assert "| Balanced accuracy | at an equal mix | " in text
+    assert "Not calibrated: its scores hold for no class mix" in text
 
 
 def told(folder: Path, **changes: object) -> str:
@@ -341,9 +344,9 @@ def test_a_figure_that_was_changed_is_found(copy: Path, name: str, old: str, new
 def test_one_digit_typed_into_the_model_card_is_found(copy: Path) -> None:
     estimate = read(copy / "metrics.json")["test"]["accuracy"]
     text = (copy / "README.md").read_text(encoding="utf-8")
-    shown = f"| Accuracy | {estimate['value']:.3f}"
+    shown = f"| Accuracy | at HAM10000's mix | {estimate['value']:.3f}"
     assert shown in text
-    (copy / "README.md").write_text(text.replace(shown, "| Accuracy | 0.999"), encoding="utf-8")
+    (copy / "README.md").write_text(text.replace(shown, "| Accuracy | at HAM10000's mix | 0.999"), encoding="utf-8")
     assert card.problems(copy) == ["README.md is not what card.json, run.json, history.csv and metrics.json give"]
 
 

@@ -17,17 +17,15 @@ from tensorboardX.proto.event_pb2 import Event
 
 from dermlens.dataset import isic2019
 from dermlens.dataset.ham10000 import image_path, load_split
-from dermlens.dataset.isic2019 import BCN20000
 from dermlens.errors import ConfigError, ModelError
-from dermlens.labels import CLASSES, INDEX
+from dermlens.labels import CLASSES
 from dermlens.models.runs import ELSEWHERE, HISTORY
 from tests import fake_ham10000, fake_isic2019
 from tests.conftest import publish_toy
-from training import adjustment
 from training import run as runs
 from training.architectures import build, feature_layer
 from training.config import Config, Phase, load_config
-from training.dataset import HAM10000, class_counts, select_rows
+from training.dataset import select_rows
 from training.train import earlier_runs, first_network, main, new_id, smoke
 
 ROOT = Path(__file__).parents[2]
@@ -256,27 +254,25 @@ def test_unknown_settings_and_configs_are_refused_by_the_command(trained, capsys
     assert "No config 'nonsense'" in capsys.readouterr().err
 
 
-def test_a_run_goes_on_from_a_published_model_as_it_was_trained(tmp_path, monkeypatch) -> None:
+def test_a_run_goes_on_from_a_published_model_that_is_as_it_was_trained(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path))
-    own = fake_ham10000.table(lesions=30).assign(split="train", source=HAM10000)
-    counts = class_counts(own["dx"].map(INDEX).to_numpy())
-    rows = pd.concat([own, own[own["dx"] == "mel"].assign(source=BCN20000)])  # it was adjusted by HAM10000's classes
     network = build("baseline_cnn", SIZE)
-    before = network.get_weights()
-    adjustment.fold(network, counts, 0.6, 1.5)
-    adjusted = {"logit_adjustment": 0.6, "melanoma_weight": 1.5}
-    card = {"architecture": "baseline_cnn", "feature_layer": feature_layer(network), **adjusted}
+    card = {"architecture": "baseline_cnn", "feature_layer": feature_layer(network)}
     publish_toy(tmp_path / "base", network, **card)
     config = Config(architecture="baseline_cnn", phases=(Phase(1, 1e-3, size=2 * SIZE),), weights="none", start="base")
-    begun, missing = first_network(config, rows)
+    begun, missing = first_network(config)
     assert missing == []
     assert begun.input_shape == (None, 2 * SIZE, 2 * SIZE, 3)
-    for own, then in zip(begun.get_weights(), before, strict=True):
+    for own, then in zip(begun.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_allclose(own, then, atol=1e-3)  # kernels were halved
+    for name, older in (("tau", {"logit_adjustment": 0.6}), ("weight", {"melanoma_weight": 1.5})):
+        publish_toy(tmp_path / name, network, **card, **older)
+        with pytest.raises(ConfigError, match=f"{name} has a logit adjustment in its head"):
+            first_network(replace(config, start=name))
     with pytest.raises(ConfigError, match="base is baseline_cnn, not resnet18"):
-        first_network(replace(config, architecture="resnet18"), rows)
+        first_network(replace(config, architecture="resnet18"))
     with pytest.raises(ModelError, match="no model 'absent'"):
-        first_network(replace(config, start="absent"), rows)
+        first_network(replace(config, start="absent"))
 
 
 def test_a_run_that_goes_on_keeps_what_came_before(tmp_path, monkeypatch) -> None:

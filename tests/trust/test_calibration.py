@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss
 from dermlens.errors import DataError, ModelError
 from dermlens.evaluation.metrics import log_softmax
 from dermlens.evaluation.predictions import Predictions, make_predictions
-from dermlens.labels import CLASSES, N_CLASSES, SUSPECT
+from dermlens.labels import CLASSES, N_CLASSES
 from dermlens.trust import calibration
 from dermlens.trust.calibration import (
     METHODS,
@@ -24,9 +24,7 @@ from dermlens.trust.calibration import (
     fit_temperature,
     fit_vector,
     folds,
-    mix_at,
     out_of_fold,
-    reweight,
 )
 
 MIX = np.array([0.03, 0.05, 0.11, 0.01, 0.11, 0.67, 0.02])
@@ -140,55 +138,36 @@ def test_the_simplest_method_that_nothing_clearly_beats_is_chosen() -> None:
     assert choose(predictions_of(logits / np.array([0.2, 1, 3, 1, 0.3, 1, 1]), y)) == "vector"
 
 
-def test_calibrated_predictions_keep_their_calls() -> None:
+def test_calibrated_predictions_call_the_most_probable_class_and_know_their_mix() -> None:
     logits, y = true_model(300, seed=7)
     p = predictions_of(logits - np.log(MIX), y)
     found = calibrate(p, fit_bias(p.logits, y))
-    assert (found.y_pred == p.logits.argmax(1)).all()
-    assert (found.probabilities.argmax(1) != found.y_pred).any()
-    assert (found.select(np.arange(10)).y_pred == p.y_pred[:10]).all()
+    assert (found.y_pred == found.probabilities.argmax(1)).all()
+    assert (found.y_pred != p.y_pred).any()
+    assert found.class_mix is not None
+    assert found.class_mix.tolist() == np.bincount(y, minlength=N_CLASSES).tolist()
+    assert p.class_mix is None
 
 
-def test_another_prevalence_by_hand() -> None:
-    mix = np.array([1, 1, 1, 1, 1, 2, 1]) / 8
-    to = mix_at(mix, 0.75)
-    np.testing.assert_allclose(to, [0.25, 0.25, 0.05, 0.05, 0.25, 0.1, 0.05])
-    probabilities = np.array([0, 0, 0, 0, 0.5, 0.5, 0])
-    # melanoma twice as frequent as before, nevus 0.4 times: odds of 1 become 5
-    np.testing.assert_allclose(reweight(probabilities, mix, to), [0, 0, 0, 0, 5 / 6, 1 / 6, 0])
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(0, 1000), st.floats(0.001, 0.999))
-def test_reweighting_adds_up_turns_back_and_follows_the_prevalence(seed: int, prevalence: float) -> None:
-    probabilities = np.random.default_rng(seed).dirichlet(np.ones(N_CLASSES), 5)
-    to = mix_at(MIX, prevalence)
-    assert to[list(SUSPECT)].sum() == pytest.approx(prevalence)
-    there = reweight(probabilities, MIX, to)
-    np.testing.assert_allclose(there.sum(1), 1)
-    np.testing.assert_allclose(reweight(there, to, MIX), probabilities, atol=1e-9)
-    suspect = [p[:, list(SUSPECT)].sum(1) for p in (probabilities, there)]
-    assert ((suspect[1] > suspect[0]) == (prevalence > MIX[list(SUSPECT)].sum() / MIX.sum())).all()
-
-
-def test_a_reweighted_model_is_calibrated_where_the_mix_is_another() -> None:
-    logits, y = true_model(60_000, seed=8)
-    probabilities = np.exp(log_softmax(logits))
-    rare = mix_at(np.bincount(y, minlength=N_CLASSES), 0.05)
-    keep = np.random.default_rng(0).random(len(y)) < (rare / np.bincount(y) * len(y) / 4)[y]
-    found = reweight(probabilities[keep], np.bincount(y), rare)
-    np.testing.assert_allclose(found.mean(0), np.bincount(y[keep]) / keep.sum(), atol=0.01)
+def test_a_sampling_that_shifts_the_prior_is_undone() -> None:
+    """A network that saw rare classes more often (sampling_power) has the logits of another prior; a bias undoes it."""
+    logits, y = true_model(20_000, seed=9)
+    shifted = predictions_of(logits - 0.5 * np.log(MIX), y)
+    undone = calibrate(shifted, fit_bias(shifted.logits, y))
+    assert (shifted.y_pred != logits.argmax(1)).mean() > 0.1
+    assert (undone.y_pred == logits.argmax(1)).mean() > 0.98
 
 
 def write(folder: Path, **values: object) -> Path:
     stored = {"method": "vector", "classes": list(CLASSES), "scale": [1.5] * 7, "bias": [0.0] * 7}
+    stored["class_mix"] = [4, 5, 6, 0, 7, 8, 9]
     path = folder / "calibration.json"
     path.write_text(json.dumps({**stored, **values}))
     return path
 
 
 def test_a_file_is_read_back(tmp_path: Path) -> None:
-    assert calibration.read(write(tmp_path)) == Calibration("vector", (1.5,) * 7, (0.0,) * 7)
+    assert calibration.read(write(tmp_path)) == Calibration("vector", (1.5,) * 7, (0.0,) * 7, (4, 5, 6, 0, 7, 8, 9))
 
 
 @pytest.mark.parametrize(
@@ -201,6 +180,11 @@ def test_a_file_is_read_back(tmp_path: Path) -> None:
         ({"bias": [float("nan")] * 7}, "finite"),
         ({"bias": None}, "not a calibration"),
         ({"scale": ["a"] * 7}, "not a calibration"),
+        ({"class_mix": None}, "fit it again"),
+        ({"class_mix": [1] * 6}, "fit it again"),
+        ({"class_mix": [0.5] * 7}, "fit it again"),
+        ({"class_mix": [-1, 8, 1, 1, 1, 1, 1]}, "fit it again"),
+        ({"class_mix": [0] * 7}, "fit it again"),
     ],
 )
 def test_a_file_that_is_no_calibration_is_refused(tmp_path: Path, values: dict, told: str) -> None:

@@ -208,7 +208,7 @@ def test_the_file_of_a_model_holds_what_its_predictions_give(tmp_path: Path) -> 
     sizes = (40, 50, 60, 14, 60, 120, 25)
     parts = [population(sizes, seed=s, split=name)[0] for s, name in enumerate(("validation", "test"))]
     write_predictions(tmp_path / "predictions.csv", concatenate(parts))
-    plain = {"method": "temperature", "classes": CLASSES, "scale": [0.8] * 7, "bias": [0] * 7}
+    plain = {"method": "temperature", "classes": CLASSES, "scale": [0.8] * 7, "bias": [0] * 7, "class_mix": [1] * 7}
     (tmp_path / "calibration.json").write_text(json.dumps(plain))
     subject = Subject(tmp_path, load_split())
     made = fits.make(subject)

@@ -8,7 +8,7 @@ from dermlens.evaluation.calibration_error import by_chance, log_loss, measure
 from dermlens.evaluation.metrics import log_softmax
 from dermlens.evaluation.predictions import Predictions
 from dermlens.files.documents import encode_object
-from dermlens.labels import CLASSES, N_CLASSES
+from dermlens.labels import CLASSES
 from dermlens.trust.calibration import METHODS, Calibration, choose, out_of_fold, unseen
 from training.fits.subject import Subject
 
@@ -25,7 +25,7 @@ def make(subject: Subject) -> dict[str, bytes]:
         "scale": list(calibration.scale),
         "bias": list(calibration.bias),
         "cross_fitted_nll": {name: round(float(log_loss(q, p.y_true).mean()), 6) for name, q in crossed.items()},
-        "class_mix": np.bincount(p.y_true, minlength=N_CLASSES).tolist(),
+        "class_mix": list(calibration.class_mix),
         "fitted_on": {
             "split": "validation",
             "n_images": len(p),
@@ -52,9 +52,9 @@ def measured(predictions: Predictions, calibration: Calibration) -> dict[str, An
         p = predictions.of_split(split)
         after = unseen(p, calibration)
         parts = {
-            "before": measure(np.exp(log_softmax(p.logits)), p.y_true, p.y_pred, p.lesion),
-            "after": measure(after, p.y_true, p.y_pred, p.lesion),
-            "by_chance": by_chance(after, p.y_pred, p.lesion),
+            "before": measure(np.exp(log_softmax(p.logits)), p.y_true, p.lesion),
+            "after": measure(after, p.y_true, p.lesion),
+            "by_chance": by_chance(after, p.lesion),
         }
         found[split] = {part: {name: f.to_dict() for name, f in estimates.items()} for part, estimates in parts.items()}
     return found

@@ -66,7 +66,7 @@ def measure(subject: Subject, rows: pd.DataFrame) -> pd.DataFrame:
     for row in tqdm(rows.itertuples(), total=len(rows), unit="image", desc=f"Where {model.id} looked"):
         pixels, lesion = _read(subject, str(row.image_id), model.geometry)
         answer = predict(model, pixels)
-        index = int(answer.logits.argmax())
+        index = int(answer.probabilities.argmax())
         drawn = {"grad_cam": answer.maps[index]}
         areas: dict[str, dict[str, float]] = {}
         if isinstance(model, Model) and row.image_id in removed:

@@ -12,7 +12,10 @@ from dermlens.evaluation import intervals
 from dermlens.evaluation.predictions import Predictions, read_predictions
 from dermlens.files.documents import encode_object
 from dermlens.labels import CLASSES, SUSPECT
+from dermlens.models.card import read_card
 from dermlens.trust import conformal
+from dermlens.trust.calibration import unseen
+from dermlens.trust.fitted import read_fitted
 from dermlens.trust.ood import SCORES_FILE, refused
 from dermlens.trust.referral import Measured, Referral, RuleMeasured, any_of
 from dermlens.trust.referral_rules import RULES
@@ -84,11 +87,18 @@ def _rules(subject: Subject, split: str) -> tuple[Predictions, Fired]:
 
 
 def _calls_of_members(subject: Subject, p: Predictions) -> np.ndarray | None:
-    """Return (n, m) the classes that the members of an ensemble call, None for a model that is none."""
+    """Return (n, m) the classes that the members of an ensemble call, None for a model that is none.
+
+    A member calls what its own calibration makes most probable, cross-fitted on validation; what its scores do if it
+    has none.
+    """
     calls = []
     for member in subject.card.get("members", {}):
-        own = read_predictions(subject.folder.parent / member / "predictions.csv")
-        found = pd.Series(own.y_pred, own.image_id).reindex(p.image_id)
+        folder = subject.folder.parent / member
+        own = read_predictions(folder / "predictions.csv").of_split(p.split[0])
+        calibration = read_fitted(folder, read_card(folder)).calibration
+        probabilities = own.probabilities if calibration is None else unseen(own, calibration)
+        found = pd.Series(probabilities.argmax(1), own.image_id).reindex(p.image_id)
         if found.isna().any():
             raise DataError(f"{member}/predictions.csv lacks images that {subject.folder.name} has predictions of.")
         calls.append(found.to_numpy(np.int64))

@@ -47,7 +47,7 @@ def _members(card: dict[str, Any]) -> list[str]:
 def _adjustment(card: dict[str, Any]) -> list[str]:
     tau = card.get("logit_adjustment")
     weight = card.get("melanoma_weight", 1)
-    chosen = "chosen on validation (`training.adjustment`)"
+    chosen = "chosen on validation when it was published; calibration takes it off again, so no call goes by it"
     if "members" in card:
         chosen += ", on top of the members' own"
     rows = []

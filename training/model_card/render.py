@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from dermlens.estimate import Estimate
+from dermlens.evaluation.class_mix import AT, HAM10000, WITHOUT
 from dermlens.evaluation.intervals import FEW_LESIONS
-from dermlens.evaluation.metrics import CALIBRATION, OVERALL, PER_CLASS
+from dermlens.evaluation.metrics import CALIBRATION, OVERALL, PER_CLASS, UNLESS_SAID
 from dermlens.explain import localisation_results
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
@@ -89,13 +90,16 @@ def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool) -> list
     splits = [line for split in metrics for line in _split_section(split, metrics[split], run)]
     if "test" not in metrics:
         splits += ["### Test split", "", "Not measured: the test split has not been used with this model.", ""]
-    of_probabilities = ": cross-entropy, AUC and average precision are of the calibrated probabilities"
+    mixes = (
+        "The call is the most probable diagnosis. HAM10000's mix is that of the images that calibration was fitted on; "
+        "at an equal mix the probabilities are re-weighted for diagnoses of one frequency, and the call follows"
+    )
     return [
         "## Metrics",
         "",
-        "Measured on the published file through the serving path, so they are what a user of the app gets"
-        f"{of_probabilities if calibrated else ''}. In brackets, 95 % intervals over lesions: bootstrap, or Wilson's "
-        f"at the effective sample size for proportions of fewer than {FEW_LESIONS} lesions "
+        "Measured on the published file through the serving path, so they are what a user of the app gets. "
+        f"{f'{mixes}.' if calibrated else WITHOUT} In brackets, 95 % intervals over lesions: bootstrap, or Wilson's at "
+        f"the effective sample size for proportions of fewer than {FEW_LESIONS} lesions "
         "(`dermlens.evaluation.intervals`).",
         "",
         *splits,
@@ -116,11 +120,13 @@ def _split_section(split: str, measured: dict[str, Any], run: dict[str, Any] | N
         "",
         f"{overall['n_images']:,} images of {overall['n_lesions']:,} lesions. {note}",
         "",
-        "| metric | value |",
-        "| --- | --- |",
-        *[f"| {metric.name} | {_text(measured[key])} |" for key, metric in OVERALL.items()],
+        "| metric | measured | value |",
+        "| --- | --- | --- |",
+        *[f"| {metric.name} | {AT[metric.mix]} | {_text(measured[key])} |" for key, metric in OVERALL.items()],
         "",
-        "| class | images / lesions | " + " | ".join(metric.name for metric in PER_CLASS.values()) + " |",
+        f"By class. {UNLESS_SAID}",
+        "",
+        "| class | images / lesions | " + " | ".join(metric.column for metric in PER_CLASS.values()) + " |",
         "| --- " * (2 + len(PER_CLASS)) + "|",
         *[
             f"| {code} | {f['recall']['n_images']} / {f['recall']['n_lesions']} | "
@@ -129,7 +135,7 @@ def _split_section(split: str, measured: dict[str, Any], run: dict[str, Any] | N
             for code, f in measured["per_class"].items()
         ],
         "",
-        "Images by true class (rows) and called class (columns):",
+        f"Images by true class (rows) and called class {AT[HAM10000]} (columns):",
         "",
         "| true | " + " | ".join(CLASSES) + " |",
         "| --- " * (1 + len(CLASSES)) + "|",
@@ -158,9 +164,9 @@ def calibration(folder: Path) -> list[str]:
         "",
         f"By {METHODS[fitted['method']]}, fitted on {fitted['fitted_on']['n_images']:,} validation images: the "
         "simplest of three methods that no richer one clearly beats in cross-fitted cross-entropy "
-        f"({losses}). The probabilities hold where {percent(suspect, 1)} of the images are malignant or pre-malignant. "
-        "Calibration changes no call, so the most probable diagnosis need not be the one called. Validation is "
-        "measured cross-fitted by lesion. A perfect model would show the errors in the last column by chance.",
+        f"({losses}). The probabilities hold where {percent(suspect, 1)} of the images are malignant or pre-malignant, "
+        "which is HAM10000's mix: the numbers below are measured at it. Validation is measured cross-fitted by lesion. "
+        "A perfect model would show the errors in the last column by chance.",
         "",
     ]
     for split, measured in fitted["measured"].items():

@@ -7,13 +7,13 @@ import streamlit as st
 from dermlens.case.timing import hardware
 from dermlens.charts import compare as charts
 from dermlens.charts.metrics import confusion_difference
-from dermlens.estimate import Estimate
+from dermlens.evaluation.class_mix import AT, EQUAL, HAM10000, WITHOUT
 from dermlens.evaluation.compare import Comparison
-from dermlens.evaluation.metrics import HEADLINE, confusion_matrix
+from dermlens.evaluation.metrics import OVERALL, confusion_matrix
 from dermlens.labels import CLASSES, INDEX
 from dermlens.models.model import AnyModel
 from dermlens.models.registry import Entry
-from dermlens.wording import counted, percent_with_interval
+from dermlens.wording import counted
 from ui import cache, widgets
 from ui.metrics import cases, slices
 
@@ -22,10 +22,11 @@ WHO = {"a": "Only {0} is right", "b": "Only {1} is right", "cell": "Cell of the 
 
 def headline(entries: list[Entry], split: str) -> None:
     """Show the headline metrics of every model with intervals, and what it costs to run it."""
-    summaries = {}
+    summaries, mixes = {}, {}
     for entry in entries:
         predictions = cache.predictions(entry).value
         if predictions is not None:
+            mixes[entry.name] = predictions.class_mix
             summaries[entry.name] = cache.summary(entry, (split,), predictions.of_split(split)).overall
     drawn = charts.headline(summaries, f"{split.capitalize()} split, with 95 % intervals")
 
@@ -37,11 +38,14 @@ def headline(entries: list[Entry], split: str) -> None:
         )
 
     widgets.chart(drawn, "Headline metrics of every model with 95 % intervals", data, "headline")
+    without = [name for name, mix in mixes.items() if mix is None]
+    if without:
+        st.caption(widgets.escape(f"{', '.join(without)}: {WITHOUT}", 1000))
     ready = {m.id: m for m in cache.models()[0]}
     rows = [
         {
             "Model": entry.name,
-            **{label: percent_with_interval(f) for f, label in _labelled(summaries[entry.name])},
+            **{m.label: m.text(summaries[entry.name][key]) for key, m in OVERALL.items()},
             **_cost(entry, ready.get(entry.id)),
         }
         for entry in entries
@@ -50,10 +54,6 @@ def headline(entries: list[Entry], split: str) -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Headline metrics, size and speed of every model")
     if ready:
         st.caption(f"Time: one image with all heat maps, median and range, on this machine ({hardware()}).")
-
-
-def _labelled(overall: dict[str, Estimate]) -> list[tuple[Estimate, str]]:
-    return [(overall[key], label) for key, label in HEADLINE.items()]
 
 
 def _cost(entry: Entry, model: AnyModel | None) -> dict[str, str]:
@@ -116,7 +116,8 @@ def _verdict(comparison: Comparison, a: str, b: str) -> str:
     tested = "differ" if m.p < 0.05 else "cannot be told apart"
     return (
         f"By McNemar's test on one image of each of {m.n_lesions:,} lesions they **{tested}** ({charts.p_value(m.p)}): "
-        f"only {a} is right on {m.only_a}, only {b} on {m.only_b}. Balanced accuracy: {100 * d.difference:+.1f} points "
+        f"only {a} is right on {m.only_a}, only {b} on {m.only_b}, {AT[HAM10000]}. Balanced accuracy {AT[EQUAL]}: "
+        f"{100 * d.difference:+.1f} points "
         f"(95 % {100 * d.low:+.1f} to {100 * d.high:+.1f}, {charts.p_value(d.p)})."
     )
 

@@ -10,14 +10,13 @@ import streamlit as st
 
 from dermlens.charts import calibration as charts
 from dermlens.estimate import Estimate
+from dermlens.evaluation.bins import calibration_error, equal_mass, equal_width
 from dermlens.evaluation.calibration_error import (
     by_chance,
-    calibration_error,
     diagram,
-    equal_mass,
-    equal_width,
     measure,
 )
+from dermlens.evaluation.class_mix import AT, HAM10000
 from dermlens.evaluation.metrics import CALIBRATION
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import INDEX
@@ -30,11 +29,9 @@ from dermlens.wording import UNCALIBRATED, counted, number_with_interval, percen
 from ui import cache, widgets
 
 CALLED = "called"
-TOP = "top"
 SUSPECTED = "suspect"
 OF = {
     CALLED: "The diagnosis called",
-    TOP: "The most probable diagnosis",
     SUSPECTED: "Malignant or pre-malignant",
     **DIAGNOSIS_NAMES,
 }
@@ -75,7 +72,7 @@ def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, 
     st.caption(
         "ECE: mean distance between the stated probability and the share that is true, over bins of images. On so few "
         "images chance alone leaves a distance: the last column says how large a perfect model's would be. Lower is "
-        f"better for every metric. {split.capitalize()} split, {counted(len(chosen), 'image')} of "
+        f"better for every metric, {AT[HAM10000]}. {split.capitalize()} split, {counted(len(chosen), 'image')} of "
         f"{counted(chosen.n_lesions, 'lesion')}."
     )
 
@@ -94,9 +91,9 @@ def _stated(
     parts = {BEFORE: p.probabilities}
     if fitted.calibration is not None:
         parts[AFTER] = unseen(whole, fitted.calibration)[here]
-    estimates = {name: measure(q, p.y_true, p.y_pred, p.lesion) for name, q in parts.items()}
+    estimates = {name: measure(q, p.y_true, p.lesion) for name, q in parts.items()}
     last = list(parts.values())[-1]
-    return Stated(parts, {**estimates, BY_CHANCE: by_chance(last, p.y_pred, p.lesion)})
+    return Stated(parts, {**estimates, BY_CHANCE: by_chance(last, p.lesion)})
 
 
 @st.fragment
@@ -130,8 +127,8 @@ def _event(probabilities: np.ndarray, chosen: Predictions, of: str) -> tuple[np.
     if of == SUSPECTED:
         target = TARGETS["malignant"]
         return target.score(probabilities).clip(max=1), target.positive(y)
-    if of in (CALLED, TOP):
-        said = chosen.y_pred if of == CALLED else probabilities.argmax(1)
+    if of == CALLED:
+        said = probabilities.argmax(1)
         return probabilities[rows, said], said == y
     return probabilities[:, INDEX[of]], y == INDEX[of]
 

@@ -6,8 +6,17 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import metrics as charts
+from dermlens.evaluation.class_mix import AT, HAM10000, WITHOUT
 from dermlens.evaluation.intervals import Summary
-from dermlens.evaluation.metrics import HEADLINE, PER_CLASS, confusion_matrix, most_common_confusion, sweep
+from dermlens.evaluation.metrics import (
+    HEADLINE,
+    OVERALL,
+    PER_CLASS,
+    UNLESS_SAID,
+    confusion_matrix,
+    most_common_confusion,
+    sweep,
+)
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX, NAMES, SHOWN
 from dermlens.models.registry import Entry
@@ -18,18 +27,21 @@ from ui.metrics import cases, slices
 
 def headline(summary: Summary, split: str) -> None:
     """Show the headline metrics of a split with their intervals."""
-    cells = st.grid(5, min_column_width=140)
-    for name, label in HEADLINE.items():
+    cells = st.grid(len(HEADLINE), min_column_width=140)
+    for name, metric in HEADLINE.items():
         estimate = summary.overall[name]
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
-            st.metric(label, percent(estimate.value, 1))
-            st.caption(f"95 %: {interval(estimate)}")
+            st.metric(metric.name, percent(estimate.value, 1))
+            st.caption(f"{AT[metric.mix]}  \n95 %: {interval(estimate)}")
+    others = {metric: summary.overall[key] for key, metric in OVERALL.items() if not metric.is_share}
+    st.markdown("; ".join(f"{m.label}: **{m.text(f)}**" for m, f in others.items()))
     accuracy = summary.overall["accuracy"]
     present = int((summary.confusion.sum(1) > 0).sum())
     st.caption(
         f"{split.capitalize()} split: {counted(accuracy.n_images, 'image')} of "
         f"{counted(accuracy.n_lesions, 'lesion')}; intervals by bootstrap over lesions; means are over the "
         f"{counted(present, 'diagnosis')} with images here."
+        f"{'' if summary.class_mix else f' {WITHOUT}'}"
     )
 
 
@@ -49,7 +61,7 @@ def confusion(chosen: Predictions, entry: Entry) -> None:
     def data() -> pd.DataFrame:
         return pd.DataFrame(counts, index=CLASSES, columns=CLASSES).rename_axis("true \\ called").reset_index()
 
-    figure = charts.confusion_matrix(counts, entry.name, mode, log, off, cell)
+    figure = charts.confusion_matrix(counts, f"{entry.name}, {AT[HAM10000]}", mode, log, off, cell)
     right_share = percent(float(counts.trace() / counts.sum()), 1)
     with left:
         widgets.clickable(
@@ -70,11 +82,12 @@ def confusion(chosen: Predictions, entry: Entry) -> None:
 def per_class(summary: Summary, entry: Entry) -> None:
     """Show every metric of every class with its interval, and what the class is most often called instead."""
     st.dataframe(_table(summary), hide_index=True, alt="Per-class metrics with intervals")
+    st.caption(UNLESS_SAID)
     grid = st.grid(2, min_column_width=330)
     for key, metric in PER_CLASS.items():
         figure = charts.per_class({entry.name: summary.per_class}, key)
         with grid.cell():
-            alt = f"{metric.name} of every class; the table has the numbers"
+            alt = f"{metric.label} of every class; the table has the numbers"
             widgets.chart(figure, alt, _column(summary, key), key)
 
 
@@ -88,7 +101,7 @@ def _table(summary: Summary) -> pd.DataFrame:
             name, share = DIAGNOSES[worst.predicted].name, percent(worst.count / worst.support)
             instead = f"{worst.count} of {worst.support} called {name}, {share}"
         found = summary.per_class[CLASSES[i]]
-        shares = {metric.name: percent_with_interval(found[key]) for key, metric in PER_CLASS.items()}
+        shares = {metric.column: percent_with_interval(found[key]) for key, metric in PER_CLASS.items()}
         row = {"Diagnosis": NAMES[CLASSES[i]], "Images": int(summary.confusion[i].sum())}
         rows.append({**row, "Most often called instead": instead, **shares})
     return pd.DataFrame(rows)

@@ -34,7 +34,7 @@ def section(entry: Entry, split: str, whole: Predictions) -> None:
     else:
         _tables(referral, split)
     p, probabilities = cache.unseen(entry, split).value or (whole, whole.probabilities)
-    curve = rules.coverage_curve(probabilities[np.arange(len(p)), p.y_pred], p.y_pred == p.y_true)
+    curve = rules.coverage_curve(probabilities.max(1), probabilities.argmax(1) == p.y_true)
     kept = 1 - referral.measured[split].referred.value if referral is not None and known else None
 
     def data() -> pd.DataFrame:

@@ -83,7 +83,8 @@ def show(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...
     st.caption(
         f"{split.capitalize()} split, {counted(len(chosen), 'image')} of {counted(chosen.n_lesions, 'lesion')}. "
         "Slices differ in their mix of diagnoses: compare them class by class. A hollow mark is a slice of fewer than "
-        "50 lesions, whose numbers say little. A slice of one class has no overall number."
+        "50 lesions, whose numbers say little. A slice of one class has no overall number. Recalls and balanced "
+        "accuracy are at an equal mix, so that they can be compared."
     )
 
     def data() -> pd.DataFrame:
@@ -91,7 +92,7 @@ def show(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...
 
     widgets.chart(
         charts.overview(found, f"By {BY[by].lower()}"),
-        "Balanced accuracy and melanoma recall of every slice",
+        "Balanced accuracy and melanoma recall of every slice, at an equal mix",
         data,
         f"slices-{by}",
     )

@@ -9,10 +9,8 @@ from dermlens.case.summary import (
     CANNOT_NAME,
     agreement,
     group_totals,
-    more_probable,
     quantity,
     share_called,
-    understates,
 )
 from dermlens.charts import case as charts
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, GROUPS, NAMES
@@ -41,10 +39,6 @@ def verdict(image: CaseImage, opinion: Opinion) -> None:
             totals = group_totals(answer.probabilities)
             shares = [f"{GROUP_TITLES[g]} {percent(totals[g])}".replace(" ", "\u00a0") for g in reversed(GROUPS)]
             st.caption(" · ".join(shares))
-            if understates(answer):
-                st.warning(more_probable(answer), icon=":material/priority_high:")
-            elif more_probable(answer):
-                st.caption(more_probable(answer))
     st.caption(CANNOT_NAME)
 
 
@@ -52,7 +46,7 @@ def _agreement(opinion: Opinion) -> None:
     if not opinion.voices:
         return
     icon = "call_split" if not opinion.agree else "join_inner" if len(opinion.voices) > 1 else "person"
-    said = agreement({m.name: opinion.answers[m.id] for m in opinion.voices})
+    said = agreement({m.name: opinion.shown[m.id] for m in opinion.voices})
     st.markdown(f":material/{icon}: {widgets.escape(said, 1000)}")
 
 

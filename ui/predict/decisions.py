@@ -4,9 +4,7 @@ import numpy as np
 import streamlit as st
 
 from dermlens.case.opinion import Opinion
-from dermlens.case.predict import Prediction
-from dermlens.case.summary import called, share_called
-from dermlens.labels import INDEX
+from dermlens.labels import INDEX, Diagnosis
 from dermlens.trust.conformal import CASE_LEVEL, PredictionSets
 from dermlens.trust.fit_command import fit_command
 from dermlens.trust.thresholds import TARGETS
@@ -23,9 +21,10 @@ def prediction_sets(opinion: Opinion) -> None:
         if found is None:
             said = f"no prediction sets. Make them with `{fit_command(model.id, 'conformal')}`."
         else:
-            answer = opinion.answers[model.id]
-            kept = found.sets(answer.probabilities)
-            said = widgets.escape(found.sentence(kept) + _call_outside(answer, kept, found), 1000)
+            probabilities = opinion.answers[model.id].probabilities
+            kept = found.sets(probabilities)
+            said = found.sentence(kept) + _call_outside(opinion.call(model), probabilities, kept, found)
+            said = widgets.escape(said, 1000)
             caveats.add(found.caveat())
         level = f" at {short_percent(CASE_LEVEL)}" if found else ""
         st.markdown(f"**{widgets.escape(model.name)}**{level}: {said}")
@@ -33,16 +32,20 @@ def prediction_sets(opinion: Opinion) -> None:
         st.caption(" ".join((_promise(), *sorted(caveats - {""}))))
 
 
-def _call_outside(answer: Prediction, kept: np.ndarray, sets: PredictionSets) -> str:
-    """Explain a set without the class that the model calls: its own cases mostly get more than this one."""
-    diagnosis = called(answer)
+def _call_outside(diagnosis: Diagnosis, probabilities: np.ndarray, kept: np.ndarray, sets: PredictionSets) -> str:
+    """Explain a set without the class that the model calls: its own cases mostly get more than this one.
+
+    Args:
+        diagnosis: the call, at whatever class mix is set. probabilities: (7,) at the mix that the sets hold for.
+    """
     if kept[INDEX[diagnosis.code]] or not kept.any():
         return ""
     if diagnosis.code in sets.unguaranteed():
         return f" The call, {diagnosis.name}, is not among them, and has no guarantee of its own."
     return (
         f" The call, {diagnosis.name}, is not among them: {short_percent(CASE_LEVEL)} of the {diagnosis.name} images "
-        f"of validation were given a higher probability of it than the {percent(share_called(answer))} here."
+        f"of validation were given a higher probability of it than the {percent(probabilities[INDEX[diagnosis.code]])} "
+        "here."
     )
 
 

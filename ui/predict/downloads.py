@@ -44,7 +44,7 @@ def downloads(image: CaseImage, opinion: Opinion) -> None:
             )
     st.caption(
         "The report holds the image, the maps, the scores and the models' hashes, but no file name. Images that do not "
-        "look like dermoscopic ones are left out of the tables."
+        "look like dermoscopic ones are left out of the tables, which hold for the class mix of HAM10000."
     )
 
 

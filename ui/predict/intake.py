@@ -19,6 +19,7 @@ from dermlens.labels import NAMES
 from dermlens.models.model import AnyModel
 from dermlens.wording import counted
 from ui import settings, state, streamlit_internals, widgets
+from ui.predict import prevalence
 
 KINDS = ("Images", "A folder", "By ISIC id")
 SHOWN_REFUSALS = 5
@@ -107,12 +108,12 @@ def case_table(models: Sequence[AnyModel]) -> None:
     images = list(state.images().values())
     rows = []
     for image in images:
-        opinion = form(models, image.answers, image.synthetic)
+        opinion = prevalence.at_chosen(form(models, image.answers, image.synthetic))
         row: dict[str, object] = {"image": data_uri(thumbnail(image.pixels, 64)), "file": image.name}
         for m in models:
             if m in opinion.calling:
                 row[m.name] = NAMES[opinion.call(m).code]
-                row[f"{m.name} score"] = share_called(opinion.answers[m.id])
+                row[f"{m.name} score"] = share_called(opinion.shown[m.id])
             elif m.id in opinion.refused:
                 row[m.name] = NO_DIAGNOSIS
         row["agree"] = "" if len(opinion.voices) < 2 else "yes" if opinion.agree else "no"

@@ -6,10 +6,10 @@ import numpy as np
 import streamlit as st
 
 from dermlens.case.opinion import Opinion
-from dermlens.labels import CLASSES, SUSPECT
-from dermlens.trust.calibration import mix_at
+from dermlens.evaluation.class_mix import mix_at
+from dermlens.labels import SUSPECT
 from dermlens.wording import percent
-from ui import cache, state, widgets
+from ui import state
 
 STEP = 0.5  # percent
 UNCHANGED = "Calibrated probabilities hold for the class mix of HAM10000."
@@ -25,17 +25,12 @@ def choose(opinion: Opinion) -> Opinion:
     Returns:
         The opinion at that class mix, with a sentence that says which; without one if no model is calibrated.
     """
-    table = cache.split_table()
-    if not any(a.calibrated for a in opinion.answers.values()):
+    mix = _fitted_mix(opinion)
+    if mix is None:
         return opinion
-    if table.value is None:
-        st.caption(widgets.escape(table.sentence, 400))
-        return opinion
-    mix = np.array([(table.value["dx"] == code).sum() for code in CLASSES])
-    usual = mix[list(SUSPECT)].sum() / mix.sum()
-    nearest = STEP * round(100 * usual / STEP)
+    usual, nearest = _usual(mix)
     with st.popover(f"Class mix: {percent(_chosen(usual, nearest), 1)} malignant or pre-malignant", key="class-mix"):
-        wanted = st.slider(
+        st.slider(
             "Malignant or pre-malignant among the lesions you see",
             STEP,
             90.0,
@@ -46,23 +41,47 @@ def choose(opinion: Opinion) -> Opinion:
             bind="query-params",
         )
         st.caption(
-            "Re-weights the calibrated probabilities for a clinic that sees more or fewer of them. The proportions "
-            "among the malignant and pre-malignant diagnoses, and among the benign ones, stay those of HAM10000."
+            "Re-weights the calibrated probabilities for a clinic that sees more or fewer of them; the calls follow. "
+            "The proportions among the malignant and pre-malignant diagnoses, and among the benign ones, stay those of "
+            "HAM10000."
         )
-    if wanted == nearest:
+    return at_chosen(opinion)
+
+
+def at_chosen(opinion: Opinion) -> Opinion:
+    """Return the opinion at the class mix that was chosen, as `choose` does."""
+    mix = _fitted_mix(opinion)
+    if mix is None:
+        return opinion
+    usual, nearest = _usual(mix)
+    wanted = _chosen(usual, nearest)
+    if wanted == usual:
         return replace(
             opinion,
             class_mix=f"The probabilities hold where {percent(usual, 1)} of lesions are malignant or pre-malignant, as "
             "in HAM10000.",
         )
     return opinion.at_mix(
-        mix,
-        mix_at(mix, wanted / 100),
-        f"The probabilities are re-weighted for lesions of which {percent(wanted / 100, 1)} are malignant or "
-        f"pre-malignant; in HAM10000 {percent(usual, 1)} are. That holds only if each diagnosis looks the same there. "
-        "The calls stay as they are, and so does all that was fitted for the class mix of HAM10000: prediction sets, "
-        "thresholds, rules for referral.",
+        mix_at(mix, wanted),
+        f"The probabilities, and the calls with them, are re-weighted for lesions of which {percent(wanted, 1)} are "
+        f"malignant or pre-malignant; in HAM10000 {percent(usual, 1)} are. That holds only if each diagnosis looks the "
+        "same there. What was fitted for the class mix of HAM10000 stays as it is: prediction sets, thresholds, rules "
+        "for referral, and whether the models' calls disagree in them.",
     )
+
+
+def _fitted_mix(opinion: Opinion) -> np.ndarray | None:
+    """Return the class mix (7,) that the first calibrated model holds for, None if none is calibrated."""
+    for model in opinion.asked:
+        if opinion.answers[model.id].calibrated and model.fitted.calibration is not None:
+            return np.array(model.fitted.calibration.class_mix)
+    return None
+
+
+def _usual(mix: np.ndarray) -> tuple[float, float]:
+    """Return the share that is malignant or pre-malignant in a class mix, and the nearest step in percent."""
+    usual = float(mix[list(SUSPECT)].sum() / mix.sum())
+    return usual, STEP * round(100 * usual / STEP)
 
 
 def _chosen(usual: float, nearest: float) -> float:

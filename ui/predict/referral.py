@@ -43,7 +43,7 @@ def _fired(opinion: Opinion, model: AnyModel, referral: Referral) -> dict[str, n
     return referral.fired(
         probabilities,
         sets.sets(probabilities) if sets else None,
-        np.array([[int(a.logits.argmax()) for a in members]]) if len(members) > 1 else None,
+        np.array([[int(a.probabilities.argmax()) for a in members]]) if len(members) > 1 else None,
         np.array([model.id in opinion.refused]) if model.id in opinion.accepted else None,
     )
 

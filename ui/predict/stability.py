@@ -36,6 +36,8 @@ def section(image: CaseImage, opinion: Opinion) -> None:
     if not asked:
         return
     st.header("Is the answer steady?", anchor=False)
+    if opinion.shown is not opinion.answers:
+        st.caption("Judged at the class mix of HAM10000, whatever mix is set above.")
     waiting = not all(_done(image, model) for model in asked)
     st.fragment(_show, run_every=POLL if waiting else None)(image, asked, waiting)
 

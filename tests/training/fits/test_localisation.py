@@ -76,7 +76,7 @@ def test_a_row_is_what_the_image_and_its_mask_give(made: Path, subject: Subject,
     pixels = read_file(image_path(data, row["image_id"])).pixels
     answer, mask = predict(toy, pixels), read_mask(data, row["image_id"])
     assert mask is not None
-    index = int(answer.logits.argmax())
+    index = int(answer.probabilities.argmax())
     lesion = mask_seen(mask, *pixels.shape[:2], toy.geometry)
     assert row["called"] == index
     assert row["y_true"] == CLASSES.index(subject.table.set_index("image_id")["dx"][row["image_id"]])
@@ -139,7 +139,7 @@ def test_of_an_ensemble_the_added_maps_are_measured(pair: Path, subject: Subject
     pixels, mask = read_file(image_path(data, row["image_id"])).pixels, read_mask(data, row["image_id"])
     assert mask is not None
     answer = predict(both, pixels)
-    seen = map_seen(answer.maps[int(answer.logits.argmax())], *pixels.shape[:2], both.geometry)
+    seen = map_seen(answer.maps[int(answer.probabilities.argmax())], *pixels.shape[:2], both.geometry)
     assert row["energy_share"] == pytest.approx(energy_share(seen, mask_seen(mask, *pixels.shape[:2], both.geometry)))
 
 

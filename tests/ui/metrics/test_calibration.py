@@ -9,14 +9,16 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dermlens import score
-from dermlens.case.predict import predict, softmax
+from dermlens.case.opinion import form
+from dermlens.case.predict import predict
 from dermlens.case.summary import called, share_called
 from dermlens.dataset.ham10000 import load_split
+from dermlens.evaluation.class_mix import EVEN, mix_at, reweight
+from dermlens.image.synthetic import draw_lesion
 from dermlens.ingest.read import read_image
 from dermlens.labels import CLASSES, NAMES, SUSPECT
 from dermlens.models import registry
 from dermlens.models.card import read_card
-from dermlens.trust.calibration import mix_at, reweight
 from dermlens.trust.fitted import read_calibrated
 from dermlens.wording import percent
 from tests.conftest import encode
@@ -62,10 +64,9 @@ def test_a_case_shows_calibrated_probabilities_and_names_the_model_without(open_
     assert "There is no calibration.json, so its numbers are uncalibrated scores." in shown
 
 
-def test_another_prevalence_reweights_the_calibrated_model_only_and_keeps_the_calls(open_at, models, lesion) -> None:
+def test_another_prevalence_reweights_the_calibrated_model_only_and_the_call_follows(open_at, models, lesion) -> None:
     app = uploaded(open_at("predict"), lesion)
-    dx = load_split()["dx"]
-    mix = np.array([(dx == code).sum() for code in CLASSES])
+    mix = np.array(json.loads((models / "toy" / "calibration.json").read_text())["class_mix"])
     usual = mix[list(SUSPECT)].sum() / mix.sum()
     assert f"hold where {100 * usual:.1f} % of lesions are malignant or pre-malignant" in text(app)
     app.slider(key="prevalence").set_value(60.0)
@@ -73,10 +74,10 @@ def test_another_prevalence_reweights_the_calibrated_model_only_and_keeps_the_ca
     assert "re-weighted for lesions of which 60.0 % are malignant or pre-malignant" in shown
     pixels = read_image(encode(lesion)).pixels
     toy, toy2 = (predict(registry.load(registry.find(models, i)), pixels) for i in ("toy", "toy2"))
-    call = CLASSES.index(called(toy).code)
-    expected = float(reweight(toy.probabilities, mix, mix_at(mix, 0.6))[call])
-    assert expected != pytest.approx(share_called(toy), abs=0.02)
-    assert f"**{percent(expected)}** calibrated probability" in shown
+    there = reweight(toy.probabilities, mix, mix_at(mix, 0.6))
+    assert there.max() != pytest.approx(share_called(toy), abs=0.02)
+    assert f"**{percent(there.max())}** calibrated probability" in shown
+    assert NAMES[CLASSES[int(there.argmax())]] in [h.value for h in app.header]
     assert f"**{percent(share_called(toy2))}** uncalibrated score" in shown
 
 
@@ -86,7 +87,7 @@ def test_the_tab_shows_errors_before_and_after_and_the_diagram_of_what_is_chosen
     assert list(table.columns) == ["Metric", "Before", "After", "A perfect model"]
     before, after = (float(table[c][0].split()[0]) for c in ("Before", "After"))
     assert after < before
-    for of in ("top", "suspect", "mel"):
+    for of in ("called", "suspect", "mel"):
         app.selectbox(key="stated").set_value(of)
         check(app.run())
     assert "cross-fitted" not in text(app)
@@ -97,7 +98,7 @@ def test_the_tab_agrees_with_the_fitted_file(open_at, models: Path) -> None:
     stored = json.loads((models / "toy" / "calibration.json").read_text())["measured"]
     for split in ("validation", "test"):
         table = open_at("metrics", show="Calibration", split=split).dataframe[-1].value
-        for row, name in enumerate(("ece", "adaptive_ece", "classwise_ece", "call_ece", "brier", "nll")):
+        for row, name in enumerate(("ece", "adaptive_ece", "classwise_ece", "brier", "nll")):
             for column, part in (("Before", "before"), ("After", "after")):
                 assert table[column][row].startswith(f"{stored[split][part][name]['value']:.3f} (")
 
@@ -118,22 +119,44 @@ def test_without_a_calibration_nothing_else_that_is_missing_is_blamed(models: Pa
     )
 
 
-def test_a_folder_is_scored_calibrated_unless_the_networks_own_scores_are_wanted(
+@pytest.mark.parametrize("more", [(), ("--class-mix", "ham10000"), ("--class-mix", "equal")])
+def test_the_largest_number_of_a_row_is_the_call_at_the_stated_mix(
+    more: tuple[str, ...], models: Path, lesion: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    rng = np.random.default_rng(3)
+    pictures = {"a": lesion, **{f"b{i}": draw_lesion(rng, 60, 80) for i in range(6)}}
+    for name, pixels in pictures.items():
+        (tmp_path / "in" / f"{name}.png").write_bytes(encode(pixels))
+    where = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out.csv"), "--models-dir", str(models)]
+    assert score.main(["--model", "toy", *where, *more]) == 0
+    equal = "equal" in more
+    at = "at an equal mix" if equal else "at HAM10000's mix"
+    assert f"Each number is a calibrated probability {at}." in capsys.readouterr().err
+    toy = registry.load(registry.find(models, "toy"))
+    mix = np.array(json.loads((models / "toy" / "calibration.json").read_text())["class_mix"])
+    header, *rows = (line.split(",") for line in (tmp_path / "out.csv").read_text().splitlines())
+    for row in rows:
+        found = np.array([float(row[header.index(code.upper())]) for code in CLASSES])
+        expected = predict(toy, read_image(encode(pictures[row[0]])).pixels)
+        opinion = form([toy], {"toy": expected})
+        opinion = opinion.at_mix(EVEN, "") if equal else opinion
+        assert CLASSES[int(found.argmax())] == opinion.call(toy).code
+        wanted = expected.probabilities * (1 / mix if equal else 1)
+        np.testing.assert_allclose(found, wanted / wanted.sum(), atol=1e-6)
+
+
+def test_a_model_without_a_calibration_is_not_scored_at_another_mix(
     models: Path, lesion: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(encode(lesion))
     where = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out.csv"), "--models-dir", str(models)]
-    answer = predict(registry.load(registry.find(models, "toy")), read_image(encode(lesion)).pixels)
-    for more, expected, told in (
-        ((), answer.probabilities, "calibrated probability"),
-        (("--uncalibrated",), softmax(answer.logits), "uncalibrated score"),
-    ):
-        assert score.main(["--model", "toy", *where, *more]) == 0
-        header, row = ((tmp_path / "out.csv").read_text().splitlines()[i].split(",") for i in (0, 1))
-        found = [float(row[header.index(code.upper())]) for code in CLASSES]
-        np.testing.assert_allclose(found, expected, atol=1e-6)
-        assert told in capsys.readouterr().err
+    assert score.main(["--model", "toy2", *where, "--class-mix", "equal"]) == 2
+    assert "Not scored: toy2 is not calibrated, so it" in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
+    assert score.main(["--model", "toy2", *where]) == 0
+    assert "Each number is an uncalibrated score." in capsys.readouterr().err
 
 
 def test_the_headline_is_of_the_calibrated_answers(open_at, models: Path) -> None:

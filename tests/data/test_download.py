@@ -580,7 +580,7 @@ def test_isic_goes_on_after_a_failure_without_fetching_an_image_twice(
 
 def test_isic_refuses_what_is_no_image(isic: Server, tmp_path: Path, table: Path) -> None:
     isic.files["ISIC_0000003.jpg"] = b"<html>an error page</html>"
-    with pytest.raises(DownloadError, match=r"ISIC_0000003: .* is no image"):
+    with pytest.raises(DownloadError, match=r"ISIC_0000003: .* is not a readable image"):
         download_isic(tmp_path / "ham", isic.url, no_sleep, table)
     assert list((tmp_path / "ham").rglob("*.jpg")) == []
 

@@ -210,7 +210,7 @@ def test_the_model_card_says_how_much_of_the_plan_was_run(copy: Path) -> None:
     ran = len(config["phases"])  # one epoch each
     assert f"All {ran} planned epochs ran. The epochs took 0.0 hours on" in told(copy)
     longer = {**config, "patience": 3, "phases": [{**phase, "epochs": 4} for phase in config["phases"]]}
-    early = f"Training stopped early, after {ran} of {4 * ran} planned epochs: 3 in a row had been no better."
+    early = f"Training stopped early, after {ran} of {4 * ran} planned epochs: 3 in a row without improvement."
     assert early in told(copy, config=longer)
     cut = f"Training was stopped before its planned end: {ran} of {4 * ran} planned epochs ran."
     assert cut in told(copy, config=longer, finished=None)
@@ -255,7 +255,7 @@ def test_the_model_card_names_the_runs_behind_its_first_weights(copy: Path) -> N
     first: dict[str, object] = {"id": "a", "config_name": "c", "git_commit": "12ab-dirty", "weights": "some.npz"}
     first |= {"weights_missing": ["conv5/kernel", "conv5/bias"], "test_evaluations": once}
     second = {**first, "id": "b", "weights": "none", "weights_missing": [], "test_evaluations": twice}
-    recipe = "the first one first: `a` (config `c`, commit `12ab-dirty`), `b` (config `c`, commit `12ab-dirty`); the "
+    recipe = "in order: `a` (config `c`, commit `12ab-dirty`), `b` (config `c`, commit `12ab-dirty`); the "
     shown = told(copy, config=config, earlier_runs=[first, second])
     assert recipe + "backbone's first weights were `some.npz`." in shown
     assert "archive of `a`, so trained from scratch: conv5." in shown

@@ -229,7 +229,7 @@ def test_a_damaged_checkpoint_stops_the_run_with_a_sentence(trained, monkeypatch
     checkpoint = tmp_path / "whole" / "checkpoints" / "last.npz"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
     assert again(trained, monkeypatch, tmp_path) == 2
-    assert "last.npz is damaged. Delete it to start the run anew" in capsys.readouterr().err
+    assert "last.npz is damaged. Delete it to start the run again" in capsys.readouterr().err
 
 
 def test_bad_data_stops_a_run_before_it_begins(trained, monkeypatch, tmp_path, capsys) -> None:

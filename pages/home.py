@@ -9,7 +9,7 @@ from ui import cache, splits, widgets
 from ui.pages import HOME, PAGES
 
 PURPOSE = """
-Upload a dermoscopic image and see what independent networks make of it, where they looked, and whether they agree.
+Upload a dermoscopic image and see what several networks make of it, where they looked, and whether they agree.
 Compare the models on the same case or on thousands of cases, and see how often each of them was right, for every
 diagnosis and every group of people. Everything shown is measured on lesions that the networks never saw in training.
 """

@@ -24,7 +24,7 @@ HOME = Page(
     "pages/home.py",
     "Home",
     ":material/home:",
-    "What independently trained networks see in a dermoscopic image.",
+    "What several networks see in a dermoscopic image.",
     heading="Dermlens",
 )
 PREDICT = Page(

@@ -188,9 +188,9 @@ def read(file: File) -> Referral:
 
 
 _PLURALS = {
-    "mel": "melanomas",
-    "bcc": "basal cell carcinomas",
-    "akiec": "actinic keratoses or Bowen's diseases",
+    "mel": "melanoma images",
+    "bcc": "basal cell carcinoma images",
+    "akiec": "images of actinic keratosis or Bowen's disease",
 }
 
 

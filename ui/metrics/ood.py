@@ -28,16 +28,17 @@ def section(entry: Entry, split: str) -> None:
         accepted = measured.accepted[split]
         st.metric(f"Dermoscopic images accepted, {split} split", percent(accepted.value, 1), width=400)
         st.caption(f"95 %: {interval(accepted)}; {accepted.n_images:,} images of {accepted.n_lesions:,} lesions.")
-    method = (
-        "all members of the ensemble must accept an image"
-        if not isinstance(found, OodDetector)
-        else {"mahalanobis": "Mahalanobis distance", "knn": "distance to the 10th nearest training image"}.get(
-            found.method, "energy of the logits"
+    if isinstance(found, OodDetector):
+        names = {"mahalanobis": "Mahalanobis distance", "knn": "distance to the 10th nearest training image"}
+        method = (
+            f"Score: {names.get(found.method, 'energy of the logits')}. It was chosen on one half of the pictures "
+            "below and is measured on the other half. "
         )
-    )
+    else:
+        method = "The ensemble accepts an image if all of its members do. It is measured on one half of the pictures. "
     limit = measured.accepted.get("validation")
     st.markdown(
-        f"Score: {method}. It was chosen on one half of the pictures below and is measured on the other half. "
+        method
         + (
             f"Its limit was set on the validation images, of which it accepts {percent(limit.value, 1)}. "
             if limit

@@ -36,8 +36,9 @@ POINTS = (
 
 
 CURVE = (
-    "Net benefit weighs needless referrals against cancers found (Vickers & Elkin 2006). Anyone who refers at a risk "
-    "of 10 % or more accepts nine needless referrals for one cancer found. A model is worth asking where its line is "
+    "Net benefit weighs needless referrals against malignant or pre-malignant lesions found (Vickers & Elkin 2006). "
+    "Anyone who refers at a risk "
+    "of 10 % or more accepts nine needless referrals for one such lesion found. A model is worth asking where its line is "
     "above both referring all and referring none. The probabilities are first adjusted to the prevalence "
     "above; sensitivity and specificity are assumed to stay the same."
 )
@@ -84,7 +85,7 @@ def _choose_prevalence(name: str, own: float) -> float:
         key=f"prevalence_{name}",
         bind="query-params",
         width=215,
-        help=f"Share of {TARGETS[name].plural} among all lesions. On this split it is {percent(own, 1)}.",
+        help=f"Share of {TARGETS[name].plural} among all images. On this split it is {percent(own, 1)}.",
     )
     return float(chosen or 100 * own) / 100
 

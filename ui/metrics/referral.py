@@ -68,7 +68,11 @@ def _tables(referral: Referral, split: str) -> None:
     totals = {"Referred": found.referred, "Benign images referred": found.benign_referred}
     missed = {f"{NAMES[code]}, not referred": share for code, share in found.missed.items()}
     rows = [{"What": name, **_cells(f)} for name, f in {**totals, **missed}.items()]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Share referred, and cancers not referred, with intervals")
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        alt="Share referred, and malignant or pre-malignant images not referred, with intervals",
+    )
     of_rules = [
         {
             "Rule": rule.description,

@@ -17,7 +17,7 @@ UNCHANGED = "Calibrated probabilities hold for the class mix of HAM10000."
 
 
 def choose(opinion: Opinion) -> Opinion:
-    """Let a person set how many lesions are malignant or pre-malignant where the image comes from.
+    """Let a person set how many images are malignant or pre-malignant where the image comes from.
 
     Args:
         opinion: uncalibrated scores hold for no class mix and stay as they are.
@@ -31,7 +31,7 @@ def choose(opinion: Opinion) -> Opinion:
     usual, nearest = _usual(mix)
     with st.popover(f"Class mix: {percent(_chosen(usual, nearest), 1)} malignant or pre-malignant", key="class-mix"):
         st.slider(
-            "Malignant or pre-malignant among the lesions you see",
+            "Malignant or pre-malignant among the images you take",
             STEP,
             90.0,
             nearest,
@@ -58,12 +58,12 @@ def at_chosen(opinion: Opinion) -> Opinion:
     if wanted == usual:
         return replace(
             opinion,
-            class_mix=f"The probabilities hold where {percent(usual, 1)} of lesions are malignant or pre-malignant, as "
-            "in HAM10000.",
+            class_mix=f"The probabilities hold where {percent(usual, 1)} of the images are malignant or pre-malignant, "
+            "as in HAM10000.",
         )
     return opinion.at_mix(
         mix_at(mix, wanted),
-        f"The probabilities, and the calls with them, are re-weighted for lesions of which {percent(wanted, 1)} are "
+        f"The probabilities, and the calls with them, are re-weighted for images of which {percent(wanted, 1)} are "
         f"malignant or pre-malignant; in HAM10000 {percent(usual, 1)} are. That holds only if each diagnosis looks the "
         "same there. What was fitted for the class mix of HAM10000 stays as it is: prediction sets, thresholds, rules "
         "for referral, and whether the models' calls disagree in them.",

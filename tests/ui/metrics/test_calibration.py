@@ -68,10 +68,10 @@ def test_another_prevalence_reweights_the_calibrated_model_only_and_the_call_fol
     app = uploaded(open_at("predict"), lesion)
     mix = np.array(json.loads((models / "toy" / "calibration.json").read_text())["class_mix"])
     usual = mix[list(SUSPECT)].sum() / mix.sum()
-    assert f"hold where {100 * usual:.1f} % of lesions are malignant or pre-malignant" in text(app)
+    assert f"hold where {100 * usual:.1f} % of the images are malignant or pre-malignant" in text(app)
     app.slider(key="prevalence").set_value(60.0)
     shown = text(check(app.run()))
-    assert "re-weighted for lesions of which 60.0 % are malignant or pre-malignant" in shown
+    assert "re-weighted for images of which 60.0 % are malignant or pre-malignant" in shown
     pixels = read_image(encode(lesion)).pixels
     toy, toy2 = (predict(registry.load(registry.find(models, i)), pixels) for i in ("toy", "toy2"))
     there = reweight(toy.probabilities, mix, mix_at(mix, 0.6))

@@ -96,8 +96,8 @@ def test_silence_is_no_all_clear_and_says_what_is_missed(referral: Referral) -> 
     p = shares(mel=0.01)
     said = sentence(referral, p, referral.fired(p[None]))
     assert said == (
-        "No rule for referral fires. That is not an all-clear: on the test split these rules missed 5 of 50 melanoma images, "
-        "2 of 8 images of actinic keratosis or Bowen's disease and 0 of 20 basal cell carcinoma images."
+        "No rule for referral fires. That is not an all-clear: on the test split these rules missed 5 of 50 melanoma "
+        "images, 2 of 8 images of actinic keratosis or Bowen's disease and 0 of 20 basal cell carcinoma images."
     )
 
 

@@ -37,10 +37,9 @@ POINTS = (
 
 CURVE = (
     "Net benefit weighs needless referrals against malignant or pre-malignant lesions found (Vickers & Elkin 2006). "
-    "Anyone who refers at a risk "
-    "of 10 % or more accepts nine needless referrals for one such lesion found. A model is worth asking where its line is "
-    "above both referring all and referring none. The probabilities are first adjusted to the prevalence "
-    "above; sensitivity and specificity are assumed to stay the same."
+    "Anyone who refers at a risk of 10 % or more accepts nine needless referrals for one such lesion found. A model is "
+    "worth asking where its line is above both referring all and referring none. The probabilities are first adjusted "
+    "to the prevalence above; sensitivity and specificity are assumed to stay the same."
 )
 
 

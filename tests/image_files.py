@@ -232,6 +232,7 @@ def samples(pixels: np.ndarray) -> dict[str, list[bytes]]:
         ],
         "BMP": [saved(image, "BMP"), saved(palette, "BMP"), saved(grey, "BMP")],
         "HEIC": [saved(image, "HEIF"), saved(clear, "HEIF", quality=90)],
+        "AVIF": [saved(image, "AVIF"), saved(clear, "AVIF", quality=90), two("AVIF")],
         "DICOM": [
             dicom(pixels),
             dicom(deep, "MONOCHROME2"),

@@ -1,9 +1,11 @@
 """Damage that decoders pass over without a word. Runs inside the decoding process, on hostile bytes."""
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from PIL import Image
 
@@ -13,6 +15,26 @@ TAIL = 16
 
 class DamagedError(Exception):
     """The data of a picture are damaged, or some are missing."""
+
+
+@contextmanager
+def complaints() -> Iterator[bytearray]:
+    """Collect what a decoder that knows no other way of warning writes to the standard error output."""
+    said = bytearray()
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    kept = os.dup(2)
+    os.dup2(writer, 2)
+    try:
+        yield said
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(writer)
+        with suppress(BlockingIOError):
+            said += os.read(reader, 1 << 12)
+        os.close(reader)
 
 
 def check_png(data: bytes) -> None:

@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import colour, grey, jpeg
+from dermlens.ingest.decoders import colour, damage, grey, jpeg
 from dermlens.ingest.decoders.damage import DamagedError
 from dermlens.ingest.decoders.pixels import Decoded, check_pictures, check_size
 from dermlens.ingest.formats import Limits
@@ -136,8 +136,9 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
         return grey.aligned(frame, file) if syntax == RLELossless else frame
     stream = jpeg.read(coded)
     if stream.frame == jpeg.LOSSLESS and stream.precision != 8:
-        frame = _decoded(file, coded, plugin)
-        if np.array_equal(frame, _decoded(file, jpeg.with_another_end(coded), plugin)):
+        with damage.complaints() as said:
+            frame = _decoded(file, coded, plugin)
+        if said or np.array_equal(frame, _decoded(file, jpeg.with_another_end(coded), plugin)):
             raise DamagedError("the picture is complete before its data are")
         return frame
     coded = jpeg.whole(coded, notices)

@@ -173,8 +173,9 @@ def _check_strips(data: bytes, tags: Any) -> None:
 def _check_deflated(strip: bytes) -> None:
     inflate = zlib.decompressobj()
     try:
-        while strip and not inflate.eof:
-            inflate.decompress(strip, _CHUNK)
+        while inflate.decompress(strip, _CHUNK):
             strip = inflate.unconsumed_tail
     except zlib.error as e:
         raise DamagedError("the check sum is wrong") from e
+    if not inflate.eof:
+        raise DamagedError("the data have no end")

@@ -9,19 +9,24 @@ from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import AppendingTiffWriter
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     HTJ2K,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    RLELossless,
 )
 
+from dermlens.ingest.decoders import colour
 from dermlens.ingest.formats import LIMITS, Limits
 from tests.image_files import (
     dicom,
@@ -29,14 +34,20 @@ from tests.image_files import (
     dicom_jpeg,
     dicom_jpeg2000,
     dicom_rle,
+    frame_of,
+    jpeg_of_rgb,
     jpeg_of_size,
     jpeg_with_many_scans,
+    named_srgb,
     picture,
     png_chunk,
     png_of_size,
     samples,
     saved,
     tiff,
+    tiff_planes,
+    with_zeros,
+    without,
 )
 
 DAMAGED = "is damaged or cut off"
@@ -75,7 +86,18 @@ class Case:
 def corpus() -> list[Case]:
     """Return every case; their names are unique."""
     parts = (_no_images, _polyglots, _sizes, _bombs, _pixels, _orientations, _pages, _tiffs, _profiles)
-    return [case for part in parts for case in part()] + list(_dicoms()) + list(_dicoms_refused())
+    more = (
+        _dicoms,
+        _dicoms_refused,
+        _damaged,
+        _brands,
+        _planes,
+        _other_kinds,
+        _colour_tags,
+        _greys,
+        _mislabelled,
+    )
+    return [case for part in (*parts, *more) for case in part()]
 
 
 def truncations() -> Iterator[tuple[str, bytes, list[bytes]]]:
@@ -100,7 +122,6 @@ def _no_images() -> Iterator[Case]:
     yield Case("gif", saved(Image.fromarray(picture()), "GIF"), "a GIF image")
     frames = [Image.fromarray(picture(seed=i)) for i in range(3)]
     yield Case("animated gif", saved(frames[0], "GIF", save_all=True, append_images=frames[1:]), "a GIF image")
-    yield Case("avif", b"\0\0\0\x1cftypavif" + bytes(40), "an AVIF image")
     yield Case("film", b"\0\0\0\x18ftypmp42" + bytes(40), "a video")
     yield Case("jpeg 2000", saved(picture(), "JPEG2000"), "a JPEG 2000 image")
     yield Case("program", b"MZ\x90\0" + bytes(200), "a program")
@@ -111,6 +132,7 @@ def _no_images() -> Iterator[Case]:
         ("TIFF", b"II*\0"),
         ("BMP", b"BM"),
         ("HEIC", b"\0\0\0\x18ftypheic"),
+        ("AVIF", b"\0\0\0\x18ftypavif"),
     )
     for kind, start in starts:
         yield Case(f"only the beginning of a {kind}", start, DAMAGED)
@@ -311,6 +333,7 @@ def _profiles() -> Iterator[Case]:
     yield Case("srgb profile", saved(image, "PNG", icc_profile=ImageCms.ImageCmsProfile(srgb).tobytes()), pixels=shown)
     told = "The colour profile is damaged and was ignored"
     yield Case("no profile for a profile", saved(image, "PNG", icc_profile=b"none"), told, pixels=shown)
+    told = "The colour profile is one for L*a*b* pictures, not for colour pictures"
     lab = ImageCms.createProfile("LAB")
     wrong = ImageCms.ImageCmsProfile(lab).tobytes()
     yield Case("profile of another colour space", saved(image, "PNG", icc_profile=wrong), told, pixels=shown)
@@ -422,3 +445,282 @@ def _png16(shown: np.ndarray) -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     parts = png_chunk(b"IHDR", head), png_chunk(b"IDAT", zlib.compress(body)), png_chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def _damaged() -> Iterator[Case]:
+    """Data lost or zeroed in the middle, and pictures cut at a place where no decoder minds."""
+    shown = picture(180, 240)
+    image = Image.fromarray(shown)
+    jpeg, progressive = saved(image, "JPEG", quality=95), saved(image, "JPEG", quality=95, progressive=True)
+    scans = [at for at in range(len(progressive)) if progressive[at : at + 2] == b"\xff\xda"]
+    yield Case("jpeg that lost bytes", without(jpeg, 1000), DAMAGED)
+    yield Case("jpeg with zeros", with_zeros(jpeg, 600), DAMAGED)
+    yield Case("jpeg cut, with an end marker", jpeg[: len(jpeg) // 2] + b"\xff\xd9", DAMAGED)
+    yield Case("progressive jpeg that lost bytes", without(progressive), DAMAGED)
+    yield Case("progressive jpeg without its last scan", progressive[: scans[-1]] + b"\xff\xd9", DAMAGED)
+    seen = np.asarray(Image.open(BytesIO(jpeg)))
+    yield Case("jpeg without end marker", jpeg[:-2], "no end marker", pixels=seen)
+    yield Case("jpeg with half an end marker", jpeg[:-1], "no end marker", pixels=seen)
+    yield Case("dicom jpeg without end marker", _in_dicom(jpeg[:-2], shown), "no end marker", pixels=seen, within=0.5)
+    yield Case("dicom jpeg that lost bytes", _in_dicom(without(jpeg, 1000), shown), DAMAGED)
+    yield Case("dicom jpeg with zeros", _in_dicom(with_zeros(jpeg, 600), shown), DAMAGED)
+    inside = saved(image, "TIFF", compression="jpeg", quality=95)
+    yield Case("tiff jpeg with zeros", with_zeros(inside, 600), DAMAGED)
+    deflated = saved(image, "TIFF", compression="tiff_adobe_deflate")
+    yield Case("tiff deflate with zeros", with_zeros(deflated, 8), DAMAGED)
+    yield Case("webp with zeros", with_zeros(saved(image, "WEBP", quality=90), 256), DAMAGED)
+    yield Case("webp that lost bytes", without(saved(image, "WEBP", quality=90)), DAMAGED)
+    yield Case("lossless webp with zeros", with_zeros(saved(image, "WEBP", lossless=True), 2000), DAMAGED)
+    both = saved(image, "WEBP", save_all=True, append_images=[Image.fromarray(255 - shown)])
+    yield Case("webp of several pictures with zeros in the first", with_zeros(both, 256, 0.2), DAMAGED)
+    png = bytearray(saved(image, "PNG", compress_level=0))
+    png[len(png) // 2] ^= 1
+    yield Case("png with one wrong bit", bytes(png), DAMAGED)
+    lossless = frame_of(dicom_by_gdcm(shown, JPEGLosslessSV1))
+    half = lossless[: len(lossless) // 2] + bytes(len(lossless) // 2 - 2) + b"\xff\xd9"
+    yield Case("dicom lossless jpeg, half of it zeros", _in_dicom(half, shown, "RGB", JPEGLosslessSV1), DAMAGED)
+    yield Case("lossless jpeg", lossless, pixels=shown)
+    deep = np.asarray(image.convert("L")).astype(np.uint16) * 257
+    file = dicom_by_gdcm(deep, JPEGLosslessSV1, "MONOCHROME2")
+    grey = np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, -1)
+    yield Case("dicom lossless jpeg of 16 bits", file, "more than 8 bits", pixels=grey)
+    coded = frame_of(file)
+    half = coded[: len(coded) // 2] + bytes(len(coded) // 2 - 2) + b"\xff\xd9"
+    yield Case("dicom lossless jpeg of 16 bits, half of it zeros", file.replace(coded, half), DAMAGED)
+    rle = frame_of(dicom_rle(shown))
+    yield Case("dicom rle with zeros", _in_dicom(with_zeros(rle, 256), shown, "RGB", RLELossless), DAMAGED)
+
+
+def _in_dicom(frame: bytes, shown: np.ndarray, says: str = "YBR_FULL_422", syntax: str = JPEGBaseline8Bit) -> bytes:
+    return dicom(encapsulate([frame]), says, syntax, shown.shape[:2])
+
+
+def _brands() -> Iterator[Case]:
+    shown = picture()
+    avif, heic = saved(shown, "AVIF", quality=95), saved(shown, "HEIF", quality=95)
+    yield Case("avif", avif, pixels=shown, within=4)
+    yield Case("avif of brand mif1", avif[:8] + b"mif1" + avif[12:], pixels=shown, within=4)
+    for brand in (b"mif2", b"miaf", b"1pic", b"tmap"):
+        yield Case(f"heic of brand {brand.decode()}", heic[:8] + brand + heic[12:], pixels=shown, within=4)
+    yield Case("Canon's raw file", b"\0\0\0\x18ftypcrx " + bytes(40), "a camera raw file")
+
+
+def _planes() -> Iterator[Case]:
+    shown = picture()
+    clear = np.full(shown.shape[:2], 255, np.uint8)
+    cmyk = np.asarray(Image.fromarray(shown).convert("CMYK"))
+    as_rgb = np.asarray(Image.fromarray(cmyk, "CMYK").convert("RGB"))
+    for depth in (np.uint8, np.uint16):
+        for order in (False, True):
+            for tile in (0, 32):
+                how = f"{8 * depth().itemsize} bits, {'MM' if order else 'II'}, {'tiled' if tile else 'one strip'}"
+                kinds = (("rgb", 2, shown, shown), ("rgba", 2, np.dstack([shown, clear]), shown))
+                for name, photometric, stored, wanted in (*kinds, ("cmyk", 5, cmyk, as_rgb)):
+                    planes = np.moveaxis(stored, -1, 0).astype(depth) * (257 if depth is np.uint16 else 1)
+                    data = tiff_planes(planes.astype(depth), photometric, order, tile)
+                    yield Case(f"tiff of planes: {name}, {how}", data, pixels=wanted)
+    planes = np.moveaxis(shown, -1, 0)
+    yield Case("big-endian BigTIFF", tiff_planes(planes, 2, True, big=True), pixels=shown)
+    yield Case("little-endian BigTIFF", tiff_planes(planes, 2, False, big=True), pixels=shown)
+    grey = np.asarray(Image.fromarray(shown).convert("L"))
+    both = np.stack([grey, clear])
+    data = tiff_planes(np.concatenate([both, both[:1]]), 2).replace(
+        struct.pack("<HHII", 262, 3, 1, 2), struct.pack("<HHII", 262, 3, 1, 1)
+    )
+    yield Case("tiff of planes that are no colours", data, "is not read here")
+    small, full = tiff(60, 45, {254: (4, 1, 1)}, bytes(60 * 45)), saved(shown, "TIFF")
+    yield Case("tiff whose first page is a reduced one", _two_pages(small, full), "number 2", pixels=shown)
+
+
+def _two_pages(first: bytes, second: bytes) -> bytes:
+    """Return a TIFF with the picture of another behind its own."""
+    joined = BytesIO(first)
+    with AppendingTiffWriter(joined) as out:
+        Image.open(BytesIO(second)).save(out, "TIFF")
+        out.newFrame()
+    return joined.getvalue()
+
+
+def _other_kinds() -> Iterator[Case]:
+    """Whole files of kinds that are not read: named, not called damaged."""
+    shown = picture()
+    jpeg = bytearray(saved(shown, "JPEG"))
+    jpeg[jpeg.index(b"\xff\xc0") + 4] = 12
+    yield Case("jpeg of 12 bits", bytes(jpeg), "a JPEG image of 12 bits a channel")
+    yield Case("jpeg-ls", frame_of(dicom_by_gdcm(shown, JPEGLSLossless)), "a JPEG-LS image")
+    floats = tiff(120, 90, {258: (3, 1, 32), 339: (3, 1, 3)}, bytes(120 * 90 * 4))
+    yield Case("tiff of floats", floats, "floating-point or 32-bit values")
+    for method, name in ((34887, "LERC"), (50001, "WebP"), (34712, "JPEG 2000"), (50002, "JPEG XL")):
+        yield Case(f"tiff compressed as {name}", tiff(120, 90, {259: (3, 1, method)}, bytes(99)), f"as {name}, which")
+    yield Case("tiff of five bits", tiff(120, 90, {258: (3, 1, 5)}, bytes(120 * 90)), "a kind of pixels")
+    for near, syntax, name in (  # pydicom writes no syntax that it does not know
+        (HTJ2K, b"1.2.840.10008.1.2.4.110", "JPEG XL Lossless"),
+        (JPEGBaseline8Bit, b"1.2.840.10008.1.2.8.1\0", "Deflated Image Frame Compression"),
+        (HTJ2K, b"1.2.840.10008.1.2.4.999", "a transfer syntax that is not known here"),
+    ):
+        data = dicom(encapsulate([b"frame"]), "RGB", near, (90, 120)).replace(near.encode(), syntax)
+        yield Case(f"dicom as {name}", data, name)
+    clear = np.dstack([shown, np.zeros(shown.shape[:2], np.uint8)])
+    yield Case("nothing but transparency", saved(clear, "PNG"), "Every pixel of the image is transparent")
+
+
+def _to_srgb(linear: np.ndarray) -> np.ndarray:
+    """Return 8-bit sRGB of linear values in 0..1 (IEC 61966-2-1)."""
+    low = linear <= 0.0031308
+    return np.rint(255 * np.where(low, 12.92 * linear, 1.055 * linear.clip(0, 1) ** (1 / 2.4) - 0.055)).astype(np.uint8)
+
+
+def _colour_tags() -> Iterator[Case]:
+    shown = picture()
+    image = Image.fromarray(shown)
+    grey = np.asarray(image.convert("L"))
+    three = np.repeat(grey[..., None], 3, -1)
+    linear, linear_grey = (named_srgb(colour.coded(1, 8, mode, [])) for mode in ("RGB", "L"))
+    bright, bright_grey = _to_srgb(shown / 255), _to_srgb(three / 255)
+    for kind in ("PNG", "TIFF"):
+        yield Case(
+            f"linear profile named sRGB, {kind}", saved(image, kind, icc_profile=linear), pixels=bright, within=0.6
+        )
+    fits = saved(Image.fromarray(grey), "PNG", icc_profile=linear_grey)
+    yield Case("grey with a grey profile", fits, pixels=bright_grey, within=0.6)
+    deep = grey.astype(np.uint16) * 257
+    told = "16-bit grey values"
+    for kind in ("PNG", "TIFF"):
+        data = saved(deep, kind, icc_profile=linear_grey)
+        yield Case(f"16-bit grey with a grey profile, {kind}", data, told, pixels=bright_grey, within=0.6)
+    layers = Image.fromarray(np.dstack([grey, np.full_like(grey, 255)]), "LA")
+    data = saved(layers, "PNG", icc_profile=linear_grey)
+    yield Case("grey and alpha with a grey profile", data, pixels=bright_grey, within=0.6)
+    told = "The colour profile is one for colour pictures, not for grey pictures"
+    yield Case(
+        "grey with a profile of RGB", saved(Image.fromarray(grey), "PNG", icc_profile=linear), told, pixels=three
+    )
+    yield Case("dicom with a profile", dicom(shown, ICCProfile=linear), pixels=bright, within=0.6)
+    path = Dataset()
+    path.ICCProfile = linear
+    slide = dicom(shown, OpticalPathSequence=Sequence([path]))
+    yield Case("dicom with the profile of an optical path", slide, pixels=bright, within=0.6)
+    plain = saved(image, "PNG")
+    srgb = png_chunk(b"sRGB", b"\0")
+    gamma, usual = (png_chunk(b"gAMA", struct.pack(">I", value)) for value in (100_000, 45_455))
+    p3, pq = png_chunk(b"cICP", bytes([12, 13, 0, 1])), png_chunk(b"cICP", bytes([9, 16, 0, 1]))
+    matrix = np.array([[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]])
+    value = shown / 255
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    wide = _to_srgb(light @ matrix.T)
+    whites = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+    for name, chunks, wanted, says in (
+        ("gAMA of linear light", gamma, bright, ""),
+        ("the usual gAMA", usual, shown, ""),
+        ("sRGB before gAMA", srgb + gamma, shown, ""),
+        ("cICP of Display P3", p3, wide, ""),
+        ("cICP of PQ, without its primaries", png_chunk(b"cICP", bytes([1, 16, 0, 1])), shown, "high brightness (HDR)"),
+        ("cICP of a curve of film", png_chunk(b"cICP", bytes([1, 9, 0, 1])), shown, "colour tags that are not read"),
+        ("cHRM of Display P3", png_chunk(b"cHRM", whites), wide, ""),
+    ):
+        yield Case(f"png with {name}", plain[:33] + chunks + plain[33:], says, pixels=wanted, within=0.7)
+    assert pq
+    for kind in ("AVIF", "HEIF"):
+        coded = saved(image, kind, quality=95)
+        at = coded.index(b"colrnclx") + 8
+        tagged = coded[:at] + struct.pack(">HH", 12, 13) + coded[at + 4 :]
+        yield Case(f"{kind} of Display P3", tagged, pixels=wide, within=5)
+        tagged = coded[:at] + struct.pack(">HH", 1, 16) + coded[at + 4 :]
+        yield Case(f"{kind} of PQ", tagged, "high brightness (HDR)", pixels=shown, within=4)
+    yield Case("bmp with a profile", _bmp_v5(shown, linear), pixels=bright, within=0.6)
+    yield Case("bmp whose alpha is all zero", _bmp_v5(np.dstack([shown, np.zeros_like(grey)])), pixels=shown)
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    told = "Only the XMP data say that the picture is to be turned"
+    for kind in ("JPEG", "PNG", "WEBP"):
+        options = {"quality": 95, "xmp": xmp} if kind != "PNG" else {"pnginfo": _xmp_text(xmp)}
+        yield Case(f"orientation in XMP alone, {kind}", saved(image, kind, **options), told, pixels=shown, within=5)
+
+
+def _xmp_text(xmp: bytes) -> PngInfo:
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    return info
+
+
+def _bmp_v5(pixels: np.ndarray, profile: bytes = b"") -> bytes:
+    """Return a BMP of 24 or 32 bits with a header of version 5, and a profile."""
+    height, width, channels = pixels.shape
+    order = [2, 1, 0, 3][:channels]
+    body = pixels[::-1, :, order].tobytes()
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) if channels == 4 else bytes(16)
+    head = struct.pack("<IiiHHIIiiII", 124, width, height, 1, 8 * channels, 3 * (channels == 4), len(body), 0, 0, 0, 0)
+    space = b"DEBM" if profile else b"BGRs"
+    head += masks + space + bytes(48) + struct.pack("<IIII", 4, 124 + len(body), len(profile), 0)
+    return b"BM" + struct.pack("<IHHI", 138 + len(body) + len(profile), 0, 0, 138) + head + body + profile
+
+
+def _greys() -> Iterator[Case]:
+    """Everything that a grey or palette DICOM file may say of brightness."""
+    shown = picture()
+    grey = np.asarray(Image.fromarray(shown).convert("L"))
+    three = np.repeat(grey[..., None], 3, -1)
+    empty = {"WindowCenter": "", "WindowWidth": "", "RescaleSlope": "", "RescaleIntercept": "", "VOILUTFunction": ""}
+    yield Case("dicom with empty window and rescale", dicom(grey, "MONOCHROME2", **empty), pixels=three)
+    for name in ("ModalityLUTSequence", "VOILUTSequence"):
+        for depth in (8, 16):
+            table = Dataset()
+            table.LUTDescriptor = [256, 0, depth]
+            table.LUTData = (np.arange(256)[::-1] * (257 if depth == 16 else 1)).astype("<u2").tobytes()
+            table["LUTData"].VR = "OW"
+            data = dicom(grey, "MONOCHROME2", **{name: Sequence([table])})
+            yield Case(f"dicom with {name} of {depth} bits", data, pixels=255 - three)
+        yield Case(f"dicom with an empty {name}", dicom(grey, "MONOCHROME2", **{name: Sequence([])}), pixels=three)
+    yield Case("dicom shown inverse", dicom(grey, "MONOCHROME2", PresentationLUTShape="INVERSE"), pixels=255 - three)
+    yield Case(
+        "dicom monochrome1, inverse", dicom(grey, "MONOCHROME1", PresentationLUTShape="INVERSE"), pixels=255 - three
+    )
+    falling = {"RescaleSlope": -1, "RescaleIntercept": 255}
+    yield Case("dicom with a falling rescale", dicom(grey, "MONOCHROME2", **falling), pixels=255 - three)
+    window, group, seen = Dataset(), Dataset(), np.clip((grey - 99.5) / 49 + 0.5, 0, 1)
+    window.WindowCenter, window.WindowWidth = 100, 50
+    group.FrameVOILUTSequence = Sequence([window])
+    through = np.rint(255 * np.repeat(seen[..., None], 3, -1)).astype(np.uint8)
+    for which in ("Shared", "PerFrame"):
+        data = dicom(grey, "MONOCHROME2", **{f"{which}FunctionalGroupsSequence": Sequence([group])})
+        yield Case(f"dicom with a window in {which} groups", data, pixels=through)
+    twelve = grey.astype(np.uint16) << 4 | grey >> 4
+    told = "more than 8 bits were scaled"
+    high = dicom(twelve << 4, "MONOCHROME2", BitsStored=12, HighBit=15)
+    yield Case("dicom of 12 bits, the highest", high, told, pixels=three)
+    beside = dicom(twelve | 0x5000, "MONOCHROME2", BitsStored=12, HighBit=11)
+    yield Case("dicom of 12 bits with an overlay beside them", beside, told, pixels=three)
+    palette = Image.fromarray(shown).quantize(256)
+    colours = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
+    colours = np.vstack([colours, np.zeros((256 - len(colours), 3), np.uint8)])
+    indices = np.asarray(palette)
+    tables: dict[str, object] = {}
+    for i, name in enumerate(("Red", "Green", "Blue")):
+        tables[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        tables[f"{name}PaletteColorLookupTableData"] = colours[:, i].astype("<u2").tobytes()
+    data = dicom(indices, "PALETTE COLOR", **tables)
+    yield Case("dicom palette of 8 bits in 16", data, "they were read as 8", pixels=colours[indices])
+
+
+def _mislabelled() -> Iterator[Case]:
+    """DICOM files that say something of their frames that the frames contradict."""
+    shown = picture()
+    for name, stored in (("TIFF", b"II*\0\x08\0\0\0"), ("BMP", b"BM")):
+        yield Case(f"dicom with the preamble of {name}", stored.ljust(128, b"\0") + dicom(shown)[128:], pixels=shown)
+    by_plane = {"PlanarConfiguration": 1}
+    yield Case("dicom jpeg, said to be by plane", dicom_jpeg(shown, **by_plane), pixels=shown, within=3)
+    yield Case("dicom jpeg 2000, said to be by plane", dicom_jpeg2000(shown, **by_plane), pixels=shown)
+    yield Case("dicom rle, said to be by plane", dicom_rle(shown, **by_plane), pixels=shown)
+    for syntax in (JPEGLosslessSV1, JPEGLSLossless):
+        frame = encapsulate([frame_of(dicom_by_gdcm(shown, syntax))])
+        data = dicom(frame, "RGB", syntax, (90, 120), **by_plane)
+        yield Case(f"dicom {UID(syntax).name}, said to be by plane", data, pixels=shown)
+    coded = encapsulate([jpeg_of_rgb(shown)])
+    data = dicom(coded, "RGB", JPEGBaseline8Bit, (90, 120))
+    yield Case("dicom jpeg of components named R, G, B", data, pixels=shown, within=3)
+    jpeg = saved(shown, "JPEG", quality=95)
+    bare = jpeg[:2] + jpeg[2 + 2 + int.from_bytes(jpeg[4:6], "big") :]  # without JFIF's marker
+    luma = Image.open(BytesIO(jpeg))
+    luma.draft("YCbCr", luma.size)
+    says = "they look like YCbCr"
+    data = dicom(encapsulate([bare]), "RGB", JPEGBaseline8Bit, (90, 120))
+    yield Case("dicom jpeg of YCbCr said to be RGB", data, says, pixels=np.asarray(luma))

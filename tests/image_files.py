@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
     JPEG2000,
@@ -89,6 +90,94 @@ def tiff(width: int, height: int, tags: dict[int, tuple[int, int, int]], pixels:
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + struct.pack("<I", following) + pixels
 
 
+def tiff_planes(
+    planes: np.ndarray, photometric: int = 2, big_endian: bool = False, tile: int = 0, big: bool = False
+) -> bytes:
+    """Return an uncompressed TIFF that stores its channels in planes.
+
+    Args:
+        planes: (channels, height, width), uint8 or uint16; a channel beyond those of the colours is alpha.
+        photometric: 2 for RGB, 5 for CMYK.
+        big_endian: the order of its bytes.
+        tile: side of its tiles, 0 for one strip a plane.
+        big: whether it is a BigTIFF.
+    """
+    e = ">" if big_endian else "<"
+    channels, height, width = planes.shape
+    bits = 8 * planes.dtype.itemsize
+    parts = [plane.astype(planes.dtype.newbyteorder(e)) for plane in planes]
+    if tile:
+        grown = [np.pad(p, ((0, -height % tile), (0, -width % tile))) for p in parts]
+        parts = [
+            p[y : y + tile, x : x + tile] for p in grown for y in range(0, height, tile) for x in range(0, width, tile)
+        ]
+    bodies = [part.tobytes() for part in parts]
+    at = 16
+    starts = [at + sum(map(len, bodies[:i])) for i in range(len(bodies))]
+    extra = channels - (4 if photometric == 5 else 3)
+    entries: dict[int, tuple[str, list[int]]] = {
+        256: ("H", [width]),
+        257: ("H", [height]),
+        258: ("H", [bits] * channels),
+        259: ("H", [1]),
+        262: ("H", [photometric]),
+        277: ("H", [channels]),
+        284: ("H", [2]),
+        **({322: ("H", [tile]), 323: ("H", [tile])} if tile else {278: ("H", [height])}),
+        **({338: ("H", [2] * extra)} if extra else {}),
+        (324 if tile else 273): ("I", starts),
+        (325 if tile else 279): ("I", [len(body) for body in bodies]),
+    }
+    link, offset = ("Q", "Q") if big else ("H", "I")
+    room = struct.calcsize(e + offset)
+    directory = at + sum(map(len, bodies))
+    behind = directory + struct.calcsize(e + link) + len(entries) * (4 + 2 * room) + room
+    table, outside = struct.pack(e + link, len(entries)), b""
+    for tag, (kind, values) in sorted(entries.items()):
+        packed = struct.pack(f"{e}{len(values)}{kind}", *values)
+        table += struct.pack(e + "HH" + offset, tag, {"H": 3, "I": 4}[kind], len(values))
+        if len(packed) > room:
+            table += struct.pack(e + offset, behind + len(outside))
+            outside += packed
+        else:
+            table += packed.ljust(room, b"\0")
+    head = struct.pack(e + "HHHQ", 43, 8, 0, directory) if big else struct.pack(e + "HI", 42, directory)
+    start = (b"MM" if big_endian else b"II") + head
+    return start.ljust(16, b"\0") + b"".join(bodies) + table + struct.pack(e + offset, 0) + outside
+
+
+def named_srgb(profile: bytes | None) -> bytes:
+    """Return a profile, made without a name, under the name sRGB."""
+    assert profile is not None
+    name = b"desc" + bytes(4) + struct.pack(">I", 5) + b"sRGB\0"
+    return profile.replace(b"desc" + bytes(84), name + bytes(88 - len(name)))
+
+
+def with_zeros(data: bytes, count: int = 60, share: float = 0.5) -> bytes:
+    """Return a file of which some bytes became zeros, at a share of its length."""
+    at = int(len(data) * share)
+    return data[:at] + bytes(count) + data[at + count :]
+
+
+def without(data: bytes, count: int = 60, share: float = 0.5) -> bytes:
+    """Return a file that has lost some bytes, at a share of its length."""
+    at = int(len(data) * share)
+    return data[:at] + data[at + count :]
+
+
+def frame_of(file: bytes) -> bytes:
+    """Return the first compressed frame of a DICOM file."""
+    read = dcmread(io.BytesIO(file))
+    return get_frame(read.PixelData, 0, number_of_frames=int(read.get("NumberOfFrames") or 1))
+
+
+def jpeg_of_rgb(pixels: np.ndarray) -> bytes:
+    """Return a JPEG without markers of an application, whose components are named R, G and B and not transformed."""
+    data = saved(pixels, "JPEG", quality=95, keep_rgb=True, subsampling=0)
+    at = data.index(b"\xff\xee")
+    return data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
+
+
 def dicom(
     pixels: np.ndarray | bytes,
     interpretation: str = "RGB",
@@ -136,7 +225,7 @@ def dicom(
         if value is not None:
             setattr(file, name, value)
     if "PixelData" in file:
-        in_bytes = file.file_meta.TransferSyntaxUID.is_compressed or file.BitsAllocated == 8
+        in_bytes = isinstance(pixels, bytes) or file.BitsAllocated == 8
         file["PixelData"].VR = "OB" if in_bytes else "OW"
     out = io.BytesIO()
     dcmwrite(out, file, enforce_file_format=True)
@@ -149,13 +238,13 @@ def dicom_jpeg(pixels: np.ndarray, **tags: object) -> bytes:
     return dicom(encapsulate([frame]), "YBR_FULL_422", JPEGBaseline8Bit, pixels.shape[:2], **tags)
 
 
-def dicom_jpeg2000(pixels: np.ndarray) -> bytes:
+def dicom_jpeg2000(pixels: np.ndarray, **tags: object) -> bytes:
     """Return a DICOM file that holds a lossless JPEG 2000 codestream."""
     frame = saved(pixels, "JPEG2000", no_jp2=True, irreversible=False, mct=1)
-    return dicom(encapsulate([frame]), "YBR_RCT", JPEG2000, pixels.shape[:2])
+    return dicom(encapsulate([frame]), "YBR_RCT", JPEG2000, pixels.shape[:2], **tags)
 
 
-def dicom_rle(pixels: np.ndarray) -> bytes:
+def dicom_rle(pixels: np.ndarray, **tags: object) -> bytes:
     """Return a DICOM file compressed by run lengths."""
     from pydicom.pixels import get_encoder
 
@@ -172,16 +261,16 @@ def dicom_rle(pixels: np.ndarray) -> bytes:
         planar_configuration=0,
         encoding_plugin="pydicom",
     )
-    return dicom(encapsulate([frame]), "RGB", RLELossless, pixels.shape[:2])
+    return dicom(encapsulate([frame]), "RGB", RLELossless, pixels.shape[:2], **tags)
 
 
-def dicom_by_gdcm(pixels: np.ndarray, syntax: str) -> bytes:
+def dicom_by_gdcm(pixels: np.ndarray, syntax: str, interpretation: str = "RGB") -> bytes:
     """Return a DICOM file compressed by GDCM, which writes files only: to JPEGLosslessSV1 or JPEGLSLossless."""
     import gdcm
 
     with TemporaryDirectory() as folder:
         path = Path(folder, "file.dcm")
-        path.write_bytes(dicom(pixels))
+        path.write_bytes(dicom(pixels, interpretation))
         reader = gdcm.ImageReader()
         reader.SetFileName(str(path))
         assert reader.Read()
@@ -232,6 +321,7 @@ def samples(pixels: np.ndarray) -> dict[str, list[bytes]]:
         ],
         "BMP": [saved(image, "BMP"), saved(palette, "BMP"), saved(grey, "BMP")],
         "HEIC": [saved(image, "HEIF"), saved(clear, "HEIF", quality=90)],
+        "AVIF": [saved(image, "AVIF"), saved(clear, "AVIF", quality=90), two("AVIF")],
         "DICOM": [
             dicom(pixels),
             dicom(deep, "MONOCHROME2"),

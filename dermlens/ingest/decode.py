@@ -9,11 +9,11 @@ from importlib import import_module
 from PIL import Image
 
 from dermlens.errors import ImageError
-from dermlens.ingest import pillow
+from dermlens.ingest.decoders import pillow
+from dermlens.ingest.decoders.pixels import Decoded
 from dermlens.ingest.formats import Limits
-from dermlens.ingest.pixels import Decoded
 
-_PLUGINS = {"JPEG": "Jpeg", "PNG": "Png", "WebP": "WebP", "TIFF": "Tiff", "BMP": "Bmp"}
+_PLUGINS = {"JPEG": "Jpeg", "PNG": "Png", "WebP": "WebP", "TIFF": "Tiff", "BMP": "Bmp", "AVIF": "Avif"}
 
 
 def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
@@ -29,7 +29,7 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
         MemoryError: decoding needs more memory than this process has.
     """
     if kind == "DICOM":
-        from dermlens.ingest import dicom
+        from dermlens.ingest.decoders import dicom
 
         return guarded(lambda: dicom.decode(data, limits), kind)
     load_plugin(kind)
@@ -45,6 +45,8 @@ def guarded(read: Callable[[], Decoded], kind: str) -> Decoded:
     except Image.DecompressionBombError as e:
         raise ImageError("The image has too many pixels to be read safely. Save it smaller.") from e
     except Exception as e:  # decoders raise almost anything on damaged bytes
+        if "memory" in str(e).lower():
+            raise MemoryError from e
         raise ImageError(f"The {kind} image is damaged or cut off. Save or export it again.") from e
 
 
@@ -55,6 +57,8 @@ def load_plugin(kind: str) -> None:
 
         register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
     elif kind == "DICOM":
-        from dermlens.ingest import dicom  # noqa: F401
+        from dermlens.ingest.decoders import dicom  # noqa: F401
     else:
-        import_module(f"PIL.{_PLUGINS[kind]}ImagePlugin")
+        plugin = import_module(f"PIL.{_PLUGINS[kind]}ImagePlugin")
+        if kind == "AVIF":
+            plugin.DEFAULT_MAX_THREADS = 1  # type: ignore[attr-defined]

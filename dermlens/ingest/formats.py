@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-ACCEPTED = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "HEIC", "DICOM")
+ACCEPTED = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "HEIC", "AVIF", "DICOM")
 LISTED = f"{', '.join(ACCEPTED[:-1])} and {ACCEPTED[-1]}"
 """The accepted formats as a person reads them."""
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".heic", ".heif", ".hif"}
-    | {".dcm", ".dicom", ".gif", ".avif", ".jp2", ".jxl", ".svg", ".dng"}
+    | {".avif", ".dcm", ".dicom", ".gif", ".jp2", ".jxl", ".jls", ".svg", ".dng"}
 )
 """Suffixes, in lower case, by which the images among a folder's files are told; what is read, content decides. Those of
 formats that cannot be read are among them: such a file is an image that failed, not one to be passed over."""
@@ -45,7 +45,14 @@ _STARTS = (
     (b"MM\0+", "TIFF"),
     (b"BM", "BMP"),
 )
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_BEFORE_DICOM = ("TIFF", "BMP")
+"""What DICOM's preamble of 128 bytes may begin like, so that other programs open the same file (PS3.10, 7.1)."""
+_HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIF_BRANDS = {b"mif1", b"msf1", b"mif2", b"mif3", b"miaf", b"1pic", b"tmap"}
+"""Brands of still pictures that tell nothing of their codec."""
+_HEAD = 1 << 16
+"""Bytes of a HEIF file in which its list of items stands."""
 
 # How other files that people pick by mistake begin, in lower case, and what to call them.
 _OTHERS = (
@@ -59,6 +66,7 @@ _OTHERS = (
     (b"\x00\x00\x00\x0cjp  ", "a JPEG 2000 image"),
     (b"\x00\x00\x00\x0cjxl ", "a JPEG XL image"),
     (b"\xff\x0a", "a JPEG XL image"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
     (b"8bps", "a Photoshop file"),
     (b"mz", "a program"),
     (b"\x7felf", "a program"),
@@ -67,20 +75,37 @@ _OTHERS = (
 
 def format_of(data: bytes) -> str | None:
     """Return which of ACCEPTED a file is by its first bytes, None if it is none of them."""
-    for start, name in _STARTS:
-        if data.startswith(start):
-            return name
+    found = next((name for start, name in _STARTS if data.startswith(start)), None)
+    if data[128:132] == b"DICM" and (found is None or found in _BEFORE_DICOM):
+        return "DICOM"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        return "HEIC"
-    return "DICOM" if data[128:132] == b"DICM" else None
+    return found or _heif(data)
+
+
+def _brands(data: bytes) -> list[bytes]:
+    """Return the major and the compatible brands of a file of ISO's base media format, none for any other file."""
+    if data[4:8] != b"ftyp":
+        return []
+    listed = data[16 : min(int.from_bytes(data[:4], "big"), _HEAD)]
+    return [data[8:12], *(listed[at : at + 4] for at in range(0, len(listed), 4))]
+
+
+def _heif(data: bytes) -> str | None:
+    """Return "HEIC" or "AVIF" for a still picture in HEIF: by its brands, or by the codec of its items."""
+    brands = set(_brands(data))
+    hevc, av1 = bool(brands & _HEVC_BRANDS), bool(brands & _AVIF_BRANDS)
+    if not (hevc or av1 or brands & _HEIF_BRANDS):
+        return None
+    if hevc == av1:
+        av1 = b"av01" in data[:_HEAD] and b"hvc1" not in data[:_HEAD]
+    return "AVIF" if av1 else "HEIC"
 
 
 def other_kind(data: bytes) -> str:
     """Return what a file that is none of ACCEPTED is, as half a sentence: "it is a PDF document"."""
     head = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if head[4:8] == b"ftyp":
-        return "it is an AVIF image" if head[8:12] in (b"avif", b"avis") else "it is a video"
+        return "it is a camera raw file" if head[8:12] == b"crx " else "it is a video"
     found = next((name for start, name in _OTHERS if head.startswith(start)), None)
     return f"it is {found}" if found else "it does not begin like any known image format"

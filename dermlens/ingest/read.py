@@ -32,7 +32,8 @@ def read_image(data: bytes, *, stored_aspect: str = "as-is", limits: Limits = LI
 
     Args:
         data: the whole file.
-        stored_aspect: "as-is", or the width:height that the upright picture had before it was squeezed ("4:3").
+        stored_aspect: "as-is", or the width:height that the picture had before it was squeezed to a square ("4:3");
+            one that is no square is left as it is, with a notice.
         limits: on the file and on what decoding it may cost.
 
     Raises:
@@ -50,6 +51,10 @@ def read_image(data: bytes, *, stored_aspect: str = "as-is", limits: Limits = LI
     if kind is None:
         raise ImageError(f"The file cannot be read: {other_kind(data)}. {LISTED} are read; save it as one of these.")
     pixels, notices = pool.decode(data, kind, limits)
+    height, width = pixels.shape[:2]
+    if height != width and STORED_ASPECTS.get(stored_aspect):
+        told = f"The image is no square ({width} x {height} pixels), so it was not stretched to {stored_aspect}."
+        return Ingested(pixels, kind, (*notices, told))
     _check_stretched(pixels, stored_aspect, limits)
     return Ingested(true_aspect(pixels, stored_aspect), kind, notices)
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from dermlens.errors import ImageError
+from dermlens.ingest.decoders.pixels import BACKGROUND
 from dermlens.ingest.formats import Limits
-from dermlens.ingest.pixels import BACKGROUND
 from dermlens.ingest.read import read_file, read_image
 from tests.conftest import encode
 from tests.image_files import png_of_size, saved
@@ -19,7 +19,7 @@ def test_png_is_read_exactly(lesion: np.ndarray) -> None:
     assert (found.format, found.notices) == ("PNG", ())
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "WebP", "BMP", "TIFF", "HEIC"])
+@pytest.mark.parametrize("kind", ["JPEG", "WebP", "BMP", "TIFF", "HEIC", "AVIF"])
 def test_other_formats_are_read_closely(kind: str, lesion: np.ndarray) -> None:
     plugin = "HEIF" if kind == "HEIC" else kind.upper()
     found = read_image(saved(lesion, plugin, quality=95))
@@ -139,7 +139,7 @@ def test_a_squeezed_copy_is_stretched(lesion: np.ndarray) -> None:
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b"  <!doctype HTML><p>", "web page"),
         (b"GIF89a" + bytes(20), "GIF"),
-        (b"\0\0\0\x18ftypavif" + bytes(20), "AVIF"),
+        (b"\0\0\0\x18ftypavif" + bytes(20), "AVIF image is damaged"),
         (b"\0\0\0\x18ftypheic" + bytes(20), "HEIC image is damaged"),
         (bytes(128) + b"DICM" + bytes(20), "no picture"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
@@ -170,9 +170,9 @@ def test_limits_are_checked_before_decoding(lesion: np.ndarray) -> None:
     with pytest.raises(ImageError, match="120 x 90 pixels; at most"):
         read_image(data, limits=Limits(pixels=120 * 90 - 1))
     assert read_image(data, limits=Limits(bytes=len(data), pixels=120 * 90)).pixels.shape == lesion.shape
-    tall = encode(np.zeros((600, 40, 3), np.uint8))  # 4:3 makes it 800 wide
+    square = encode(np.zeros((600, 600, 3), np.uint8))  # 4:3 makes it 800 wide
     with pytest.raises(ImageError, match="pixels"):
-        read_image(tall, stored_aspect="4:3", limits=Limits(pixels=600 * 799))
+        read_image(square, stored_aspect="4:3", limits=Limits(pixels=600 * 799))
 
 
 def test_read_file_takes_the_content_whatever_the_name(tmp_path: Path, lesion: np.ndarray) -> None:

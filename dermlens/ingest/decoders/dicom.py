@@ -1,0 +1,204 @@
+"""The first picture of a DICOM file as RGB. Runs inside the decoding process; only the tags named here are read."""
+
+import contextlib
+import io
+import warnings
+
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels import get_decoder, pixel_array
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    RLELossless,
+)
+
+from dermlens.errors import ImageError
+from dermlens.ingest.decoders import colour, damage, grey, jpeg
+from dermlens.ingest.decoders.damage import DamagedError
+from dermlens.ingest.decoders.pixels import Decoded, check_pictures, check_size
+from dermlens.ingest.formats import Limits
+
+with contextlib.suppress(ImportError):
+    import gdcm
+
+    gdcm.Trace.WarningOff()
+    gdcm.Trace.ErrorOff()
+
+_TAGS = [
+    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData", "FloatPixelData"),
+    *("DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "ICCProfile", "OpticalPathSequence"),
+    *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape"),
+    *("ModalityLUTSequence", "VOILUTSequence", "PresentationLUTSequence"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    *(f"{c}PaletteColorLookupTable{part}" for c in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
+    *(f"Segmented{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
+]
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_PREFERRED = ("pillow", "gdcm")
+"""Pillow's decoders first: they are the most widely tested."""
+_NEW_SYNTAXES = {  # those that pydicom has no name for
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
+}
+_ROOT = "1.2.840.10008."
+"""of every syntax of the standard"""
+_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+_LOOKS_WRONG = "The file says that its colours are RGB, but they look like YCbCr; they are shown as it says."
+
+
+def decode(data: bytes, limits: Limits) -> Decoded:
+    """Decode the first frame.
+
+    Args:
+        data: the whole file.
+        limits: checked against the header.
+
+    Raises:
+        ImageError: no picture, more than allowed, or a transfer syntax or photometric interpretation without a decoder.
+        Exception: anything, for a damaged file.
+    """
+    file = pydicom.dcmread(io.BytesIO(data), specific_tags=list(_TAGS))
+    _check(file, limits)
+    notices = list(check_pictures(int(file.get("NumberOfFrames") or 1), limits))
+    frame = _frame(file, limits, notices)
+    interpretation = str(file.PhotometricInterpretation)
+    if interpretation in _GREY:
+        pixels = grey.look_up(frame, grey.grey_table(file, notices))
+    elif interpretation == "PALETTE COLOR":
+        pixels = grey.look_up(frame, grey.palette(file, notices))
+    else:
+        pixels = (frame >> (file.BitsStored - 8)).astype(np.uint8) if file.BitsStored > 8 else frame.astype(np.uint8)
+    return Decoded(_to_srgb(pixels, file, notices), tuple(notices))
+
+
+def _check(file: pydicom.Dataset, limits: Limits) -> None:
+    if "FloatPixelData" in file or "DoubleFloatPixelData" in file:
+        raise ImageError("The DICOM file holds floating-point values, for which no brightness is defined.")
+    if "PixelData" not in file or "Rows" not in file or "Columns" not in file:
+        raise ImageError("The DICOM file holds no picture. Export the image itself, not a report or a list of images.")
+    check_size(int(file.Columns), int(file.Rows), limits)
+    interpretation, samples = str(file.PhotometricInterpretation), int(file.SamplesPerPixel)
+    if interpretation not in (*_GREY, *_COLOUR, "PALETTE COLOR"):
+        raise ImageError(
+            f"The DICOM file stores its colours in a way not supported here; only {', '.join((*_GREY, *_COLOUR))} "
+            "and PALETTE COLOR are. Export the image as JPEG or PNG."
+        )
+    if samples != (3 if interpretation in _COLOUR else 1) or not 1 <= file.BitsStored <= file.BitsAllocated <= 16:
+        raise ImageError("The DICOM file contradicts itself about its channels or bits. Export the image again.")
+
+
+def _frame(file: pydicom.Dataset, limits: Limits, notices: list[str]) -> np.ndarray:
+    """Return the first frame, (rows, columns) or, as RGB, (rows, columns, 3)."""
+    syntax = UID(file.file_meta.TransferSyntaxUID)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError as e:
+        raise ImageError(_no_decoder(syntax)) from e
+    if not decoder.is_available:
+        raise ImageError(_no_decoder(syntax))
+    Image.MAX_IMAGE_PIXELS = limits.pixels // 2  # a frame can claim another size than the file around it
+    # One decoder per syntax, and no second try: GDCM ends its process on damaged files that Pillow only refuses.
+    plugin = next((p for p in _PREFERRED if p in decoder.available_plugins), "")
+    if plugin == "pillow" and file.BitsStored > 8 and (syntax == JPEGExtended12Bit or file.SamplesPerPixel == 3):
+        raise ImageError(_no_decoder(syntax))
+    if syntax.is_compressed and syntax != DeflatedExplicitVRLittleEndian:
+        frame = _compressed(file, syntax, plugin, notices)
+    else:
+        frame = grey.aligned(pixel_array(file, index=0, decoding_plugin=plugin, correct_unused_bits=False), file)
+    expected = (file.Rows, file.Columns, 3)[: 3 if file.SamplesPerPixel == 3 else 2]
+    if frame.shape != expected:
+        raise ValueError(f"the frame has the shape {frame.shape}, the header says {expected}")
+    return frame
+
+
+def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[str]) -> np.ndarray:
+    """Return the first of compressed frames; raises DamagedError for damage that decoders do not mind."""
+    offsets = file.get("ExtendedOffsetTable"), file.get("ExtendedOffsetTableLengths")
+    coded = get_frame(
+        file.PixelData,
+        0,
+        number_of_frames=int(file.get("NumberOfFrames") or 1),
+        extended_offsets=offsets if all(offsets) else None,
+    )
+    if syntax not in _JPEG:
+        frame = _decoded(file, coded, plugin)
+        return grey.aligned(frame, file) if syntax == RLELossless else frame
+    stream = jpeg.read(coded)
+    if stream.frame == jpeg.LOSSLESS and stream.precision != 8:
+        with damage.complaints() as said:
+            frame = _decoded(file, coded, plugin)
+        if said or np.array_equal(frame, _decoded(file, jpeg.with_another_end(coded), plugin)):
+            raise DamagedError("the picture is complete before its data are")
+        return frame
+    coded = jpeg.whole(coded, notices)
+    if stream.components == b"RGB" and not (stream.jfif or stream.adobe):  # which libjpeg takes for what it is
+        return np.asarray(Image.open(io.BytesIO(coded), formats=["JPEG"]).convert("RGB"))
+    frame = _decoded(file, coded, plugin)
+    if file.PhotometricInterpretation == "RGB" and not stream.adobe and _like_ycbcr(stream, frame):
+        notices.append(_LOOKS_WRONG)
+    return frame
+
+
+def _decoded(file: pydicom.Dataset, coded: bytes, plugin: str) -> np.ndarray:
+    """Return what a decoder makes of a frame's data. PlanarConfiguration says nothing of them (PS3.5, 8.2)."""
+    alone = pydicom.Dataset()
+    alone.file_meta = file.file_meta
+    alone.update({e.tag: e for e in file if e.tag.group == 0x0028 and e.VR != "SQ"})
+    alone.NumberOfFrames = 1
+    if alone.SamplesPerPixel > 1:
+        alone.PlanarConfiguration = 0
+    alone.PixelData = encapsulate([coded])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*RLE segment")  # more or less than the picture: damage
+        return pixel_array(alone, index=0, decoding_plugin=plugin, correct_unused_bits=False)
+
+
+def _like_ycbcr(stream: jpeg.Stream, frame: np.ndarray) -> bool:
+    """Return whether channels called RGB are rather brightness and two differences of colour.
+
+    Those alone are stored coarser than the first; and in a picture of skin the three of RGB rise and fall together.
+    """
+    if len(set(stream.sampling)) > 1:
+        return True
+    channels = frame[::4, ::4].reshape(-1, 3).astype(np.float64).T
+    if (channels.std(1) < 2).any():
+        return False
+    return bool(np.array(np.corrcoef(channels))[0, 1:].max() < 0.5)
+
+
+def _no_decoder(syntax: UID) -> str:
+    known = "a private transfer syntax"
+    if syntax in _NEW_SYNTAXES:
+        known = f"{_NEW_SYNTAXES[syntax]} ({syntax})"
+    elif syntax.is_valid and not syntax.is_private and syntax.name != syntax:
+        known = f"{syntax.name} ({syntax})"
+    elif syntax.startswith(_ROOT):
+        known = "a transfer syntax that is not known here"
+    return (
+        f"The DICOM file is compressed as {known}, for which there is no decoder here. "
+        "Export the image uncompressed, or as JPEG or PNG."
+    )
+
+
+def _to_srgb(pixels: np.ndarray, file: pydicom.Dataset, notices: list[str]) -> np.ndarray:
+    profile = file.get("ICCProfile") or _optical_path(file)
+    mode = "L" if file.PhotometricInterpretation in _GREY else "RGB"
+    to_srgb = colour.transform(mode, profile if isinstance(profile, bytes) else None, notices)
+    return np.ascontiguousarray(to_srgb(Image.fromarray(pixels)))
+
+
+def _optical_path(file: pydicom.Dataset) -> bytes | None:
+    """Return the profile of a slide's first optical path."""
+    paths = file.get("OpticalPathSequence") or [None]
+    return paths[0].get("ICCProfile") if paths[0] is not None else None

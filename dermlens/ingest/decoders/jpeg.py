@@ -1,0 +1,134 @@
+"""What a JPEG stream is, and whether it is whole. Runs inside the decoding process, on hostile bytes.
+
+libjpeg decodes around damage and only warns, and Pillow, libtiff and pydicom hide its warnings. So a stream is decoded
+once more, by a reader to which a warning is an error.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import simplejpeg
+
+from dermlens.errors import ImageError
+from dermlens.ingest.decoders.damage import TAIL, DamagedError
+
+_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+"""A marker, and none of those that stand inside a scan."""
+LOSSLESS = 0xC3
+_END, _SCAN, _LS = 0xD9, 0xDA, 0xF7
+_BARE = (0x01, 0xD8, _END)
+"""Markers without a length."""
+_FRAMES = frozenset({*range(0xC0, 0xD0), _LS} - {0xC4, 0xC8, 0xCC})
+_READ = (0xC0, 0xC1, 0xC2, LOSSLESS, 0xC9, 0xCA)
+_PROGRESSIVE = (0xC2, 0xCA)
+_KINDS = {0xCB: "a JPEG image that is lossless and arithmetic-coded", _LS: "a JPEG-LS image"}
+_DAMAGE = ("corrupt jpeg data", "premature end", "inconsistent progression")
+"""How those of libjpeg's warnings begin that tell of damage; others tell of odd headers."""
+_UNCHECKED = "Whether the JPEG data are whole could not be checked; look whether the picture is."
+_NO_END = "The JPEG data have no end marker, though no part of the picture is missing."
+
+
+@dataclass
+class Stream:
+    """What the markers of a JPEG stream say."""
+
+    frame: int = 0
+    """the code of its frame header, 0 if there is none"""
+    precision: int = 0
+    """bits a channel"""
+    components: bytes = b""
+    """their identifiers"""
+    sampling: bytes = b""
+    """their sampling factors"""
+    ended: bool = False
+    """whether there is an end marker"""
+    jfif: bool = False
+    adobe: bool = False
+    missing: dict[int, bytearray] = field(default_factory=dict)
+    """by component, the bits of each of its 64 coefficients that no scan has brought"""
+
+
+def read(data: bytes) -> Stream:
+    """Read the markers up to the end marker, or to the end of the data."""
+    stream, at = Stream(), 2
+    while found := _MARKER.search(data, at):
+        marker, at = found[1][0], found.end()
+        if marker == _END:
+            stream.ended = True
+            break
+        if marker in _BARE:
+            continue
+        length = int.from_bytes(data[at : at + 2], "big")
+        _note(stream, marker, data[at + 2 : at + length])
+        at += length
+        if stream.frame == _LS:  # inside its scans markers look otherwise
+            break
+    return stream
+
+
+def _note(stream: Stream, marker: int, segment: bytes) -> None:
+    if marker in _FRAMES and not stream.frame and len(segment) > 5:
+        stream.frame, stream.precision = marker, segment[0]
+        stream.components = segment[6 : 6 + 3 * segment[5] : 3]
+        stream.sampling = segment[7 : 7 + 3 * segment[5] : 3]
+        stream.missing = {c: bytearray(b"\xff" * 64) for c in stream.components}
+    elif marker == _SCAN and segment:
+        count = segment[0]
+        first, last, bits = 0, 63, 0
+        if stream.frame in _PROGRESSIVE:
+            first, last, bits = *segment[1 + 2 * count : 3 + 2 * count], segment[-1] & 15
+        for component in segment[1 : 1 + 2 * count : 2]:
+            if component in stream.missing:
+                stream.missing[component][first : min(last, 63) + 1] = bytes([bits]) * (min(last, 63) + 1 - first)
+    elif marker == 0xE0 and segment.startswith(b"JFIF"):
+        stream.jfif = True
+    elif marker == 0xEE and segment.startswith(b"Adobe"):
+        stream.adobe = True
+
+
+def whole(data: bytes, notices: list[str]) -> bytes:
+    """Return a JPEG stream that Pillow can decode whole, with the end marker that it may lack.
+
+    Raises:
+        ImageError: it is of a kind that is not read.
+        DamagedError: it is damaged, or a part of the picture is missing.
+    """
+    stream = read(data)
+    refuse_kinds(stream)
+    if not stream.ended:
+        data = data.removesuffix(b"\xff") + b"\xff\xd9"
+        notices.append(_NO_END)
+    if any(any(bits) for bits in stream.missing.values()):
+        raise DamagedError("scans are missing")
+    # Not scaled down, which would be faster: with a lossless stream the reader then writes beyond its buffer.
+    try:
+        simplejpeg.decode_jpeg(data, "RGB" if stream.frame == LOSSLESS else "GRAY", strict=True)
+    except ValueError as e:
+        if str(e).lower().startswith(_DAMAGE):
+            raise DamagedError("the decoder warned") from e
+        notices.append(_UNCHECKED)
+    return data
+
+
+def with_another_end(data: bytes) -> bytes:
+    """Return a stream whose last coded bytes are others: of a whole one, the decoded picture must change."""
+    end = data.rfind(b"\xff\xd9")
+    end = len(data) if end < 0 else end
+    start = max(end - TAIL, 0)
+    other = bytes(b ^ 0x55 for b in data[start:end]).replace(b"\xff", b"\xaa")
+    return data[:start] + other + data[end:]
+
+
+def refuse_kinds(stream: Stream) -> None:
+    """Raise ImageError if a stream is of a kind that is not read, DamagedError if it is of none."""
+    if not stream.frame:
+        raise DamagedError("no frame")
+    kind = _KINDS.get(stream.frame)
+    if not kind and stream.frame not in _READ:
+        kind = "a hierarchical JPEG image"
+    if not kind and stream.precision != 8:
+        kind = f"a JPEG image of {stream.precision} bits a channel"
+    if not kind and len(stream.components) not in (1, 3, 4):
+        kind = f"a JPEG image of {len(stream.components)} channels"
+    if kind:
+        raise ImageError(f"The file holds {kind}, which is not read here. Save it as an 8-bit JPEG or as PNG.")

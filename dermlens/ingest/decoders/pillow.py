@@ -1,0 +1,184 @@
+"""Pictures that Pillow decodes, as RGB. Runs inside the decoding process, on hostile bytes."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from dermlens.errors import ImageError
+from dermlens.ingest.decoders import colour, damage, jpeg, tags, tiff
+from dermlens.ingest.decoders.pixels import BACKGROUND, Decoded, check_pictures, check_size
+from dermlens.ingest.formats import Limits
+
+_ORIENTATION = 0x0112
+_BITS = 258
+_PHOTOMETRIC = 262
+_CHECKS = {"PNG": damage.check_png, "WebP": damage.check_webp}
+_STRIP = 1 << 14
+"""Pixels converted at a time: no second copy of a large image is needed, and the same memory is used again."""
+
+
+def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
+    """Decode a file of a format that is not DICOM, whose plugin is loaded; as `decode.decode`."""
+    # WebP's plugin makes its canvas when it opens a file: Pillow raises DecompressionBombError over twice this number.
+    Image.MAX_IMAGE_PIXELS = limits.pixels // 2 if kind == "WebP" else None
+    notices: list[str] = []
+    if kind == "JPEG":
+        jpeg.refuse_kinds(jpeg.read(data))
+    if kind == "TIFF":
+        image, page, pictures = _open_tiff(data, limits)
+    else:
+        image, page, pictures = _open(data, kind), 0, 1
+    check_size(*image.size, limits)
+    pictures = pictures if kind == "TIFF" else int(getattr(image, "n_frames", 1))
+    notices += check_pictures(pictures, limits, page)
+    if image.mode in ("F", "I"):
+        raise ImageError(tiff.FLOATING)
+    if kind == "JPEG":
+        data = jpeg.whole(data, notices)
+        image = _open(data, kind)
+        image.decodermaxblock = len(data)  # type: ignore[attr-defined] # what is arithmetic-coded must come in one piece
+    image.load()
+    if kind in _CHECKS:
+        _CHECKS[kind](data)
+    profile = tags.profile(image, data, kind, _colours(image), notices)
+    image = _usable_alpha(image, kind)
+    # Asking PNG's plugin for EXIF decodes the picture, so that comes last. TIFF's has turned the picture already.
+    orientation = 1 if kind == "TIFF" else _orientation(image, notices)
+    return Decoded(_to_rgb(image, profile, orientation, notices), tuple(dict.fromkeys(notices)))
+
+
+def _open(data: bytes, kind: str) -> Image.Image:
+    if kind in ("HEIC", "AVIF"):
+        data = data[:8] + kind.lower().encode() + data[12:]  # plugins look at the first brand only
+    return Image.open(io.BytesIO(data), formats=["HEIF" if kind == "HEIC" else kind.upper()])
+
+
+def _open_tiff(data: bytes, limits: Limits) -> tuple[Image.Image, int, int]:
+    """Open the page that shows the picture; returns its number and how many pages there are, too."""
+    found = tiff.pages(data, limits.pictures)
+    number = tiff.shown_page(found)
+    return tiff.open_page(data, number, found[number] if found else {}), number, len(found)
+
+
+def _usable_alpha(image: Image.Image, kind: str) -> Image.Image:
+    """Return the image without a transparency that means nothing, and as a mode that Pillow converts.
+
+    Raises:
+        ImageError: nothing of the image can be seen.
+    """
+    if image.mode == "La":  # premultiplied grey, which Pillow converts to nothing but this
+        image = image.convert("LA")
+    if "A" in image.getbands() and image.getchannel("A").getextrema()[1] == 0:
+        if kind != "BMP":
+            raise ImageError(
+                "Every pixel of the image is transparent, so nothing is seen. Save it without transparency."
+            )
+        return image.convert("RGB")  # writers leave BMP's fourth byte empty
+    return image
+
+
+def _orientation(image: Image.Image, notices: list[str]) -> int:
+    """Return the EXIF orientation, 1 where there is none."""
+    try:
+        value = int(_exif(image).get(_ORIENTATION, 1))
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - damaged EXIF raises almost anything and must not cost the picture
+        notices.append("The EXIF data are damaged and were ignored; the picture may be turned.")
+        return 1
+    if value in range(2, 9):
+        return value
+    if tags.xmp_turns(image):
+        notices.append("Only the XMP data say that the picture is to be turned; it is shown as it is stored.")
+    return 1
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    """Return the EXIF data without what Pillow adds to them from XMP."""
+    held = image.info.get("exif")
+    if held is None and (text := image.info.get("Raw profile type exif")):  # a PNG by ImageMagick
+        held = bytes.fromhex("".join(text.split("\n")[3:]))
+    found = Image.Exif()
+    if held:
+        found.load(held)
+    return found
+
+
+def _colours(image: Image.Image) -> str:
+    """Return the mode of an image's colours alone: "RGB", "L", "CMYK" or "LAB"."""
+    if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I;16"):
+        return "L"
+    return image.mode if image.mode in ("CMYK", "LAB") else "RGB"
+
+
+def _to_rgb(image: Image.Image, profile: bytes | None, orientation: int, notices: list[str]) -> np.ndarray:
+    """Return (height, width, 3) uint8 sRGB, upright, converted strip by strip."""
+    convert = _converter(image, profile, notices)
+    width, height = image.size
+    upright = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
+    stored = _as_stored(upright, orientation)
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        stored[top : top + rows] = convert(image.crop((0, top, width, min(height, top + rows))))
+    return upright
+
+
+def _as_stored(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """Return a view of an upright picture in the order in which a camera stores it (EXIF 2.32, 4.6.4 A)."""
+    return {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: np.rot90(a, -1),
+    }[orientation](upright)
+
+
+def _converter(image: Image.Image, profile: bytes | None, notices: list[str]) -> Callable[[Image.Image], np.ndarray]:
+    """Return what makes RGB of a strip of this image."""
+    if image.mode.startswith("I;16"):  # convert("RGB") would clip it to white
+        notices.append("The 16-bit grey values were scaled to 8 bits.")
+        return _grey_scaler(image, colour.grey_curve(profile, notices))
+    mode = _colours(image)
+    to_srgb = colour.transform(mode, profile, notices)
+    if not image.has_transparency_data:
+        return lambda strip: np.asarray(to_srgb(strip))
+    _tell_of_transparency(image, notices)
+
+    def blend(strip: Image.Image) -> np.ndarray:
+        layers = strip.convert("RGBA")
+        alpha = np.asarray(layers.getchannel("A"))[..., None].astype(np.uint16)
+        shown = np.asarray(to_srgb(layers.convert("RGB").convert(mode))) * alpha
+        return ((shown + np.array(BACKGROUND, np.uint16) * (255 - alpha) + np.uint16(127)) // 255).astype(np.uint8)
+
+    return blend
+
+
+def _tell_of_transparency(image: Image.Image, notices: list[str]) -> None:
+    alpha = image.getchannel("A") if "A" in image.getbands() else image.convert("RGBA").getchannel("A")
+    if alpha.getextrema() != (255, 255):
+        notices.append("The image has transparent pixels; they are shown on white.")
+
+
+def _grey_scaler(image: Image.Image, curve: np.ndarray | None) -> Callable[[Image.Image], np.ndarray]:
+    """Return what makes RGB of 16-bit grey, by the sRGB grey of 256 greys if a profile gives it."""
+    held = getattr(image, "tag_v2", {})
+    shift = max(0, int(held.get(_BITS, (16,))[0]) - 8)
+    flip = held.get(_PHOTOMETRIC, 1) == 0  # "white is zero", which Pillow minds for 8 bits only
+    values = (np.arange(1 << 16) >> shift).clip(0, 255).astype(np.uint8)
+    if curve is not None:
+        lightness = np.arange(1 << 16) * 255 / ((256 << shift) - 1)
+        values = np.rint(np.interp(lightness, np.arange(256), curve)).astype(np.uint8)
+    if flip:
+        top = min(1 << 16, 256 << shift)
+        values[:top] = values[:top][::-1]
+
+    def scale(strip: Image.Image) -> np.ndarray:
+        return np.repeat(values[np.asarray(strip)][..., None], 3, -1)
+
+    return scale

@@ -55,6 +55,8 @@ def load_plugin(kind: str) -> None:
     if kind == "HEIC":
         from pillow_heif import register_heif_opener
 
+        from dermlens.ingest.decoders import heic  # noqa: F401
+
         register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
     elif kind == "DICOM":
         from dermlens.ingest.decoders import dicom  # noqa: F401

@@ -27,7 +27,7 @@ class Limits:
     pictures: int = 1000
     """frames, pages or pictures in one file"""
     cpu_seconds: int = 4
-    """of computing, whatever else the machine does"""
+    """of computing, whatever else the machine does; for every whole MiB of the file one more"""
     seconds: float = 60.0
     """of waiting for the decoder, on a busy machine too"""
     memory: int = 2**30

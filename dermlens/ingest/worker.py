@@ -59,7 +59,7 @@ def _work(answer: socket.socket, job: dict) -> NoReturn:
     """Be the child: read the file, decode it, answer, and end without any of the template's clean-up."""
     try:
         limits = Limits(**job["limits"])
-        _limit(limits)
+        _limit(limits, job["bytes"])
         found = decode.decode(_receive(answer, job["bytes"]), job["kind"], limits)
         height, width = found.pixels.shape[:2]
         header = {"height": height, "width": width, "notices": found.notices}
@@ -84,11 +84,11 @@ def _receive(answer: socket.socket, count: int) -> bytes:
     return bytes(data)
 
 
-def _limit(limits: Limits) -> None:
+def _limit(limits: Limits, size: int) -> None:
     """Bound memory and computing time; allow no file to be written and no core (which would hold the image) dumped."""
     for which, most, beyond in (
         (resource.RLIMIT_AS, limits.memory, 0),
-        (resource.RLIMIT_CPU, limits.cpu_seconds, 1),  # SIGXCPU comes first and tells what it was
+        (resource.RLIMIT_CPU, limits.cpu_seconds + size // 2**20, 1),  # SIGXCPU comes first and tells what it was
         (resource.RLIMIT_FSIZE, 0, 0),
         (resource.RLIMIT_CORE, 0, 0),
     ):

@@ -126,7 +126,15 @@ def test_a_colour_profile_is_converted_to_srgb(lesion: np.ndarray) -> None:
 
 def test_a_squeezed_copy_is_stretched(lesion: np.ndarray) -> None:
     square = Image.fromarray(lesion).resize((90, 90))
-    assert read_image(saved(square, "PNG"), stored_aspect="4:3").pixels.shape == (90, 120, 3)
+    stretched = read_image(saved(square, "PNG"), stored_aspect="4:3")
+    assert (stretched.pixels.shape, stretched.notices) == ((90, 120, 3), ())
+
+
+def test_only_a_square_is_stretched_and_others_get_a_sentence(lesion: np.ndarray) -> None:
+    for image in (lesion, np.ascontiguousarray(np.rot90(lesion))):
+        found = read_image(encode(image), stored_aspect="4:3")
+        assert np.array_equal(found.pixels, image)
+        assert "no square" in found.notices[0]
 
 
 @pytest.mark.parametrize(

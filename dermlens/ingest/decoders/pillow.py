@@ -14,7 +14,6 @@ from dermlens.ingest.formats import Limits
 _ORIENTATION = 0x0112
 _BITS = 258
 _PHOTOMETRIC = 262
-_CHECKS = {"PNG": damage.check_png, "WebP": damage.check_webp}
 _STRIP = 1 << 14
 """Pixels converted at a time: no second copy of a large image is needed, and the same memory is used again."""
 
@@ -35,18 +34,33 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     notices += check_pictures(pictures, limits, page)
     if image.mode in ("F", "I"):
         raise ImageError(tiff.FLOATING)
-    if kind == "JPEG":
-        data = jpeg.whole(data, notices)
+    if kind != "TIFF":
+        del image  # WebP's holds a canvas, and the check needs one as well
+        data = _checked(data, kind, notices)
         image = _open(data, kind)
+    if kind == "JPEG":
         image.decodermaxblock = len(data)  # type: ignore[attr-defined] # what is arithmetic-coded must come in one piece
     image.load()
-    if kind in _CHECKS:
-        _CHECKS[kind](data)
     profile = tags.profile(image, data, kind, _colours(image), notices)
     image = _usable_alpha(image, kind)
     # Asking PNG's plugin for EXIF decodes the picture, so that comes last. TIFF's has turned the picture already.
     orientation = 1 if kind == "TIFF" else _orientation(image, notices)
     return Decoded(_to_rgb(image, profile, orientation, notices), tuple(dict.fromkeys(notices)))
+
+
+def _checked(data: bytes, kind: str, notices: list[str]) -> bytes:
+    """Return the data that are to be decoded; raises DamagedError for damage of which the decoder would say nothing."""
+    if kind == "JPEG":
+        return jpeg.whole(data, notices)
+    if kind == "PNG":
+        damage.check_png(data)
+    elif kind == "WebP":
+        damage.check_webp(data)
+    elif kind == "HEIC":
+        from dermlens.ingest.decoders import heic
+
+        heic.check(data, notices)
+    return data
 
 
 def _open(data: bytes, kind: str) -> Image.Image:

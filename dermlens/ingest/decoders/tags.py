@@ -77,14 +77,13 @@ def _of_bmp(data: bytes, notices: list[str]) -> bytes | None:
 
 def _of_heif(image: Image.Image, data: bytes, mode: str, notices: list[str]) -> bytes | None:
     told: Any = image.info.get("nclx_profile")
+    at = data.find(_NCLX, 0, _HEAD)
+    named: tuple[int, int] | None = None
     if isinstance(told, dict):
-        primaries, curve = int(told.get("color_primaries", 2)), int(told.get("transfer_characteristics", 2))
-    else:
-        at = data.find(_NCLX, 0, _HEAD)
-        if at < 0:
-            return None
-        primaries, curve = struct.unpack_from(">HH", data, at + len(_NCLX))
-    return colour.coded(primaries, curve, mode, notices)
+        named = int(told.get("color_primaries", 2)), int(told.get("transfer_characteristics", 2))
+    elif at >= 0:
+        named = struct.unpack_from(">HH", data, at + len(_NCLX))
+    return colour.coded(*named, mode, notices) if named else None
 
 
 def _of_tiff(image: Image.Image, mode: str, notices: list[str]) -> bytes | None:

@@ -68,10 +68,13 @@ def colourless(pixels: np.ndarray) -> np.ndarray:
     return (spread[..., None] * np.array([1, 0.82, 0.78], np.float32)).astype(np.uint8)
 
 
-def embed(model: Model, read: Callable[[int], np.ndarray], n: int, change: Callable) -> np.ndarray:
-    """Return one network's embeddings (n, C) of n images that are changed first, averaged over its views."""
-    found = [forward(model, fit(change(read(i)), model.geometry))[2] for i in tqdm(range(n), desc=change.__name__)]
-    return np.stack(found)
+def embed(model: Model, read: Callable[[int], np.ndarray], n: int) -> np.ndarray:
+    """Return one network's embeddings of n images, balanced and colourless, averaged over its views: (2, n, C)."""
+    found = []
+    for i in tqdm(range(n), desc="embedding", unit=" images"):
+        pixels = read(i)
+        found.append([forward(model, fit(change(pixels), model.geometry))[2] for change in (balanced, colourless)])
+    return np.array(found).swapaxes(0, 1)
 
 
 def directions(embeddings: np.ndarray) -> np.ndarray:
@@ -140,9 +143,8 @@ def search(read: Callable[[int], np.ndarray], group: np.ndarray, model: Model) -
         Columns i < j and agreeing, most agreeing first.
     """
     pairs: set = set()
-    for change in (balanced, colourless):
-        points = directions(embed(model, read, len(group), change))
-        pairs |= candidates(points, group, np.isin(group, HELD_OUT))
+    for embeddings in embed(model, read, len(group)):
+        pairs |= candidates(directions(embeddings), group, np.isin(group, HELD_OUT))
     needed = sorted({i for pair in pairs for i in pair})
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = dict(zip(needed, pool.map(lambda i: describe(read(i)), needed), strict=True))

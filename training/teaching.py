@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from dermlens.case.predict import predict, softmax
+from dermlens.case.predict import predict
 from dermlens.files.documents import write_whole
 from dermlens.ingest.read import read_file
 from dermlens.models import registry
@@ -20,8 +20,8 @@ KEPT = "teacher.npy"
 def taught(config: Config, rows: pd.DataFrame, labels: np.ndarray, folder: Path) -> np.ndarray:
     """Mix the teacher's answers into labels (n, 7); without a teacher they stay as they are.
 
-    An ensemble teaches as well as a network does; its views are averaged. A published teacher answers without any logit
-    adjustment: with calibrated probabilities where it has a calibration.
+    An ensemble teaches as well as a network does; its views are averaged. Its probabilities are calibrated where it has
+    a calibration.
 
     Args:
         config: names the teacher and its share. rows: of the n images, as `dataset.located` gives them.
@@ -49,6 +49,5 @@ def ask(model_id: str, rows: pd.DataFrame) -> np.ndarray:
     for file, aspect in tqdm(
         zip(*columns, strict=True), total=len(rows), desc=model_id, disable=not sys.stderr.isatty()
     ):
-        answer = predict(model, read_file(file, stored_aspect=aspect).pixels)
-        answers.append(answer.probabilities if answer.calibrated else softmax(answer.logits))
+        answers.append(predict(model, read_file(file, stored_aspect=aspect).pixels).probabilities)
     return np.stack(answers).astype(np.float32)

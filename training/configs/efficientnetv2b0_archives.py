@@ -7,7 +7,8 @@ Of every 7,000 drawn images 4,200 are HAM10000's, 1,050 ISIC 2017's and 1,750 BC
 Run time and score: not run to the end yet.
 """
 
-from training.config import Augment, Config, Phase
+from training.config import Config, Phase
+from training.configs._any_light import ANY_LIGHT
 
 CONFIG = Config(
     architecture="efficientnetv2b0",
@@ -19,15 +20,5 @@ CONFIG = Config(
     isic2017_share=0.15,
     bcn20000_share=0.25,
     epoch_images=7000,
-    augment=Augment(
-        zoom=0.25,
-        saturation=0.2,
-        gain=0.18,
-        gamma=0.25,
-        blur=0.2,
-        jpeg=0.3,
-        low_resolution=0.3,
-        mixup_alpha=0.2,
-        erasing=0.2,
-    ),
+    augment=ANY_LIGHT,
 )

@@ -1,0 +1,92 @@
+"""Figures of what becomes of a model away from home: other pictures, other lights, other archives."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dermlens.charts.style import COLOURS, SHORT, SYMBOLS, error_bars, frame, nth
+from dermlens.estimate import Estimate
+from dermlens.evaluation.class_mix import AT, EQUAL
+from dermlens.evaluation.other_lights import OtherLights
+from dermlens.labels import CLASSES, SHOWN
+from dermlens.trust.ood import Measured
+from dermlens.wording import interval, percent
+
+
+def refused(measured: Measured) -> go.Figure:
+    """Draw, for every kind of other picture, the share refused and the AUROC against dermoscopic images."""
+    kinds = sorted(measured.refused, key=lambda kind: measured.refused[kind].value)
+    titles = ["Refused, %", "AUROC against dermoscopic images, %"]
+    figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.05, subplot_titles=titles)
+    for column, found in enumerate((measured.refused, measured.auroc), start=1):
+        estimates = [found[kind] for kind in kinds]
+        figure.add_scatter(
+            row=1,
+            col=column,
+            x=[100 * f.value for f in estimates],
+            y=kinds,
+            mode="markers",
+            showlegend=False,
+            marker={"color": COLOURS[0], "symbol": ("circle", "diamond")[column - 1], "size": 9},
+            error_x=error_bars(estimates),
+            customdata=[[percent(f.value, 1), interval(f), f.n_images, f.n_lesions] for f in estimates],
+            hovertemplate="%{y}: %{customdata[0]}<br>95 %: %{customdata[1]}<br>%{customdata[2]} pictures of "
+            "%{customdata[3]} sources<extra></extra>",
+        )
+        figure.update_xaxes(range=[-3, 103] if column == 1 else [45, 102], row=1, col=column)
+    return frame(figure, "Pictures that are not proper dermoscopic images", 130 + 28 * len(kinds), margin_t=90)
+
+
+def lost(found: OtherLights) -> go.Figure:
+    """Draw the balanced accuracy lost under every change, in percentage points, the mean first."""
+    named = {"Mean of all": found.lost, **{c.change.name.capitalize(): c.lost for c in found.changes}}
+    figure = _dots({"lost": named}, "Balanced accuracy lost", AT[EQUAL])
+    figure.add_vline(0, line={"width": 1, "dash": "dot"})
+    return figure.update_xaxes(ticksuffix=" %", zeroline=False)
+
+
+def by_diagnosis(series: Mapping[str, Mapping[str, Estimate]], title: str, subtitle: str = "") -> go.Figure:
+    """Draw shares by diagnosis with 95 % intervals.
+
+    Args:
+        series: name -> class code -> estimate; diagnoses that none of them has are left out.
+    """
+    codes = [CLASSES[i] for i in SHOWN if any(_known(found, CLASSES[i]) for found in series.values())]
+    named = {name: {SHORT[c]: found[c] for c in codes if _known(found, c)} for name, found in series.items()}
+    figure = _dots(named, title, subtitle, [SHORT[code] for code in codes])
+    return figure.update_xaxes(range=[-2, 102], ticksuffix=" %", dtick=25, zeroline=False)
+
+
+def _known(found: Mapping[str, Estimate], code: str) -> bool:
+    return code in found and not np.isnan(found[code].value)
+
+
+def _dots(
+    series: Mapping[str, Mapping[str, Estimate]], title: str, subtitle: str, labels: Sequence[str] = ()
+) -> go.Figure:
+    labels = labels or list(next(iter(series.values())))
+    figure = go.Figure()
+    for i, (name, found) in enumerate(series.items()):
+        rows = [label for label in labels if label in found]
+        values = [found[label] for label in rows]
+        figure.add_scatter(
+            x=[100 * e.value for e in values],
+            y=[labels.index(label) + 0.24 * (i - (len(series) - 1) / 2) for label in rows],
+            mode="markers",
+            name=name,
+            showlegend=len(series) > 1,
+            marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 9},
+            error_x=error_bars(values),
+            customdata=[
+                [label.replace("<br>", " "), percent(e.value, 1), interval(e), e.n_images, e.n_lesions]
+                for label, e in zip(rows, values, strict=True)
+            ],
+            hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
+            "%{customdata[3]} images of %{customdata[4]} lesions<extra></extra>",
+        )
+    figure.update_yaxes(
+        tickvals=list(range(len(labels))), ticktext=list(labels), range=[len(labels) - 0.5, -0.5], zeroline=False
+    )
+    return frame(figure, title, 130 + (34 + 8 * len(series)) * len(labels), subtitle)

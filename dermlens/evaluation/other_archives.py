@@ -13,6 +13,8 @@ from dermlens.files.hashes import listed
 from dermlens.labels import CLASSES
 
 FILE = "other_archives.json"
+PROBE_FILE = "source_probe.json"
+"""How well embeddings tell the archives apart (training.source_probe)."""
 ALL = "all"
 ABOUT = {
     "isic2017": "Its validation and test images, 256 px high: melanomas, nevi and benign keratoses.",

@@ -119,7 +119,7 @@ def reference_set_of(subject: Subject) -> tuple[ReferenceSet, dict[str, int]]:
     if subject.external is not None:
         others = training_rows(_diagnosis_left_out(subject))
         counts["n_train_other_archives"] = len(others)
-        more = answers(model, others, subject.external, "training images of other archives")[1], class_indices(others)
+        more = answers(model, others, subject.external)[1], class_indices(others)
     return make_reference_set(rows["image_id"].to_numpy(str), found, class_indices(rows), AXES, head, more), counts
 
 
@@ -156,7 +156,7 @@ def _elsewhere(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
     if subject.external is None:
         return pd.DataFrame(columns=["name", "group", "kind", "part"]), np.zeros((0, len(subject.model.head_kernel)))
     rows = held_back(load_external())
-    found = answers(subject.model, rows, subject.external, "other archives")[1]
+    found = answers(subject.model, rows, subject.external)[1]
     table = pd.DataFrame({"name": rows["image_id"], "group": rows["lesion_id"], "kind": REAL, "part": rows["split"]})
     left_out = rows["dx"] == _diagnosis_left_out(subject)
     return table[~left_out], found[~left_out.to_numpy()]

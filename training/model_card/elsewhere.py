@@ -12,7 +12,7 @@ from dermlens.evaluation.other_archives import ABOUT, ALL, Carcinomas, OfArchive
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.trust.conformal import CASE_LEVEL
-from dermlens.wording import number_with_interval, percent_with_interval, short_percent
+from dermlens.wording import number_with_interval, percent, percent_with_interval, short_percent
 
 
 def other_lights(folder: Path) -> list[str]:
@@ -76,7 +76,7 @@ def other_archives(folder: Path) -> list[str]:
             *_by_class(own["per_class"], of_archive),
             "",
         ]
-    return lines + (_carcinomas(found.carcinomas) if found and found.carcinomas else [])
+    return [*lines, *(_carcinomas(found.carcinomas) if found and found.carcinomas else []), *_probe(folder)]
 
 
 def _decided(found: OfArchive | None) -> list[str]:
@@ -132,6 +132,18 @@ def _carcinomas(found: Carcinomas) -> list[str]:
         "| --- | --- |",
         *[f"| {name} | {percent_with_interval(e)} |" for name, e in rows.items() if e],
         *([f"| Diagnoses in the set | {number_with_interval(size, 2)} |"] if size else []),
+        "",
+    ]
+
+
+def _probe(folder: Path) -> list[str]:
+    if not (folder / archives.PROBE_FILE).is_file():
+        return []
+    stored = read_object(folder / archives.PROBE_FILE)
+    told = Estimate.from_dict(stored["balanced_accuracy"])
+    return [
+        "A linear classifier on the embeddings of validation nevi tells the archives apart with a balanced accuracy of "
+        f"{percent_with_interval(told)}, cross-fitted by lesion; {percent(stored['chance'])} by chance.",
         "",
     ]
 

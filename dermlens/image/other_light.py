@@ -62,7 +62,7 @@ class Change:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as it is written into other_lights.json."""
-        return asdict(self)
+        return {**asdict(self), "gains": list(self.gains)}
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> "Change":

@@ -37,6 +37,10 @@ test: dev serving lint ## Lint, check types, run every test
 	$(MAKE) --no-print-directory browser || [ "$${CI:-}" != true ]
 	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
+.PHONY: heic
+heic: env ## Add the decoder of HEIC files, whose wheel is under the GPL
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-heic.txt
+
 .PHONY: torch-test
 torch-test: dev ## Install torch and run the tests that need it
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-torch.txt
@@ -98,7 +102,7 @@ $(VENV)/run.stamp: $(VENV)/venv.stamp requirements.txt constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt requirements-heic.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	@touch $@
 

@@ -1,10 +1,17 @@
 """What the door lets in: formats, limits, and how a file is known by its first bytes."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 ACCEPTED = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "HEIC", "AVIF", "DICOM")
-LISTED = f"{', '.join(ACCEPTED[:-1])} and {ACCEPTED[-1]}"
-"""The accepted formats as a person reads them."""
+READ = tuple(kind for kind in ACCEPTED if kind != "HEIC" or find_spec("pillow_heif"))
+"""Those of ACCEPTED for which this installation has a decoder."""
+LISTED = f"{', '.join(READ[:-1])} and {READ[-1]}"
+"""The formats that are read, as a person reads them."""
+NO_HEIC = (
+    "The file is a HEIC image, for which this installation has no decoder. Save it as JPEG or PNG, or ask the "
+    "server's operator to add one (`make heic`)."
+)
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".heic", ".heif", ".hif"}

@@ -12,7 +12,7 @@ import numpy as np
 from dermlens.errors import ImageError
 from dermlens.image.preprocess import STORED_ASPECTS, true_aspect
 from dermlens.ingest import pool
-from dermlens.ingest.formats import LIMITS, LISTED, Limits, format_of, other_kind
+from dermlens.ingest.formats import LIMITS, LISTED, NO_HEIC, READ, Limits, format_of, other_kind
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ def read_image(data: bytes, *, stored_aspect: str = "as-is", limits: Limits = LI
     kind = format_of(data)
     if kind is None:
         raise ImageError(f"The file cannot be read: {other_kind(data)}. {LISTED} are read; save it as one of these.")
+    if kind not in READ:
+        raise ImageError(NO_HEIC)
     pixels, notices = pool.decode(data, kind, limits)
     height, width = pixels.shape[:2]
     if height != width and STORED_ASPECTS.get(stored_aspect):

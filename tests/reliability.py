@@ -24,7 +24,8 @@ from dermlens.files.documents import write_whole
 from dermlens.ingest import pool
 from dermlens.ingest.formats import ACCEPTED
 from dermlens.ingest.read import read_image
-from tests import corpus, fuzz
+from tests import fuzz
+from tests.corpus.corpus import corpus, truncations
 from tests.ingest.test_corpus import same
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +49,7 @@ HEAD = ("what", "tried", "survived", "refused", "lost", "worst time", "worst mem
 def corpus_rows(full: bool) -> list[dict]:
     """Read every file of the corpus, and the beginnings of files that were cut off; in full also in a real browser."""
     pool.usage(anew=True)
-    cases, wrong, refused, worst = corpus.corpus(), [], 0, 0.0
+    cases, wrong, refused, worst = corpus(), [], 0, 0.0
     for case in cases:
         start = time.perf_counter()
         try:
@@ -66,14 +67,14 @@ def corpus_rows(full: bool) -> list[dict]:
     rows.append(_truncations())
     if full:
         rows.append(
-            row_of_tests("the same on the page, and the nastiest in a real browser", "test_corpus.py", "browser")
+            row_of_tests("the same on the page, and the nastiest in a real browser", "ingest/test_corpus.py", "browser")
         )
     return rows
 
 
 def _truncations() -> dict:
     tried, wrong, refused, worst = 0, [], 0, 0.0
-    for kind, whole, beginnings in corpus.truncations():
+    for kind, whole, beginnings in truncations():
         complete = read_image(whole).pixels
         for data in beginnings:
             tried += 1

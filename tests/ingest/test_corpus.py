@@ -19,7 +19,8 @@ from dermlens.errors import ImageError
 from dermlens.ingest.formats import ACCEPTED, IMAGE_SUFFIXES, LIMITS, LISTED, format_of
 from dermlens.ingest.read import read_image
 from dermlens.models.model import Model
-from tests.corpus import NAMES, Case, corpus, truncations
+from tests.corpus.case import NAMES, Case
+from tests.corpus.corpus import corpus, truncations
 from tests.dashboard import check, open_page, text
 from tests.image_files import PLAIN, dicom, dicom_jpeg, picture, samples, saved
 from ui.predict.intake import SHOWN_REFUSALS

@@ -90,6 +90,7 @@ def _orientations() -> Iterator[Case]:
             ("TIFF", 0, {}),
             ("WEBP", 0, {"lossless": True}),
             ("HEIF", 4, {"quality": 95}),
+            ("AVIF", 4, {"quality": 95}),
         ):
             data = saved(image, kind, exif=exif.tobytes() if kind != "TIFF" else exif, **options)
             yield Case(f"{kind} of orientation {orientation}", data, pixels=upright, within=within)

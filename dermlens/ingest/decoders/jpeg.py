@@ -102,7 +102,8 @@ def whole(data: bytes, notices: list[str]) -> bytes:
         raise DamagedError("scans are missing")
     # Not scaled down, which would be faster: with a lossless stream the reader then writes beyond its buffer.
     try:
-        simplejpeg.decode_jpeg(data, "RGB" if stream.frame == LOSSLESS else "GRAY", strict=True)
+        colours = stream.frame == LOSSLESS and len(stream.components) > 1
+        simplejpeg.decode_jpeg(data, "RGB" if colours else "GRAY", strict=True)
     except ValueError as e:
         if str(e).lower().startswith(_DAMAGE):
             raise DamagedError("the decoder warned") from e

@@ -34,7 +34,7 @@ run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another p
 
 .PHONY: test
 test: dev serving lint ## Lint, check types, run every test
-	$(MAKE) --no-print-directory browser || [ "$${CI:-}" != true ]
+	$(MAKE) --no-print-directory browser programs || [ "$${CI:-}" != true ]
 	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: heic
@@ -65,6 +65,10 @@ bench: dev serving ## Measure speed; each line is a ratio against its own baseli
 fuzz: dev ## Read 100,000 mutated files of every format (FUZZ="--files 1000 --format PNG" for fewer)
 	$(PY) -m tests.fuzz $(FUZZ)
 
+.PHONY: decoders
+decoders: dev browser programs ## Compare what we show of every kind of file with what independent programs show
+	$(PY) -m tests.decoders
+
 .PHONY: reliability
 reliability: dev serving browser ## Try everything hostile, broken and crowded (hours; RELIABILITY=--quick for minutes)
 	$(PY) -m tests.reliability $(RELIABILITY)
@@ -86,6 +90,12 @@ browser: dev ## Install Debian's Chromium and what Playwright needs to drive it
 	@if $(PY) -m playwright --version >/dev/null 2>&1; then \
 	  for name in "$${DERMLENS_BROWSER:-}" $(BROWSER_NAMES); do command -v "$$name" >/dev/null && exit 0; done; fi; \
 	$(call apt,chromium libatomic1,Testing in a real browser)
+
+.PHONY: programs
+programs:
+	@for name in convert vipsthumbnail heif-convert dcmj2pnm cjpeg; do command -v $$name >/dev/null || missing=1; done; \
+	[ -z "$${missing:-}" ] || \
+	$(call apt,imagemagick libvips-tools libheif-examples dcmtk libjpeg-turbo-progs,Comparing with independent decoders)
 
 .PHONY: env dev
 env: $(VENV)/run.stamp ## Make .venv with what is needed to run

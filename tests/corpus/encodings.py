@@ -82,9 +82,9 @@ def _jpeg(shown: np.ndarray) -> Iterator[Case]:
         ("arithmetic-coded jpeg of over 64 KiB", large, ("-quality", "97")),
         ("arithmetic-coded progressive jpeg of over 64 KiB", large, ("-quality", "97", "-progressive")),
     ):
-        if data := arithmetic(drawn, *options):
-            assert drawn is shown or len(data) > 1 << 16
-            yield Case(name, data, pixels=drawn, within=3)
+        if coded := arithmetic(drawn, *options):
+            assert drawn is shown or len(coded) > 1 << 16
+            yield Case(name, coded, pixels=drawn, within=3)
 
 
 def _png(shown: np.ndarray) -> Iterator[Case]:
@@ -199,10 +199,10 @@ def _bmp(shown: np.ndarray) -> Iterator[Case]:
     yield Case("bmp from the top", bmp(24, rows, down=True), pixels=shown)
     padded = np.dstack([order, np.zeros((height, width), np.uint8)])
     yield Case("bmp of 32 bits", bmp(32, [row.tobytes() for row in padded]), pixels=shown)
-    for name, bits, masks in (("555", (5, 5, 5), b""), ("565", (5, 6, 5), struct.pack("<3I", 0xF800, 0x7E0, 0x1F))):
-        few = [shown[..., i].astype(int) * ((1 << b) - 1) // 255 for i, b in enumerate(bits)]
-        packed = (few[0] << (bits[1] + bits[2]) | few[1] << bits[2] | few[2]).astype("<u2")
-        seen = np.dstack([np.rint(v * 255 / ((1 << b) - 1)) for v, b in zip(few, bits, strict=True)]).astype(np.uint8)
+    for name, widths, masks in (("555", (5, 5, 5), b""), ("565", (5, 6, 5), struct.pack("<3I", 0xF800, 0x7E0, 0x1F))):
+        few = [shown[..., i].astype(int) * ((1 << b) - 1) // 255 for i, b in enumerate(widths)]
+        packed = (few[0] << (widths[1] + widths[2]) | few[1] << widths[2] | few[2]).astype("<u2")
+        seen = np.dstack([np.rint(v * 255 / ((1 << b) - 1)) for v, b in zip(few, widths, strict=True)]).astype(np.uint8)
         data = bmp(16, [row.tobytes() for row in packed], 3 if masks else 0, masks)
         yield Case(f"bmp of 16 bits, {name}", data, pixels=seen, within=1)
     for bits in (1, 4, 8):

@@ -63,4 +63,6 @@ def load_plugin(kind: str) -> None:
     else:
         plugin = import_module(f"PIL.{_PLUGINS[kind]}ImagePlugin")
         if kind == "AVIF":
+            from dermlens.ingest.decoders import avif  # noqa: F401
+
             plugin.DEFAULT_MAX_THREADS = 1  # type: ignore[attr-defined]

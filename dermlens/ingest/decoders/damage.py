@@ -11,6 +11,8 @@ from PIL import Image
 
 TAIL = 16
 """Bytes at the end of coded data without which they cannot be whole; encoders fill up by fewer."""
+_LOSSLESS_TAIL = 10
+"""The same of lossless WebP, whose data are filled up to eight bytes, and whose decoder minds no two."""
 
 
 class DamagedError(Exception):
@@ -83,7 +85,7 @@ def _webp_pictures(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _shortened(kind: bytes, coded: bytes) -> Iterator[bytes]:
     """Yield files that hold this picture but for the end of one of its partitions (RFC 6386, 9.5)."""
     if kind == b"VP8L" or len(coded) < 10:
-        yield _webp(kind, coded[:-TAIL])
+        yield _webp(kind, coded[:-_LOSSLESS_TAIL])
         return
     first = 10 + (int.from_bytes(coded[:3], "little") >> 5)
     parts = 1 << _partitions(coded[10:first])

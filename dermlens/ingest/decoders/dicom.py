@@ -12,6 +12,7 @@ from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
@@ -54,6 +55,8 @@ _NEW_SYNTAXES = {  # those that pydicom has no name for
 _ROOT = "1.2.840.10008."
 """of every syntax of the standard"""
 _JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+_EMPTY = bytes(256)
+_GAP = "The JPEG 2000 data hold a long run of zeros, as if a part were lost; look whether the picture is whole."
 _LOOKS_WRONG = "The file says that its colours are RGB, but they look like YCbCr; they are shown as it says."
 
 
@@ -132,6 +135,8 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
         extended_offsets=offsets if all(offsets) else None,
     )
     if syntax not in _JPEG:
+        if syntax in JPEG2000TransferSyntaxes and _EMPTY in coded:
+            notices.append(_GAP)
         frame = _decoded(file, coded, plugin)
         return grey.aligned(frame, file) if syntax == RLELossless else frame
     stream = jpeg.read(coded)

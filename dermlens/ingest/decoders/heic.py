@@ -11,26 +11,42 @@ from pathlib import Path
 
 import pillow_heif
 
-from dermlens.ingest.decoders.damage import DamagedError
+from dermlens.ingest.decoders.damage import TAIL, DamagedError
 
 UNCHECKED = "Whether the HEIC data are whole could not be checked; look whether the picture is."
 _MOST_CALLS = 10_000
+_MOST_BYTES = 4 * 2**20
+"""of a file whose data are decoded without their end as well, which takes time"""
+_FILL = b"\0\3"
+"""What may follow the data of a slice (ITU-T H.265, 7.3.2.10)."""
+_NO_COLOURS = (2, 2)
 _ODD = (KeyError, IndexError, ValueError)
 """What reading a file of an unusual structure raises."""
 
 
-def check(data: bytes, notices: list[str]) -> None:
-    """Raise DamagedError if the decoder warns about the coded data of the picture."""
+def check(data: bytes, notices: list[str]) -> tuple[int, int]:
+    """Return the colours that the coded data of the picture name, as two numbers of ITU-T H.273: (2, 2) for none.
+
+    Raises:
+        DamagedError: the decoder warns about the data; or they go on after the picture, so that without their end,
+            which those that are sound need, it would not warn.
+    """
     try:
         pictures = list(_pictures(data))
     except _ODD:
         pictures = []
     if _DECODER is None or not pictures:
         notices.append(UNCHECKED)
-        return
+        return _NO_COLOURS
+    colours = _NO_COLOURS
     for units in pictures:
-        if _warns(_DECODER, units):
+        warned, colours = _decode(_DECODER, units)
+        if warned:
             raise DamagedError("the decoder warned")
+        last = units[-1].rstrip(_FILL)
+        if len(data) <= _MOST_BYTES and not _decode(_DECODER, [*units[:-1], last[:-TAIL]])[0]:
+            raise DamagedError("the picture is complete before its data are")
+    return colours
 
 
 def _library() -> ctypes.CDLL | None:
@@ -43,14 +59,15 @@ def _library() -> ctypes.CDLL | None:
         return None
     if library:
         library.de265_new_decoder.restype = ctypes.c_void_p
+        library.de265_get_next_picture.restype = ctypes.c_void_p
     return library
 
 
 _DECODER = _library()
 
 
-def _warns(library: ctypes.CDLL, units: list[bytes]) -> bool:
-    """Return whether libde265 has anything to say of a picture of these NAL units."""
+def _decode(library: ctypes.CDLL, units: list[bytes]) -> tuple[bool, tuple[int, int]]:
+    """Return whether libde265 has anything to say of a picture of these NAL units, and the colours that they name."""
     decoder = ctypes.c_void_p(library.de265_new_decoder())
     try:
         for unit in units:
@@ -60,7 +77,11 @@ def _warns(library: ctypes.CDLL, units: list[bytes]) -> bool:
         for _ in range(_MOST_CALLS):
             if library.de265_decode(decoder, ctypes.byref(more)) or not more.value:
                 break
-        return bool(library.de265_get_warning(decoder))
+        warned, colours = bool(library.de265_get_warning(decoder)), _NO_COLOURS
+        if picture := library.de265_get_next_picture(decoder):
+            named = (library.de265_get_image_colour_primaries, library.de265_get_image_transfer_characteristics)
+            colours = named[0](ctypes.c_void_p(picture)), named[1](ctypes.c_void_p(picture))
+        return warned, colours
     finally:
         library.de265_free_decoder(decoder)
 

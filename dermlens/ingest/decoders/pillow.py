@@ -36,8 +36,9 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
         raise ImageError(tiff.FLOATING)
     if kind != "TIFF":
         del image  # WebP's holds a canvas, and the check needs one as well
-        data = _checked(data, kind, notices)
+        data, coded = _checked(data, kind, notices)
         image = _open(data, kind)
+        image.info.setdefault("coded_colours", coded)
     if kind == "JPEG":
         image.decodermaxblock = len(data)  # type: ignore[attr-defined] # what is arithmetic-coded must come in one piece
     image.load()
@@ -48,10 +49,14 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     return Decoded(_to_rgb(image, profile, orientation, notices), tuple(dict.fromkeys(notices)))
 
 
-def _checked(data: bytes, kind: str, notices: list[str]) -> bytes:
-    """Return the data that are to be decoded; raises DamagedError for damage of which the decoder would say nothing."""
+def _checked(data: bytes, kind: str, notices: list[str]) -> tuple[bytes, tuple[int, int] | None]:
+    """Return the data that are to be decoded, and the colours that are named in the midst of them, if there are any.
+
+    Raises:
+        DamagedError: they are damaged, and the decoder would not say so.
+    """
     if kind == "JPEG":
-        return jpeg.whole(data, notices)
+        return jpeg.whole(data, notices), None
     if kind == "PNG":
         damage.check_png(data)
     elif kind == "WebP":
@@ -59,8 +64,12 @@ def _checked(data: bytes, kind: str, notices: list[str]) -> bytes:
     elif kind == "HEIC":
         from dermlens.ingest.decoders import heic
 
-        heic.check(data, notices)
-    return data
+        return data, heic.check(data, notices)
+    elif kind == "AVIF":
+        from dermlens.ingest.decoders import avif
+
+        avif.check(data, notices)
+    return data, None
 
 
 def _open(data: bytes, kind: str) -> Image.Image:

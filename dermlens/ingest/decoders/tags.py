@@ -83,6 +83,8 @@ def _of_heif(image: Image.Image, data: bytes, mode: str, notices: list[str]) -> 
         named = int(told.get("color_primaries", 2)), int(told.get("transfer_characteristics", 2))
     elif at >= 0:
         named = struct.unpack_from(">HH", data, at + len(_NCLX))
+    else:
+        named = image.info.get("coded_colours")
     return colour.coded(*named, mode, notices) if named else None
 
 

@@ -7,7 +7,7 @@ from html import escape
 import cv2
 import numpy as np
 
-from dermlens.case.decision import FITTED_MIX, decide
+from dermlens.case.decision import decide
 from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.opinion import Opinion
 from dermlens.case.summary import (
@@ -98,7 +98,7 @@ def _decision(opinion: Opinion) -> str:
     if decision is None:
         return ""
     said, by = escape(decision.sentence), escape(decision.model.name)
-    return f"<h2>Refer or not</h2><p><strong>{said}</strong> By the rules of {by}. {escape(FITTED_MIX)}</p>"
+    return f"<h2>Refer or not</h2><p><strong>{said}</strong> By the rules of {by}.</p>"
 
 
 def _answers(opinion: Opinion, score: str) -> str:

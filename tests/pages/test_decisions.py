@@ -138,7 +138,10 @@ def test_referral_on_a_split(models: Path, split: str) -> None:
     app = open_page("metrics", show="Referral", split=split)
     found = referral.read(models / "a" / "referral.json")
     measured = found.measured[split]
-    table, of_rules = (d.value for d in app.dataframe)
+    limits, table, of_rules = (d.value for d in app.dataframe)
+    assert limits["Model"].tolist() == ["A"]
+    assert limits["Melanoma, from"].tolist() == [percent(found.thresholds["a"]["melanoma"], 1)]
+    assert "measured cross-fitted" in text(app).replace("\\", "")
     table, of_rules = table.set_index("What"), of_rules.set_index("Rule")
     assert table.loc["Referred", "Share"] == percent(measured.referred.value, 1)
     assert table.loc["Referred", "95 % interval"] == interval(measured.referred)
@@ -161,8 +164,8 @@ def test_the_coverage_curve_is_that_of_calls_the_model_has_not_been_calibrated_o
     found = read_fitted(models / "a", read_card(models / "a"))
     assert found.calibration is not None
     assert found.referral is not None
-    sure = calibration.unseen(p, found.calibration)[np.arange(len(p)), p.y_pred]
-    coverage, accuracy = referral.coverage_curve(sure, p.y_pred == p.y_true)
+    answers = calibration.unseen(p, found.calibration)
+    coverage, accuracy = referral.coverage_curve(answers.max(1), answers.argmax(1) == p.y_true)
     drawn = json.loads(app.get("plotly_chart")[0].proto.spec)
     line = next(t for t in drawn["data"] if t.get("name") == "A")
     assert np.isin(values(line["y"]), 100 * accuracy).all()

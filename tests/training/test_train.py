@@ -146,8 +146,8 @@ def test_run_json_tells_what_was_done(trained: SimpleNamespace) -> None:
     assert len(record["resumed"]) == 3
     assert record["precision"] == "float32"
     for later in record["resumed"]:
-        assert (later["backend"], later["precision"]) == (keras.backend.backend(), "float32")
-        assert later["when"] > record["started"] or later["when"] == record["started"]
+        assert (later["backend"], later["precision"]) == (record["backend"], "float32")
+        assert later["when"] >= record["started"]
         assert later["processor"] == record["hardware"]["processor"]
     table = history(trained.runs / "broken")
     assert record["best_epoch"] == table["epoch"][table["val_cross_entropy"].idxmin()]

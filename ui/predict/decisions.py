@@ -3,7 +3,6 @@
 import numpy as np
 import streamlit as st
 
-from dermlens.case.decision import FITTED_MIX
 from dermlens.case.opinion import Opinion
 from dermlens.labels import INDEX, Diagnosis
 from dermlens.trust.conformal import CASE_LEVEL, PredictionSets
@@ -73,6 +72,4 @@ def operating(opinion: Opinion) -> None:
             threshold = widgets.escape(found.named(name, wanted), 1000)
             st.markdown(f"- {target.title}: **{side}** {threshold}")
         st.caption(" ".join(found.above(probabilities)))
-    st.caption(
-        f"Below a threshold is not an all-clear: the lesions that the threshold missed lie there too. {FITTED_MIX}"
-    )
+    st.caption("Below a threshold is not an all-clear: the lesions that the threshold missed lie there too.")

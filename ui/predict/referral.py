@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dermlens.case.decision import FITTED_MIX, Decision, decide
+from dermlens.case.decision import Decision, decide
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
 from dermlens.trust import referral as rules
@@ -39,7 +39,7 @@ def _list_rules(decision: Decision, names: dict[str, str]) -> None:
     st.caption(
         f"Each model has thresholds of its own, chosen on validation to find {', '.join(wanted)} of the images there: "
         "the choice that missed the fewest and kept the share of referred images at or below "
-        f"{percent(referral.cap)}. {FITTED_MIX} {_measured(referral)}"
+        f"{percent(referral.cap)}. {_measured(referral)}"
     )
 
 

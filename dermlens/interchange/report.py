@@ -7,6 +7,7 @@ from html import escape
 import cv2
 import numpy as np
 
+from dermlens.case.decision import decide
 from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.opinion import Opinion
 from dermlens.case.summary import (
@@ -65,6 +66,7 @@ def case_report(image: CaseImage, opinion: Opinion, now: datetime, opacity: floa
         f'<p class="note"><strong>{escape(DISCLAIMER)}</strong> {escape(CANNOT_NAME)}</p>',
         "<p><strong>The image is a synthetic drawing; it shows no real lesion.</strong></p>" if image.synthetic else "",
         _doubts(image, [m for m in opinion.models if m.id in opinion.refused]),
+        _decision(opinion),
         _answers(opinion, score),
         f"<p>{escape(opinion.class_mix)}</p>" if opinion.class_mix and answered else "",
         _pictures(image, opinion, opacity),
@@ -88,6 +90,15 @@ def _doubts(image: CaseImage, refusing: Sequence[AnyModel]) -> str:
     ]
     lines += [escape(f"{finding.text} {finding.advice}") for finding in image.quality.findings]
     return f'<p class="note">{"<br>".join(lines)}</p>' if lines else ""
+
+
+def _decision(opinion: Opinion) -> str:
+    """Say first whether to refer, by the rules over all models for diagnosis; nothing where there are none."""
+    decision = decide(opinion)
+    if decision is None:
+        return ""
+    said, by = escape(decision.sentence), escape(decision.model.name)
+    return f"<h2>Refer or not</h2><p><strong>{said}</strong> By the rules of {by}.</p>"
 
 
 def _answers(opinion: Opinion, score: str) -> str:

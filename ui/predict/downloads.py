@@ -14,6 +14,7 @@ from dermlens.labels import INDEX
 from dermlens.models.model import AnyModel
 from dermlens.score import ISIC_COLUMNS
 from ui import state
+from ui.predict import prevalence
 
 
 def downloads(image: CaseImage, opinion: Opinion) -> None:
@@ -44,7 +45,7 @@ def downloads(image: CaseImage, opinion: Opinion) -> None:
             )
     st.caption(
         "The report holds the image, the maps, the scores and the models' hashes, but no file name. Images that do not "
-        "look like dermoscopic ones are left out of the tables, which hold for the class mix of HAM10000."
+        "look like dermoscopic ones are left out of the tables. All probabilities are at the class mix that is set."
     )
 
 
@@ -58,9 +59,9 @@ def isic_table(model: AnyModel, models: Iterable[AnyModel]) -> pd.DataFrame:
     """
     rows = []
     for image in state.images().values():
-        opinion = form(models, image.answers, image.synthetic)
+        opinion = prevalence.at_chosen(form(models, image.answers, image.synthetic))
         if model in opinion.calling:
-            probabilities = opinion.answers[model.id].probabilities
+            probabilities = opinion.shown[model.id].probabilities
             shares = {column: float(probabilities[INDEX[column.lower()]]) for column in ISIC_COLUMNS}
             rows.append({"image": row_id(image.name), **shares, "key": image.key})
     table = pd.DataFrame(rows, columns=["image", *ISIC_COLUMNS, "key"])

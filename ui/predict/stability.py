@@ -7,6 +7,7 @@ page waits for it or starts it again. The results are the session's, one per ima
 import logging
 import weakref
 from concurrent.futures import CancelledError, Future
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -32,20 +33,18 @@ logger = logging.getLogger(__name__)
 
 def section(image: CaseImage, opinion: Opinion) -> None:
     """Show how steady each model's answer is. Ensembles are left out: their members are probed."""
-    asked = networks(opinion.asked)
+    asked = networks(opinion.calling)
     if not asked:
         return
     st.header("Is the answer steady?", anchor=False)
-    if opinion.shown is not opinion.answers:
-        st.caption("Judged at the class mix of HAM10000, whatever mix is set above.")
     waiting = not all(_done(image, model) for model in asked)
-    st.fragment(_show, run_every=POLL if waiting else None)(image, asked, waiting)
+    st.fragment(_show, run_every=POLL if waiting else None)(image, opinion, asked, waiting)
 
 
-def _show(image: CaseImage, models: list[Model], waiting: bool) -> None:
+def _show(image: CaseImage, opinion: Opinion, models: list[Model], waiting: bool) -> None:
     """Redraws alone while it waits. The run after the first one starts the probe."""
     if not waiting:
-        _results(image, models)
+        _results(image, opinion, models)
         return
     for model in models:
         key = (image.key, model.id)
@@ -55,7 +54,7 @@ def _show(image: CaseImage, models: list[Model], waiting: bool) -> None:
             state.probes()[key] = cache.prober().submit(_probe, model, weakref.ref(image))
     if all(_done(image, model) for model in models):
         polling.end()
-        _results(image, models)
+        _results(image, opinion, models)
         return
     n = len(stability.alterations(models[0].views, models[0].geometry))
     st.caption(f":material/hourglass_top: Asking again with {n} altered copies of the image.")
@@ -74,13 +73,14 @@ def _done(image: CaseImage, model: Model) -> bool:
     return future is not None and future.done()
 
 
-def _results(image: CaseImage, models: list[Model]) -> None:
+def _results(image: CaseImage, opinion: Opinion, models: list[Model]) -> None:
     found: dict[str, Stability] = {}
     for model in models:
         result = _result(state.probes()[image.key, model.id])
         if result is None:
             st.caption(f"{widgets.escape(model.name)} could not be asked again; the server's log has the details.")
             continue
+        result = stability.at_mix(result, opinion.shown[model.id].probabilities, partial(opinion.moved, model))
         found[model.name] = result
         icon = ":material/anchor:" if not result.changed else ":material/swap_horiz:"
         st.markdown(f"{icon} {widgets.escape(stability.sentence(result, model.name), 1000)}")

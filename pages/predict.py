@@ -4,6 +4,7 @@ import streamlit as st
 
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion, form
+from dermlens.models.model import AnyModel, for_diagnosis
 from ui import cache, state, widgets
 from ui.pages import PREDICT
 from ui.predict import answer, decisions, heat_map, intake, other_methods, prevalence, referral, stability, warnings
@@ -27,10 +28,21 @@ def page() -> None:
         intake.welcome()
         return
     intake.add_more()
+    models = shown(models)
     if len(state.images()) > 1:
         intake.case_table(models)
     asked = [m for m in models if m.id in image.answers] or models
     show(image, form(asked, image.answers, image.synthetic))
+
+
+def shown(models: list[AnyModel]) -> list[AnyModel]:
+    """Return the models to show: those for diagnosis, and those for comparison if a person asks for them."""
+    diagnosis = for_diagnosis(models)
+    if not diagnosis or len(diagnosis) == len(models):
+        return models
+    names = ", ".join(m.name for m in models if m not in diagnosis)
+    also = st.toggle(f"Also show for comparison: {names}", key="comparison", bind="query-params")
+    return models if also else diagnosis
 
 
 def show(image: CaseImage, opinion: Opinion) -> None:
@@ -47,9 +59,9 @@ def show(image: CaseImage, opinion: Opinion) -> None:
         answer.missing(opinion)
     if not opinion.asked:
         return
-    with right, st.container(key="greyed" if opinion.refused else "scores"):
+    with right, st.container(key="greyed" if opinion.withheld else "scores"):
         answer.probabilities(opinion)
-    if opinion.refused:
+    if opinion.withheld:
         heat_map.plain(image, opinion.asked[0], "image")
     else:
         explained(image, opinion)

@@ -29,7 +29,7 @@ def verdict(image: CaseImage, opinion: Opinion) -> None:
                 continue
             if model.id in opinion.refused:
                 st.header("No diagnosis", anchor=False)
-                st.caption("The image does not look like those that the models were trained on.")
+                st.caption("The image does not look like those that it was trained on.")
                 continue
             answer, diagnosis = opinion.shown[model.id], opinion.call(model)
             st.header(NAMES[diagnosis.code], anchor=False)
@@ -51,17 +51,16 @@ def _agreement(opinion: Opinion) -> None:
 
 
 def probabilities(opinion: Opinion) -> None:
-    """Draw the seven scores of every model that has answered, by clinical group."""
-    answers = {m.name: opinion.shown[m.id] for m in opinion.asked}
+    """Draw the seven scores of every model that calls a diagnosis, by clinical group; of all where none does."""
+    models = opinion.calling or opinion.asked
+    answers = {m.name: opinion.shown[m.id] for m in models}
     shares = {name: a.probabilities for name, a in answers.items()}
 
     def table() -> pd.DataFrame:
         frame = pd.DataFrame({"class": CLASSES, "name": NAMES.values(), "group": [d.group for d in DIAGNOSES]})
         return frame.assign(**shares)
 
-    calls = "; ".join(
-        f"{m.name}: {opinion.call(m).name} {percent(share_called(answers[m.name]))}" for m in opinion.asked
-    )
+    calls = "; ".join(f"{m.name}: {opinion.call(m).name} {percent(share_called(answers[m.name]))}" for m in models)
     figure = charts.probabilities(
         shares, "Seven diagnoses, by clinical group", quantity({name: a.calibrated for name, a in answers.items()})
     )

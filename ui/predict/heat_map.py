@@ -28,7 +28,7 @@ READING = (
 def where_it_looked(image: CaseImage, opinion: Opinion) -> None:
     """Redraws alone: no choice made here asks a model again."""
     st.header("Where the model looked", anchor=False)
-    by_id = {m.id: m for m in opinion.asked}
+    by_id = {m.id: m for m in opinion.calling}
     with st.container(horizontal=True, vertical_alignment="top", gap="small"):
         model = by_id[
             st.segmented_control(
@@ -37,7 +37,7 @@ def where_it_looked(image: CaseImage, opinion: Opinion) -> None:
                 key="network",
                 format_func=lambda i: by_id[i].name,
                 required=True,
-                default=opinion.asked[0].id,
+                default=opinion.calling[0].id,
                 bind="query-params",
             )
         ]

@@ -19,7 +19,7 @@ SIDE = 300
 def every_class(image: CaseImage, opinion: Opinion) -> None:
     """Show the Grad-CAM of all seven classes and every model as small pictures on one scale per model."""
     small = thumbnail(image.pixels, SIDE)
-    for model in opinion.asked:
+    for model in opinion.calling:
         found = opinion.shown[model.id]
         highest = float(found.maps.max())
         st.markdown(f"**{widgets.escape(model.name)}**")
@@ -39,7 +39,7 @@ def every_class(image: CaseImage, opinion: Opinion) -> None:
 @st.fragment
 def other_methods(image: CaseImage, opinion: Opinion) -> None:
     """Draw a heat map by a slower method on demand; what was drawn stays until the case is closed."""
-    by_id = {m.id: m for m in networks(opinion.asked)}
+    by_id = {m.id: m for m in networks(opinion.calling)}
     if not by_id:
         st.caption("An ensemble has no network of its own: these methods are drawn for its members.")
         return
@@ -56,7 +56,7 @@ def other_methods(image: CaseImage, opinion: Opinion) -> None:
         )
         wanted = st.button("Draw", icon=":material/brush:")
     said = "These need gradients or many passes and take seconds; the first one also loads TensorFlow."
-    if len(by_id) < len(opinion.asked):
+    if len(by_id) < len(opinion.calling):
         said += " An ensemble has no network of its own: choose one of its members."
     st.caption(said)
     key = (image.key, model.id, method, code)

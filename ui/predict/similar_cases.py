@@ -35,7 +35,7 @@ SIMILAR = (
 @st.fragment
 def similar_cases(image: CaseImage, opinion: Opinion) -> None:
     """Show the training cases that look most like the image to one model; redraws alone."""
-    able = {m.id: m for m in opinion.asked if isinstance(m.fitted.ood, OodDetector)}
+    able = {m.id: m for m in opinion.calling if isinstance(m.fitted.ood, OodDetector)}
     st.header("Similar cases", anchor=False)
     if not able:
         st.caption(f"No model here has its training cases stored: run `{fit_command('ID', 'embeddings')}`.")

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 def section(image: CaseImage, opinion: Opinion) -> None:
     """Show how steady each model's answer is. Ensembles are left out: their members are probed."""
-    asked = networks(opinion.asked)
+    asked = networks(opinion.calling)
     if not asked:
         return
     st.header("Is the answer steady?", anchor=False)

@@ -5,7 +5,7 @@ import streamlit as st
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
 from dermlens.labels import DIAGNOSES, INDEX
-from dermlens.models.model import AnyModel, Ensemble, networks
+from dermlens.models.model import AnyModel, Ensemble
 from dermlens.wording import percent
 from ui import cache, widgets
 
@@ -22,13 +22,19 @@ def warnings(image: CaseImage, opinion: Opinion) -> None:
     unlike = [m for m in opinion.models if opinion.accepted.get(m.id) is False]
     if unlike and image.synthetic:
         st.info(DRAWN, icon=":material/draw:")
-    elif unlike:
-        names = _listed([m.name for m in networks(unlike) or unlike])
+    elif opinion.withheld:
         judge = next((m for m in unlike if isinstance(m, Ensemble)), unlike[0])
         st.warning(
-            f"**This does not look like a dermoscopic image** of the kind that {names} learned from, so no diagnosis "
+            "**This does not look like a dermoscopic image** of the kind that the models learned from, so no diagnosis "
             "is called and the numbers below mean nothing. It may be another kind of picture, a poor one, or a lesion "
             f"of a kind that was too rare to learn.{_how_often(judge)}",
+            icon=":material/help:",
+        )
+    elif unlike:
+        do, call = ("does", "calls") if len(unlike) == 1 else ("do", "call")
+        st.info(
+            f"**{_listed([m.name for m in unlike])} {do} not know images like this one** and {call} no diagnosis. The "
+            "others go on: a case is withheld only where the rule for all of them says so.",
             icon=":material/help:",
         )
     if image.notices:

@@ -1,5 +1,6 @@
 """Who may use the API: this machine alone, or who brings a token of the sign-in provider."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -167,7 +168,7 @@ def _document(address: str) -> dict[str, Any]:
         with requests.get(address, timeout=_TIMEOUT, stream=True, allow_redirects=False) as answer:
             answer.raise_for_status()
             body = answer.raw.read(MOST + 1, decode_content=True)
-        found = requests.models.complexjson.loads(body) if len(body) <= MOST else None
+        found = json.loads(body) if len(body) <= MOST else None
     except (requests.RequestException, ValueError, OSError) as e:
         raise Refusal(503, "not-ready", "The sign-in provider cannot be reached. Try again in a minute.") from e
     if not isinstance(found, dict):

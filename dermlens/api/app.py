@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 from fastapi import Depends, FastAPI, Query, Request, Response
@@ -25,7 +25,7 @@ from dermlens.evaluation.class_mix import AT, EQUAL, EVEN, HAM10000
 from dermlens.files.documents import read_object, shortened
 from dermlens.ingest.formats import LIMITS, LISTED
 from dermlens.models import registry
-from dermlens.models.model import AnyModel, Ensemble
+from dermlens.models.model import AnyModel, Ensemble, for_diagnosis
 from dermlens.server.limiter import IMAGES, Limiter
 from dermlens.server.memory import give_back
 
@@ -90,13 +90,13 @@ def create(models: Loaded, guard: Guard, line: Limiter = IMAGES) -> FastAPI:
     async def predict(
         request: Request,
         who: Annotated[str, Depends(asked_by)],
-        model: Annotated[list[str], Query(description="Ids of models; all that are ready if none is given.")] = [],  # noqa: B006
+        model: Annotated[list[str], Query(description="Ids of models; those for diagnosis if none is given.")] = [],  # noqa: B006
         stored_aspect: Annotated[
             schema.StoredAspect, Query(description="Width:height before the picture was squeezed to a square.")
         ] = AS_IS,
         class_mix: Annotated[
-            Literal["ham10000", "equal"], Query(description="How frequent the diagnoses are taken to be.")
-        ] = HAM10000,
+            schema.ClassMix, Query(description="How frequent the diagnoses are taken to be.")
+        ] = "ham10000",
         maps: Annotated[list[schema.Code], Query(description="Diagnoses whose heat maps are wanted.")] = [],  # noqa: B006
     ) -> schema.Prediction:
         with places.taken(who):
@@ -215,9 +215,9 @@ async def _body(request: Request) -> bytes:
 async def _unless_left(request: Request, pool: ThreadPoolExecutor, work: Callable[[], T], left: threading.Event) -> T:
     """Return what a thread of the pool works out; where who asked leaves first, its place in the line is given up."""
     working = asyncio.get_running_loop().run_in_executor(pool, work)
-    leaving: asyncio.Future[object] = asyncio.ensure_future(_disconnected(request.receive))
+    leaving = asyncio.create_task(_disconnected(request.receive))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             left.set()
         return await working
@@ -236,7 +236,7 @@ def _answer(
     data: bytes,
     models: Sequence[AnyModel],
     stored_aspect: str,
-    class_mix: str,
+    class_mix: schema.ClassMix,
     maps: Sequence[str],
     line: Limiter,
     left: threading.Event,
@@ -268,7 +268,7 @@ def _chosen(models: Sequence[AnyModel], wanted: Sequence[str]) -> list[AnyModel]
         raise _unknown(unknown[0], sorted(ready))
     if not models:
         raise Refusal(503, "not-ready", "No model can be asked. The server's log and the page Home say why.")
-    return [m for m in models if not wanted or m.id in wanted]
+    return [m for m in models if m.id in wanted] if wanted else for_diagnosis(models) or list(models)
 
 
 def _unknown(name: str, known: Iterable[str]) -> ModelError:

@@ -35,7 +35,7 @@ class Monitoring:
             registry=self._registry,
         )
         self._line = line
-        self._registry.register(self)  # type: ignore[arg-type]
+        self._registry.register(self)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Return how many images are being answered and how many wait, of the whole server."""

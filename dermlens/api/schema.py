@@ -13,6 +13,8 @@ Code = StrEnum("Code", {code: code for code in CLASSES})  # type: ignore[misc]
 StoredAspect = StrEnum("StoredAspect", {name: name for name in sorted(STORED_ASPECTS)})  # type: ignore[misc]
 """The width:height that a picture had before it was squeezed to a square."""
 Shares = dict[Code, float]
+ClassMix = Literal["ham10000", "equal"]
+"""How frequent the diagnoses are taken to be, one of class_mix.AT."""
 
 
 class Finding(BaseModel):
@@ -56,37 +58,35 @@ class ModelAnswer(BaseModel):
 
     id: str
     name: str
+    role: str = Field(description="What it is for: diagnosis or comparison.")
     sha256: str = Field(description="Identity of the model: every answer depends on it.")
-    failure: str | None = Field(None, description="Why the model has no answer; then nothing else is given.")
+    failure: str | None = Field(default=None, description="Why the model has no answer; then nothing else is given.")
     calibrated: bool | None = None
     unlike: bool | None = Field(
-        None, description="Whether the image does not look like the dermoscopic images it knows; null: cannot tell."
+        default=None,
+        description="Whether the image does not look like the dermoscopic images it knows; null: cannot tell.",
     )
-    call: Code | None = Field(None, description="The most probable diagnosis; null: it calls none.")
-    probabilities: Shares | None = Field(None, description="At the class mix of the answer, if calibrated.")
-    suspect_probability: float | None = Field(None, description="Malignant and pre-malignant diagnoses together.")
+    call: Code | None = Field(default=None, description="The most probable diagnosis; null: it calls none.")
+    probabilities: Shares | None = Field(default=None, description="At the class mix of the answer, if calibrated.")
+    suspect_probability: float | None = Field(
+        default=None, description="Malignant and pre-malignant diagnoses together."
+    )
     logits: dict[Code, float] | None = None
     prediction_set: PredictionSet | None = None
     operating_points: list[OperatingPoint] = []
     maps: dict[Code, str] = Field(
-        {}, description="Grad-CAM as base64 PNG, 8-bit grey over the whole image, 255 where it is highest."
+        default={}, description="Grad-CAM as base64 PNG, 8-bit grey over the whole image, 255 where it is highest."
     )
-    milliseconds: float | None = Field(None, description="The one value that differs between equal requests.")
-
-
-class Reason(BaseModel):
-    """A rule for referral that fires."""
-
-    rule: str
-    sentence: str
+    milliseconds: float | None = Field(default=None, description="The one value that differs between equal requests.")
 
 
 class ReferralAdvice(BaseModel):
-    """What the rules for referral say. That none fires is not an all-clear."""
+    """What the rules for referral say, at the class mix that they were fitted for. That none fires is no all-clear."""
 
     model: str = Field(description="The model whose rules these are.")
     refer: bool
-    reasons: list[Reason]
+    unreliable: bool = Field(description="Whether the image is none that the models know: their numbers mean nothing.")
+    rules: list[str] = Field(description="Those that fire.")
     sentence: str
 
 
@@ -94,10 +94,13 @@ class Prediction(BaseModel):
     """The answer to one image."""
 
     image: Picture
-    class_mix: Literal["ham10000", "equal"]
+    class_mix: ClassMix
     models: list[ModelAnswer]
-    agree: bool | None = Field(None, description="Whether all networks call one diagnosis; null: fewer than two call.")
-    referral: ReferralAdvice | None = Field(None, description="null: no model asked has rules for referral.")
+    withheld: bool = Field(description="Whether no model calls anything, as the image does not look dermoscopic.")
+    agree: bool | None = Field(
+        default=None, description="Whether all networks call one diagnosis; null: fewer than two call."
+    )
+    referral: ReferralAdvice | None = Field(default=None, description="null: no model asked has rules for referral.")
     disclaimer: str
 
 
@@ -106,10 +109,10 @@ class ModelEntry(BaseModel):
 
     id: str
     name: str
-    sha256: str | None = Field(None, description="Identity of the model; null where it cannot be asked.")
-    members: list[str] = Field([], description="Of an ensemble: the models it is made of.")
+    sha256: str | None = Field(default=None, description="Identity of the model; null where it cannot be asked.")
+    members: list[str] = Field(default=[], description="Of an ensemble: the models it is made of.")
     ready: bool = Field(description="Whether it can be asked.")
-    problem: str | None = Field(None, description="Why it cannot.")
+    problem: str | None = Field(default=None, description="Why it cannot.")
 
 
 class Status(BaseModel):

@@ -1,7 +1,6 @@
 """The API alone, without the dashboard: `python -m dermlens.api serve --port 8502`, or its description."""
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -12,12 +11,13 @@ from dermlens.api.access import check_hosts, guard, only_here
 from dermlens.api.app import create
 from dermlens.api.beside import audience, auth_section, load_models
 from dermlens.errors import DermlensError
+from dermlens.files.documents import encode_object
 from dermlens.models.model import AnyModel
 
 
 def description() -> str:
     """Return the OpenAPI description of the API, as JSON."""
-    return json.dumps(create(lambda: (), only_here).openapi(), indent=1) + "\n"
+    return encode_object(create(lambda: (), only_here).openapi()).decode()
 
 
 def serve(host: str, port: int) -> None:

@@ -1,9 +1,10 @@
 """Who may use the API: this machine alone, or who brings a token of the sign-in provider."""
 
-import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,8 @@ from joserfc.jwk import KeySet
 from starlette.datastructures import Headers
 
 from dermlens.api.problems import Refusal
-from dermlens.errors import ConfigError
+from dermlens.errors import ConfigError, DataError
+from dermlens.files.documents import Document, read_object
 
 LOCAL = "local"
 """Who asks where nobody signs in."""
@@ -30,6 +32,8 @@ REFETCH = 60.0
 MOST = 2**20
 """Most bytes of a document of the provider."""
 _TIMEOUT = 10.0
+
+logger = logging.getLogger(__name__)
 
 Guard = Callable[[Headers], str]
 """Returns who asks, from a request's headers; raises Refusal where nobody may."""
@@ -168,9 +172,7 @@ def _document(address: str) -> dict[str, Any]:
         with requests.get(address, timeout=_TIMEOUT, stream=True, allow_redirects=False) as answer:
             answer.raise_for_status()
             body = answer.raw.read(MOST + 1, decode_content=True)
-        found = json.loads(body) if len(body) <= MOST else None
-    except (requests.RequestException, ValueError, OSError) as e:
+        return read_object(Document(Path(address), body), most=MOST)
+    except (requests.RequestException, OSError, DataError) as e:
+        logger.warning("the sign-in provider does not answer as it should: %s", e)
         raise Refusal(503, "not-ready", "The sign-in provider cannot be reached. Try again in a minute.") from e
-    if not isinstance(found, dict):
-        raise Refusal(503, "not-ready", "The sign-in provider answers with something else. Try again in a minute.")
-    return found

@@ -21,8 +21,13 @@ if __name__ == "__main__":  # a session runs this file as its script
     )
     frame.run(chosen.run)
 else:  # `streamlit run` imports it once, before it serves anyone
+    from dermlens.errors import ConfigError
     from dermlens.server import memory
     from ui.access import middleware
 
     memory.keep_few_heaps()
-    app = st.App(__file__, middleware=middleware.middleware())
+    try:
+        layers = middleware.middleware()
+    except ConfigError as e:
+        raise SystemExit(f"Not started: {e}") from e
+    app = st.App(__file__, middleware=layers)

@@ -32,6 +32,11 @@ run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another p
 	@$(PY) -m training.export --all || echo "Models that cannot be built are left out; the others are served." >&2
 	$(PY) -m streamlit run Home.py --server.port $(PORT)
 
+.PHONY: api
+api: env ## Start the HTTP API alone on http://localhost:8502 (docs/api.md)
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-api.txt
+	$(PY) -m dermlens.api serve
+
 .PHONY: test
 test: dev serving lint ## Lint, check types, run every test
 	$(MAKE) --no-print-directory browser programs || [ "$${CI:-}" != true ]

@@ -13,10 +13,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("Home", "pages", "ui", "dermlens", "training", "data", "tests")
+EXTRAS = {  # requirements file of what only some need -> where alone its packages are imported, besides the tests
+    "requirements-api.txt": "dermlens/api/",
+    "requirements-heic.txt": "dermlens/ingest/decoders/",
+    "requirements-torch.txt": "training/",
+}
 TOP_LEVEL = {
     *("Home.py", "pages", "ui", "dermlens", "models", "training", "data", "tests", "docs", ".streamlit", ".ci"),
     *("README.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml", ".gitignore"),
-    *("requirements.txt", "requirements-dev.txt", "requirements-heic.txt", "requirements-torch.txt", "constraints.txt"),
+    *("requirements.txt", "requirements-dev.txt", "constraints.txt", *EXTRAS),
 }
 FORBIDDEN = {  # room -> what it must not import, wherever the import stands
     "dermlens": {"streamlit", "Home", "pages", "ui", "training", "data", "tests"},
@@ -33,7 +38,8 @@ GROUND = {"errors", "labels", "estimate", "wording", "child_process"}
 MOST_MODULES = 12  # a folder
 MANY_BY_NATURE = {"training", "training/configs"}  # its nouns are its stages; a config an experiment
 PAGE_MAY_IMPORT = {"ui", "dermlens", "streamlit", "plotly", "pandas"}
-OPTIONAL = {"jax", "torch", "keras_hub", "pillow_heif"}  # Keras backends and weights; the decoder of HEIC
+OPTIONAL = {"jax", "keras_hub"}  # another Keras backend and weights: chosen by who trains
+UNLOCKED = {"requirements-torch.txt"}  # too large for everybody's constraints.txt
 UNDECLARED = {"scikit-learn": "crepes"}  # package -> what imports it without asking for it
 PLUGINS = {"pytest-xdist": "--numprocesses"}  # package -> the option in the Makefile that uses it
 READ_ELSEWHERE = {  # module -> the JSON it reads or writes that is no file of ours
@@ -243,6 +249,7 @@ def test_top_level_is_as_designed() -> None:
 def test_every_requirement_is_used_and_every_import_is_required() -> None:
     needed = distributions(set().union(*(foreign(room) for room in ROOMS if room != "tests")) - OPTIONAL)
     required = set(requirements("requirements.txt"))
+    needed -= set().union(*(requirements(file) for file in EXTRAS)) - required
     assert needed - required == set(), "imported but not in requirements.txt"
     assert required - needed - set(UNDECLARED) == set(), "in requirements.txt but never imported"
     for package, user in UNDECLARED.items():
@@ -251,9 +258,19 @@ def test_every_requirement_is_used_and_every_import_is_required() -> None:
         assert package not in asked_for, f"{user} asks for {package} by now: leave it to constraints.txt"
 
 
+@pytest.mark.parametrize("file", EXTRAS)
+def test_what_only_some_need_is_imported_where_they_need_it(file: str) -> None:
+    own = set(requirements(file)) - set(requirements("requirements.txt"))
+    assert distributions(set().union(*(imports(parse(p)) for p in (ROOT / EXTRAS[file]).rglob("*.py")))) >= own
+    for path in (p for room in set(ROOMS) - {"tests"} for p in sources(room)):
+        if not path.relative_to(ROOT).as_posix().startswith(EXTRAS[file]):
+            wrong = distributions(set(imports(parse(path)))) & own
+            assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
 def test_every_development_requirement_is_used_and_every_import_of_the_tests_is_required() -> None:
     required, base = set(requirements("requirements-dev.txt")), set(requirements("requirements.txt"))
-    known = required | base | set(requirements("requirements-heic.txt")) | set(requirements("requirements-torch.txt"))
+    known = required.union(base, *(requirements(file) for file in EXTRAS))
     assert distributions(foreign("tests")) - known == set(), "imported by tests but in no requirements file"
     stubs = {name for name in required if name.removeprefix("types-").removesuffix("-stubs") in base - {name}}
     makefile = (ROOT / "Makefile").read_text()
@@ -265,14 +282,14 @@ def test_every_development_requirement_is_used_and_every_import_of_the_tests_is_
 
 def test_transitive_pins_agree_with_the_direct_ones() -> None:
     pins = {name.replace("_", "-"): version for name, version in requirements("constraints.txt").items()}
-    for file in ("requirements.txt", "requirements-dev.txt", "requirements-heic.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", *(set(EXTRAS) - UNLOCKED)):
         for name, version in requirements(file).items():
             assert pins.get(name) == version, f"{name}=={version} in {file}: run `make lock`"
 
 
 def test_readme_gives_a_reason_for_every_requirement() -> None:
     reasons = dict(re.findall(r"^\| `([^`]+)` \| (.+?) \|$", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
-    for file in ("requirements.txt", "requirements-dev.txt", "requirements-heic.txt", "requirements-torch.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", *EXTRAS):
         for name in requirements(file):
             assert len(reasons.get(name, "").split()) >= 2, f"README.md gives no reason for {name}"
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dermlens.ingest.formats import LIMITS
 from ui import streamlit_internals
+from ui.access import api
 from ui.access.sign_in import may_fetch
 from ui.streamlit_internals import AFFECTS_OTHERS, FOR_MACHINES, MEDIA, UPLOADS
 
@@ -27,7 +28,8 @@ def middleware() -> list[Middleware]:
     """Return the layers around Streamlit's server, outermost first."""
     streamlit_internals.keep_uploads_in_memory(LIMITS.bytes + 2**20)
     hosts = st.get_option("server.allowedHosts") or ["*"]
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False), Middleware(Shield)]
+    trusted = Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+    return [trusted, Middleware(Shield), *api.layers()]
 
 
 def headers() -> dict[str, str]:

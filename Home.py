@@ -21,8 +21,7 @@ if __name__ == "__main__":  # a session runs this file as its script
     )
     frame.run(chosen.run)
 else:  # `streamlit run` imports it once, before it serves anyone
-    from dermlens.server import memory
-    from ui.access import middleware
+    from ui.access import lifespan, middleware
 
-    memory.keep_few_heaps()
-    app = st.App(__file__, middleware=middleware.middleware())
+    lifespan.prepare()
+    app = st.App(__file__, middleware=middleware.middleware(), lifespan=lifespan.lifespan)

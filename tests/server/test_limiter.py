@@ -182,7 +182,7 @@ def test_whatever_the_order_the_limits_hold_and_no_turn_is_lost(at_once: int, wa
     for event in events:
         if event == "come" and len(inside) + len(queue) < at_once + waiting:
             place = line._join()
-            (inside if place.is_set() else queue).append(place)
+            (inside if place.admitted.is_set() else queue).append(place)
         elif event == "come":
             with pytest.raises(BusyError):
                 line._join()
@@ -193,6 +193,6 @@ def test_whatever_the_order_the_limits_hold_and_no_turn_is_lost(at_once: int, wa
         elif event == "leave" and queue:
             line._leave(queue.pop())
         assert line.length() == (len(inside), len(queue))
-        assert all(p.is_set() for p in inside)
-        assert not any(p.is_set() for p in queue)
+        assert all(p.admitted.is_set() for p in inside)
+        assert not any(p.admitted.is_set() for p in queue)
         assert [line._before(p) for p in queue] == [len(inside) + i for i in range(len(queue))]

@@ -89,6 +89,11 @@ def kind_of_message(frame: bytes) -> tuple[str, int] | None:
     return message.WhichOneof("type") or "", len(message.file_urls_request.file_names)
 
 
+def is_end_of_run(frame: bytes) -> bool:
+    """Return whether a frame that is sent to the browser says that the script has ended."""
+    return len(frame) < 1000 and ForwardMsg.FromString(frame).WhichOneof("type") == "script_finished"
+
+
 def inline_scripts() -> list[str]:
     """Return the scripts that stand in Streamlit's one HTML page itself."""
     page = Path(st.__file__).parent / "static" / "index.html"

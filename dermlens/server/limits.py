@@ -56,6 +56,13 @@ class Limits:
     sockets_address: int = 40
     sockets_total: int = 200
 
+    openings: int = 2
+    """pages that are drawn for the first time at once, before they have an answered case"""
+    asks_burst: int = 40
+    """messages of one page that are heard at once"""
+    asks_rate: float = 10.0
+    """and a second from then on"""
+
     connections: int = 500
     """open at once; another one takes the place of the one that has been silent longest"""
     silent_seconds: float = 10.0
@@ -67,7 +74,7 @@ class Limits:
 
     log_line: int = 500
     """characters of one value from outside in a line of the log"""
-    log_repeats: int = 5
+    log_repeats: int = 20
     """times that the same message is written a minute"""
 
     swept_seconds: float = 5.0

@@ -55,7 +55,7 @@ class Guard(logging.Filter):
 
     def _clean(self, record: logging.LogRecord) -> None:
         if isinstance(record.args, tuple):
-            record.args = tuple(map(_cleaned, record.args))
+            record.args = tuple(_cleaned(value, self._limits.log_line) for value in record.args)
         try:
             text = record.getMessage()
         except Exception:  # noqa: BLE001 - a message that does not fit its values is the handler's to complain about
@@ -69,10 +69,10 @@ class Guard(logging.Filter):
             record.exc_text = _CONTROL_BUT_LINES.sub("?", told)
 
 
-def _cleaned(value: Any) -> Any:
+def _cleaned(value: Any, most: int) -> Any:
     if isinstance(value, str | bytes | BaseException):
         text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-        return clean(text)
+        return clean(text, most)
     return value
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,12 +19,16 @@ from ui.access import pages, uploads, uvicorn_internals
 from ui.access.pages import CONNECTIONS
 from ui.access.visitors import OWNERS, VISITOR
 
+SWITCH = 0.001
+"""Seconds after which a busy thread lets another one work: the one that answers has as many in its way as there are
+pages being drawn."""
 logger = logging.getLogger(__name__)
 
 
 def prepare() -> None:
     """Do what must be done before the server opens its door."""
     memory.raise_open_files(4 * LIMITS.connections)
+    sys.setswitchinterval(SWITCH)
     memory.keep_few_heaps()
     memory.wipe_what_is_freed()
     uvicorn_internals.believe_no_proxy()

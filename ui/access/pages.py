@@ -10,7 +10,7 @@ from dermlens.server.limits import LIMITS
 from dermlens.server.shares import VISITS
 from ui import streamlit_internals
 from ui.access.visitors import OWNERS, Visitor
-from ui.streamlit_internals import AFFECTS_OTHERS
+from ui.streamlit_internals import AFFECTS_OTHERS, is_end_of_run
 
 CONNECTIONS = Connections()
 """All of this server."""
@@ -23,11 +23,15 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
     """Connect a page with Streamlit, for as long as it keeps to the limits."""
     stalled_since: float | None = None
     is_closed = False
+    pace = Pace()
+    opening = Opening()
 
     async def told(message: Message) -> None:
         nonlocal stalled_since, is_closed
         if is_closed:
             return
+        if opening.is_held and is_end_of_run(message.get("bytes") or b""):
+            opening.end()
         stalled_since = time.monotonic()
         try:
             async with asyncio.timeout(LIMITS.stalled_seconds):
@@ -46,8 +50,10 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
             CONNECTIONS.hear(visitor.peer)
             while stalled_since is not None and time.monotonic() - stalled_since > 1:  # it asks and does not listen
                 await asyncio.sleep(PAUSE)
+            await asyncio.sleep(pace.wait(time.monotonic()))
             code = why_not(visitor, message)
             if code is None:
+                await opening.begin()
                 return message
             if code:
                 is_closed = True
@@ -57,7 +63,55 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
                 return {"type": "websocket.disconnect", "code": code}
 
     CONNECTIONS.open_page(visitor.peer, visitor.person, visitor.address, lambda: VISITS.who(visitor.session).answered)
-    await app(scope, heard, told)
+    try:
+        await app(scope, heard, told)
+    finally:
+        opening.end()
+
+
+class Pace:
+    """So many messages at once, and so many a second from then on: a token bucket."""
+
+    def __init__(self) -> None:
+        self._left, self._at = float(LIMITS.asks_burst), 0.0
+
+    def wait(self, now: float) -> float:
+        """Count a message that comes now; returns for how many seconds it has to wait."""
+        self._left = min(float(LIMITS.asks_burst), self._left + (now - self._at) * LIMITS.asks_rate) - 1
+        self._at = now
+        return max(0.0, -self._left / LIMITS.asks_rate)
+
+
+class Opening:
+    """The first run of a page, of which there are few at once; those who come first are served first."""
+
+    MOST = 20.0
+    """Seconds after which the next one begins, whatever has become of this one."""
+
+    def __init__(self) -> None:
+        self.is_held = False
+        self._begun = False
+        self._overdue: asyncio.TimerHandle | None = None
+
+    async def begin(self) -> None:
+        """Wait for a turn, the first time that it is called."""
+        if not self._begun:
+            self._begun = True
+            await _openings.acquire()
+            self.is_held = True
+            self._overdue = asyncio.get_running_loop().call_later(self.MOST, self.end)
+
+    def end(self) -> None:
+        """Let the next one begin."""
+        if self.is_held:
+            self.is_held = False
+            _openings.release()
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
+
+_openings = asyncio.Semaphore(LIMITS.openings)
 
 
 def why_not(visitor: Visitor, message: Message) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from dermlens.errors import ConfigError
-from dermlens.server.sign_outs import SignOuts, state_file
+from ui.access.sign_outs import SignOuts, state_file
 from ui.streamlit_internals import NO_SECRETS, optional_secrets_files, user_of_cookies
 
 SIGNED_IN_HOURS = 12
@@ -77,6 +77,12 @@ def lasts(sign_in: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(user, dict) and _signed_in(user) and sign_in not in SIGN_OUTS
+
+
+def person_of(sign_in: bytes) -> str:
+    """Return what tells the person of a sign-in from all others, as the provider says it."""
+    user = json.loads(sign_in)
+    return next((f"{user.get('iss', '')} {user[key]}" for key in ("sub", "email", "name") if user.get(key)), "someone")
 
 
 def end(sign_in: bytes) -> None:

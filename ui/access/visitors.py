@@ -1,7 +1,6 @@
 """Who stands behind a request: the person who signed in, the browser, the address; and what is theirs."""
 
 import ipaddress
-import json
 import os
 import threading
 from collections import OrderedDict
@@ -13,7 +12,7 @@ from starlette.types import Scope
 
 from dermlens.errors import ConfigError
 from dermlens.server.shares import VISITS, Who
-from ui.access.sign_in import lasts, sign_in_of
+from ui.access.sign_in import lasts, person_of, sign_in_of
 from ui.streamlit_internals import browser_of_cookies
 
 VISITOR = "dermlens.visitor"
@@ -40,8 +39,7 @@ class Visitor:
     @property
     def person(self) -> str:
         """Who signed in, by what the provider tells people apart; "" if nobody did."""
-        user = json.loads(self.sign_in) if self.sign_in else {}
-        return next((f"{user.get('iss', '')} {user[key]}" for key in ("sub", "email", "name") if user.get(key)), "")
+        return person_of(self.sign_in) if self.sign_in else ""
 
     def may_stay(self) -> bool:
         """Return whether nobody signed in, or the sign-in still lasts."""

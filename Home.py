@@ -22,12 +22,11 @@ if __name__ == "__main__":  # a session runs this file as its script
     frame.run(chosen.run)
 else:  # `streamlit run` imports it once, before it serves anyone
     from dermlens.errors import ConfigError
-    from dermlens.server import memory
-    from ui.access import middleware
+    from ui.access import lifespan, middleware
 
-    memory.keep_few_heaps()
+    lifespan.prepare()
     try:
         layers = middleware.middleware()
     except ConfigError as e:
         raise SystemExit(f"Not started: {e}") from e
-    app = st.App(__file__, middleware=layers)
+    app = st.App(__file__, middleware=layers, lifespan=lifespan.lifespan)

@@ -37,6 +37,7 @@ TITLES = {
     "corpus": "A corpus of hostile files, each with the answer it must get",
     "fuzz": "Mutated files of every format",
     "load": "Many people at once",
+    "hostile": "Strangers who attack the server, beside honest sessions",
     "faults": "Faults injected",
 }
 READING = (
@@ -154,6 +155,7 @@ def parts(full: bool, files: int) -> dict[str, Callable[[], list[dict]]]:
     found: dict[str, Callable[[], list[dict]]] = {
         "corpus": lambda: corpus_rows(full),
         "load": lambda: _load(full),
+        "hostile": lambda: _hostile(full),
         "faults": lambda: _faults(full),
     }
     for kind in ACCEPTED:  # what takes longest comes last
@@ -165,6 +167,12 @@ def _load(full: bool) -> list[dict]:
     from tests import load
 
     return load.run(full)
+
+
+def _hostile(full: bool) -> list[dict]:
+    from tests import load_hostile
+
+    return list(load_hostile.rows(full))
 
 
 def _faults(full: bool) -> list[dict]:

@@ -8,6 +8,7 @@ from dermlens.case.predict import Prediction, predict
 from dermlens.dataset.ham10000 import data_root, image_path
 from dermlens.errors import DermlensError
 from dermlens.image.encode import data_uri
+from dermlens.ingest.formats import LIMITS
 from dermlens.ingest.read import read_image
 from dermlens.models.model import AnyModel, Ensemble
 from ui import settings
@@ -19,10 +20,14 @@ def at_hand() -> bool:
 
 
 def file(image_id: str) -> bytes | None:
-    """Return an image's file, None if it is missing."""
+    """Return an image's file, None if it is missing or larger than any that is read."""
     root = data_root()
     try:
-        return image_path(root, image_id).read_bytes() if root else None
+        if root is None:
+            return None
+        with image_path(root, image_id).open("rb") as opened:
+            found = opened.read(LIMITS.bytes + 1)
+        return found if len(found) <= LIMITS.bytes else None
     except (DermlensError, OSError):
         return None
 

@@ -1,7 +1,7 @@
 """Pieces that several pages share: the head of a page, the case in the side bar, charts with downloads, notices."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -145,6 +145,19 @@ def group_badge(diagnosis: Diagnosis) -> None:
 def class_name(code: str) -> str:
     """Return a class as an option of a menu: its name and group."""
     return f"{NAMES[code]} ({DIAGNOSES[INDEX[code]].group})"
+
+
+def one_of(label: str, options: Sequence[str], key: str, **more: Any) -> str:
+    """Let a person choose one of a few options, the first by default; the choice is part of the link.
+
+    A link that says nothing of it (`?bins=`) is taken to mean the default, which Streamlit would give None for.
+    """
+    if st.query_params.get(key) == "":
+        del st.query_params[key]
+    chosen = st.segmented_control(
+        label, options, default=options[0], required=True, key=key, bind="query-params", **more
+    )
+    return options[0] if chosen is None else str(chosen)
 
 
 def choose_class(label: str, key: str, **options: object) -> str:

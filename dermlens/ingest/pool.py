@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -47,6 +48,11 @@ class Usage:
     """most computing time that one file took"""
     memory: int = 0
     """most memory that one file took, in bytes, all of the decoding process included"""
+
+
+_OF_ITS_OWN = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
+_OF_ITS_OWN |= {signal.SIGSYS, signal.SIGXFSZ, signal.SIGPIPE}
+"""Signals that a decoder brings upon itself; any other one came from outside, and says nothing of the file."""
 
 
 class _Refused(Exception):
@@ -127,6 +133,12 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
                 if last:
                     raise ImageError(STOPPED if started else NOT_STARTED) from e
             except (OSError, TimeoutError) as e:
+                if template is not None and _is_halted(template.process.pid):
+                    _end(template)
+                    template = None
+                    if last:
+                        raise ImageError(STOPPED) from e
+                    continue
                 raise ImageError(TOO_SLOW.format(kind=kind) if template else NOT_STARTED) from e
         raise AssertionError("the loop returns or raises")
     except _Refused as e:
@@ -178,7 +190,7 @@ def _ask(template: _Template, data: bytes, kind: str, limits: Limits) -> tuple[n
         raise _Refused(TOO_LARGE.format(kind=kind, memory=limits.memory / 2**20))
     if end.get("exit") == -signal.SIGXCPU:
         raise _Refused(TOO_SLOW.format(kind=kind))
-    if end.get("exit") in (-signal.SIGKILL, -signal.SIGTERM):
+    if int(end.get("exit", 0)) < 0 and -int(end["exit"]) not in _OF_ITS_OWN:
         raise _Broken("killed from outside")
     raise _Refused(CRASHED.format(kind=kind))
 
@@ -242,6 +254,17 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError
     return left
+
+
+def _is_halted(pid: int) -> bool:
+    """Return whether a process or a child of it was stopped (SIGSTOP), as far as /proc tells."""
+    try:
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt":
+            return True
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return False
+    return any(_is_halted(int(child)) for child in children)
 
 
 def _note(end: dict, crashed: bool) -> None:

@@ -19,7 +19,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from streamlit.runtime import Runtime
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import RerunException, StopException
@@ -151,7 +150,7 @@ def test_every_kind_of_message_is_known() -> None:
         "Streamlit's browser says other things now: do they affect other sessions?"
     )
     frame = BackMsg(clear_cache=True).SerializeToString()
-    assert streamlit_internals.kind_of_message(frame) == "clear_cache"
+    assert streamlit_internals.kind_of_message(frame) == ("clear_cache", 0)
     assert streamlit_internals.kind_of_message(b"\xff\xff") is None
 
 
@@ -187,19 +186,6 @@ def test_an_upload_never_touches_the_disk(monkeypatch: pytest.MonkeyPatch) -> No
     scope = {"type": "http", "headers": headers, "path_params": {"session_id": "s", "file_id": "f"}}
     assert finish(put.endpoint(Request(scope, receive))).status_code == 204
     assert len(manager.get_files("s", ["f"])[0].data) == 4_000_000
-
-
-def test_the_bytes_of_all_uploads_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = MemoryUploadedFileManager("/upload")
-    server = MagicMock(spec=Runtime)  # which has no attribute that Streamlit's has not
-    server.uploaded_file_mgr = manager
-    monkeypatch.setattr(Runtime, "_instance", server)
-    assert streamlit_internals.bytes_of_uploads() == 0
-    for session, size in (("a", 900), ("b", 50)):
-        manager.add_file(session, UploadedFileRec("1", "a.png", "image/png", bytes(size)))
-    assert streamlit_internals.bytes_of_uploads() == 950, "the server would take uploads without end"
-    monkeypatch.setattr(Runtime, "_instance", None)
-    assert streamlit_internals.bytes_of_uploads() == 0
 
 
 def takes_uploads() -> None:

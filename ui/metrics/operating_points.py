@@ -141,15 +141,7 @@ def _curve_data(curve: DecisionCurve, policy: np.ndarray) -> pd.DataFrame:
 
 def choose_target() -> str:
     """Let a person choose what is to be found; the choice is part of the link."""
-    return st.segmented_control(
-        "What to find",
-        list(TARGETS),
-        default=next(iter(TARGETS)),
-        required=True,
-        key="target",
-        format_func=lambda t: TARGETS[t].title,
-        bind="query-params",
-    )
+    return widgets.one_of("What to find", list(TARGETS), "target", format_func=lambda t: TARGETS[t].title)
 
 
 def _headline(point: Point, target: str, split: str, prevalence: float) -> None:

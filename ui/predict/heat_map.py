@@ -30,18 +30,8 @@ def where_it_looked(image: CaseImage, opinion: Opinion) -> None:
     st.header("Where the model looked", anchor=False)
     by_id = {m.id: m for m in opinion.calling}
     with st.container(horizontal=True, vertical_alignment="top", gap="small"):
-        model = by_id[
-            st.segmented_control(
-                "Model",
-                list(by_id),
-                key="network",
-                format_func=lambda i: by_id[i].name,
-                required=True,
-                default=opinion.calling[0].id,
-                bind="query-params",
-            )
-        ]
-        view = st.segmented_control("View", VIEWS, key="view", required=True, default=VIEWS[0], bind="query-params")
+        model = by_id[widgets.one_of("Model", list(by_id), "network", format_func=lambda i: by_id[i].name)]
+        view = widgets.one_of("View", VIEWS, "view")
         code = st.selectbox(
             "Evidence for",
             (PREDICTED, *CLASSES),

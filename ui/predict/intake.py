@@ -147,11 +147,12 @@ def case_table(models: Sequence[AnyModel]) -> None:
 def _take_uploads(key: str, folder: bool) -> None:
     files = streamlit_internals.uploaded_files(st.session_state[key])
     for file in files:
+        data = file.getvalue()
+        streamlit_internals.forget_upload(file)  # which would outlive "New case"
         if not folder or PurePath(file.name).suffix.lower() in IMAGE_SUFFIXES:
-            state.hand_in(file.getvalue(), file.name)
+            state.hand_in(data, file.name)
         else:
             state.skip()
-        streamlit_internals.forget_upload(file)  # which would outlive "New case"
     if files:
         state.renew_uploader()
 

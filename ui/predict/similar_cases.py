@@ -40,15 +40,7 @@ def similar_cases(image: CaseImage, opinion: Opinion) -> None:
     if not able:
         st.caption(f"No model here has its training cases stored: run `{fit_command('ID', 'embeddings')}`.")
         return
-    chosen = st.segmented_control(
-        "According to",
-        list(able),
-        key="similar-by",
-        format_func=lambda i: able[i].name,
-        required=True,
-        default=next(iter(able)),
-        bind="query-params",
-    )
+    chosen = widgets.one_of("According to", list(able), "similar-by", format_func=lambda i: able[i].name)
     detector = able[chosen].fitted.ood
     assert isinstance(detector, OodDetector)
     own = lesion_of(image)

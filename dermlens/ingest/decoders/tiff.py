@@ -20,9 +20,8 @@ _WIDTHS = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8}
 """Bytes of a whole number of each type."""
 _COLOUR_FILTER, _LINEAR_RAW = 32803, 34892
 _JPEG = 7
-_PACKBITS = 32773
 _DEFLATE = (8, 32946)
-_READ = {1, 2, 3, 4, 5, 6, _JPEG, *_DEFLATE, _PACKBITS, 34925, 50000}
+_READ = {1, 2, 3, 4, 5, 6, _JPEG, *_DEFLATE, 32773, 34925, 50000}
 _NAMES = {
     9: "JBIG",
     10: "JBIG",
@@ -119,8 +118,7 @@ def open_page(data: bytes, number: int, page: Page) -> Image.Image:
         Exception: anything, for a damaged file.
     """
     planes = _first(page, _PLANES, 1) == 2 and _first(page, _SAMPLES, 1) > 1
-    # Pillow's own reader takes planes of 16 bits for planes of 8, and reads on behind the end of a strip.
-    TiffImagePlugin.READ_LIBTIFF = planes or _first(page, _COMPRESSION, 1) == _PACKBITS
+    TiffImagePlugin.READ_LIBTIFF = planes  # Pillow's own reader takes planes of 16 bits for planes of 8
     if data.startswith(b"MM\0+"):
         TiffImagePlugin.ImageFileDirectory_v2 = _big_directory(data)  # type: ignore[misc, assignment]
     try:

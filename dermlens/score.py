@@ -16,7 +16,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -30,7 +30,7 @@ from dermlens.errors import DataError, DermlensError, ImageError, ModelError
 from dermlens.evaluation.class_mix import AT, EQUAL, EVEN, HAM10000, reweight
 from dermlens.files.documents import unwritable
 from dermlens.image.preprocess import STORED_ASPECTS
-from dermlens.ingest.formats import IMAGE_SUFFIXES
+from dermlens.ingest.folder import find_images
 from dermlens.ingest.read import read_file
 from dermlens.labels import INDEX
 from dermlens.models import registry
@@ -42,21 +42,17 @@ ROW_BYTES = 80
 ISIC_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 
 
-def find_images(folder: Path) -> tuple[list[Path], int]:
-    """Find the images in a folder and all folders below it.
+def find(folder: Path) -> tuple[list[Path], str]:
+    """Find the images in a folder and all folders below it, whose names without suffix are their ids.
 
     Returns:
-        The paths with an image suffix, in order of their names, and how many other or hidden files were skipped.
+        Their paths, and what was passed over, as a person reads it.
 
     Raises:
-        DataError: the folder is missing, cannot be listed, holds no image, or two images have the same id.
+        DataError: as `find_images`, or two images have the same id.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder. Give --input a folder of images.")
-    files = sorted(_walk(folder))
-    images = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith(".")]
-    if not images:
-        raise DataError(f"{folder} holds no image: none of its {len(files)} files has an image suffix.")
+    found = find_images(folder)
+    images = [folder / path for path in found.images]
     counts = Counter(f.stem for f in images)
     doubles = [f for f in images if counts[f.stem] > 1]
     if doubles:
@@ -65,7 +61,7 @@ def find_images(folder: Path) -> tuple[list[Path], int]:
         raise DataError(
             f"{ids} image ids occur more than once ({shown}). Ids are file names without suffix: rename them."
         )
-    return images, len(files) - len(images)
+    return images, found.passed_over
 
 
 def score(
@@ -79,7 +75,7 @@ def score(
 
     Args:
         model: as loaded by registry.load_any.
-        images: as found by `find_images`.
+        images: as found by `find`.
         output: the submission file; replaced only when everything is scored.
         stored_aspect: as taken by ingest.read_image.
         class_mix: key of class_mix.AT, the mix at which the probabilities are written.
@@ -161,14 +157,6 @@ def replacing(path: Path, room: int = 0) -> Iterator[TextIO]:
         raise DataError(unwritable(path, e)) from e
 
 
-def _walk(folder: Path) -> Iterable[Path]:
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename} cannot be listed: {error.strerror}.") from error
-
-    for parent, _, names in os.walk(folder, onerror=refuse):
-        yield from (Path(parent, name) for name in names)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dermlens.score", description=__doc__.partition("\n")[0])
@@ -193,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.output.is_dir() or not given.output.absolute().parent.is_dir():
             raise DataError(f"{given.output} cannot be written: it must be a file in a folder that exists.")
-        images, skipped = find_images(given.input)
+        images, passed_over = find(given.input)
         model = registry.load_any(registry.find(given.models_dir, given.model))
         failed, unlike = score(model, images, given.output, given.stored_aspect, given.class_mix)
     except (DermlensError, OSError) as e:
@@ -202,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     is_calibrated = model.fitted.calibration is not None
     what = quantity({model.name: is_calibrated})
     done = counted(len(images) - failed, "image")
-    print(f"{done} scored into {given.output}; {counted(skipped, 'other file')} skipped.", file=sys.stderr)
+    print(f"{done} scored into {given.output}; {passed_over} skipped.", file=sys.stderr)
     at = f" {AT[given.class_mix]}" if is_calibrated else ""
     print(f"Each number is {'a' if is_calibrated else 'an'} {what}{at}.", file=sys.stderr)
     if unlike:

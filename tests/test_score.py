@@ -1,4 +1,5 @@
 import csv
+import os
 import re
 import shutil
 from pathlib import Path
@@ -117,6 +118,27 @@ def test_duplicate_ids_are_refused_before_any_work(
     assert "b.png" in told
     assert str(Path("below") / "b.jpeg") in told
     assert not list(tmp_path.glob("out*"))
+
+
+def test_a_pipe_among_the_images_holds_nothing_up_and_leaves_nothing_behind(
+    published: Path, folder: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(folder / "x.jpg")
+    output = tmp_path / "out.csv"
+    assert run(published, folder, output) == 3
+    assert len(rows(output)) == 1 + 3
+    assert rows(tmp_path / "out.errors.csv")[1] == [
+        str(folder / "x.jpg"),
+        "The file cannot be read: it is no regular file.",
+    ]
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["images", "out.csv", "out.errors.csv"]
+
+
+def test_the_same_bytes_under_two_names_are_two_rows(published: Path, folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "b.png", folder / "below" / "b2.png")
+    assert run(published, folder, tmp_path / "out.csv") == 0
+    found = {name: values for name, *values in rows(tmp_path / "out.csv")}
+    assert found["b"] == found["b2"]
 
 
 def test_bad_input_gets_a_sentence_and_status_2(

@@ -3,7 +3,8 @@
 import gc
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, count
 from weakref import WeakSet
 
 import numpy as np
@@ -152,9 +153,16 @@ def _examine(item: HandedIn, models: Sequence[AnyModel], stored_aspect: str) -> 
     if _all_keep_too_much():
         raise BusyError("The server cannot hold any more images now. What you uploaded is kept. Try again later.")
     image = examine(item.data, item.name, models, synthetic=item.synthetic, stored_aspect=stored_aspect)
+    image = replace(image, key=_key(image))
     images()[image.key] = image
     _alive.add(image)
     select(image.key)
+
+
+def _key(image: CaseImage) -> str:
+    """Return a key that no image of another name has; the same file under two names is two rows of the case."""
+    keys = chain([image.key], (f"{image.key}-{number}" for number in count(2)))
+    return next(key for key in keys if key not in images() or images()[key].name == image.name)
 
 
 def select(key: str) -> None:

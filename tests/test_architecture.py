@@ -16,7 +16,13 @@ ROOMS = ("Home", "pages", "ui", "dermlens", "training", "data", "tests")
 TOP_LEVEL = {
     *("Home.py", "pages", "ui", "dermlens", "models", "training", "data", "tests", "docs", ".streamlit", ".ci"),
     *("README.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml", ".gitignore"),
-    *("requirements.txt", "requirements-dev.txt", "requirements-torch.txt", "constraints.txt"),
+    *(
+        "requirements.txt",
+        "requirements-dev.txt",
+        "requirements-torch.txt",
+        "requirements-cluster.txt",
+        "constraints.txt",
+    ),
 }
 FORBIDDEN = {  # room -> what it must not import, wherever the import stands
     "dermlens": {"streamlit", "Home", "pages", "ui", "training", "data", "tests"},
@@ -33,7 +39,7 @@ GROUND = {"errors", "labels", "estimate", "wording", "child_process"}
 MOST_MODULES = 12  # a folder
 MANY_BY_NATURE = {"training", "training/configs"}  # its nouns are its stages; a config an experiment
 PAGE_MAY_IMPORT = {"ui", "dermlens", "streamlit", "plotly", "pandas"}
-OPTIONAL = {"jax", "torch", "keras_hub"}  # other Keras backends and weights: chosen by who trains
+OPTIONAL = {"jax", "torch", "keras_hub", "ray"}  # other Keras backends, weights, a cluster: chosen by who needs them
 UNDECLARED = {"scikit-learn": "crepes"}  # package -> what imports it without asking for it
 PLUGINS = {"pytest-xdist": "--numprocesses"}  # package -> the option in the Makefile that uses it
 READ_ELSEWHERE = {  # module -> the JSON it reads or writes that is no file of ours
@@ -254,6 +260,7 @@ def test_every_requirement_is_used_and_every_import_is_required() -> None:
 def test_every_development_requirement_is_used_and_every_import_of_the_tests_is_required() -> None:
     required, base = set(requirements("requirements-dev.txt")), set(requirements("requirements.txt"))
     known = required | base | set(requirements("requirements-torch.txt"))
+    known |= set(requirements("requirements-cluster.txt"))
     assert distributions(foreign("tests")) - known == set(), "imported by tests but in no requirements file"
     stubs = {name for name in required if name.removeprefix("types-").removesuffix("-stubs") in base - {name}}
     makefile = (ROOT / "Makefile").read_text()
@@ -272,7 +279,7 @@ def test_transitive_pins_agree_with_the_direct_ones() -> None:
 
 def test_readme_gives_a_reason_for_every_requirement() -> None:
     reasons = dict(re.findall(r"^\| `([^`]+)` \| (.+?) \|$", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
-    for file in ("requirements.txt", "requirements-dev.txt", "requirements-torch.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", "requirements-torch.txt", "requirements-cluster.txt"):
         for name in requirements(file):
             assert len(reasons.get(name, "").split()) >= 2, f"README.md gives no reason for {name}"
 

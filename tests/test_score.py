@@ -161,7 +161,7 @@ def test_bad_input_gets_a_sentence_and_status_2(
         run(published, folder, tmp_path / "out.csv", "--stored-aspect", "16:9")
 
 
-def test_a_failed_run_leaves_an_earlier_file_as_it_was(
+def test_a_failed_run_leaves_an_earlier_file_as_it_was_and_the_next_one_asks_no_model_again(
     published: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out.csv"
@@ -170,7 +170,25 @@ def test_a_failed_run_leaves_an_earlier_file_as_it_was(
     def fail(*_: object, **__: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(scoring.csv, "writer", fail)
-    assert run(published, folder, output) == 2
+    with monkeypatch.context() as broken:
+        broken.setattr("dermlens.cohort.export.csv.writer", fail)
+        assert run(published, folder, output) == 2
     assert output.read_text() == "earlier"
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["images", "out.csv", "out.csv.parts"]
+    monkeypatch.setattr("dermlens.cohort.answer.predict", lambda *_: pytest.fail("a model was asked again"))
+    assert run(published, folder, output) == 0
+    assert len(rows(output)) == 1 + 3
     assert sorted(f.name for f in tmp_path.iterdir()) == ["images", "out.csv"]
+
+
+def test_a_disk_that_is_full_is_known_before_an_image_is_scored(
+    published: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    monkeypatch.setattr("dermlens.cohort.answer.predict", lambda *_: pytest.fail("a model was asked"))
+    assert run(published, folder, tmp_path / "out.csv") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["images"]

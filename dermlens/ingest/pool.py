@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from dermlens.child_process import Process
-from dermlens.errors import BusyError, ImageError
+from dermlens.errors import BusyError, DecoderError, ImageError
 from dermlens.ingest.formats import Limits
 from dermlens.ingest.worker import LENGTH
 
@@ -108,7 +108,7 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
         (height, width, 3) uint8 RGB, upright, and the notices.
 
     Raises:
-        ImageError: the file cannot be decoded within the limits.
+        ImageError: the file cannot be decoded within the limits; DecoderError if the decoder is the reason.
         BusyError: no process has become free in the time that one file may take.
     """
     try:
@@ -125,9 +125,9 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
                 _end(template)
                 template = None
                 if last:
-                    raise ImageError(STOPPED if started else NOT_STARTED) from e
+                    raise DecoderError(STOPPED if started else NOT_STARTED) from e
             except (OSError, TimeoutError) as e:
-                raise ImageError(TOO_SLOW.format(kind=kind) if template else NOT_STARTED) from e
+                raise (ImageError(TOO_SLOW.format(kind=kind)) if template else DecoderError(NOT_STARTED)) from e
         raise AssertionError("the loop returns or raises")
     except _Refused as e:
         raise ImageError(str(e)) from e

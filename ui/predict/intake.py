@@ -166,7 +166,11 @@ def _take_example(example: examples.Example) -> None:
 
 def _refusals() -> None:
     if state.skipped():
-        is_none = "is not an image, or only a mask, and was" if state.skipped() == 1 else "are not images, or only masks, and were"
+        is_none = (
+            "is not an image, or only a mask, and was"
+            if state.skipped() == 1
+            else "are not images, or only masks, and were"
+        )
         st.caption(f"{counted(state.skipped(), 'file')} of the folder {is_none} passed over.")
     found = state.refused()
     if len(found) <= SHOWN_REFUSALS:

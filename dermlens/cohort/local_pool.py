@@ -61,7 +61,7 @@ def run(work: Work, shards: Sequence[int], workers: int, tell: Callable[[int], o
     if workers == 1 or len(shards) == 1:
         worker = Worker(work)
         for number in shards:
-            _attempt(number, lambda number=number: worker(number, lambda: tell(1)))  # type: ignore[misc]
+            attempt(number, lambda number=number: worker(number, lambda: tell(1)))  # type: ignore[misc]
         return
     theirs, ours = multiprocessing.Pipe(duplex=False)
     with _one_thread(), theirs, ours:  # workers end when this end is closed, be it that this process was killed
@@ -94,7 +94,8 @@ def _serve(work: Work, waiting: list[int], seats: list[_Seat], tell: Callable[[i
         told = rows
 
 
-def _attempt(number: int, work: Callable[[], None]) -> None:
+def attempt(number: int, work: Callable[[], None]) -> None:
+    """Work on a shard, again where a disk or network failed; raises DataError after several attempts."""
     for last in [False] * (TRIES - 1) + [True]:
         try:
             work()

@@ -89,11 +89,10 @@ def list_images(source: str, shard_rows: int | None = None) -> tuple[Manifest, P
         where = Place(str(where.local.parent))
     elif where.local:
         found = find_images(where.local)
-    else:
-        items = _among(where, found)
-        return Manifest(_table(items), shard_rows or _rows_for(len(items))), where, found
-    items = (_stat(where.local or Path(), path) for path in found.images)
-    return Manifest(_table(items), shard_rows or _rows_for(len(found.images))), where, found
+    root = where.local
+    items: Iterable[Item] = (_stat(root, path) for path in found.images) if root else _among(where, found)
+    table = _table(items)
+    return Manifest(table, shard_rows or (MANY_ROWS if len(table) > MANY else SHARD_ROWS)), where, found
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -122,10 +121,6 @@ def read_shard(folder: Place, number: int) -> pa.Table:
         return folder.parquet(FILE).read_row_group(number).cast(SCHEMA)
     except pa.ArrowException as e:
         raise DataError(f"{folder.shown}/{FILE} is damaged ({e}). Delete it, and run the same command again.") from e
-
-
-def _rows_for(count: int) -> int:
-    return MANY_ROWS if count > MANY else SHARD_ROWS
 
 
 def _listed(file: Path) -> list[str]:

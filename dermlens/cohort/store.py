@@ -8,6 +8,7 @@ import os
 import stat
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,14 +66,9 @@ class Place:
             DataError: it cannot be listed.
         """
         try:
-            if self.local:
-                entries = os.scandir(self.local) if self.local.is_dir() else []
-                found = [Item(e.name, (s := e.stat()).st_size, s.st_mtime_ns) for e in entries if e.is_file()]
-            else:
-                found = list(self._objects(recursive=False))
+            return sorted(self._files() if self.local else self._objects(recursive=False))
         except OSError as e:
             raise DataError(f"{self.shown} cannot be listed: {e.strerror or e}.") from e
-        return sorted(found)
 
     def below(self) -> Iterator[Item]:
         """Yield all files of a folder of an object store and of those below it.
@@ -168,6 +164,13 @@ class Place:
         for file in self.local.glob(f".*{PARTIAL}") if self.local else ():
             file.unlink(missing_ok=True)
 
+    def _files(self) -> Iterator[Item]:
+        for entry in os.scandir(self.local) if self.local and self.local.is_dir() else ():
+            if not entry.name.endswith(PARTIAL) and entry.is_file():
+                with suppress(FileNotFoundError):  # it went while we looked
+                    known = entry.stat()
+                    yield Item(entry.name, known.st_size, known.st_mtime_ns)
+
     def _objects(self, recursive: bool) -> Iterator[Item]:
         system, root = self._remote
         for info in system.get_file_info(fs.FileSelector(root, allow_not_found=True, recursive=recursive)):
@@ -177,10 +180,10 @@ class Place:
 
 def place(text: str | Path) -> Place:
     """Return the place that a person names: a path or an address."""
-    text = str(text)
-    if text.startswith("file://"):
-        text = fs.FileSystem.from_uri(text)[1]
-    return Place(text if "://" in text else os.path.abspath(text))
+    named = str(text)
+    if named.startswith("file://"):
+        named = fs.FileSystem.from_uri(named)[1]
+    return Place(named if "://" in named else os.path.abspath(named))
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -1,9 +1,10 @@
 """What a cohort has come to: how far it is, what was counted, and its rows."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 from dermlens.cohort import manifest, part
 from dermlens.cohort.run import RECORD, footers
 from dermlens.cohort.run import present as present
-from dermlens.cohort.store import Place
+from dermlens.cohort.store import Place, place
 from dermlens.errors import DataError
 from dermlens.files.documents import read_object, shortened
 
@@ -82,6 +83,17 @@ def status(output: Place, now: float) -> Status:
         float((rows - done) / rate) if rate > 0 else np.nan,
         state,
     )
+
+
+def cohorts_dir() -> Path:
+    """Return the folder whose cohorts the dashboard shows: $DERMLENS_COHORTS, or cohorts/ beside the code."""
+    return Path(os.environ.get("DERMLENS_COHORTS") or Path(__file__).parents[2] / "cohorts")
+
+
+def find_cohorts(folder: Path) -> list[Place]:
+    """Return the output folders of cohorts in a folder, the one that was begun last first; none if it is missing."""
+    found = [file for file in folder.glob(f"*/{RECORD}") if file.is_file()] if folder.is_dir() else []
+    return [place(file.parent) for file in sorted(found, key=lambda file: -file.stat().st_mtime)]
 
 
 def _at_once(parts: Sequence[part.Footer]) -> int:

@@ -5,7 +5,6 @@ options of Arrow may follow it: s3://bucket/folder?region=eu-central-1&endpoint_
 """
 
 import os
-import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,6 +18,7 @@ from pyarrow import ArrowException, fs
 
 from dermlens.errors import DataError
 from dermlens.files.documents import Document, unwritable
+from dermlens.ingest.read import file_bytes
 
 PARTIAL = ".part"
 """Suffix of a file that is being written; what a kill leaves of it is hidden, and never read."""
@@ -88,13 +88,10 @@ class Place:
             path: from the place; of a place on this machine an absolute one too. most: how many.
 
         Raises:
-            OSError: it cannot be read; FileNotFoundError if there is none, IsADirectoryError if it is no regular file.
+            OSError: it cannot be read. ImageError: it is no regular file.
         """
         if self.local:
-            with open(self.local / path, "rb", opener=_open_at_once) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise IsADirectoryError(0, "It is no regular file")
-                return file.read(most)
+            return file_bytes(self.local / path, most)
         system, root = self._remote
         with system.open_input_stream(f"{root}/{path}", buffer_size=0) as stream:
             return stream.read(most)
@@ -184,8 +181,3 @@ def place(text: str | Path) -> Place:
     if named.startswith("file://"):
         named = fs.FileSystem.from_uri(named)[1]
     return Place(named if "://" in named else os.path.abspath(named))
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open a file; to open a pipe that nobody writes to would else take for ever."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -163,7 +163,7 @@ def test_files_that_are_gone_or_not_to_be_opened_are_rows(published: Path, drawn
     output = place(tmp_path / "out")
     go(published, tmp_path / "list.txt", output)
     found = {Path(row["image"]).name: row for row in results.rows(output, [0]).to_pylist()}
-    assert (found["gone.png"]["error"], found["x.jpg"]["error"]) == ("missing", "missing")
+    assert (found["gone.png"]["error"], found["x.jpg"]["error"]) == ("missing", "unreadable")
     assert found["gone.png"]["error_sentence"] == "The file cannot be read: no such file or directory."
     assert found["x.jpg"]["error_sentence"] == "The file cannot be read: it is no regular file."
     assert found["image_0001.png"]["error"] is None

@@ -5,7 +5,7 @@ from typing import Any
 
 from dermlens.cohort.local_pool import ONE_THREAD, attempt
 from dermlens.cohort.work import Work, Worker
-from dermlens.errors import ConfigError, DataError
+from dermlens.errors import ConfigError, DataError, DermlensError
 
 SHARE = 0.99
 """Of a core, which a worker asks for: with workers on all cores, none would be left for Ray Data itself."""
@@ -21,11 +21,14 @@ class _Actor:
         self.worker: Worker | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Work on the shards of a batch, which is one; what is returned is their numbers."""
-        worker = self.worker = self.worker or Worker(self.work)
-        for number in batch["item"]:
-            attempt(int(number), lambda number=number: worker(int(number)))  # type: ignore[misc]
-        return batch
+        """Work on the one shard of a batch; what is returned is its number, and why it could not be finished."""
+        (number,) = map(int, batch["item"])
+        try:
+            worker = self.worker = self.worker or Worker(self.work)
+            attempt(number, lambda: worker(number))
+        except DermlensError as e:
+            return {"item": [number], "reason": [str(e)]}
+        return {"item": [number], "reason": [""]}
 
 
 def run(work: Work, shards: Sequence[int], address: str, workers: int | None, tell: Callable[[int], object]) -> None:
@@ -61,6 +64,8 @@ def run(work: Work, shards: Sequence[int], address: str, workers: int | None, te
             num_cpus=SHARE,
         )
         for row in done.iter_rows():
+            if row["reason"]:
+                raise DataError(row["reason"])
             tell(int(row["item"]))
     except (ray.exceptions.RayError, ConnectionError) as e:
         said = str(e).strip().splitlines() or [type(e).__name__]

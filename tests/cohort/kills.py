@@ -38,27 +38,37 @@ def victims(driver: int) -> dict[str, list[int]]:
 
 
 def until_finished(
-    command: list[str], kills: Iterable[str], rng: random.Random, others: Callable[[str], bool] = lambda kind: False
+    command: list[str],
+    output: Path,
+    kills: Iterable[str],
+    rng: random.Random,
+    others: Callable[[str], bool] = lambda kind: False,
 ) -> Counter[str]:
     """Run a command again and again until it is finished, while what is named in `kills` is killed, one by one.
 
+    Between two kills there are none to three parts and up to a second and a half, drawn at random, so that they are
+    spread over the run however slow the machine is.
+
     Args:
-        command: of the driver. kills: kinds of processes, in the order they are to be killed.
+        command: of the driver. output: where its parts appear.
+        kills: kinds of processes, in the order they are to be killed.
         rng: of the moments. others: kills what is no process below the driver; returns whether it did.
 
     Returns:
         How many of each kind were killed, and "lives" of the driver.
     """
     done: Counter[str] = Counter()
-    ahead = list(kills)
+    ahead, goal = list(kills), 0
     while done["lives"] < MOST_LIVES:
         done["lives"] += 1
         driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         while driver.poll() is None:
             with suppress(subprocess.TimeoutExpired):
                 driver.wait(rng.uniform(0.05, 1.5))
-            if not ahead or driver.poll() is not None:
+            parts = len(list(output.glob("part-*.parquet")))
+            if not ahead or driver.poll() is not None or parts < goal:
                 continue
+            before = len(ahead)
             here = victims(driver.pid)
             below = [pid for pid in descendants(driver.pid) if alive(pid)]
             if others(ahead[0]):
@@ -71,6 +81,8 @@ def until_finished(
                     if kind == "driver":
                         driver.wait()
                         until(lambda below=below: not any(map(alive, below)))
+            if len(ahead) < before:
+                goal = parts + rng.choice((0, 1, 2, 3))
         said = driver.stderr.read() if driver.stderr else ""
         if driver.returncode in FINISHED and not ahead:
             return done
@@ -91,7 +103,7 @@ def killed_run(models: Path, folder: Path, images: int, kills: list[str], seed: 
     expected = folders.bare_loop(folders.load(models, "toy"), [folder / "images" / path for path in paths])
     command = [sys.executable, "-m", "tests.cohort.kills", "--run", str(models), str(folder)]
     start = time.perf_counter()
-    done = until_finished(command, kills, random.Random(seed))
+    done = until_finished(command, folder / "out", kills, random.Random(seed))
     seconds = time.perf_counter() - start
     folders.check_rows(place(folder / "out"), paths, expected)
     assert not list((folder / "out").glob(".*")), "what kills have left is cleared away"
@@ -123,7 +135,7 @@ def main(kills: int = 20, seed: int = 0) -> None:
     with tempfile.TemporaryDirectory(prefix="dermlens-") as scratch:
         models = Path(scratch, "models")
         publish_toy(models / "toy", toy_network(), views=4)
-        images = 200 + 60 * kills
+        images = 100 + 40 * kills
         done, seconds = killed_run(models, Path(scratch, "run"), images, chosen, seed)
     print(f"{kills} kills ({dict(done)}) in {seconds:.0f} s: {images} rows, each once, equal to the bare loop's")
 

@@ -84,7 +84,7 @@ def test_twenty_killed_drivers_workers_decoders_and_nodes_cost_no_row(
 ) -> None:
     rng, before = random.Random(5), orphaned_decoders()
     wanted = [rng.choice(["driver", "actor", "decoder of an actor", "node"]) for _ in range(20)]
-    paths = folders.write(tmp_path / "images", 1200)
+    paths = folders.write(tmp_path / "images", 900)
     expected = folders.bare_loop(folders.load(published, "toy"), [tmp_path / "images" / path for path in paths])
 
     def others(kind: str) -> bool:
@@ -105,7 +105,7 @@ def test_twenty_killed_drivers_workers_decoders_and_nodes_cost_no_row(
         return False
 
     command = [sys.executable, "-c", DRIVER, str(published), str(tmp_path), cluster.address]
-    done = kills.until_finished(command, wanted, rng, others)
+    done = kills.until_finished(command, tmp_path / "out", wanted, rng, others)
     folders.check_rows(place(tmp_path / "out"), paths, expected)
     assert {kind: wanted.count(kind) for kind in wanted} == {kind: done[kind] for kind in set(wanted)}
     cluster.shutdown()

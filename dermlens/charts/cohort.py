@@ -56,8 +56,9 @@ def suspect(shares: np.ndarray) -> go.Figure:
         ],
         hovertemplate="%{customdata[0]}: %{customdata[1]:,} images<extra></extra>",
     )
-    figure.update_xaxes(range=[0, 100], ticksuffix=" %", title_text="malignant or pre-malignant")
-    figure.update_yaxes(title_text="images (logarithmic)", type="log", dtick=1)
+    figure.update_xaxes(range=[0, 100], dtick=25, ticksuffix=" %", title_text="malignant or pre-malignant")
+    top = np.log10(max(10, counts.max())) * 1.05
+    figure.update_yaxes(title_text="images (logarithmic)", type="log", dtick=1, range=[np.log10(0.7), top])
     return frame(figure, "Suspect probability", 360, showlegend=False)
 
 

@@ -26,7 +26,7 @@ def counts(found: Status) -> None:
     st.caption(f"Answered by {name}; probabilities {mix}. Images: {widgets.escape(str(record.get('input')), 200)}")
     left = "" if found.finished or found.state == "stopped" else duration(found.seconds_left)
     rate = "n/a" if not found.rate > 0 else f"{found.rate:.1f} / s"
-    cells = st.grid(5, min_column_width=150)
+    cells = st.grid(3, min_column_width=150)
     for label, value, help_text in (
         ("Rate", rate, "Images a second, of all workers together, while they worked"),
         ("Time left" if left else "Not readable", left or f"{found.counts['unreadable']:,}", None),
@@ -78,23 +78,19 @@ def against_validation(output: Place, found: Status, table: pa.Table) -> None:
             for name, d in measured
         ]
         frame = pd.DataFrame(rows)
-        left, right = st.columns([2, 3], gap="medium")
-        with left:
-            widgets.chart(charts.drift(measured), "Index of every quantity", frame.copy, "cohort-drift")
-        with right:
-            number = st.column_config.NumberColumn
-            st.dataframe(
-                frame,
-                hide_index=True,
-                alt="Distance of every quantity from validation",
-                column_config={
-                    **{name: number(format="%.3f") for name in ("index", "by chance", "largest gap")},
-                    "p-value": number(format="%.2g"),
-                    "largest gap": number(
-                        format="%.3f", help="Between the two distribution functions; of calls Cramér's V"
-                    ),
-                },
-            )
+        widgets.chart(charts.drift(measured), "Index of every quantity", frame.copy, "cohort-drift")
+        number = st.column_config.NumberColumn
+        gap_help = "Between the two distribution functions; of calls Cramér's V"
+        st.dataframe(
+            frame,
+            hide_index=True,
+            alt="Distance of every quantity from validation",
+            column_config={
+                **{name: number(format="%.3f") for name in ("index", "by chance")},
+                "largest gap": number(format="%.3f", help=gap_help),
+                "p-value": number(format="%.2g"),
+            },
+        )
     for one in compared:
         if one.drift is None:
             st.caption(f"{one.name}: {widgets.escape(one.sentence, 300)}")

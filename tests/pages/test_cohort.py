@@ -11,6 +11,7 @@ from dermlens.cohort.store import place
 from dermlens.models import registry
 from tests.cohort import folders
 from tests.dashboard import check, open_page, text
+from ui.cohort import table as module
 
 
 @pytest.fixture(scope="module")
@@ -67,16 +68,15 @@ def test_a_row_opens_its_case_and_says_so_where_the_file_is_gone(
 ) -> None:
     app = open_page("cohort")
     first = app.dataframe[0].value["image"].iloc[0]
-    app.session_state["cohort-table"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
-    from ui.cohort import table as module
-
     opened: list[str] = []
     monkeypatch.setattr(module.state, "hand_in", lambda data, name: opened.append(name))
     monkeypatch.setattr(module.st, "session_state", {"cohort-table": None})
-    found = module.Status({"input": str(finished / "images")}, 1, 1, 1, (), {}, 1.0, 0.0, "finished")
+    record = {"input": str(finished / "images"), "stored_aspect": "4:3"}
+    found = module.Status(record, 1, 1, 1, (), {}, 1.0, 0.0, "finished")
     module._open(found, first)
     assert opened == [Path(first).name]
     assert module.st.session_state["cohort-opened"] == ""
+    assert module.st.session_state[module.state.STORED_ASPECT] == "4:3", "it is read as its row was"
     module._open(found, "gone.png")
     assert "gone.png cannot be read: No such file" in module.st.session_state["cohort-opened"]
 

@@ -95,7 +95,6 @@ def _open(found: Status, image: str) -> None:
         reason = str(e) if isinstance(e, DermlensError) else f"{image} cannot be read: {e.strerror}."
         st.session_state["cohort-opened"] = reason
         return
-    if state.STORED_ASPECT not in st.session_state:
-        st.session_state[state.STORED_ASPECT] = str(found.record.get("stored_aspect", "as-is"))
+    st.session_state[state.STORED_ASPECT] = str(found.record.get("stored_aspect", "as-is"))  # as its row was answered
     state.hand_in(data, PurePosixPath(image).name)
     st.session_state["cohort-opened"] = ""

@@ -5,6 +5,7 @@ line. See dermlens.ingest.worker for what runs in them.
 """
 
 import atexit
+import contextlib
 import json
 import os
 import queue
@@ -69,7 +70,8 @@ class _Template(Process):
             raise
 
 
-_slots: queue.Queue[_Template | None] = queue.Queue()
+_slots: queue.LifoQueue[_Template | None] = queue.LifoQueue()
+# Last in, first out: where one thread reads files, as in a cohort's worker, one process is started.
 _usage = Usage()
 _lock = threading.Lock()
 
@@ -77,7 +79,7 @@ _lock = threading.Lock()
 def _reset() -> None:
     """Forget processes that belong to someone else; they end when their owner does."""
     global _slots, _lock
-    _slots, _lock = queue.Queue(), threading.Lock()
+    _slots, _lock = queue.LifoQueue(), threading.Lock()
     for _ in range(PROCESSES):
         _slots.put(None)
 
@@ -141,11 +143,12 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
 
 def close() -> None:
     """End every idle process; they start again when needed."""
-    for _ in range(_slots.qsize()):
-        try:
-            _end(_slots.get_nowait())
-        except queue.Empty:
-            return
+    idle = []
+    with contextlib.suppress(queue.Empty):
+        for _ in range(_slots.qsize()):
+            idle.append(_slots.get_nowait())
+    for template in idle:
+        _end(template)
         _slots.put(None)
 
 

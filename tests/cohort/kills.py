@@ -43,6 +43,7 @@ def until_finished(
     kills: Iterable[str],
     rng: random.Random,
     others: Callable[[str], bool] = lambda kind: False,
+    busy: Callable[[dict[str, list[int]]], bool] = lambda here: bool(here["worker"]),
 ) -> Counter[str]:
     """Run a command again and again until it is finished, while what is named in `kills` is killed, one by one.
 
@@ -53,6 +54,7 @@ def until_finished(
         command: of the driver. output: where its parts appear.
         kills: kinds of processes, in the order they are to be killed.
         rng: of the moments. others: kills what is no process below the driver; returns whether it did.
+        busy: whether there are workers, before which a driver is not killed.
 
     Returns:
         How many of each kind were killed, and "lives" of the driver.
@@ -73,7 +75,7 @@ def until_finished(
             below = [pid for pid in descendants(driver.pid) if alive(pid)]
             if others(ahead[0]):
                 done[ahead.pop(0)] += 1
-            elif len(here.get(ahead[0], ())) and (ahead[0] != "driver" or here["worker"]):
+            elif len(here.get(ahead[0], ())) and (ahead[0] != "driver" or busy(here)):
                 with suppress(ProcessLookupError):
                     os.kill(rng.choice(here[ahead[0]]), signal.SIGKILL)
                     kind = ahead.pop(0)

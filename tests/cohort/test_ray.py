@@ -105,7 +105,7 @@ def test_twenty_killed_drivers_workers_decoders_and_nodes_cost_no_row(
         return False
 
     command = [sys.executable, "-c", DRIVER, str(published), str(tmp_path), cluster.address]
-    done = kills.until_finished(command, tmp_path / "out", wanted, rng, others)
+    done = kills.until_finished(command, tmp_path / "out", wanted, rng, others, lambda here: bool(actors()))
     folders.check_rows(place(tmp_path / "out"), paths, expected)
     assert {kind: wanted.count(kind) for kind in wanted} == {kind: done[kind] for kind in set(wanted)}
     cluster.shutdown()

@@ -60,7 +60,7 @@ def test_a_finished_cohort_is_counted_drawn_and_listed_by_risk(cohorts: Path) ->
     assert "Against validation" in text(app)
     compared = next(t.value for t in app.dataframe if "quantity" in t.value).set_index("quantity")
     assert compared.loc["Brightness", "images"] == 35
-    assert "There is no" in text(app) or "predictions.csv" in text(app), "the toy model has no predictions to compare"
+    assert "Calls: " in text(app), "why they are not compared: the toy model has no predictions"
 
 
 def test_a_row_opens_its_case_and_says_so_where_the_file_is_gone(

@@ -145,7 +145,7 @@ def close() -> None:
     """End every idle process; they start again when needed."""
     idle = []
     with contextlib.suppress(queue.Empty):
-        for _ in range(_slots.qsize()):
+        while True:
             idle.append(_slots.get_nowait())
     for template in idle:
         _end(template)

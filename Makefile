@@ -51,6 +51,13 @@ torch-test: dev ## Install torch and run the tests that need it
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-torch.txt
 	$(PY) -m pytest tests/training/test_torch_graph.py
 
+.PHONY: cluster-test
+cluster-test: dev ## Install Ray, and a server that speaks S3 beside it, and run the tests of cohorts with every kill
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-cluster.txt
+	@[ -x $(VENV)/s3/bin/moto_server ] || { $(PY) -m venv $(VENV)/s3 && \
+	  $(VENV)/s3/bin/python -m pip install --quiet --disable-pip-version-check "moto[server]==5.2.5"; }
+	DERMLENS_MOTO=$(VENV)/s3/bin/moto_server $(PY) -m pytest -m "slow or not slow" tests/cohort tests/test_score.py
+
 .PHONY: lint
 lint: dev ## Check style, format and types
 	$(PY) -m ruff check .

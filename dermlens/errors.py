@@ -9,6 +9,10 @@ class ImageError(DermlensError):
     """The bytes are not an image that can be read safely."""
 
 
+class DecoderError(ImageError):
+    """The decoder was stopped from outside or did not start: nothing is known of the image."""
+
+
 class DataError(DermlensError):
     """A data set, a table or a column is missing, damaged or inconsistent."""
 

@@ -14,6 +14,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
+def duration(seconds: float) -> str:
+    """Return a length of time as a person reads it: "40 s", "12 min", "3.5 h", "2.0 days", "n/a" for NaN."""
+    if np.isnan(seconds):
+        return "n/a"
+    for unit, length, digits, most in (("s", 1, 0, 120), ("min", 60, 0, 120), ("h", 3600, 1, 48)):
+        if seconds / length < most:
+            return f"{seconds / length:.{digits}f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
 def percent(share: float, digits: int = 0) -> str:
     """Return a share as a person reads it: "7 %", "n/a" for NaN.
 

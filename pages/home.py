@@ -28,7 +28,7 @@ def page() -> None:
     widgets.head(HOME)
     st.markdown(PURPOSE)
     ways = [way for way in PAGES if way is not HOME]
-    for row in (ways[:2], ways[2:]):
+    for row in (ways[:3], ways[3:]):
         cells = st.grid(len(row), min_column_width=220)
         for way in row:
             with cells.cell(), st.container(border=True, gap="xsmall", height="stretch"):

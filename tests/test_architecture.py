@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("Home", "pages", "ui", "dermlens", "training", "data", "tests")
 EXTRAS = {  # requirements file of what only some need -> where alone its packages are imported, besides the tests
     "requirements-api.txt": "dermlens/api/",
+    "requirements-cluster.txt": "dermlens/cohort/",
     "requirements-heic.txt": "dermlens/ingest/decoders/",
     "requirements-torch.txt": "training/",
 }
@@ -39,7 +40,7 @@ MOST_MODULES = 12  # a folder
 MANY_BY_NATURE = {"training", "training/configs"}  # its nouns are its stages; a config an experiment
 PAGE_MAY_IMPORT = {"ui", "dermlens", "streamlit", "plotly", "pandas"}
 OPTIONAL = {"jax", "keras_hub"}  # another Keras backend and weights: chosen by who trains
-UNLOCKED = {"requirements-torch.txt"}  # too large for everybody's constraints.txt
+UNLOCKED = {"requirements-torch.txt", "requirements-cluster.txt"}  # too large for everybody's constraints.txt
 UNDECLARED = {"scikit-learn": "crepes"}  # package -> what imports it without asking for it
 PLUGINS = {"pytest-xdist": "--numprocesses"}  # package -> the option in the Makefile that uses it
 READ_ELSEWHERE = {  # module -> the JSON it reads or writes that is no file of ours
@@ -171,7 +172,11 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def test_predict_and_metrics_stay_apart_and_shared_helpers_know_no_page() -> None:
     known = {name: path for name, path in modules().items() if name.startswith("ui.")}
-    forbidden = {"predict": {"metrics"}, "metrics": {"predict"}, "": {"predict", "metrics", "compare", "access"}}
+    forbidden = {
+        "predict": {"metrics"},
+        "metrics": {"predict"},
+        "": {"predict", "metrics", "compare", "cohort", "access"},
+    }
     for name, path in known.items():
         _, *page, _ = name.split(".")
         used = {other.split(".")[1] for other in arrows(path, known) if other.count(".") > 1}

@@ -8,7 +8,9 @@ import argparse
 import contextlib
 import dataclasses
 import os
+import re
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
-from dermlens.errors import ConfigError, DermlensError, ModelError
+from dermlens.errors import ConfigError, DataError, DermlensError, ModelError
 from dermlens.files.documents import read_object, write_object
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.models import registry
@@ -30,9 +32,12 @@ from training.artefact import load_model
 from training.backend import policy, precision
 from training.config import Config, from_dict, load_config, override
 from training.dataset import HAM10000, data_hash, located, select_rows
+from training.drawn_data import draw
 from training.loop.averaging import set_weights
 from training.loop.phase import Task, train_phase
 from training.loop.state import State
+
+_ID = re.compile(r"[a-zA-Z0-9][\w.-]{0,99}", re.ASCII)
 
 
 def smoke(config: Config) -> Config:
@@ -46,15 +51,19 @@ def start(config: Config, args: argparse.Namespace) -> Task:
     """Check the data and open or make the run's folder.
 
     Raises:
-        DataError: for what is wrong with the data, all of it at once.
-        ConfigError: the run exists with other settings or data.
+        DataError: for what is wrong with the data, all of it at once; or the split leaves nothing to train on or to
+            choose an epoch by.
+        ConfigError: the run exists with other settings or data, or its id is not valid.
     """
     name = Path(args.config).stem
-    run_id = args.run or new_id(name)
+    run_id = checked_id(args.run) if args.run else new_id(name)
     folder = runs_dir() / run_id
     record_file = folder / "run.json"
     rows = select_rows(load_split(args.split), config)
     own = rows[rows["source"] == HAM10000]
+    for split in ("train", "validation"):
+        if split not in set(own["split"]):
+            raise DataError(f"{args.split} has no image to use in {split}. Training needs both train and validation.")
     data = {"sha256": data_hash(rows), "stored_aspect": args.stored_aspect}
     if record_file.exists():
         record = read_object(record_file)
@@ -107,6 +116,15 @@ def earlier_runs(start: str) -> list[dict[str, Any]]:
     run = read_object(registry.find(registry.models_dir(), start).folder / "run.json", ModelError)
     kept = {key: run.get(key) for key in ("id", "config_name", "git_commit", "weights_missing", "test_evaluations")}
     return [*run.get("earlier_runs", []), {**kept, "weights": run["config"]["weights"]}]
+
+
+def checked_id(run_id: str) -> str:
+    """Return the id of a run; raises ConfigError if it cannot be the name of its folder."""
+    if not _ID.fullmatch(run_id):
+        raise ConfigError(
+            f"A run's id is made of letters, digits, -, _ and ., and begins with a letter or digit; got {run_id!r}."
+        )
+    return run_id
 
 
 def new_id(name: str) -> str:
@@ -221,17 +239,23 @@ def main(argv: list[str] | None = None) -> int:
     """Start or resume a run; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__.splitlines()[0])
     parser.add_argument("config", help="name of a file in training/configs")
-    parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
+    parser.add_argument("--data", type=Path, help="HAM10000 folder (default: HAM10000_DIR)")
     parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, default="as-is")
     parser.add_argument("--external", type=Path, help="folder of ISIC 2019's training set, where the config wants it")
-    parser.add_argument("--split", type=Path, default=SPLIT_TABLE, help="split table")
+    parser.add_argument("--split", type=Path, help=f"split table (default: {SPLIT_TABLE.name})")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments")
     parser.add_argument("--leave-out", default="", metavar="DX", help="train without one diagnosis")
     parser.add_argument("--run", help="run id; an existing one is resumed (default: a new one)")
-    parser.add_argument("--smoke", action="store_true", help="the whole pipeline on a few tiny images")
+    parser.add_argument(
+        "--smoke", action="store_true", help="the whole pipeline on a few tiny images, drawn ones without --data"
+    )
     parser.add_argument("--deterministic", action="store_true", help="bit-equal repeats with TensorFlow, slower")
     args = parser.parse_args(argv)
-    if args.data is None:
+    drawn = args.smoke and args.data is None
+    if drawn and args.split:
+        parser.error("--split is of images of --data: pass both, or none to try the pipeline on drawn images")
+    args.data, args.split = args.data or data_root(), args.split or SPLIT_TABLE
+    if args.data is None and not drawn:
         parser.error("pass --data DIR or set HAM10000_DIR")
     assignments = list(args.assignments)
     if args.leave_out:
@@ -240,7 +264,10 @@ def main(argv: list[str] | None = None) -> int:
         assignments.append("deterministic=True")
     try:
         config = override(load_config(args.config)[0], assignments)
-        train(start(smoke(config) if args.smoke else config, args))
+        with tempfile.TemporaryDirectory(prefix="dermlens-") as folder:
+            if drawn:
+                args.data, args.split = Path(folder), draw(Path(folder))
+            train(start(smoke(config) if args.smoke else config, args))
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2

@@ -48,6 +48,13 @@ METRICS = Page(
     "What a model gets right and wrong, down to the single case.",
     "How often they are right, and on what",
 )
+COHORT = Page(
+    "pages/cohort.py",
+    "Cohort",
+    ":material/stacks:",
+    "What a model made of a whole folder of images, and whether they are like those it was measured on.",
+    "What was answered for a folder of images",
+)
 TRAINING_CURVES = Page(
     "pages/training_curves.py",
     "Training curves",
@@ -62,5 +69,5 @@ ABOUT_DATA = Page(
     "What the networks learned from, and how it was split.",
     "What they learned from, and the split",
 )
-PAGES = (HOME, PREDICT, COMPARE, METRICS, TRAINING_CURVES, ABOUT_DATA)
+PAGES = (HOME, PREDICT, COMPARE, METRICS, COHORT, TRAINING_CURVES, ABOUT_DATA)
 """In the order of the side bar; the first one opens without a name in the address."""

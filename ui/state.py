@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, count
 
 import numpy as np
 import streamlit as st
@@ -148,6 +149,7 @@ def _examine(item: HandedIn, models: Sequence[AnyModel], stored_aspect: str) -> 
     spare = KEPT_AT_MOST
     try:
         image = examine(item.data, item.name, models, synthetic=item.synthetic, stored_aspect=stored_aspect)
+        image = replace(image, key=_key(image))
         spare -= image.pixels.nbytes - kept_bytes(image.key)
         images()[image.key] = image
     finally:
@@ -155,6 +157,12 @@ def _examine(item: HandedIn, models: Sequence[AnyModel], stored_aspect: str) -> 
     if who and image.answers:
         VISITS.answered(who.session)
     select(image.key)
+
+
+def _key(image: CaseImage) -> str:
+    """Return a key that no image of another name has; the same file under two names is two rows of the case."""
+    keys = chain([image.key], (f"{image.key}-{number}" for number in count(2)))
+    return next(key for key in keys if key not in images() or images()[key].name == image.name)
 
 
 def kept_bytes(key: str) -> int:

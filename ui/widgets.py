@@ -11,6 +11,7 @@ import streamlit as st
 from dermlens.case.image import shown_name, thumbnail
 from dermlens.case.summary import DISCLAIMER
 from dermlens.charts import style
+from dermlens.files.tables import plain_cell
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, INDEX, NAMES, Diagnosis
 from dermlens.models.registry import Entry
 from dermlens.trust.fit_command import fit_command
@@ -93,7 +94,7 @@ def chart(figure: go.Figure, alt: str, data: Callable[[], pd.DataFrame], name: s
         event = st.plotly_chart(figure, key=f"figure-{name}", config=config, alt=alt, **options)
         st.download_button(
             "Data (CSV)",
-            lambda: data().to_csv(index=False).encode(),
+            lambda: _csv(data()),
             f"{name}.csv",
             "text/csv",
             key=f"data-{name}",
@@ -102,6 +103,13 @@ def chart(figure: go.Figure, alt: str, data: Callable[[], pd.DataFrame], name: s
             on_click="ignore",
         )
     return event
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    """Return a table as CSV for people; names of models and runs come from outside."""
+    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    safe = {name: [plain_cell(cell) if isinstance(cell, str) else cell for cell in table[name]] for name in texts}
+    return table.assign(**safe).to_csv(index=False).encode()
 
 
 def clickable(

@@ -1,5 +1,6 @@
 """What the door lets in: formats, limits, and how a file is known by its first bytes."""
 
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -54,6 +55,10 @@ _STARTS = (
 )
 _BEFORE_DICOM = ("TIFF", "BMP")
 """What DICOM's preamble of 128 bytes may begin like, so that other programs open the same file (PS3.10, 7.1)."""
+_BARE_DICOM = re.compile(
+    rb"\x02\0[\0\x01]\0(UL\x04\0|OB\0\0)|\x08\0[\0\x01\x05\x06\x08\x12-\x18]\0([A-Z]{2}..|..\0\0)", re.DOTALL
+)
+"""How DICOM begins without its preamble: with a first element of group 0002 or 0008, its type told or implied."""
 _HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"mif1", b"msf1", b"mif2", b"mif3", b"miaf", b"1pic", b"tmap"}
@@ -87,7 +92,7 @@ def format_of(data: bytes) -> str | None:
         return "DICOM"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
-    return found or _heif(data)
+    return found or _heif(data) or ("DICOM" if _BARE_DICOM.match(data) else None)
 
 
 def _brands(data: bytes) -> list[bytes]:

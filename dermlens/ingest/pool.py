@@ -5,6 +5,7 @@ line. See dermlens.ingest.worker for what runs in them.
 """
 
 import atexit
+import contextlib
 import json
 import os
 import queue
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from dermlens.child_process import Process
-from dermlens.errors import BusyError, ImageError
+from dermlens.errors import BusyError, DecoderError, ImageError
 from dermlens.ingest.formats import Limits
 from dermlens.ingest.worker import LENGTH
 
@@ -75,7 +76,8 @@ class _Template(Process):
             raise
 
 
-_slots: queue.Queue[_Template | None] = queue.Queue()
+_slots: queue.LifoQueue[_Template | None] = queue.LifoQueue()
+# Last in, first out: where one thread reads files, as in a cohort's worker, one process is started.
 _usage = Usage()
 _lock = threading.Lock()
 
@@ -83,7 +85,7 @@ _lock = threading.Lock()
 def _reset() -> None:
     """Forget processes that belong to someone else; they end when their owner does."""
     global _slots, _lock
-    _slots, _lock = queue.Queue(), threading.Lock()
+    _slots, _lock = queue.LifoQueue(), threading.Lock()
     for _ in range(PROCESSES):
         _slots.put(None)
 
@@ -114,7 +116,7 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
         (height, width, 3) uint8 RGB, upright, and the notices.
 
     Raises:
-        ImageError: the file cannot be decoded within the limits.
+        ImageError: the file cannot be decoded within the limits; DecoderError if the decoder is the reason.
         BusyError: no process has become free in the time that one file may take.
     """
     try:
@@ -131,15 +133,15 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
                 _end(template)
                 template = None
                 if last:
-                    raise ImageError(STOPPED if started else NOT_STARTED) from e
+                    raise DecoderError(STOPPED if started else NOT_STARTED) from e
             except (OSError, TimeoutError) as e:
                 if template is not None and _is_halted(template.process.pid):
                     _end(template)
                     template = None
                     if last:
-                        raise ImageError(STOPPED) from e
+                        raise DecoderError(STOPPED) from e
                     continue
-                raise ImageError(TOO_SLOW.format(kind=kind) if template else NOT_STARTED) from e
+                raise (ImageError(TOO_SLOW.format(kind=kind)) if template else DecoderError(NOT_STARTED)) from e
         raise AssertionError("the loop returns or raises")
     except _Refused as e:
         raise ImageError(str(e)) from e
@@ -153,11 +155,12 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
 
 def close() -> None:
     """End every idle process; they start again when needed."""
-    for _ in range(_slots.qsize()):
-        try:
-            _end(_slots.get_nowait())
-        except queue.Empty:
-            return
+    idle = []
+    with contextlib.suppress(queue.Empty):
+        while True:
+            idle.append(_slots.get_nowait())
+    for template in idle:
+        _end(template)
         _slots.put(None)
 
 

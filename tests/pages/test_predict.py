@@ -17,6 +17,7 @@ from dermlens.models import registry
 from dermlens.wording import percent
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
+from tests.image_files import dicom
 from ui.predict.downloads import isic_table
 
 
@@ -279,3 +280,20 @@ def test_every_image_is_in_the_isic_table(app: AppTest, lesion: np.ndarray, pair
         "All images by Toy toy (ISIC CSV)",
         "All images by Toy toy2 (ISIC CSV)",
     ]
+
+
+def test_one_file_under_two_names_is_two_rows_and_twice_under_one_name_is_one(app: AppTest, lesion: np.ndarray) -> None:
+    data = encode(lesion)
+    upload(app, ("a.png", data), ("=b.png", data), ("a.png", data))
+    (table,) = app.dataframe
+    assert table.value["file"].tolist() == ["a.png", "'=b.png"], "a spreadsheet must not run a file name"
+    assert len(set(app.session_state["case_images"])) == 2
+
+
+def test_masks_in_a_folder_are_passed_over_and_dicom_is_known_by_its_content(app: AppTest, lesion: np.ndarray) -> None:
+    app.segmented_control(key="kind").set_value("A folder").run()
+    data = encode(lesion)
+    files = [("f/ISIC_0000001.png", data), ("f/ISIC_0000001_segmentation.png", data), ("f/IM01", dicom(lesion))]
+    upload(app, *files, ("f/notes", b"text"))
+    assert app.dataframe[0].value["file"].tolist() == ["f/ISIC_0000001.png", "f/IM01"]
+    assert "2 files of the folder are not images, or only masks, and were passed over." in text(app)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dermlens.charts import referral as charts
+from dermlens.charts import decisions as charts
 from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import NAMES

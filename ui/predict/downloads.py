@@ -9,6 +9,7 @@ import streamlit as st
 
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion, form
+from dermlens.files.tables import plain_cell
 from dermlens.interchange.report import case_report
 from dermlens.labels import INDEX
 from dermlens.models.model import AnyModel
@@ -71,9 +72,8 @@ def isic_table(model: AnyModel, models: Iterable[AnyModel]) -> pd.DataFrame:
 
 
 def row_id(name: str) -> str:
-    """Return a file name without folder and suffix; a leading sign that a spreadsheet would run is made harmless."""
-    stem = name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    return f"'{stem}" if stem[:1] in "=+-@\t\r" else stem
+    """Return a file name without folder and suffix, as a spreadsheet may read it."""
+    return plain_cell(name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0])
 
 
 def isic_csv(model: AnyModel, models: Iterable[AnyModel]) -> bytes:

@@ -1,7 +1,6 @@
 """How images come in: uploads, drawn examples, the table of a case with many images."""
 
 from collections.abc import Sequence
-from pathlib import PurePath
 
 import pandas as pd
 import streamlit as st
@@ -11,10 +10,12 @@ from dermlens.case.opinion import form
 from dermlens.case.summary import share_called
 from dermlens.dataset import isic_archive
 from dermlens.errors import DermlensError
+from dermlens.files.tables import plain_cell
 from dermlens.image import examples
 from dermlens.image.encode import data_uri
 from dermlens.image.preprocess import STORED_ASPECTS
-from dermlens.ingest.formats import IMAGE_SUFFIXES, LISTED
+from dermlens.ingest import folder as folders
+from dermlens.ingest.formats import LISTED
 from dermlens.labels import NAMES
 from dermlens.models.model import AnyModel
 from dermlens.wording import counted
@@ -109,7 +110,7 @@ def case_table(models: Sequence[AnyModel]) -> None:
     rows = []
     for image in images:
         opinion = prevalence.at_chosen(form(models, image.answers, image.synthetic))
-        row: dict[str, object] = {"image": data_uri(thumbnail(image.pixels, 64)), "file": image.name}
+        row: dict[str, object] = {"image": data_uri(thumbnail(image.pixels, 64)), "file": plain_cell(image.name)}
         for m in models:
             if m in opinion.calling:
                 row[m.name] = NAMES[opinion.call(m).code]
@@ -149,7 +150,10 @@ def _take_uploads(key: str, folder: bool) -> None:
     for file in files:
         data = file.getvalue()
         streamlit_internals.forget_upload(file)  # which would outlive "New case"
-        if not folder or PurePath(file.name).suffix.lower() in IMAGE_SUFFIXES:
+        kind = folders.kind_by_name(file.name) if folder else "image"
+        if kind == "unknown" and folders.is_image(file.name, data[: folders.HEAD]):
+            kind = "image"
+        if kind == "image":
             state.hand_in(data, file.name)
         else:
             state.skip()
@@ -163,7 +167,11 @@ def _take_example(example: examples.Example) -> None:
 
 def _refusals() -> None:
     if state.skipped():
-        is_none = "is not an image and was" if state.skipped() == 1 else "are not images and were"
+        is_none = (
+            "is not an image, or only a mask, and was"
+            if state.skipped() == 1
+            else "are not images, or only masks, and were"
+        )
         st.caption(f"{counted(state.skipped(), 'file')} of the folder {is_none} passed over.")
     found = state.refused()
     if len(found) <= SHOWN_REFUSALS:
@@ -173,5 +181,7 @@ def _refusals() -> None:
     else:
         st.error(f"{len(found)} files could not be used.", icon=":material/broken_image:")
         st.dataframe(
-            pd.DataFrame(found, columns=["file", "reason"]), hide_index=True, alt="Files that could not be used"
+            pd.DataFrame([(plain_cell(name), why) for name, why in found], columns=["file", "reason"]),
+            hide_index=True,
+            alt="Files that could not be used",
         )

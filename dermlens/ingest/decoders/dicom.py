@@ -12,6 +12,8 @@ from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -71,7 +73,10 @@ def decode(data: bytes, limits: Limits) -> Decoded:
         ImageError: no picture, more than allowed, or a transfer syntax or photometric interpretation without a decoder.
         Exception: anything, for a damaged file.
     """
-    file = pydicom.dcmread(io.BytesIO(data), specific_tags=list(_TAGS))
+    file = pydicom.dcmread(io.BytesIO(data), specific_tags=list(_TAGS), force=data[128:132] != b"DICM")
+    if "TransferSyntaxUID" not in file.file_meta:  # in a file without its head, which pydicom told from the data
+        implicit, _ = file.original_encoding
+        file.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     _check(file, limits)
     notices = list(check_pictures(int(file.get("NumberOfFrames") or 1), limits))
     frame = _frame(file, limits, notices)

@@ -14,6 +14,8 @@ from dermlens.files.documents import write_object
 from dermlens.image.synthetic import draw_lesion
 from dermlens.ingest.read import read_image
 from dermlens.labels import CLASSES
+from dermlens.models import registry
+from dermlens.models.card import read_card
 from dermlens.models.model import Model
 from dermlens.score import main
 from dermlens.trust.referral import Measured, Referral
@@ -194,7 +196,10 @@ def test_which_images_to_refer_is_listed_by_the_rules_that_the_page_uses(
     share = Estimate(0.1, 0.0, 0.2, 10, 10)
     measured = Measured(share, share, dict.fromkeys(("akiec", "bcc", "mel"), share), {})
     low = Referral({"toy": 0.95}, {"toy": {"melanoma": 0.0, "malignant": 1.0}}, 0.4, {"test": measured})
-    write_object(models / "toy" / "referral.json", low.to_dict())
+    card = read_card(models / "toy")
+    rules = models / "toy" / "referral.json"
+    write_object(rules, low.to_dict() | {"fitted_on": {"predictions_sha256": None}})
+    write_object(models / "toy" / "card.json", card | {"files": card["files"] | {rules.name: registry.sha256(rules)}})
     assert run(models, folder, output) == 0
     header, *found = rows(tmp_path / "out.referral.csv")
     assert header == ["image", "refer", "rules"]

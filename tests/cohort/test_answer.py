@@ -27,7 +27,7 @@ def fitted(toy: Model) -> Model:
     calibration = Calibration("temperature", (0.5,) * 7, (0.0,) * 7, MIX)
     kept = np.full((1, 7), 0.1)
     sets = PredictionSets((0.9,), kept, np.ones((1, 7), bool), (9,) * 7, {}, {})
-    rules = Referral(0.95, {"melanoma": 0.05, "malignant": 0.9}, 0.5, {})
+    rules = Referral({"toy": 0.95}, {"toy": {"melanoma": 0.05, "malignant": 0.9}}, 0.5, {})
     return replace(toy, fitted=Fitted(calibration=calibration, prediction_sets=sets, referral=rules))
 
 

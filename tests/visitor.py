@@ -67,7 +67,7 @@ class Visitor:
             max_size=None,
             open_timeout=PATIENCE,
             legacy=True,  # gives the connection itself, not a context that opens it
-            **({"source_address": (source, 0)} if source else {}),
+            source_address=(source, 0) if source else None,
         )
         self._token, self._fresh, self._parts = token, set[tuple[int, ...]](), dict[tuple[int, ...], str]()
         self.session = ""

@@ -157,9 +157,10 @@ def watch_media(shown: Callable[[str, str], None]) -> None:
         return url
 
     def executing(file_id: str) -> str:
-        session = media._deferred_callables.get(file_id, {}).get("session_id", "")
+        deferred = media._deferred_callables.get(file_id)
         url = execute(file_id)
-        shown(session, media_id(url))
+        if deferred is not None:
+            shown(deferred["session_id"], media_id(url))
         return url
 
     media.add, media.execute_deferred = adding, executing  # type: ignore[method-assign]

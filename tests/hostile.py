@@ -31,9 +31,9 @@ FAILS = (OSError, requests.RequestException, WebSocketException, AssertionError,
 _stop = threading.Event()
 
 
-def source(attack: int, number: int = 0) -> str:
-    """Return the address from which one attacker of an attack comes."""
-    return f"127.{attack + 10}.{number // 250}.{number % 250 + 1}"
+def source(attack: int) -> str:
+    """Return the address from which an attack comes: one visitor, however many pages and connections he opens."""
+    return f"127.{attack + 10}.0.1"
 
 
 def _server(address: str) -> tuple[str, int]:
@@ -80,7 +80,7 @@ def keeps(number: int) -> Callable[[str], None]:
     pictures = [encode(np.roll(coarse, i, 0).repeat(8, 0).repeat(8, 1), ".jpg") for i in range(40)]
 
     def attack(address: str) -> None:
-        with Visitor(address, "predict", source=source(3, number)) as visitor:
+        with Visitor(address, "predict", source=source(3)) as visitor:
             for i, data in enumerate(pictures):
                 if not _stop.is_set():
                     visitor.upload({f"{i}.jpg": data})
@@ -92,7 +92,7 @@ def shouts(number: int) -> Callable[[str], None]:
     """Return one of 4 strangers who send a message of 25 MB, all but its end."""
 
     def attack(address: str) -> None:
-        with Visitor(address, source=source(4, number)) as visitor:
+        with Visitor(address, source=source(4)) as visitor:
             visitor.send_raw(b"\x82\xff" + (25_000_000).to_bytes(8, "big") + b"mask" + bytes(24_000_000))
             _stop.wait(5)
 
@@ -159,7 +159,7 @@ def does_not_listen(number: int) -> Callable[[str], None]:
     """Return one of 4 pages that are asked for again and again, and never taken."""
 
     def attack(address: str) -> None:
-        with Visitor(address, "metrics", source=source(8, number)) as visitor:
+        with Visitor(address, "metrics", source=source(8)) as visitor:
             for _ in range(200):
                 if _stop.wait(0.1):
                     return
@@ -171,10 +171,10 @@ def does_not_listen(number: int) -> Callable[[str], None]:
 def stays(address: str) -> None:
     """150 open pages that say nothing more."""
     with contextlib.ExitStack() as stack:
-        for number in range(150):
+        for _ in range(150):
             if _stop.wait(0.05):
                 return
-            stack.enter_context(Visitor(address, source=source(9, number)))
+            stack.enter_context(Visitor(address, source=source(9)))
         _stop.wait()
 
 

@@ -53,7 +53,8 @@ class Visitor:
         """
         self._address, self._page, self._watch = address, page, watch
         self._http = requests.Session()
-        self._http.cookies.update(cookies or {})
+        for name, value in (cookies or {}).items():
+            self._http.cookies.set(name, value, domain="localhost.local", path="/")
         if source:
             self._http.mount("http://", _From(source))
         self._http.get(f"{address}/_stcore/health", timeout=PATIENCE).raise_for_status()
@@ -66,7 +67,7 @@ class Visitor:
             max_size=None,
             open_timeout=PATIENCE,
             legacy=True,  # gives the connection itself, not a context that opens it
-            **({"source_address": (source, 0)} if source else {}),
+            source_address=(source, 0) if source else None,
         )
         self._token, self._fresh, self._parts = token, set[tuple[int, ...]](), dict[tuple[int, ...], str]()
         self.session = ""
@@ -158,6 +159,10 @@ class Visitor:
         """Return this browser's cookies and token as lines of a request's head."""
         cookies = "; ".join(f"{c.name}={c.value}" for c in self._http.cookies)
         return f"Cookie: {cookies}\r\nX-Xsrftoken: {self._token}\r\n"
+
+    def browser(self) -> dict[str, str]:
+        """Return the cookie that tells this browser from others."""
+        return {COOKIE: str(self._http.cookies[COOKIE])}
 
     def send_raw(self, data: bytes) -> None:
         """Send bytes on the websocket's connection as they are."""

@@ -157,9 +157,10 @@ def watch_media(shown: Callable[[str, str], None]) -> None:
         return url
 
     def executing(file_id: str) -> str:
-        session = media._deferred_callables.get(file_id, {}).get("session_id", "")
+        deferred = media._deferred_callables.get(file_id)
         url = execute(file_id)
-        shown(session, media_id(url))
+        if deferred is not None:
+            shown(deferred["session_id"], media_id(url))
         return url
 
     media.add, media.execute_deferred = adding, executing  # type: ignore[method-assign]
@@ -245,6 +246,26 @@ def watch_sessions(
 def close_session(session_id: str) -> None:
     """End a session at once. For the thread of the event loop."""
     runtime.get_instance().close_session(session_id)
+
+
+def let_go_of_the_last_session() -> None:
+    """Empty the session that Streamlit's loop has served last, if it has ended, and what it was sent.
+
+    The loop holds on to both, in its variables, until it serves another session: for ever, if nobody comes.
+    """
+    server = runtime.get_instance()
+    task = server._loop_coroutine_task
+    frame = task.get_coro().cr_frame if task is not None else None  # type: ignore[union-attr]
+    held = frame.f_locals if frame is not None else {}
+    last = held.get("active_session_info")
+    if last is None or server._session_mgr.get_session_info(last.session.id) is not None:
+        return
+    held["msg_list"].clear()
+    if "msg" in held:
+        held["msg"].Clear()
+    last.session.session_state.clear()
+    last.session._fragment_storage.clear()
+    last.session._browser_queue.clear()
 
 
 def drop_unused_media() -> None:

@@ -42,6 +42,9 @@ class Connections:
     def __len__(self) -> int:
         return len(self._all)
 
+    def __contains__(self, peer: Hashable) -> bool:
+        return peer in self._all
+
     def enter(self, peer: Hashable, close: Callable[[], None]) -> None:
         """Note a new connection; where all places are taken, the one that matters least is closed, perhaps this one."""
         self._all[peer] = Connection(close, self._clock())

@@ -100,8 +100,10 @@ class Visits:
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         def shares(name: str, reserve: float = limits.reserve) -> Shares:
-            kinds = ("total", "session", "person", "address")
-            return Shares(*(getattr(limits, f"{name}_{kind}") for kind in kinds), reserve)
+            total, session, person, address = (
+                getattr(limits, f"{name}_{kind}") for kind in ("total", "session", "person", "address")
+            )
+            return Shares(total, session, person, address, reserve)
 
         self.files, self.kept, self.line = map(shares, ("files", "kept", "line"))
         self._who: dict[str, Who] = {}

@@ -81,6 +81,7 @@ async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -
                 again = 3
             if again:
                 again -= 1
+                streamlit_internals.let_go_of_the_last_session()
                 streamlit_internals.drop_unused_media()
                 await asyncio.to_thread(_clean)
             if CONNECTIONS.made_room > told:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,7 +25,7 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
     stalled_since: float | None = None
     is_closed = False
     pace = Pace()
-    opening = Opening()
+    opening = Opening(visitor.address or str((visitor.peer or ("",))[0]))
 
     async def told(message: Message) -> None:
         nonlocal stalled_since, is_closed
@@ -53,7 +54,8 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
             await asyncio.sleep(pace.wait(time.monotonic()))
             code = why_not(visitor, message)
             if code is None:
-                await opening.begin()
+                if not await _unless_left(opening.begin(), visitor):
+                    return {"type": "websocket.disconnect", "code": 1001}
                 return message
             if code:
                 is_closed = True
@@ -69,6 +71,17 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
         opening.end()
 
 
+async def _unless_left(turn: Coroutine[None, None, None], visitor: Visitor) -> bool:
+    """Wait for a turn as long as the connection is there; returns whether it is."""
+    waiting = asyncio.ensure_future(turn)
+    while not waiting.done():
+        await asyncio.wait([waiting], timeout=1.0)
+        if not waiting.done() and visitor.peer is not None and visitor.peer not in CONNECTIONS:
+            waiting.cancel()
+            return False
+    return True
+
+
 class Pace:
     """So many messages at once, and so many a second from then on: a token bucket."""
 
@@ -82,13 +95,56 @@ class Pace:
         return max(0.0, -self._left / LIMITS.asks_rate)
 
 
+class Openings:
+    """The first runs of pages, of which there are few at once: fair to the addresses that they come from.
+
+    As in dermlens.server.limiter, who has opened least is next. Addresses are no accounts here: where all come through
+    one proxy, those who come first are served first.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once, self._running, self._now = at_once, 0, 0.0
+        self._finished: dict[str, float] = {}
+        self._queue: list[tuple[float, asyncio.Future[None]]] = []
+
+    async def begin(self, address: str) -> None:
+        """Wait for a turn, to be ended by `end`."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        start = max(self._now, self._finished.get(address, 0.0))
+        self._finished[address] = start + 1
+        self._queue.append((start, turn))
+        self._queue.sort(key=lambda place: place[0])  # which leaves those of one start in their order
+        self._admit()
+        try:
+            await turn
+        except asyncio.CancelledError:  # the page was closed meanwhile
+            if turn.done() and not turn.cancelled():
+                self.end()
+            raise
+
+    def end(self) -> None:
+        """Let the next one begin."""
+        self._running -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        self._queue = [place for place in self._queue if not place[1].done()]
+        while self._queue and self._running < self._at_once:
+            self._now, turn = self._queue.pop(0)
+            self._running += 1
+            turn.set_result(None)
+        if not self._queue:
+            self._finished = {address: end for address, end in self._finished.items() if end > self._now + 1}
+
+
 class Opening:
-    """The first run of a page, of which there are few at once; those who come first are served first."""
+    """The first run of one page."""
 
     MOST = 20.0
     """Seconds after which the next one begins, whatever has become of this one."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
+        self._address = address
         self.is_held = False
         self._begun = False
         self._overdue: asyncio.TimerHandle | None = None
@@ -97,7 +153,7 @@ class Opening:
         """Wait for a turn, the first time that it is called."""
         if not self._begun:
             self._begun = True
-            await _openings.acquire()
+            await OPENINGS.begin(self._address)
             self.is_held = True
             self._overdue = asyncio.get_running_loop().call_later(self.MOST, self.end)
 
@@ -105,13 +161,13 @@ class Opening:
         """Let the next one begin."""
         if self.is_held:
             self.is_held = False
-            _openings.release()
+            OPENINGS.end()
         if self._overdue is not None:
             self._overdue.cancel()
             self._overdue = None
 
 
-_openings = asyncio.Semaphore(LIMITS.openings)
+OPENINGS = Openings(LIMITS.openings)
 
 
 def why_not(visitor: Visitor, message: Message) -> int | None:

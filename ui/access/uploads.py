@@ -73,7 +73,7 @@ class _Upload:
                 kept = _arrived.get((self._session, self._file), (0.0, 0))[1]
         except _RefusedError as e:
             if not status:
-                await say(send, e.status, e.sentence, close=True)
+                await say(send, e.status, e.sentence, close=e.status == 408)  # else the rest is read and forgotten
         finally:
             VISITS.files.give(self._session, self._received - kept)
 

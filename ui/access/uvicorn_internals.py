@@ -50,6 +50,6 @@ def watch_connections(
         left(self.client)
         upgraded_lost(self, exc)
 
-    AutoHTTPProtocol.connection_made = making  # type: ignore[method-assign, assignment]
-    AutoHTTPProtocol.connection_lost = losing  # type: ignore[method-assign, assignment]
-    WebSocketsSansIOProtocol.connection_lost = losing_upgraded  # type: ignore[method-assign, assignment]
+    AutoHTTPProtocol.connection_made = making  # type: ignore[method-assign]
+    AutoHTTPProtocol.connection_lost = losing  # type: ignore[method-assign]
+    WebSocketsSansIOProtocol.connection_lost = losing_upgraded  # type: ignore[method-assign]

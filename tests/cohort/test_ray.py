@@ -22,6 +22,7 @@ from tests.faults.kit import alive, descendants, until
 pytest.importorskip("ray", reason="Ray is not installed: make cluster-test installs it")
 
 ROOT = Path(__file__).parents[2]
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "600")  # a busy machine fails no test
 NODES = 3
 SMALL = {"object_store_memory": 80 * 2**20}
 DRIVER = """

@@ -56,7 +56,8 @@ cluster-test: dev ## Install Ray, and a server that speaks S3 beside it, and run
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-cluster.txt
 	@[ -x $(VENV)/s3/bin/moto_server ] || { $(PY) -m venv $(VENV)/s3 && \
 	  $(VENV)/s3/bin/python -m pip install --quiet --disable-pip-version-check "moto[server]==5.2.5"; }
-	DERMLENS_MOTO=$(VENV)/s3/bin/moto_server $(PY) -m pytest -m "slow or not slow" tests/cohort tests/test_score.py
+	DERMLENS_MOTO=$(VENV)/s3/bin/moto_server $(PY) -m pytest -m "slow or not slow" -o faulthandler_timeout=7200 \
+	  tests/cohort tests/test_score.py
 
 .PHONY: lint
 lint: dev ## Check style, format and types

@@ -84,6 +84,7 @@ def until_finished(
                         driver.wait()
                         until(lambda below=below: not any(map(alive, below)))
             if len(ahead) < before:
+                print(f"{sum(done.values()) - done['lives']} killed, {parts} parts", file=sys.stderr, flush=True)
                 goal = parts + rng.choice((0, 1, 2, 3))
         said = driver.stderr.read() if driver.stderr else ""
         if driver.returncode in FINISHED and not ahead:

@@ -4,7 +4,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,15 +36,23 @@ run(registry.find(Path(models), "toy"), settings, "Answering")
 """
 
 
+def patiently(start: Callable[[], Any]) -> Any:
+    """Start a part of a cluster; Ray gives it 30 seconds, which a busy machine may exceed."""
+    for _ in range(4):
+        with suppress(Exception):  # Ray raises no class of its own
+            return start()
+    return start()
+
+
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
+    found = patiently(lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL}))
     for _ in range(NODES):
-        found.add_node(num_cpus=1, **SMALL)
+        patiently(lambda: found.add_node(num_cpus=1, **SMALL))
     yield found
     found.shutdown()
     os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
@@ -100,7 +108,7 @@ def test_twenty_killed_drivers_workers_decoders_and_nodes_cost_no_row(
         if kind == "node" and working:
             node = rng.choice(list(cluster.worker_nodes))
             cluster.remove_node(node, allow_graceful=False)
-            cluster.add_node(num_cpus=1, **SMALL)
+            patiently(lambda: cluster.add_node(num_cpus=1, **SMALL))
             return True
         return False
 

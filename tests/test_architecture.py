@@ -17,6 +17,7 @@ TOP_LEVEL = {
     *("Home.py", "pages", "ui", "dermlens", "models", "training", "data", "tests", "docs", ".streamlit", ".ci"),
     *("README.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml", ".gitignore"),
     *("requirements.txt", "requirements-dev.txt", "requirements-torch.txt", "constraints.txt"),
+    *("requirements-quantise.txt", "requirements-engines.txt"),
 }
 FORBIDDEN = {  # room -> what it must not import, wherever the import stands
     "dermlens": {"streamlit", "Home", "pages", "ui", "training", "data", "tests"},
@@ -33,9 +34,10 @@ GROUND = {"errors", "labels", "estimate", "wording", "child_process"}
 MOST_MODULES = 12  # a folder
 MANY_BY_NATURE = {"training", "training/configs"}  # its nouns are its stages; a config an experiment
 PAGE_MAY_IMPORT = {"ui", "dermlens", "streamlit", "plotly", "pandas"}
-OPTIONAL = {"jax", "torch", "keras_hub"}  # other Keras backends and weights: chosen by who trains
+OPTIONAL = {"jax", "torch", "keras_hub", "ai_edge_quantizer"}  # what only some who train or publish need
 UNDECLARED = {"scikit-learn": "crepes"}  # package -> what imports it without asking for it
 PLUGINS = {"pytest-xdist": "--numprocesses"}  # package -> the option in the Makefile that uses it
+EXTRAS = ("requirements-torch.txt", "requirements-quantise.txt", "requirements-engines.txt")
 READ_ELSEWHERE = {  # module -> the JSON it reads or writes that is no file of ours
     "dermlens/ingest/pool.py": "messages to and from the process that decodes",
     "dermlens/ingest/worker.py": "messages to and from the process that decodes",
@@ -253,7 +255,7 @@ def test_every_requirement_is_used_and_every_import_is_required() -> None:
 
 def test_every_development_requirement_is_used_and_every_import_of_the_tests_is_required() -> None:
     required, base = set(requirements("requirements-dev.txt")), set(requirements("requirements.txt"))
-    known = required | base | set(requirements("requirements-torch.txt"))
+    known = required | base | {name for file in EXTRAS for name in requirements(file)}
     assert distributions(foreign("tests")) - known == set(), "imported by tests but in no requirements file"
     stubs = {name for name in required if name.removeprefix("types-").removesuffix("-stubs") in base - {name}}
     makefile = (ROOT / "Makefile").read_text()
@@ -272,7 +274,7 @@ def test_transitive_pins_agree_with_the_direct_ones() -> None:
 
 def test_readme_gives_a_reason_for_every_requirement() -> None:
     reasons = dict(re.findall(r"^\| `([^`]+)` \| (.+?) \|$", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
-    for file in ("requirements.txt", "requirements-dev.txt", "requirements-torch.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", *EXTRAS):
         for name in requirements(file):
             assert len(reasons.get(name, "").split()) >= 2, f"README.md gives no reason for {name}"
 

@@ -21,6 +21,8 @@ from dermlens.errors import ModelError
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 SAMPLED = 1000
 """Values of every activation that are kept of an image."""
+CORRECTED = 64
+"""Images on which biases are corrected: each layer takes a pass over them."""
 CLIPPED = np.linspace(0.1, 1, 19)
 """Shares of a range that are tried for the input of SiLU."""
 
@@ -62,7 +64,8 @@ def quantise(content: bytes, squares: Sequence[np.ndarray], keep_float: Sequence
     ]
     seen = _observe(content, operations, squares)
     ranges = _ranges(operations, seen)
-    return correct_biases(content, _quantised(content, ranges, kept), ranges, squares)
+    small = _quantised(content, ranges, kept)
+    return correct_biases(content, small, ranges, squares[:: max(1, len(squares) // CORRECTED)])
 
 
 def operations_of(content: bytes) -> list[Operation]:

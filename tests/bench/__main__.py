@@ -13,7 +13,7 @@ from statistics import median
 
 from tests.bench.case import Case
 
-PARTS = ("dashboard", "ingest", "stability", "training")
+PARTS = ("answer", "dashboard", "ingest", "stability", "training")
 
 
 @dataclass(frozen=True)

@@ -79,23 +79,22 @@ def test_the_eight_bit_file_answers_nearly_as_the_float_one(toy: Model, small: b
 
 def test_biases_that_are_off_are_brought_back(toy: Model, small: bytes) -> None:
     images, content = squares(8), serving(toy)
-    layers = [o for o in quantise.operations_of(content) if o.kind in quantise.CONVOLUTIONS]
-    names = [o.outputs[0] for o in layers]
-    ranges = quantise._ranges(
-        operations := quantise.operations_of(content), quantise._observe(content, operations, images)
-    )
-    wanted = quantise._means(content, names, ranges, images)
+    operations = quantise.operations_of(content)
+    first = next(o for o in operations if o.kind in quantise.CONVOLUTIONS)
+    name, bias = first.outputs[0], quantise._biases(small)[first.inputs[2]]
+    ranges = quantise._ranges(operations, quantise._observe(content, operations, images))
+    wanted = quantise._means(content, [name], ranges, images)[name]
+    low, high = ranges[name]
+    shifted = np.frombuffer(small, np.int32, len(bias.scale), bias.offset) + 0.2 * (high - low) / bias.scale
     damaged = bytearray(small)
-    bias = quantise._biases(small)[layers[0].inputs[2]]
-    shifted = np.frombuffer(small, np.int32, len(bias.scale), bias.offset) + 200
-    damaged[bias.offset : bias.offset + shifted.nbytes] = shifted.astype(np.int32).tobytes()
+    damaged[bias.offset : bias.offset + 4 * len(shifted)] = shifted.astype(np.int32).tobytes()
 
     def off(content: bytes) -> float:
-        found = quantise._means(content, names[:1], ranges, images)
-        return float(np.abs(found[names[0]] - wanted[names[0]]).max())
+        return float(np.abs(quantise._means(content, [name], ranges, images)[name] - wanted).max())
 
     corrected = quantise.correct_biases(content, bytes(damaged), ranges, images)
-    assert off(bytes(damaged)) > 4 * off(corrected)
+    assert off(bytes(damaged)) > 0.1 * (high - low)
+    assert off(corrected) < off(bytes(damaged)) / 4
 
 
 def answers(seed: int = 0, noise: float = 0.0, n: int = 400) -> Answers:

@@ -24,7 +24,7 @@ endef
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another port)
@@ -73,6 +73,18 @@ format: dev ## Put the code into its standard format
 .PHONY: bench
 bench: dev serving ## Measure speed; each line is a ratio against its own baseline, with the limit it must keep
 	$(PY) -m tests.bench
+
+.PHONY: engines
+engines: serving ## Compare engines and precisions, in an environment of their own (HAM10000_DIR; ENGINES="--write")
+	test -d .venv-engines || $(PYTHON) -m venv .venv-engines
+	.venv-engines/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt \
+	  --requirement requirements-dev.txt --requirement requirements-engines.txt
+	.venv-engines/bin/python -m tests.bench.engines $(ENGINES)
+
+.PHONY: quantise-test
+quantise-test: dev ## Install what makes 8-bit serving files and run the tests that need it
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-quantise.txt
+	$(PY) -m pytest tests/training/test_quantise.py
 
 .PHONY: fuzz
 fuzz: dev ## Read 100,000 mutated files of every format (FUZZ="--files 1000 --format PNG" for fewer)

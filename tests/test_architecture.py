@@ -17,6 +17,8 @@ EXTRAS = {  # requirements file of what only some need -> where alone its packag
     "requirements-api.txt": "dermlens/api/",
     "requirements-cluster.txt": "dermlens/cohort/",
     "requirements-heic.txt": "dermlens/ingest/decoders/",
+    "requirements-engines.txt": "tests/bench/",
+    "requirements-quantise.txt": "training/",
     "requirements-torch.txt": "training/",
 }
 TOP_LEVEL = {
@@ -40,7 +42,9 @@ MOST_MODULES = 12  # a folder
 MANY_BY_NATURE = {"training", "training/configs"}  # its nouns are its stages; a config an experiment
 PAGE_MAY_IMPORT = {"ui", "dermlens", "streamlit", "plotly", "pandas"}
 OPTIONAL = {"jax", "keras_hub"}  # another Keras backend and weights: chosen by who trains
-UNLOCKED = {"requirements-torch.txt", "requirements-cluster.txt"}  # too large for everybody's constraints.txt
+UNLOCKED = {
+    f"requirements-{name}.txt" for name in ("torch", "cluster", "engines", "quantise")
+}  # too large for everybody's constraints.txt
 UNDECLARED = {"scikit-learn": "crepes"}  # package -> what imports it without asking for it
 PLUGINS = {"pytest-xdist": "--numprocesses"}  # package -> the option in the Makefile that uses it
 READ_ELSEWHERE = {  # module -> the JSON it reads or writes that is no file of ours

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dermlens.image.preprocess import Geometry
-from dermlens.models.card import ROLES, role_of
+from dermlens.models.card import ROLES, precision_of, role_of, served_hash
 from dermlens.models.engine import Engine
 from dermlens.trust.fitted import NOTHING_FITTED, Fitted
 
@@ -40,8 +40,13 @@ class Model:
 
     @property
     def identity(self) -> str:
-        """SHA-256 of model.keras, on which all its answers depend."""
-        return self.card["files"]["model.keras"]
+        """SHA-256 of the file on which all its answers depend: the 8-bit serving file if that serves."""
+        return served_hash(self.card)
+
+    @property
+    def precision(self) -> str:
+        """In which it answers, one of card.PRECISIONS; methods that need gradients always run in float32."""
+        return precision_of(self.card)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize
 
 from dermlens.errors import DataError, ModelError
 from dermlens.evaluation.metrics import log_softmax
@@ -237,6 +236,8 @@ def _fit(
     method: str, logits: np.ndarray, y_true: np.ndarray, prior_sd: float, scales: np.ndarray, biases: np.ndarray
 ) -> Calibration:
     """Fit x so that scale = scales @ x and bias = biases @ x; both matrices are (7, len(x))."""
+    from scipy.optimize import minimize  # a tenth of a second that only fitting needs
+
     n = len(y_true)
     if n == 0:
         raise DataError("Calibration needs at least one image, got none.")

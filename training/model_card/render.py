@@ -13,7 +13,7 @@ from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
 from dermlens.wording import counted, number_with_interval, percent
 from training.model_card.decisions import operating_points, prediction_sets, referral
-from training.model_card.network import data_of_members, network
+from training.model_card.network import data_of_members, eight_bits, network
 from training.model_card.ood import ood
 from training.model_card.recipe import recipe, training_data
 
@@ -265,6 +265,7 @@ def _text(stored: dict[str, Any]) -> str:
 
 
 SECTIONS: tuple[Callable[[Path], list[str]], ...] = (
+    eight_bits,
     calibration,
     prediction_sets,
     operating_points,

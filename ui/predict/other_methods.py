@@ -8,6 +8,7 @@ from dermlens.errors import DermlensError
 from dermlens.explain import gradients
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.labels import CLASSES, INDEX, NAMES, SHOWN
+from dermlens.models.card import INT8
 from dermlens.models.model import networks
 from dermlens.server.limiter import SLOW
 from dermlens.wording import percent
@@ -56,6 +57,8 @@ def other_methods(image: CaseImage, opinion: Opinion) -> None:
         )
         wanted = st.button("Draw", icon=":material/brush:")
     said = "These need gradients or many passes and take seconds; the first one also loads TensorFlow."
+    if model.precision == INT8:
+        said += f" {model.name} answers in 8-bit integers; these maps are drawn by the network it was made from."
     if len(by_id) < len(opinion.calling):
         said += " An ensemble has no network of its own: choose one of its members."
     st.caption(said)

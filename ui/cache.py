@@ -20,7 +20,7 @@ from dermlens.evaluation.predictions import CASES, Predictions, cases_of, read_c
 from dermlens.evaluation.slices import Slice, slices
 from dermlens.explain import gradients
 from dermlens.explain.localisation_results import FILE as ATTENTION
-from dermlens.explain.localisation_results import LocalisationResults, read_results
+from dermlens.explain.localisation_results import METHODS, LocalisationResults, offered, read_published, summarise
 from dermlens.image.examples import EXAMPLES, draw
 from dermlens.models import registry
 from dermlens.models.model import AnyModel, Model
@@ -283,12 +283,24 @@ def comparison(a: Entry, b: Entry, split: str) -> Result[Comparison]:
 
 @st.cache_data(show_spinner="Measuring where it looked, with intervals", max_entries=16)
 def _evidence(folder: Path, stamp: tuple[float, ...]) -> Result[LocalisationResults]:
-    return _attempt(lambda: read_results(folder, registry.inspect(folder).card))
+    return _attempt(lambda: summarise(read_published(folder, registry.inspect(folder).card)))
 
 
 def evidence(entry: Entry) -> Result[LocalisationResults]:
-    """Return the estimates of where a model looked in the test images."""
+    """Return the estimates of where a model looked."""
     return _evidence(entry.folder, tuple(modified(entry.folder / name) for name in (ATTENTION, "card.json")))
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _offered(folder: Path, stamp: tuple[float, ...]) -> tuple[str, ...]:
+    found = _attempt(lambda: offered(read_published(folder, registry.inspect(folder).card)))
+    return tuple(METHODS) if found.value is None else found.value
+
+
+def maps_offered(model: AnyModel) -> tuple[str, ...]:
+    """Return the heat map methods that find the lesion no less well than a blob in the middle does; all of them if that
+    has not been measured for the model."""
+    return _offered(model.folder, tuple(modified(model.folder / name) for name in (ATTENTION, "card.json")))
 
 
 @st.cache_data(show_spinner=False, max_entries=16)

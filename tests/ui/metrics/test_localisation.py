@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dermlens.case.image import examine
@@ -19,12 +20,18 @@ from ui.predict.heat_map import map_warning
 TAB = "Where it looked"
 
 
+def measured() -> pd.DataFrame:
+    """Two methods on validation, Grad-CAM on test."""
+    compared = rows(42, ("grad_cam", "score_cam"), 42, split="validation")
+    return pd.concat([compared, rows(measured=42)])
+
+
 @pytest.fixture
 def looked(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The models of `pair`, the toy's attention measured."""
     models = tmp_path / "models"
     shutil.copytree(pair, models)
-    path = write_attention(models / "toy", rows(methods=("grad_cam", "score_cam"), measured=42))
+    path = write_attention(models / "toy", measured())
     card = json.loads((models / "toy" / "card.json").read_text())
     card["files"][FILE] = registry.sha256(path)
     (models / "toy" / "card.json").write_text(json.dumps(card))
@@ -34,8 +41,7 @@ def looked(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_tab_says_that_it_is_of_test_whatever_split_is_chosen(looked: Path) -> None:
     app = open_page("metrics", of="Toy toy", show=TAB, split="validation")
-    table, shown = rows(methods=("grad_cam", "score_cam"), measured=42), text(app)
-    own = table[table["method"] == "grad_cam"]
+    own, shown = rows(measured=42), text(app)
     assert "Measured on the test split" in shown
     assert "140 images of 70 lesions" in shown
     inside = next(m.value for m in app.metric if m.label == "Heat in the lesion")
@@ -45,6 +51,7 @@ def test_the_tab_says_that_it_is_of_test_whatever_split_is_chosen(looked: Path) 
     assert len(app.get("plotly_chart")) == 3
     methods = app.dataframe[0].value
     assert list(methods["Method"]) == ["Grad-CAM", "Score-CAM"]
+    assert list(methods["Offered"]) == ["yes", "yes"]
     assert f"**{100 * (own['warning'] != '').mean():.1f} %** of the test images" in shown
 
 

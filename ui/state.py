@@ -1,7 +1,7 @@
 """What one session holds: the images of the open case. Gone with the session or with "New case"."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from weakref import WeakSet
@@ -38,6 +38,8 @@ _WAITING = "case_waiting"
 _SKIPPED = "case_skipped"
 _DRAWN = "case_drawn"
 _PROBES = "case_probes"
+_NOTES = "case_notes"
+_SAVED = "case_saved"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +88,25 @@ def drawn() -> dict[tuple[str, ...], np.ndarray]:
     return st.session_state.setdefault(_DRAWN, {})
 
 
-def probes() -> dict[tuple[str, str], Future[Stability] | None]:
-    """Return the probes of dermlens.case.stability by image and model; None is one that was asked for and not begun."""
+def probes() -> dict[tuple[str, str], Future[Stability]]:
+    """Return the probes of dermlens.case.stability by image and model."""
     return st.session_state.setdefault(_PROBES, {})
+
+
+def notes() -> dict[str, str]:
+    """Return what a person noted for the reports, by image."""
+    return st.session_state.setdefault(_NOTES, {})
+
+
+def note_saved(keys: Iterable[str]) -> None:
+    """Remember that the answers to some images were taken away."""
+    st.session_state.setdefault(_SAVED, set()).update(keys)
+
+
+def unsaved() -> bool:
+    """Whether there is an answer to an uploaded image that was never taken away."""
+    saved = st.session_state.get(_SAVED, set())
+    return any(image.answers and not image.synthetic and key not in saved for key, image in images().items())
 
 
 def hand_in(data: bytes, name: str, synthetic: bool = False) -> None:
@@ -113,7 +131,8 @@ def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
     """
     if not waiting():
         return
-    bar = st.progress(0.0, "Reading the image")
+    with st.container(key="progress"):
+        bar = st.progress(0.0, "Reading the image")
     total = len(waiting())
     while waiting():
         item = waiting()[0]
@@ -179,9 +198,8 @@ def link_is_dead() -> bool:
 def new_case() -> None:
     """Forget every image, refusal and choice, so that two patients are never mixed up."""
     for probe in probes().values():
-        if probe:
-            probe.cancel()
-    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, IMAGE, *OF_A_CASE):
+        probe.cancel()
+    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, _NOTES, _SAVED, IMAGE, *OF_A_CASE):
         st.session_state.pop(key, None)
     for key in (IMAGE, *OF_A_CASE):
         st.query_params.pop(key, None)

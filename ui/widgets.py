@@ -17,7 +17,7 @@ from dermlens.trust.fit_command import fit_command
 from dermlens.trust.fitted import PARTS
 from dermlens.trust.thresholds import CASE_SENSITIVITY, SENSITIVITIES
 from dermlens.wording import short_percent
-from ui import cache, state
+from ui import cache, leaving, state
 from ui.cache import Problem
 from ui.pages import Page
 from ui.streamlit_internals import keep_pages_within_home
@@ -65,6 +65,10 @@ def _case_in_side_bar() -> None:
             width="stretch",
             help="Forgets every image and result of this case.",
         )
+        if state.unsaved():
+            with st.container(key="unsaved"):
+                st.caption("Not saved. Closing or reloading this page loses the answers.")
+        leaving.warn()
 
 
 def escape(text: str, longest: int = 60) -> str:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dermlens.ingest.formats import LIMITS
-from ui import streamlit_internals
+from ui import leaving, streamlit_internals
 from ui.access.sign_in import may_fetch
 from ui.streamlit_internals import AFFECTS_OTHERS, FOR_MACHINES, MEDIA, UPLOADS
 
@@ -32,7 +32,7 @@ def middleware() -> list[Middleware]:
 
 def headers() -> dict[str, str]:
     """Return the headers of every answer: nothing is loaded from, sent to or framed by another host."""
-    scripts = " ".join(f"'sha256-{_digest(script)}'" for script in streamlit_internals.inline_scripts())
+    scripts = " ".join(f"'sha256-{_digest(script)}'" for script in (*streamlit_internals.inline_scripts(), leaving.SCRIPT))
     policy = {
         "default-src": "'none'",
         "script-src": f"'self' {scripts}",

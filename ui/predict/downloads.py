@@ -1,8 +1,10 @@
-"""What can be taken away from a case: the report, the heat map, the ISIC table."""
+"""What can be taken away from a case: the report, and the ISIC table of every model.
 
-from collections.abc import Iterable
+A download is made when it is asked for, outside the session: all that goes into it is handed over here.
+"""
+
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -11,53 +13,83 @@ from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion, form
 from dermlens.interchange.report import case_report
 from dermlens.labels import INDEX
-from dermlens.models.model import AnyModel
+from dermlens.models.model import AnyModel, networks
 from dermlens.score import ISIC_COLUMNS
-from ui import state
+from ui import cache, state
+from ui.predict import stability
+from ui.predict.heat_map import GRAD_CAM
 
 
-def downloads(image: CaseImage, opinion: Opinion) -> None:
-    """Offer the case report, and every image's probabilities in the ISIC format."""
-    models = opinion.asked
+def report(image: CaseImage, opinion: Opinion) -> None:
+    """Offer the case report, with a field for notes that go into it."""
+    with st.popover("Report", icon=":material/description:", key="report"):
+        key = f"notes-{image.key}"
 
-    def report() -> bytes:
-        return case_report(image, opinion, datetime.now(UTC)).encode()
+        def note() -> None:
+            state.notes()[image.key] = st.session_state[key]
 
-    with st.container(horizontal=True, gap="small"):
+        st.text_area(
+            "Notes for the report",
+            key=key,
+            max_chars=4000,
+            on_change=note,
+            help="They go into the report and nowhere else. Without any, the report has room to write by hand.",
+        )
+        mapped = frozenset(m.id for m in opinion.calling if GRAD_CAM in cache.maps_offered(m))
+        notes, probes, probed = state.notes(), state.probes(), networks(opinion.calling)
+
+        def made() -> bytes:
+            steady, own = stability.results(image, probed, probes), notes.get(image.key, "")
+            return case_report(image, opinion, datetime.now(UTC), mapped=mapped, steady=steady, notes=own).encode()
+
         st.download_button(
-            "Case report (HTML, to print)",
-            report,
+            "Save the report (HTML, to print)",
+            made,
             f"dermlens-{image.key}.html",
             "text/html",
-            icon=":material/description:",
-            on_click="ignore",
+            key="save-report",
+            icon=":material/download:",
+            on_click=state.note_saved,
+            args=([image.key],),
         )
-        for model in models:
+        st.caption("It holds the image, the maps, the probabilities and the models' hashes, but no file name.")
+
+
+def tables(opinion: Opinion) -> None:
+    """Offer every image's probabilities in the format of ISIC 2018, task 3, a file a model."""
+    images = list(state.images().values())
+    with st.container(horizontal=True, gap="small"):
+        for model in opinion.asked:
+
+            def made(model: AnyModel = model) -> bytes:
+                return isic_csv(isic_table(images, model, opinion.asked))
+
             st.download_button(
                 f"All images by {model.name} (ISIC CSV)",
-                partial(isic_csv, model, models),
+                made,
                 f"{model.id}.csv",
                 "text/csv",
                 key=f"isic-csv-{model.id}",
                 icon=":material/table:",
-                on_click="ignore",
+                on_click=state.note_saved,
+                args=([image.key for image in images],),
             )
     st.caption(
-        "The report holds the image, the maps, the scores and the models' hashes, but no file name. Images that do not "
-        "look like dermoscopic ones are left out of the tables, which hold for the class mix of HAM10000."
+        "Images that a model does not know are left out of its table. The probabilities hold for the class mix of "
+        "HAM10000."
     )
 
 
-def isic_table(model: AnyModel, models: Iterable[AnyModel]) -> pd.DataFrame:
-    """Return the probabilities of every image of the case in the format of ISIC 2018, task 3.
+def isic_table(images: Sequence[CaseImage], model: AnyModel, models: Sequence[AnyModel]) -> pd.DataFrame:
+    """Return the probabilities of images in the format of ISIC 2018, task 3.
 
-    Images on which the models call nothing are left out. Files of one name are told apart by their image's key.
+    Images on which the model calls nothing are left out. Files of one name are told apart by their image's key.
 
     Args:
-        model: whose probabilities. models: all that answered.
+        images: of the case. model: whose probabilities. models: all that answered.
     """
     rows = []
-    for image in state.images().values():
+    for image in images:
         opinion = form(models, image.answers, image.synthetic)
         if model in opinion.calling:
             probabilities = opinion.answers[model.id].probabilities
@@ -75,6 +107,6 @@ def row_id(name: str) -> str:
     return f"'{stem}" if stem[:1] in "=+-@\t\r" else stem
 
 
-def isic_csv(model: AnyModel, models: Iterable[AnyModel]) -> bytes:
+def isic_csv(table: pd.DataFrame) -> bytes:
     """Return `isic_table` as CSV."""
-    return isic_table(model, models).to_csv(index=False, float_format="%.8f").encode()
+    return table.to_csv(index=False, float_format="%.8f").encode()

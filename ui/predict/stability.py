@@ -6,6 +6,7 @@ page waits for it or starts it again. The results are the session's, one per ima
 
 import logging
 import weakref
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 
 import pandas as pd
@@ -27,32 +28,37 @@ READING = (
     "darker, a little out of focus, with a hair across. A steady answer can still be wrong; one that changes with a "
     "hair rests on little."
 )
+Probes = Mapping[tuple[str, str], Future[Stability]]
 logger = logging.getLogger(__name__)
+
+
+def start(image: CaseImage, opinion: Opinion) -> None:
+    """Have every network that calls something probed, once; the last thing a page does, so that the answer comes first."""
+    for model in networks(opinion.calling):
+        key = (image.key, model.id)
+        if key not in state.probes():
+            state.probes()[key] = cache.prober().submit(_probe, model, weakref.ref(image))
 
 
 def section(image: CaseImage, opinion: Opinion) -> None:
     """Show how steady each model's answer is. Ensembles are left out: their members are probed."""
-    asked = networks(opinion.asked)
+    asked = networks(opinion.calling)
     if not asked:
         return
-    st.header("Is the answer steady?", anchor=False)
     if opinion.shown is not opinion.answers:
         st.caption("Judged at the class mix of HAM10000, whatever mix is set above.")
     waiting = not all(_done(image, model) for model in asked)
-    st.fragment(_show, run_every=POLL if waiting else None)(image, asked, waiting)
+    st.fragment(_show, run_every=POLL if waiting else None)(image, asked)
 
 
-def _show(image: CaseImage, models: list[Model], waiting: bool) -> None:
-    """Redraws alone while it waits. The run after the first one starts the probe."""
-    if not waiting:
-        _results(image, models)
-        return
-    for model in models:
-        key = (image.key, model.id)
-        if key not in state.probes():
-            state.probes()[key] = None
-        elif state.probes()[key] is None:
-            state.probes()[key] = cache.prober().submit(_probe, model, weakref.ref(image))
+def results(image: CaseImage, models: Sequence[Model], probes: Probes) -> dict[str, Stability]:
+    """Return what is known by now, model by model; `probes` as state.probes gives them, so that no session is needed."""
+    found = {m.name: probes.get((image.key, m.id)) for m in models}
+    return {name: f.result() for name, f in found.items() if f and f.done() and not f.cancelled() and not f.exception()}
+
+
+def _show(image: CaseImage, models: list[Model]) -> None:
+    """Redraws alone while it waits."""
     if all(_done(image, model) for model in models):
         polling.end()
         _results(image, models)

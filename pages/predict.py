@@ -83,8 +83,9 @@ def show(image: CaseImage, opinion: Opinion, everyone: Sequence[AnyModel]) -> No
 
 def folds(image: CaseImage, opinion: Opinion, decision: Decision | None) -> None:
     """Offer what stands behind the answer, each part under a plain title."""
+    names = {m.id: m.name for m in opinion.models}
     if decision:
-        fold("Why: the rules for referral", "rule", "rules", lambda: decisions.rules(decision))
+        fold("Why: the rules for referral", "rule", "rules", lambda: decisions.rules(decision, names))
     fold("What is not ruled out", "checklist", "sets", lambda: decisions.prediction_sets(opinion))
     fold("Above or below the thresholds", "straighten", "thresholds", lambda: decisions.operating(opinion))
     fold("Similar cases", "photo_library", "similar", lambda: similar_cases.similar_cases(image, opinion))

@@ -64,12 +64,13 @@ def _refitted(folder: Path) -> list[str]:
     subject = Subject(folder, load_split())
     found: list[str] = []
     for name, step in STEPS.items():
-        if step.pictures or not (folder / f"{name}.json").is_file():
+        file = OOD_FILE if name == "embeddings" else f"{name}.json"
+        if step.needs_pictures(subject) or not (folder / file).is_file():
             continue
         try:
             made = {file: content for file, content in step.make(subject).items() if file.endswith(".json")}
         except DermlensError as e:
-            found.append(f"{name}.json cannot be made again: {e}")
+            found.append(f"{file} cannot be made again: {e}")
             continue
         for file, content in made.items():
             again = read_object(Document(folder / file, content))

@@ -29,7 +29,7 @@ from training.folders import model_folder, whole
 from training.model_card.write import write
 
 PRIOR_SD = 5.0
-"""As in dermlens.trust.calibration: of the normal prior on every bias."""
+"""Standard deviation of the normal prior on every bias, as wide as the widest of dermlens.trust.calibration."""
 DIGITS = 3
 TOLERANCE = 2.5 * 10**-DIGITS
 LOGIT_TOLERANCE = 1e-4

@@ -10,7 +10,7 @@ from dermlens.case.predict import Prediction
 from dermlens.case.summary import called
 from dermlens.evaluation.class_mix import reweight
 from dermlens.labels import Diagnosis
-from dermlens.models.model import AnyModel, networks
+from dermlens.models.model import AnyModel, Ensemble, networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Opinion:
     accepted: Mapping[str, bool]
     """model id -> whether it takes the image for a dermoscopic one; a model that cannot tell is left out"""
     refused: frozenset[str]
-    """ids of the models that call nothing, as the image is not of the kind they know"""
+    """ids of the models that call nothing: each that does not know such images, or all where the case is withheld"""
     class_mix: str = ""
     """one sentence on the class mix of `shown`, empty where none is known"""
 
@@ -43,6 +43,16 @@ class Opinion:
     def calling(self) -> tuple[AnyModel, ...]:
         """The models that have answered and call a diagnosis."""
         return tuple(m for m in self.asked if m.id not in self.refused)
+
+    @property
+    def withheld(self) -> bool:
+        """Whether no model that has answered calls anything, as the image is not of the kind that they know."""
+        return bool(self.asked) and not self.calling
+
+    @property
+    def lead(self) -> AnyModel | None:
+        """The model whose diagnosis stands first: of those that call one the first ensemble, else the first; or None."""
+        return next((m for m in self.calling if isinstance(m, Ensemble)), next(iter(self.calling), None))
 
     @property
     def voices(self) -> tuple[AnyModel, ...]:

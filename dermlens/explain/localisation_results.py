@@ -200,7 +200,12 @@ def read_published(folder: Path, card: dict | None) -> pd.DataFrame:
 def where(rows: pd.DataFrame) -> Where:
     """Sum the shares of some rows up; an estimate without rows is NaN."""
     some = rows[rows["energy_share"].notna()]
-    means = {"energy": some["energy_share"], "blob": some["blob_share"], "area": some["lesion_share"], "usual": some["usual_share"]}
+    means = {
+        "energy": some["energy_share"],
+        "blob": some["blob_share"],
+        "area": some["lesion_share"],
+        "usual": some["usual_share"],
+    }
     lesion = lesions(some)
     gains = {"gain": "area", "usual_gain": "usual", "blob_gain": "blob"}
     found = _means(means | {gain: means["energy"] - means[of] for gain, of in gains.items()}, lesion)

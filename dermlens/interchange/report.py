@@ -84,7 +84,7 @@ def case_report(
     unit = quantity({m.name: opinion.answers[m.id].calibrated for m in calling}) if calling else ""
     body = [
         "<h1>Dermlens case report</h1>",
-        f'<p>{escape(now.strftime("%d %B %Y, %H:%M %Z").strip())} · image {image.key}</p>',
+        f"<p>{escape(now.strftime('%d %B %Y, %H:%M %Z').strip())} · image {image.key}</p>",
         f"<p><strong>{escape(DISCLAIMER)}</strong></p>",
         "<p><strong>The image is a synthetic drawing; it shows no real lesion.</strong></p>" if image.synthetic else "",
         _decision(opinion, decide(opinion)),
@@ -135,7 +135,9 @@ def _answers(opinion: Opinion, unit: str) -> str:
     rows = []
     for model in opinion.asked:
         if model.id in opinion.refused:
-            rows.append(f"<tr><td>{escape(model.name)}</td><td>calls nothing: unlike its images</td><td></td><td></td></tr>")
+            rows.append(
+                f"<tr><td>{escape(model.name)}</td><td>calls nothing: unlike its images</td><td></td><td></td></tr>"
+            )
             continue
         diagnosis = opinion.call(model)
         share = escape(percent(share_called(opinion.shown[model.id]), 1))
@@ -196,7 +198,11 @@ def _steady(opinion: Opinion, steady: Mapping[str, Stability]) -> str:
 
 def _quality(image: CaseImage) -> str:
     lines = [f"<li>{escape(f'{finding.text} {finding.advice}')}</li>" for finding in image.quality.findings]
-    said = f"<ul>{''.join(lines)}</ul>" if lines else "<p>Sharp, well lit and large enough; nothing lies over the skin.</p>"
+    said = (
+        f"<ul>{''.join(lines)}</ul>"
+        if lines
+        else "<p>Sharp, well lit and large enough; nothing lies over the skin.</p>"
+    )
     return f'<div class="whole"><h2>Picture quality</h2>{said}</div>'
 
 
@@ -249,7 +255,7 @@ def _scores(opinion: Opinion, score: str) -> str:
             cells = "".join(f'<td class="n">{escape(percent(float(p[i]), 1))}</td>' for p in shares)
             rows.append(f"<tr><td>{escape(NAMES[CLASSES[i]])}</td>{cells}</tr>")
     return (
-        f"<div class=\"whole\"><h2>All seven diagnoses, {escape(score)}</h2><table><thead><tr><th>Diagnosis</th>{head}</tr></thead>"
+        f'<div class="whole"><h2>All seven diagnoses, {escape(score)}</h2><table><thead><tr><th>Diagnosis</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 

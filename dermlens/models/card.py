@@ -30,6 +30,8 @@ _ENSEMBLE_FIELDS = {
     "files": dict,
 }
 MAX_CARD = 2**20
+ROLES = ("diagnosis", "comparison")
+"""What a model is for. One for comparison is not asked about a case unless a person wants it."""
 _ID = re.compile(r"[a-zA-Z0-9][\w-]*", re.ASCII)
 NAME = re.compile(r"[\w .,+()/&'’×-]{1,80}")  # nothing that Markdown or a browser would take for more than text
 _FILE = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
@@ -63,6 +65,9 @@ def check_card(folder: Path, card: dict | None) -> dict:
         raise ModelError(f"{where}: an id is made of letters, digits, - and _, got {folder.name!r}.")
     if not NAME.fullmatch(card["name"]):
         raise ModelError(f"{where}: a name has 1 to 80 plain characters, got {shortened(repr(card['name']))}.")
+    if role_of(card) not in ROLES:
+        received = shortened(repr(role_of(card)))
+        raise ModelError(f"{where}: 'role' must be one of {', '.join(ROLES)}, got {received}.")
     if card["classes"] != list(CLASSES):
         received = shortened(repr(card["classes"]))
         raise ModelError(f"{where}: the classes must be {list(CLASSES)} in this order, got {received}.")
@@ -79,6 +84,11 @@ def check_card(folder: Path, card: dict | None) -> dict:
     elif "model.keras" not in card["files"]:
         raise ModelError(f"{where}: 'files' gives no SHA-256 of model.keras.")
     return card
+
+
+def role_of(card: Mapping[str, Any]) -> Any:
+    """Return what a model is for, one of ROLES once the card is checked; diagnosis where the card does not say."""
+    return card.get("role", ROLES[0])
 
 
 def check_weights(weights: Mapping[str, object], hashes: Mapping[str, str], where: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dermlens.image.preprocess import Geometry
+from dermlens.models.card import ROLES, role_of
 from dermlens.models.engine import Engine
 from dermlens.trust.fitted import NOTHING_FITTED, Fitted
 
@@ -31,6 +32,11 @@ class Model:
     """(7,) float32"""
     fitted: Fitted = NOTHING_FITTED
     """what was fitted to it; a part is None where there is none"""
+
+    @property
+    def role(self) -> str:
+        """What it is for, one of card.ROLES."""
+        return role_of(self.card)
 
     @property
     def identity(self) -> str:
@@ -57,6 +63,11 @@ class Ensemble:
     fitted: Fitted
 
     @property
+    def role(self) -> str:
+        """What it is for, one of card.ROLES."""
+        return role_of(self.card)
+
+    @property
     def geometry(self) -> Geometry:
         """That of the member with the largest square; all members see the same part of an image."""
         return max((m.geometry for m in self.members), key=lambda g: g.size)
@@ -71,6 +82,11 @@ class Ensemble:
 
 AnyModel = Model | Ensemble
 """What can be asked about an image."""
+
+
+def for_diagnosis(models: Iterable[AnyModel]) -> list[AnyModel]:
+    """Return the models that are for diagnosis, in the given order; those for comparison only are left out."""
+    return [m for m in models if m.role == ROLES[0]]
 
 
 def networks(models: Iterable[AnyModel]) -> list[Model]:

@@ -27,6 +27,12 @@ from dermlens.wording import short_percent
 CASE_LEVEL = 0.9
 """The level used on a case."""
 NO_GUARANTEE = "no class guarantee"
+CHOSEN_BY = (
+    "The same validation images also chose the network's best epoch and its calibration, so that its probabilities may "
+    "suit them a little better than new ones and the guarantee is not exact; what the sets reach on test says by how "
+    "much."
+)
+"""Said beside the guarantee."""
 _OVERALL = ("coverage", "size", "single", "empty")
 _ORDER = [i for group in reversed(GROUPS) for i in members(group)]
 

@@ -34,7 +34,9 @@ from dermlens.files.documents import encode_object
 from dermlens.ingest.read import read_file
 from dermlens.trust.ood import EMBEDDINGS_FILE, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
 from dermlens.trust.reference_set import METHODS, ReferenceSet, encode, make_reference_set
+from dermlens.trust.withholding import Withholding
 from training.dataset import class_indices
+from training.fits import withholding
 from training.fits.embed import embed
 from training.fits.ood_pictures import OodPicture, broken, first_half, pictures
 from training.fits.subject import Subject
@@ -62,9 +64,13 @@ def make(subject: Subject) -> dict[str, bytes]:
     """
     files: dict[str, bytes] = {}
     if subject.card.get("members"):
-        table = of_members(subject)
+        table, rule = of_members(subject)
         threshold = 0.0
-        chosen: dict[str, Any] = {"method": MEMBERS, "members": list(subject.card["members"])}
+        chosen: dict[str, Any] = {
+            "method": MEMBERS,
+            "members": list(subject.card["members"]),
+            "withholding": rule.to_dict(),
+        }
     else:
         reference_set = reference_set_of(subject)
         table, embeddings = seen(subject)
@@ -199,12 +205,11 @@ def auroc(real: pd.DataFrame, others: pd.DataFrame) -> Estimate:
     return Estimate(value, float(low), float(high), len(others), len(np.unique(sources)))
 
 
-def of_members(subject: Subject) -> pd.DataFrame:
-    """Join the scores of an ensemble's members: all must accept an image, so the least accepting one decides.
+def of_members(subject: Subject) -> tuple[pd.DataFrame, Withholding]:
+    """Join the scores of an ensemble's members by the rule that is chosen on them.
 
     Returns:
-        A table as `seen` gives it with "score": the largest excess over a member's threshold, in standard deviations
-        of that member's scores on validation; up to 0 is accepted.
+        A table as `seen` gives it with "score", how far an image is beyond the rule, up to 0 accepted; and the rule.
     """
     first = None
     excess = []
@@ -215,11 +220,19 @@ def of_members(subject: Subject) -> pd.DataFrame:
             first = table
         elif not _pictures(first).equals(_pictures(table)):
             raise DataError(f"{member}/{SCORES_FILE} is of other pictures than that of another member: fit both again.")
-        spread = table.loc[of_split(table, "validation"), "score"].std()
-        excess.append((table["score"] - threshold) / spread)
+        excess.append(table["score"] - threshold)
     if first is None:
         raise DataError(f"{subject.folder.name} has no members.")
-    return first.assign(score=np.max(excess, axis=0))
+    scores = np.stack(excess, 1)
+    real = of_split(first, "validation")
+    other = (first["part"].isin(["first half", "second half"]) & (first["kind"] != NOT_CHOSEN_BY)).to_numpy()
+    diagnosis = first.loc[real, "name"].map(subject.table.set_index("image_id")["dx"])
+    second = (first.loc[other, "part"] == "second half").to_numpy()
+    kinds = first.loc[other, "kind"].tolist()
+    rule = withholding.choose(
+        scores[real], diagnosis.tolist(), scores[other], kinds, second, list(subject.card["members"])
+    )
+    return first.assign(score=np.round(rule.score(scores), 6)), rule
 
 
 def _pictures(table: pd.DataFrame) -> pd.DataFrame:

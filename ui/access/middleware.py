@@ -32,7 +32,9 @@ def middleware() -> list[Middleware]:
 
 def headers() -> dict[str, str]:
     """Return the headers of every answer: nothing is loaded from, sent to or framed by another host."""
-    scripts = " ".join(f"'sha256-{_digest(script)}'" for script in (*streamlit_internals.inline_scripts(), leaving.SCRIPT))
+    scripts = " ".join(
+        f"'sha256-{_digest(script)}'" for script in (*streamlit_internals.inline_scripts(), leaving.SCRIPT)
+    )
     policy = {
         "default-src": "'none'",
         "script-src": f"'self' {scripts}",

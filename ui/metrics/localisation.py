@@ -100,7 +100,11 @@ def _methods(found: LocalisationResults) -> None:
         }
         for name, (where, removal) in found.methods.items()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Every heat map method on the same images of validation, and whether it is offered")
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        alt="Every heat map method on the same images of validation, and whether it is offered",
+    )
 
 
 def _warnings(found: LocalisationResults) -> None:

@@ -1,10 +1,12 @@
 """What stands behind a verdict: the rules for referral, the prediction sets and the thresholds of each model."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dermlens.case.decision import Decision
+from dermlens.case.decision import FITTED_MIX, Decision
 from dermlens.case.opinion import Opinion
 from dermlens.labels import INDEX, Diagnosis
 from dermlens.models.model import AnyModel
@@ -21,7 +23,7 @@ from ui.widgets import choose_sensitivity
 def prediction_sets(opinion: Opinion) -> None:
     """Say which diagnoses each model does not rule out on a case; part of page Predict."""
     caveats = set()
-    for model in opinion.asked:
+    for model in opinion.calling:
         found = model.fitted.prediction_sets
         if found is None:
             said = f"no prediction sets. Make them with `{fit_command(model.id, 'conformal')}`."
@@ -49,7 +51,7 @@ def _call_outside(diagnosis: Diagnosis, kept: np.ndarray, sets: PredictionSets) 
         return f" The call, {diagnosis.name}, is not among them, and has no guarantee of its own."
     return (
         f" The call, {diagnosis.name}, is not among them: {short_percent(CASE_LEVEL)} of the {diagnosis.name} images "
-        "of validation were given a higher probability of it than this one."
+        "of validation were given a higher probability of it than this one, at the class mix of HAM10000."
     )
 
 
@@ -63,13 +65,15 @@ def _promise() -> str:
 @st.fragment
 def operating(opinion: Opinion) -> None:
     """Say on which side of each model's thresholds a case lies, for a sensitivity that a person sets; redraws alone."""
-    having = [m for m in opinion.asked if m.fitted.thresholds]
+    having = [m for m in opinion.calling if m.fitted.thresholds]
     if having:
         wanted = choose_sensitivity()
         table = pd.DataFrame([row for m in having for row in _sides(m, opinion.answers[m.id].probabilities, wanted)])
         st.table(table, hide_index=True)
-        st.caption("Below a threshold is not an all-clear: the lesions that the threshold missed lie there too.")
-    for model in opinion.asked:
+        st.caption(
+            f"Below a threshold is not an all-clear: the lesions that the threshold missed lie there too. {FITTED_MIX}"
+        )
+    for model in opinion.calling:
         if model.fitted.thresholds is None:
             st.markdown(
                 f"{widgets.escape(model.name)} has no thresholds. Make them with "
@@ -100,8 +104,12 @@ def _sides(model: AnyModel, probabilities: np.ndarray, wanted: float) -> list[di
     return rows
 
 
-def rules(decision: Decision) -> None:
-    """List the rules for referral, which of them apply to the image, and what they did on the data."""
+def rules(decision: Decision, names: Mapping[str, str]) -> None:
+    """List the rules for referral, which of them apply to the image, and what they did on the data.
+
+    Args:
+        decision: on the image. names: model id -> its name.
+    """
     for reason in decision.reasons:
         st.markdown(f"- {widgets.escape(reason[0].upper() + reason[1:], 600)}.")
     st.markdown("An image is referred if at least one of these applies:")
@@ -111,7 +119,14 @@ def rules(decision: Decision) -> None:
         if rule.key in decision.fired
     ]
     st.table(pd.DataFrame(lines), hide_index=True)
-    st.caption(f"{_measured(decision.referral)} The rules are those of {widgets.escape(decision.model.name)}.")
+    referral = decision.referral
+    wanted = [f"{short_percent(s)} ({names.get(m, m)})" for m, s in referral.sensitivity.items()]
+    chosen = (
+        f"The rules are those of {decision.model.name}. Each model has thresholds of its own, chosen on validation to find "
+        f"{', '.join(wanted)} of the images there: the choice that missed the fewest and kept the share of referred "
+        f"images at or below {percent(referral.cap)}."
+    )
+    st.caption(f"{widgets.escape(chosen, 2000)} {FITTED_MIX} {_measured(referral)}")
 
 
 def _measured(referral: Referral) -> str:

@@ -15,7 +15,9 @@ from ui import cache, state, waiting, widgets
 
 SIDE = 300
 WORSE = "Measured on validation, it finds the lesion less well than a blob in the middle of the picture does."
-NONE_OFFERED = "No slower method is offered for this model: each finds the lesion less well than a blob in the middle does."
+NONE_OFFERED = (
+    "No slower method is offered for this model: each finds the lesion less well than a blob in the middle does."
+)
 
 
 def every_class(image: CaseImage, opinion: Opinion) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import streamlit as st
 
+from dermlens.case.decision import FITTED_MIX
 from dermlens.case.opinion import Opinion
 from dermlens.evaluation.class_mix import mix_at
 from dermlens.labels import SUSPECT
@@ -65,8 +66,7 @@ def at_chosen(opinion: Opinion) -> Opinion:
         mix_at(mix, wanted),
         f"The probabilities, and the calls with them, are re-weighted for images of which {percent(wanted, 1)} are "
         f"malignant or pre-malignant; in HAM10000 {percent(usual, 1)} are. That holds only if each diagnosis looks the "
-        "same there. What was fitted for the class mix of HAM10000 stays as it is: prediction sets, thresholds, rules "
-        "for referral, and whether the models' calls disagree in them.",
+        f"same there. {FITTED_MIX}",
     )
 
 

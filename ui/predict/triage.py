@@ -35,7 +35,9 @@ def table(models: Sequence[AnyModel]) -> None:
         models: that were asked, in the order they are shown.
     """
     images = list(state.images().values())
-    rows = pd.DataFrame([_row(image, prevalence.at_chosen(form(models, image.answers, image.synthetic))) for image in images])
+    rows = pd.DataFrame(
+        [_row(image, prevalence.at_chosen(form(models, image.answers, image.synthetic))) for image in images]
+    )
     order = sorted(range(len(images)), key=lambda i: (ORDER[rows["refer"][i]], -rows["suspect"].fillna(0)[i]))
     images, rows = [images[i] for i in order], rows.iloc[order]
     shown = state.current()
@@ -91,7 +93,9 @@ def summary(image: CaseImage, opinion: Opinion) -> dict[str, object]:
     return {
         "refer": said,
         "suspect": float(shares[list(SUSPECT)].sum()) if shares is not None else None,
-        "diagnosis": f"{NAMES[opinion.call(lead).code]} {percent(share_called(opinion.shown[lead.id]))}" if lead else "",
+        "diagnosis": f"{NAMES[opinion.call(lead).code]} {percent(share_called(opinion.shown[lead.id]))}"
+        if lead
+        else "",
         "agreement": _agreement(opinion) + (", one silent" if silent and opinion.voices else ""),
         "quality": ", ".join(f.name for f in image.quality.findings) or "good",
     }

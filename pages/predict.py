@@ -8,6 +8,7 @@ from dermlens.case.decision import Decision, decide
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion, form
 from dermlens.models.model import AnyModel, for_diagnosis
+from dermlens.wording import joined
 from ui import cache, state, widgets
 from ui.pages import PREDICT
 from ui.predict import (
@@ -29,29 +30,38 @@ from ui.predict import (
 def page() -> None:
     models, problems = cache.models()
     intake.receive(models)
+    everyone = asked_of_case(models)
+    asked = everyone if st.session_state.get("comparison") else for_diagnosis(everyone) or everyone
+    rows = triage.ranked(asked)
+    if rows and not state.chosen():
+        state.select(rows[0][0].key)
     widgets.head(PREDICT)
+    actions = st.container(horizontal=True, gap="small", key="actions")
     widgets.problems(problems, "model" if len(problems) == 1 else "models")
+    image = state.current()
     if not models:
         widgets.nothing_here(
             "There is no model to ask.",
             "Publish one with `python -m training.publish`, or build the serving files with `make serving`.",
         )
-        return
-    image = state.current()
-    if image is None:
+    elif image is None:
         intake.welcome()
-        return
-    everyone = [m for m in models if m.id in image.answers] or models
-    asked = everyone if st.session_state.get("comparison") else for_diagnosis(everyone) or everyone
-    if len(state.images()) > 1:
-        triage.table(asked)
-    opinion = form(asked, image.answers, image.synthetic)
-    with st.container(horizontal=True, gap="small", key="actions"):
-        intake.add_more()
-        if opinion.asked:
-            downloads.report(image, prevalence.at_chosen(opinion))
-    intake.refusals()
-    show(image, opinion, everyone)
+    else:
+        opinion = form(asked, image.answers, image.synthetic)
+        with actions:
+            intake.add_more()
+            if opinion.asked:
+                downloads.report(image, prevalence.at_chosen(opinion))
+        intake.refusals()
+        if len(rows) > 1:
+            triage.table(rows, image)
+        show(image, opinion, everyone)
+
+
+def asked_of_case(models: Sequence[AnyModel]) -> Sequence[AnyModel]:
+    """Return the models that have answered an image of the case; all of them if none has."""
+    answered = {model_id for image in state.images().values() for model_id in image.answers}
+    return [m for m in models if m.id in answered] or models
 
 
 def show(image: CaseImage, opinion: Opinion, everyone: Sequence[AnyModel]) -> None:
@@ -72,8 +82,9 @@ def show(image: CaseImage, opinion: Opinion, everyone: Sequence[AnyModel]) -> No
             with st.container(key="models", gap="small"):
                 answer.probabilities(shown)
                 prevalence.choose(opinion)
-                if len(for_diagnosis(everyone)) not in (0, len(everyone)):
-                    st.toggle("Models for comparison too", key="comparison", bind="query-params")
+                others = [m.name for m in everyone if m not in for_diagnosis(everyone)]
+                if others and len(others) < len(everyone):
+                    st.toggle(f"Show for comparison: {joined(others)}", key="comparison", bind="query-params")
     if shown.withheld:
         fold("The numbers, which mean nothing here", "visibility_off", "numbers", lambda: greyed(shown))
     else:

@@ -20,7 +20,8 @@ from dermlens.evaluation.predictions import CASES, Predictions, cases_of, read_c
 from dermlens.evaluation.slices import Slice, slices
 from dermlens.explain import gradients
 from dermlens.explain.localisation_results import FILE as ATTENTION
-from dermlens.explain.localisation_results import METHODS, LocalisationResults, offered, read_published, summarise
+from dermlens.explain.localisation_results import METHODS, LocalisationResults, offered, read_published
+from dermlens.explain.localisation_results import summarise as summarise_looks
 from dermlens.image.examples import EXAMPLES, draw
 from dermlens.models import registry
 from dermlens.models.model import AnyModel, Model
@@ -283,7 +284,7 @@ def comparison(a: Entry, b: Entry, split: str) -> Result[Comparison]:
 
 @st.cache_data(show_spinner="Measuring where it looked, with intervals", max_entries=16)
 def _evidence(folder: Path, stamp: tuple[float, ...]) -> Result[LocalisationResults]:
-    return _attempt(lambda: summarise(read_published(folder, registry.inspect(folder).card)))
+    return _attempt(lambda: summarise_looks(read_published(folder, registry.inspect(folder).card)))
 
 
 def evidence(entry: Entry) -> Result[LocalisationResults]:

@@ -131,7 +131,8 @@ def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
     """
     if not waiting():
         return
-    with st.container(key="progress"):
+    space = st.empty()
+    with space.container(key="progress"):
         bar = st.progress(0.0, "Reading the image")
     total = len(waiting())
     while waiting():
@@ -142,7 +143,7 @@ def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
                 bar.progress((number - 1) / total, f"Examining image {number} of {total}")
                 _examine(item, models, stored_aspect)
         except BusyError as e:
-            bar.empty()
+            space.empty()
             st.warning(str(e), icon=":material/hourglass_top:")
             st.button("Try again", key="try-again", icon=":material/refresh:")
             return
@@ -152,7 +153,9 @@ def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
         # have begun already.
         waiting()[:] = [other for other in waiting() if other is not item]
         give_back()
-    bar.empty()
+    if total > 1:  # none of many is chosen for having come last
+        st.session_state.pop(IMAGE, None)
+    space.empty()
 
 
 def _all_keep_too_much() -> bool:
@@ -181,12 +184,17 @@ def select(key: str) -> None:
     st.session_state[IMAGE] = key
 
 
+def chosen() -> bool:
+    """Whether an image of the case is chosen."""
+    return st.session_state.get(IMAGE) in images()
+
+
 def current() -> CaseImage | None:
     """Return the chosen image, or None if the case is empty; the page's link is made to name it."""
-    chosen = images().get(st.session_state.get(IMAGE, "")) or next(iter(images().values()), None)
-    if chosen is not None and st.query_params.get(IMAGE) != chosen.key:
-        st.query_params[IMAGE] = chosen.key
-    return chosen
+    found = images().get(st.session_state.get(IMAGE, "")) or next(iter(images().values()), None)
+    if found is not None and st.query_params.get(IMAGE) != found.key:
+        st.query_params[IMAGE] = found.key
+    return found
 
 
 def link_is_dead() -> bool:

@@ -51,7 +51,7 @@ class Opinion:
 
     @property
     def lead(self) -> AnyModel | None:
-        """The model whose diagnosis stands first: of those that call one the first ensemble, else the first; or None."""
+        """The model whose diagnosis stands first: of those that call one, the first ensemble, else the first of all."""
         return next((m for m in self.calling if isinstance(m, Ensemble)), next(iter(self.calling), None))
 
     @property

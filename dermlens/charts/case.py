@@ -69,40 +69,39 @@ def probabilities(
             marker={
                 "symbol": nth(SYMBOLS, n) if known else f"{nth(SYMBOLS, n)}-open",
                 "color": nth(COLOURS, n) if known else NEUTRAL,
-                "size": 9,
+                "size": 8,
                 "line": {"width": 1.5, "color": nth(COLOURS, n) if known else NEUTRAL},
             },
             customdata=[[DIAGNOSES[i].name, DIAGNOSES[i].group, percent(float(values[i]), 1)] for i in order],
-            hovertemplate=f"{name}<br>%{{customdata[0]}} (%{{customdata[1]}}): %{{customdata[2]}} {unit}<extra></extra>",
+            hovertemplate=f"{name}<br>%{{customdata[0]}} (%{{customdata[1]}}): %{{customdata[2]}} {unit}"
+            "<extra></extra>",
             cliponaxis=False,
         )
     if lead not in refused:
-        figure.add_scatter(
-            x=[108] * len(order),
-            y=list(of_class.values()),
-            text=[percent(float(answers[lead][i])) for i in order],
-            mode="text",
-            textposition="middle right",
-            hoverinfo="skip",
-            showlegend=False,
-            cliponaxis=False,
-        )
+        for i, row in of_class.items():
+            figure.add_annotation(
+                text=percent(float(answers[lead][i])),
+                x=1,
+                xref="paper",
+                xanchor="left",
+                xshift=8,
+                y=row,
+                showarrow=False,
+            )
     labels = [f"<b>{row}</b>" if isinstance(row, str) else ROWS[CLASSES[row]] for row in rows]
     figure.update_yaxes(
         tickvals=list(range(len(rows))),
         ticktext=labels,
         range=[len(rows) - 0.4, -0.6],
-        tickson="labels",
-        gridwidth=1,
         zeroline=False,
         ticks="",
     )
-    figure.update_xaxes(
-        range=[-2, 104], tickvals=[0, 25, 50, 75, 100], ticksuffix=" %", showgrid=True, zeroline=False, side="bottom"
-    )
-    subtitle = f"{unit[0].upper()}{unit[1:]}; numbers: {lead}" if lead not in refused else ""
-    frame(figure, title, 110 + ROW * len(rows), subtitle)
-    return figure.update_layout(margin_r=52, margin_t=96, legend={"itemsizing": "constant"})
+    ticks = [0, 25, 50, 75, 100]
+    figure.update_xaxes(range=[-2, 102], tickvals=ticks, ticktext=[f"{t} %" for t in ticks], zeroline=False)
+    height = 104 + ROW * len(rows)
+    frame(figure, title, height)
+    legend = {"xref": "container", "x": 0, "yref": "container", "y": 1 - 32 / height, "yanchor": "top"}
+    return figure.update_layout(margin={"r": 52, "t": 64}, legend=legend)
 
 
 def difference(name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> go.Figure:

@@ -76,8 +76,10 @@ def energy_share(heat: np.ndarray, lesion: np.ndarray) -> float:
 
 
 def centred(heat: np.ndarray) -> np.ndarray:
-    """Return a blob in the middle with the values of a (h, w) map, hottest in the centre, over ellipses of the picture's
-    shape: as concentrated as the map, but made without looking at the image."""
+    """Return a blob in the middle: the values of a (h, w) map, hottest in the centre, over ellipses of its shape.
+
+    It is as concentrated as the map, but made without looking at the image.
+    """
     height, width = heat.shape
     rows, columns = (np.arange(height) + 0.5) / height - 0.5, (np.arange(width) + 0.5) / width - 0.5
     nearest = np.argsort((rows[:, None] ** 2 + columns**2).ravel(), kind="stable")

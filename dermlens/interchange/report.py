@@ -175,7 +175,7 @@ def _thresholds(opinion: Opinion) -> str:
             cells = (
                 model.name,
                 target.title,
-                f"{'above' if found.reached(name, probabilities) else 'below'} the {short_percent(point.wanted)} threshold",
+                f"{'above' if found.reached(name, probabilities) else 'below'} the {short_percent(point.wanted)} one",
                 f"{percent_with_interval(point.measured[split].sensitivity)} on {split}",
             )
             rows.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
@@ -226,8 +226,8 @@ def _pictures(image: CaseImage, opinion: Opinion, opacity: float, mapped: Collec
         figures.append(_figure(drawn, f"{model.name}, for {diagnosis.name}; inside the frame: what it saw"))
     return (
         f'<h2>Where the models looked</h2><div class="pictures">{"".join(figures)}</div>'
-        '<p class="fine">Grad-CAM of the diagnosis that each model gave. Bright areas raised its probability. It shows where '
-        "the model looked, not why, and not whether it was right.</p>"
+        '<p class="fine">Grad-CAM of the diagnosis that each model gave. Bright areas raised its probability. It shows '
+        "where the model looked, not why, and not whether it was right.</p>"
     )
 
 
@@ -255,8 +255,8 @@ def _scores(opinion: Opinion, score: str) -> str:
             cells = "".join(f'<td class="n">{escape(percent(float(p[i]), 1))}</td>' for p in shares)
             rows.append(f"<tr><td>{escape(NAMES[CLASSES[i]])}</td>{cells}</tr>")
     return (
-        f'<div class="whole"><h2>All seven diagnoses, {escape(score)}</h2><table><thead><tr><th>Diagnosis</th>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f'<div class="whole"><h2>All seven diagnoses, {escape(score)}</h2><table>'
+        f"<thead><tr><th>Diagnosis</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

@@ -81,11 +81,11 @@ def _headline(found: Where) -> None:
 def _methods(found: LocalisationResults) -> None:
     measured = next(iter(found.methods.values()))[0].energy
     st.markdown(
-        f"**Which methods are offered.** On {measured.n_images} images of {measured.n_lesions} lesions of validation, as "
-        "many of each diagnosis, every method is held against a blob in the middle of the picture, as concentrated as its "
-        "own map but made without looking. A method whose heat lies in the lesion less than the blob's does, the whole "
-        "95 % interval of the difference below zero, is not offered for this model. The slower methods use one view of "
-        "the image, Grad-CAM all of the model's views."
+        f"**Which methods are offered.** On {measured.n_images} images of {measured.n_lesions} lesions of validation, "
+        "as many of each diagnosis, every method is held against a blob in the middle of the picture that is as "
+        "concentrated as its own map but made without looking. A method whose heat lies in the lesion less than the "
+        "blob's does, with the whole 95 % interval of the difference below zero, is not offered for this model. The "
+        "slower methods use one view of the image, Grad-CAM all of the model's views."
     )
     rows = [
         {

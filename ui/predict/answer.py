@@ -23,12 +23,14 @@ def probabilities(opinion: Opinion) -> None:
     calls = "; ".join(
         f"{m.name}: {opinion.call(m).name} {percent(share_called(answers[m.name]))}" for m in opinion.calling
     )
+    unit, lead = quantity({name: a.calibrated for name, a in answers.items()}), opinion.lead
+    title = f"{unit[0].upper()}{unit[1:]}" + (f"; numbers: {lead.name}" if lead and len(answers) > 1 else "")
     figure = charts.probabilities(
         shares,
-        "Every diagnosis, every model",
-        quantity({name: a.calibrated for name, a in answers.items()}),
+        title,
+        unit,
         [m.name for m in opinion.asked if m.id in opinion.refused],
-        opinion.lead.name if opinion.lead else "",
+        lead.name if lead else "",
     )
     widgets.chart(figure, f"The seven numbers of each model. Called: {calls}.", table, "probabilities")
 

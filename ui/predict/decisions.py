@@ -82,7 +82,7 @@ def operating(opinion: Opinion) -> None:
 
 
 def _sides(model: AnyModel, probabilities: np.ndarray, wanted: float) -> list[dict[str, str]]:
-    """Return a row a target: on which side of the threshold for a wanted sensitivity, how that did, the highest reached.
+    """Return a row a target: the side of the threshold for a wanted sensitivity, how that did, and the highest reached.
 
     Args:
         model: with thresholds. probabilities: (7,) at the class mix that they were fitted for. wanted: 0..1.
@@ -122,9 +122,9 @@ def rules(decision: Decision, names: Mapping[str, str]) -> None:
     referral = decision.referral
     wanted = [f"{short_percent(s)} ({names.get(m, m)})" for m, s in referral.sensitivity.items()]
     chosen = (
-        f"The rules are those of {decision.model.name}. Each model has thresholds of its own, chosen on validation to find "
-        f"{', '.join(wanted)} of the images there: the choice that missed the fewest and kept the share of referred "
-        f"images at or below {percent(referral.cap)}."
+        f"The rules are those of {decision.model.name}. Each model has thresholds of its own, chosen on validation to "
+        f"find {', '.join(wanted)} of the images there: the choice that missed the fewest and kept the share of "
+        f"referred images at or below {percent(referral.cap)}."
     )
     st.caption(f"{widgets.escape(chosen, 2000)} {FITTED_MIX} {_measured(referral)}")
 

@@ -17,11 +17,11 @@ from ui import cache, widgets
 FRAME = "dashed frame: what the model sees"
 PREDICTED = "predicted"
 READING = (
-    "Bright areas raised the probability of the chosen diagnosis (Grad-CAM). That shows where the model looked, not why, "
-    "and not whether it was right. Outside the dashed frame it saw nothing."
+    "Bright areas raised the probability of the chosen diagnosis (Grad-CAM). That shows where the model looked, not "
+    "why, and not whether it was right. Outside the dashed frame it saw nothing."
 )
 GRAD_CAM = "grad_cam"
-HEIGHT = 390  # pixels
+HEIGHT = 375  # pixels
 
 
 @st.fragment

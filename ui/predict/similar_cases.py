@@ -16,9 +16,9 @@ from ui import cache, dataset, widgets
 NEIGHBOURS = 5
 
 NO_PICTURES = (
-    "No pictures: HAM10000 is not on this server, as its licence does not let it come with Dermlens. Each id leads to the "
-    "picture in the ISIC Archive. To see them here, get the data set with `python -m data.download --to DIR` and start "
-    "the dashboard with `HAM10000_DIR=DIR`."
+    "No pictures: HAM10000 is not on this server, as its licence does not let it come with Dermlens. Each id leads to "
+    "the picture in the ISIC Archive. To see them here, get the data set with `python -m data.download --to DIR` and "
+    "start the dashboard with `HAM10000_DIR=DIR`."
 )
 SIMILAR = (
     "The training images that look most like this one to the model, one per lesion. They show what the model was "

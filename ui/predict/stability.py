@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def start(image: CaseImage, opinion: Opinion) -> None:
-    """Have every network that calls something probed, once; the last thing a page does, so that the answer comes first."""
+    """Have every network that calls something probed, once; a page does it last, so that the answer comes first."""
     for model in networks(opinion.calling):
         key = (image.key, model.id)
         if key not in state.probes():
@@ -52,7 +52,7 @@ def section(image: CaseImage, opinion: Opinion) -> None:
 
 
 def results(image: CaseImage, models: Sequence[Model], probes: Probes) -> dict[str, Stability]:
-    """Return what is known by now, model by model; `probes` as state.probes gives them, so that no session is needed."""
+    """Return what is known by now, by model name; `probes` is what state.probes gives, so no session is needed."""
     found = {m.name: probes.get((image.key, m.id)) for m in models}
     return {name: f.result() for name, f in found.items() if f and f.done() and not f.cancelled() and not f.exception()}
 

@@ -9,8 +9,9 @@ from dermlens.case.decision import decide
 from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.opinion import Opinion, form
 from dermlens.case.summary import share_called
+from dermlens.charts.style import ROWS as ROW_NAMES
 from dermlens.image.encode import data_uri
-from dermlens.labels import NAMES, SUSPECT
+from dermlens.labels import SUSPECT
 from dermlens.models.model import AnyModel
 from dermlens.wording import percent
 from ui import state
@@ -25,32 +26,47 @@ HEAD = 36
 REFER, RETAKE, NO_RULE, UNKNOWN = "Refer", "Take again or refer", "No rule applies", "No rules"
 ORDER = {REFER: 0, RETAKE: 1, UNKNOWN: 2, NO_RULE: 2}
 """What is said of an image -> its place in the table; inside a place the suspect probability decides."""
-NOTHING_SAVED = "Nothing is kept: save the table or a report before you close this page."
+SHOWN = "▶"
+SUSPECT_HELP = "Probability of the malignant and pre-malignant diagnoses together"
 
 
-def table(models: Sequence[AnyModel]) -> None:
-    """List the images of the case; a click on a row opens it.
+def ranked(models: Sequence[AnyModel]) -> list[tuple[CaseImage, dict[str, object]]]:
+    """Return the images of the case with what their rows say, riskiest first.
 
     Args:
         models: that were asked, in the order they are shown.
     """
-    images = list(state.images().values())
-    rows = pd.DataFrame(
-        [_row(image, prevalence.at_chosen(form(models, image.answers, image.synthetic))) for image in images]
-    )
-    order = sorted(range(len(images)), key=lambda i: (ORDER[rows["refer"][i]], -rows["suspect"].fillna(0)[i]))
-    images, rows = [images[i] for i in order], rows.iloc[order]
-    shown = state.current()
-    at = next((i for i, image in enumerate(images) if shown and image.key == shown.key), 0)
-    key = f"triage-{len(images)}"
+    opinions = {i.key: prevalence.at_chosen(form(models, i.answers, i.synthetic)) for i in state.images().values()}
+    rows = [(image, summary(image, opinions[image.key])) for image in state.images().values()]
+    return sorted(rows, key=lambda row: (ORDER[str(row[1]["refer"])], -float(row[1]["suspect"] or 0)))  # type: ignore[arg-type]
+
+
+def table(rows: Sequence[tuple[CaseImage, dict[str, object]]], shown: CaseImage) -> None:
+    """List the images of the case; a click on a row opens it.
+
+    Args:
+        rows: as `ranked` gives them. shown: the image that the page shows.
+    """
+    at = next(i for i, (image, _) in enumerate(rows) if image.key == shown.key)
+    key = f"triage-{len(rows)}"
 
     def open_row() -> None:
         chosen = st.session_state[key].selection.rows
         if chosen:
-            state.select(images[chosen[0]].key)
+            state.select(rows[chosen[0]][0].key)
 
+    frame = pd.DataFrame(
+        {
+            "shown": SHOWN if i == at else "",
+            "image": data_uri(thumbnail(image.pixels, 64)),
+            **said,
+            "file": image.name,
+        }
+        for i, (image, said) in enumerate(rows)
+    )
+    text = st.column_config.TextColumn
     st.dataframe(
-        rows.assign(shown=["▶" if i == at else "" for i in range(len(rows))])[["shown", *rows.columns]],
+        frame.assign(suspect=100 * frame["suspect"].astype(float)),
         hide_index=True,
         row_height=ROW,
         height=HEAD + ROW * min(len(rows), ROWS) + 2,
@@ -60,25 +76,20 @@ def table(models: Sequence[AnyModel]) -> None:
         selection_default={"selection": {"rows": [at]}},  # type: ignore[arg-type, typeddict-item]
         alt="The images of this case, riskiest first",
         column_config={
-            "shown": st.column_config.TextColumn("", width=30, help="The image shown below"),
+            "shown": text("", width=28, help="The image shown below"),
             "image": st.column_config.ImageColumn("Image", width=60),
-            "refer": st.column_config.TextColumn("Refer", width=140),
+            "refer": text("Refer", width=142),
             "suspect": st.column_config.ProgressColumn(
-                "Malignant or pre-malignant", min_value=0, max_value=1, format="percent", width=150
+                "Suspect", min_value=0, max_value=100, format="%.0f %%", width=120, help=SUSPECT_HELP
             ),
-            "diagnosis": st.column_config.TextColumn("Diagnosis", width=210),
-            "agreement": st.column_config.TextColumn("Networks", width=110),
-            "quality": st.column_config.TextColumn("Picture", width=110),
-            "file": st.column_config.TextColumn("File", width=140),
+            "diagnosis": text("Diagnosis", width=190),
+            "agreement": text("Networks", width=96),
+            "quality": text("Picture", width=96),
+            "file": text("File", width=118),
         },
     )
-    refer = int((rows["refer"] == REFER).sum())
+    refer = sum(said["refer"] == REFER for _, said in rows)
     st.caption(f"{refer} of {len(rows)} images to refer; riskiest first. Choose a row to see its image below.")
-
-
-def _row(image: CaseImage, opinion: Opinion) -> dict[str, object]:
-    row: dict[str, object] = {"image": data_uri(thumbnail(image.pixels, 64)), **summary(image, opinion)}
-    return {**row, "file": image.name}
 
 
 def summary(image: CaseImage, opinion: Opinion) -> dict[str, object]:
@@ -88,20 +99,21 @@ def summary(image: CaseImage, opinion: Opinion) -> dict[str, object]:
         said = RETAKE
     else:
         said = UNKNOWN if decision is None else REFER if decision.refer else NO_RULE
-    silent = any(m.id in opinion.refused for m in opinion.asked)
     shares = opinion.shown[lead.id].probabilities if lead else None
     return {
         "refer": said,
         "suspect": float(shares[list(SUSPECT)].sum()) if shares is not None else None,
-        "diagnosis": f"{NAMES[opinion.call(lead).code]} {percent(share_called(opinion.shown[lead.id]))}"
+        "diagnosis": f"{ROW_NAMES[opinion.call(lead).code]} {percent(share_called(opinion.shown[lead.id]))}"
         if lead
         else "",
-        "agreement": _agreement(opinion) + (", one silent" if silent and opinion.voices else ""),
+        "agreement": _agreement(opinion),
         "quality": ", ".join(f.name for f in image.quality.findings) or "good",
     }
 
 
 def _agreement(opinion: Opinion) -> str:
-    if len(opinion.voices) < 2:
-        return "one alone" if opinion.voices else "silent"
+    if not opinion.voices:
+        return "none answers"
+    if len(opinion.voices) == 1:
+        return "one answers"
     return "agree" if opinion.agree else "disagree"

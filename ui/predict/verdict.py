@@ -5,7 +5,7 @@ import streamlit as st
 from dermlens.case.decision import Decision
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
-from dermlens.case.summary import agreement, group_totals, quantity
+from dermlens.case.summary import agreement, group_totals
 from dermlens.labels import GROUP_TITLES, GROUPS, INDEX, NAMES
 from dermlens.models.model import AnyModel
 from dermlens.trust.conformal import CASE_LEVEL
@@ -18,7 +18,7 @@ from ui.predict import warnings
 def card(image: CaseImage, opinion: Opinion, decision: Decision | None) -> None:
     """Show the verdict; of an image that no model knows, that and nothing else."""
     kind = "withheld" if opinion.withheld else "refer" if decision and decision.refer else "none"
-    with st.container(border=True, gap="small", key=f"verdict-{kind}"):
+    with st.container(border=True, gap="xsmall", key=f"verdict-{kind}"):
         if not opinion.asked:
             st.header("No answer", anchor=False)
             st.text("\n".join(image.failures.get(m.id, "Not asked.") for m in opinion.models))
@@ -43,18 +43,24 @@ def _decision(image: CaseImage, decision: Decision | None) -> None:
         reason, *more = decision.reasons
         also = f" {_more(len(more))}" if more else ""
         st.markdown(f"{widgets.escape(reason[0].upper() + reason[1:], 600)}.{also}")
+        _beside(decision)
     else:
-        st.header("No rule for referral applies", anchor=False)
+        st.header(
+            "No rule applies, but look again" if decision.beside else "No rule for referral applies", anchor=False
+        )
+        _beside(decision)
         st.markdown(f"That is **not an all-clear**: {what_is_missed(decision.referral)}")
-    if decision:
-        for said in decision.beside:
-            st.markdown(f":material/visibility: {widgets.escape(said, 600)}")
     if poor:
         found = [f for f in image.quality.findings if f.poor]
         st.markdown(
             f":material/blur_on: **{found[0].text}** It may be too poor to be judged: take a better one first. "
             f"{found[0].advice}"
         )
+
+
+def _beside(decision: Decision) -> None:
+    for said in decision.beside:
+        st.markdown(f":material/visibility: {widgets.escape(said, 600)}")
 
 
 def _more(count: int) -> str:
@@ -68,9 +74,11 @@ def _diagnosis(opinion: Opinion, model: AnyModel) -> None:
         st.subheader(f"{NAMES[diagnosis.code]} {share}", anchor=False)
         widgets.group_badge(diagnosis)
     totals = group_totals(answer.probabilities)
-    shares = [f"{GROUP_TITLES[g]} {percent(totals[g])}".replace(" ", "\u00a0") for g in reversed(GROUPS)]
-    what = quantity({model.name: answer.calibrated})
-    st.caption(f"{what[0].upper()}{what[1:]} by {widgets.escape(model.name)}. {' · '.join(shares)}")
+    shares = [f"{GROUP_TITLES[g]} {percent(totals[g])}" for g in reversed(GROUPS)]
+    whole = " · ".join(shares).replace("-", "\u2011").replace(" %", "\u00a0%")
+    st.caption(
+        f"{'Probability' if answer.calibrated else 'Uncalibrated score'} by {widgets.escape(model.name)}. {whole}"
+    )
 
 
 def _agreement(opinion: Opinion) -> None:

@@ -12,14 +12,14 @@ from ui import cache, widgets
 OFTEN = 4
 """Times as often as all dermoscopic images: a diagnosis that is refused so often is named."""
 DRAWN = (
-    "This is a drawing, and not all models take it for a dermoscopic image. An upload like it may be refused; the models "
-    "answer for the drawing all the same, to show what this page offers."
+    "This is a drawing, and not all models take it for a dermoscopic image. An upload like it may be refused; the "
+    "models answer for the drawing all the same, to show what this page offers."
 )
 UNLIKE = "This does not look like a dermoscopic image."
 
 
 def warnings(image: CaseImage, opinion: Opinion) -> None:
-    """Say above a comparison what speaks against believing any answer: an unlike image, then its quality, with advice."""
+    """Say above a comparison what speaks against believing any answer: an unlike image, then its quality."""
     if opinion.withheld:
         st.warning(f"**{UNLIKE}** {_unlike(opinion)}", icon=":material/help:")
     drawing(image, opinion)
@@ -55,8 +55,8 @@ def _unlike(opinion: Opinion) -> str:
     names = joined([widgets.escape(m.name) for m in networks(refusing) or refusing])
     judge = next((m for m in refusing if isinstance(m, Ensemble)), refusing[0])
     return (
-        f"{names} learned from dermoscopic images of another kind, so no diagnosis is called and their numbers mean "
-        "nothing here. It may be another kind of picture, a poor one, or a lesion of a kind that was too rare to learn."
+        f"It is not of the kind that {names} learned from, so no diagnosis is called and the numbers mean nothing. It may "
+        "be another kind of picture, a poor one, or a lesion of a kind that was too rare to learn."
         f"{_how_often(judge)}"
     )
 

@@ -46,7 +46,9 @@ def subject(published: Path, data: Path) -> Subject:
     table = pd.read_csv(data / "split.csv")
     table = pd.concat([table[table["dx"] == code].head(3) for code in CLASSES[:4]])
     compared = table.groupby("dx").head(1).index
-    return Subject(published / "toy", table.assign(split=np.where(table.index.isin(compared), "validation", "test")), data)
+    return Subject(
+        published / "toy", table.assign(split=np.where(table.index.isin(compared), "validation", "test")), data
+    )
 
 
 @pytest.fixture(scope="module")

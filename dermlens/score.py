@@ -23,6 +23,7 @@ from typing import TextIO
 import numpy as np
 from tqdm import tqdm
 
+from dermlens.case.decision import decide
 from dermlens.case.opinion import form
 from dermlens.case.predict import predict
 from dermlens.case.summary import quantity
@@ -75,7 +76,7 @@ def score(
     stored_aspect: str = "as-is",
     class_mix: str = HAM10000,
 ) -> tuple[int, int]:
-    """Score images and write the submission file, and the lists of files that could not be read and of unlike images.
+    """Score images and write the submission file; beside it which images to refer, unreadable files, unlike images.
 
     Args:
         model: as loaded by registry.load_any.
@@ -95,7 +96,7 @@ def score(
     if class_mix == EQUAL and calibration is None:
         said = model.fitted.missing_sentence("calibration")
         raise ModelError(f"{model.id} is not calibrated, so it cannot be re-weighted for another class mix. {said}")
-    errors, unlike = [], []
+    errors, unlike, referrals = [], [], []
     members = model.members if isinstance(model, Ensemble) else ()
     room = sum(len(os.fsencode(path.stem)) + ROW_BYTES for path in images)
     with replacing(output, room) as file:
@@ -109,8 +110,13 @@ def score(
                 continue
             answers = {member.id: predict(member, pixels) for member in members}
             answer = answers[model.id] = predict(model, pixels, answers)
-            if form([model], answers).refused:
+            opinion = form([model], answers)
+            if opinion.refused:
                 unlike.append((str(path),))
+            decision = decide(opinion)
+            if decision is not None:
+                fired = ";".join(rule for rule, fires in decision.fired.items() if fires)
+                referrals.append((path.stem, int(decision.refer), fired))
             probabilities = answer.probabilities
             if class_mix == EQUAL and calibration is not None:
                 probabilities = reweight(probabilities, np.array(calibration.class_mix), EVEN)
@@ -118,6 +124,7 @@ def score(
     for place, head, rows in (
         (beside(output, "errors"), ("file", "reason"), errors),
         (beside(output, "unlike"), ("file",), unlike),
+        (beside(output, "referral"), ("image", "refer", "rules"), referrals),
     ):
         if rows:
             with replacing(place) as file:
@@ -128,7 +135,7 @@ def score(
 
 
 def beside(output: Path, what: str) -> Path:
-    """Return where a list that belongs to a submission file is: out.errors.csv and out.unlike.csv for out.csv."""
+    """Return where a list that belongs to a submission file is: such as out.errors.csv for out.csv."""
     return output.with_name(f"{output.stem}.{what}.csv")
 
 
@@ -205,6 +212,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{done} scored into {given.output}; {counted(skipped, 'other file')} skipped.", file=sys.stderr)
     at = f" {AT[given.class_mix]}" if is_calibrated else ""
     print(f"Each number is {'a' if is_calibrated else 'an'} {what}{at}.", file=sys.stderr)
+    if model.fitted.referral is not None:
+        print(f"Which images to refer, and by which rules: see {beside(given.output, 'referral')}.", file=sys.stderr)
     if unlike:
         told = f"Unlike dermoscopic images, so that their numbers mean nothing: {counted(unlike, 'image')}"
         print(f"{told}, see {beside(given.output, 'unlike')}.", file=sys.stderr)

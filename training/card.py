@@ -1,7 +1,8 @@
 """The metrics and the model card of a published model, made from its files: `python -m training.card [ID...]`.
 
 Says where metrics.json, README.md, a hash or what training.fit fitted on predictions is not what predictions.csv,
-run.json and history.csv give; --write makes the first three again. No number of a model card is typed by hand.
+run.json and history.csv give; --write makes these again, and measures familiarity.csv again. No number of a model card
+is typed by hand.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from typing import Any
 
 from dermlens.dataset.ham10000 import load_split
 from dermlens.errors import DermlensError
-from dermlens.files.documents import Document, read_object
+from dermlens.files.documents import Document, read_object, write_object
 from dermlens.models import registry
 from dermlens.trust.ood import OOD_FILE, SCORES_FILE, read_scores
 from training import ensemble
@@ -20,7 +21,7 @@ from training.fit import STEPS
 from training.fits.embeddings import measure
 from training.fits.subject import Subject
 from training.model_card.render import render
-from training.model_card.write import metrics_of, write
+from training.model_card.write import metrics_of, note_hash, write
 
 TOLERANCE = 1e-5
 """Largest difference of a number that another processor's rounding may make."""
@@ -85,6 +86,14 @@ def _remeasured(folder: Path) -> Iterator[str]:
         yield from _differences(stored, measure(*read_scores(folder)), f"{OOD_FILE}, measured", TOLERANCE, SCORES_FILE)
 
 
+def remeasure(folder: Path) -> None:
+    """Measure familiarity.csv again into familiarity.json, where there is one; what was fitted stays."""
+    if (folder / OOD_FILE).is_file():
+        stored = read_object(folder / OOD_FILE)
+        write_object(folder / OOD_FILE, {**stored, "measured": measure(*read_scores(folder))})
+        note_hash(folder, OOD_FILE)
+
+
 def _differences(
     stored: Any, measured: Any, where: str, tolerance: float = TOLERANCE, source: str = "predictions.csv"
 ) -> Iterator[str]:
@@ -117,6 +126,7 @@ def main(argv: list[str] | None = None) -> int:
         ids = given.id or [e.id for e in registry.discover(given.models_dir)]
         for folder in [registry.find(given.models_dir, model_id).folder for model_id in ids]:
             if given.write:
+                remeasure(folder)
                 write(folder)
             wrong = problems(folder)
             print(f"{folder.name}: {'; '.join(wrong) or 'every number is what its files give'}")

@@ -23,10 +23,11 @@ from dermlens.files.documents import read_object, write_object
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.models import registry
 from dermlens.models.runs import runs_dir
+from dermlens.server.hardware import processor
 from training import run as runs
 from training.architectures import build, load_archive
 from training.artefact import load_model
-from training.backend import policy
+from training.backend import policy, precision
 from training.config import Config, from_dict, load_config, override
 from training.dataset import HAM10000, data_hash, located, select_rows
 from training.loop.averaging import set_weights
@@ -63,7 +64,8 @@ def start(config: Config, args: argparse.Namespace) -> Task:
         if changed:
             raise ConfigError(f"Run {run_id} exists with another {', '.join(changed)}. Choose another --run, or none.")
         check_rows(args.data, own)
-        record["resumed"] = [*record.get("resumed", []), _now()]
+        now_on = {"backend": keras.backend.backend(), "precision": precision(config), "processor": processor()}
+        record["resumed"] = [*record.get("resumed", []), {"when": _now(), **now_on}]
     else:
         check_rows(args.data, own, decode=True)
         record = {
@@ -74,6 +76,7 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             "chosen_by": "cross-entropy",
             "data": {**data, "images": {k: int(v) for k, v in rows["split"].value_counts().items()}},
             "seed": config.seed,
+            "precision": precision(config),
             "started": _now(),
             **_hashes({"start": config.start, "teacher": config.teacher}),
             "earlier_runs": earlier_runs(config.start),

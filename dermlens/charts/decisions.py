@@ -166,11 +166,11 @@ def decision_curve(curve: DecisionCurve, policy: np.ndarray, wanted: float, titl
             name=name,
             mode="lines",
             line={"width": 2, **line},
-            hovertemplate=f"{name}<br>risk %{{x:.0f}} %<br>net benefit %{{y:.0f}} per 1,000<extra></extra>",
+            hovertemplate=f"{name}<br>risk %{{x:.0f}} %<br>net benefit %{{y:.0f}} per 1,000 images<extra></extra>",
         )
     highest = 1000 * curve.prevalence
     figure.update_xaxes(title_text="Lowest risk at which you would refer", ticksuffix=" %", zeroline=False)
-    figure.update_yaxes(title_text="Net benefit per 1,000 lesions", range=[-0.25 * highest, 1.06 * highest])
+    figure.update_yaxes(title_text="Net benefit per 1,000 images", range=[-0.25 * highest, 1.06 * highest])
     top = 66
     frame(figure, title, 480, subtitle)
     # Below each other: on a telephone a row of four would run into the title.

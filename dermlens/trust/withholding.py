@@ -43,9 +43,15 @@ class TradeOff:
         return sum(n for n, _ in self.withheld.values()) / sum(n for _, n in self.withheld.values())
 
     @property
+    def worst_diagnosis(self) -> str:
+        """The code of the diagnosis that loses the largest share of its images."""
+        return max(self.withheld, key=lambda code: self.withheld[code][0] / max(self.withheld[code][1], 1))
+
+    @property
     def worst(self) -> float:
-        """The largest share of any diagnosis that is withheld, 0..1."""
-        return max(n / of for n, of in self.withheld.values() if of)
+        """That share, 0..1."""
+        withheld, images = self.withheld[self.worst_diagnosis]
+        return withheld / max(images, 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what familiarity.json holds of it."""

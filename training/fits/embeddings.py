@@ -22,13 +22,14 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation import metrics
 from dermlens.evaluation.intervals import (
     REPLICATES,
+    at_a_bound,
+    auc_interval,
     effective_size,
     lesion_weights,
     percentile_interval,
     rank_metrics,
     rank_table,
     share,
-    wilson_interval,
 )
 from dermlens.files.documents import encode_object
 from dermlens.ingest.read import read_file
@@ -194,14 +195,16 @@ def auroc(real: pd.DataFrame, others: pd.DataFrame) -> Estimate:
     sources = groups[positive]
     if len(np.unique(sources)) < FEW_SOURCES:
         low = high = np.nan
-    elif value in (0, 1):
-        low, high = wilson_interval(value, effective_size(np.ones(len(sources), bool), sources))
     else:
         ranks = rank_table(positive, scores, groups)
         draws = [
             rank_metrics(ranks, w, average_precision=False)[0] for w in lesion_weights(groups.max() + 1, REPLICATES)
         ]
         low, high = percentile_interval(np.concatenate(draws))
+        if at_a_bound(low, high):
+            low, high = auc_interval(
+                value, *(effective_size(side[side], groups[side]) for side in (positive, ~positive))
+            )
     return Estimate(value, float(low), float(high), len(others), len(np.unique(sources)))
 
 

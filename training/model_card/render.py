@@ -11,7 +11,7 @@ from dermlens.evaluation.metrics import CALIBRATION, OVERALL, PER_CLASS, UNLESS_
 from dermlens.explain import localisation_results
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
-from dermlens.wording import number_with_interval, percent
+from dermlens.wording import counted, number_with_interval, percent
 from training.model_card.decisions import operating_points, prediction_sets, referral
 from training.model_card.network import data_of_members, network
 from training.model_card.ood import ood
@@ -87,7 +87,8 @@ def render(folder: Path) -> str:
 def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool) -> list[str]:
     """Return the section on metrics.json, split by split; `run` is None for an ensemble."""
     metrics = read_object(folder / "metrics.json")
-    splits = [line for split in metrics for line in _split_section(split, metrics[split], run)]
+    note = _seen(run) if run else _seen_by_members(folder)
+    splits = [line for split in metrics for line in _split_section(split, metrics[split], note)]
     if "test" not in metrics:
         splits += ["### Test split", "", "Not measured: the test split has not been used with this model.", ""]
     mixes = (
@@ -106,15 +107,36 @@ def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool) -> list
     ]
 
 
-def _split_section(split: str, measured: dict[str, Any], run: dict[str, Any] | None) -> list[str]:
+def _seen(run: dict[str, Any]) -> str:
+    """Say how often test was predicted with a run and those before it."""
+    times = [t["when"] for t in run.get("test_evaluations", [])]
+    said = f" This split was predicted {_times(len(times))} with this run"
+    said += f" ({', '.join(times)})" if times else ""
+    before = sum(len(earlier["test_evaluations"]) for earlier in run.get("earlier_runs", []))
+    return said + (f", and {_times(before)} with the networks that it continues from." if before else ".")
+
+
+def _seen_by_members(folder: Path) -> str:
+    """Say how often test was predicted with an ensemble's members and the networks that they continue from.
+
+    A run that several members have behind them counts once. The ensemble itself predicts nothing: it is computed from
+    its members' predictions.
+    """
+    seen: dict[str, int] = {}
+    for member in read_object(folder / "card.json")["members"]:
+        run = read_object(folder.parent / member / "run.json")
+        for one in (*run.get("earlier_runs", []), run):
+            seen[one["id"]] = len(one.get("test_evaluations", []))
+    return (
+        f" This split was predicted {_times(sum(seen.values()))} with the {counted(len(seen), 'training run')} behind "
+        "its members; the ensemble is computed from those predictions."
+    )
+
+
+def _split_section(split: str, measured: dict[str, Any], seen: str) -> list[str]:
+    """Return the section of one split; `seen` says how often test was predicted."""
     overall = measured["accuracy"]
-    note = SPLIT_TEXT[split]
-    if split == "test" and run:
-        times = [t["when"] for t in run.get("test_evaluations", [])]
-        note += f" This split was predicted {_times(len(times))} with this run"
-        note += f" ({', '.join(times)})" if times else ""
-        before = sum(len(earlier["test_evaluations"]) for earlier in run.get("earlier_runs", []))
-        note += f", and {_times(before)} with the networks that it continues from." if before else "."
+    note = SPLIT_TEXT[split] + (seen if split == "test" else "")
     return [
         f"### {split.capitalize()} split",
         "",

@@ -30,18 +30,21 @@ def show(image: CaseImage, everyone: Opinion, ids: list[str]) -> None:
         ids: of the models to compare.
     """
     warnings.warnings(image, everyone)
+    everyone = prevalence.at_chosen(everyone)
     by_id = {m.id: m for m in everyone.asked}
     opinion = everyone.among(by_id[i] for i in ids)
-    shares = {m.name: opinion.answers[m.id].probabilities for m in opinion.asked}
+    shares = {m.name: opinion.shown[m.id].probabilities for m in opinion.asked}
     # An ensemble is no second opinion on its members; a model that calls nothing has no opinion.
-    alone = {m.name: opinion.answers[m.id] for m in networks(opinion.calling)}
+    alone = {m.name: opinion.shown[m.id] for m in networks(opinion.calling)}
     sentences = [agreement(alone)] if len(alone) > 1 else []
-    if not opinion.refused:  # what is greyed is not put into words
-        sentences.append(largest_gap(shares))
+    known = {m.name: shares[m.name] for m in opinion.calling}
+    if len(known) > 1:  # what is refused is not put into words
+        sentences.append(largest_gap(known))
     if sentences:
         st.markdown(widgets.escape(" ".join(sentences), 1000))
-    st.caption(prevalence.UNCHANGED)
-    with st.container(key="greyed" if opinion.refused else "scores"):
+    if opinion.class_mix:
+        st.caption(opinion.class_mix)
+    with st.container(key="greyed" if opinion.withheld else "scores"):
         _scores(opinion, shares)
     maps(image, opinion)
 

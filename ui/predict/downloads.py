@@ -3,7 +3,7 @@
 A download is made when it is asked for, outside the session: all that goes into it is handed over here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -13,10 +13,10 @@ from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion, form
 from dermlens.interchange.report import case_report
 from dermlens.labels import INDEX
-from dermlens.models.model import AnyModel, networks
+from dermlens.models.model import AnyModel
 from dermlens.score import ISIC_COLUMNS
 from ui import cache, state
-from ui.predict import stability
+from ui.predict import prevalence, stability
 from ui.predict.heat_map import GRAD_CAM
 
 
@@ -36,10 +36,10 @@ def report(image: CaseImage, opinion: Opinion) -> None:
             help="They go into the report and nowhere else. Without any, the report has room to write by hand.",
         )
         mapped = frozenset(m.id for m in opinion.calling if GRAD_CAM in cache.maps_offered(m))
-        notes, probes, probed = state.notes(), state.probes(), networks(opinion.calling)
+        notes, probes = state.notes(), state.probes()
 
         def made() -> bytes:
-            steady, own = stability.results(image, probed, probes), notes.get(image.key, "")
+            steady, own = stability.results(image, opinion, probes), notes.get(image.key, "")
             return case_report(image, opinion, datetime.now(UTC), mapped=mapped, steady=steady, notes=own).encode()
 
         st.download_button(
@@ -58,11 +58,12 @@ def report(image: CaseImage, opinion: Opinion) -> None:
 def tables(opinion: Opinion) -> None:
     """Offer every image's probabilities in the format of ISIC 2018, task 3, a file a model."""
     images = list(state.images().values())
+    opinions = [(image, prevalence.at_chosen(form(opinion.models, image.answers, image.synthetic))) for image in images]
     with st.container(horizontal=True, gap="small"):
         for model in opinion.asked:
 
             def made(model: AnyModel = model) -> bytes:
-                return isic_csv(isic_table(images, model, opinion.asked))
+                return isic_csv(isic_table(opinions, model))
 
             st.download_button(
                 f"All images by {model.name} (ISIC CSV)",
@@ -75,24 +76,22 @@ def tables(opinion: Opinion) -> None:
                 args=([image.key for image in images],),
             )
     st.caption(
-        "Images that a model does not know are left out of its table. The probabilities hold for the class mix of "
-        "HAM10000."
+        "Images that a model does not know are left out of its table. All probabilities are at the class mix that is set."
     )
 
 
-def isic_table(images: Sequence[CaseImage], model: AnyModel, models: Sequence[AnyModel]) -> pd.DataFrame:
+def isic_table(opinions: Iterable[tuple[CaseImage, Opinion]], model: AnyModel) -> pd.DataFrame:
     """Return the probabilities of images in the format of ISIC 2018, task 3.
 
     Images on which the model calls nothing are left out. Files of one name are told apart by their image's key.
 
     Args:
-        images: of the case. model: whose probabilities. models: all that answered.
+        opinions: of the images, at the class mix that is wanted. model: whose probabilities.
     """
     rows = []
-    for image in images:
-        opinion = form(models, image.answers, image.synthetic)
+    for image, opinion in opinions:
         if model in opinion.calling:
-            probabilities = opinion.answers[model.id].probabilities
+            probabilities = opinion.shown[model.id].probabilities
             shares = {column: float(probabilities[INDEX[column.lower()]]) for column in ISIC_COLUMNS}
             rows.append({"image": row_id(image.name), **shares, "key": image.key})
     table = pd.DataFrame(rows, columns=["image", *ISIC_COLUMNS, "key"])

@@ -13,8 +13,6 @@ from dermlens.wording import percent
 from ui import state
 
 STEP = 0.5  # percent
-UNCHANGED = "Calibrated probabilities hold for the class mix of HAM10000."
-"""Shown where no other one can be set."""
 
 
 def choose(opinion: Opinion) -> Opinion:

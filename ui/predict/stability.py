@@ -6,8 +6,9 @@ page waits for it or starts it again. The results are the session's, one per ima
 
 import logging
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -45,23 +46,29 @@ def section(image: CaseImage, opinion: Opinion) -> None:
     asked = networks(opinion.calling)
     if not asked:
         return
-    if opinion.shown is not opinion.answers:
-        st.caption("Judged at the class mix of HAM10000, whatever mix is set above.")
     waiting = not all(_done(image, model) for model in asked)
-    st.fragment(_show, run_every=POLL if waiting else None)(image, asked)
+    st.fragment(_show, run_every=POLL if waiting else None)(image, opinion, asked)
 
 
-def results(image: CaseImage, models: Sequence[Model], probes: Probes) -> dict[str, Stability]:
+def results(image: CaseImage, opinion: Opinion, probes: Probes) -> dict[str, Stability]:
     """Return what is known by now, by model name; `probes` is what state.probes gives, so no session is needed."""
-    found = {m.name: probes.get((image.key, m.id)) for m in models}
-    return {name: f.result() for name, f in found.items() if f and f.done() and not f.cancelled() and not f.exception()}
+    found = {m: probes.get((image.key, m.id)) for m in networks(opinion.calling)}
+    return {
+        m.name: _at_mix(f.result(), m, opinion)
+        for m, f in found.items()
+        if f and f.done() and not f.cancelled() and not f.exception()
+    }
 
 
-def _show(image: CaseImage, models: list[Model]) -> None:
+def _at_mix(found: Stability, model: Model, opinion: Opinion) -> Stability:
+    return stability.at_mix(found, opinion.shown[model.id].probabilities, partial(opinion.moved, model))
+
+
+def _show(image: CaseImage, opinion: Opinion, models: list[Model]) -> None:
     """Redraws alone while it waits."""
     if all(_done(image, model) for model in models):
         polling.end()
-        _results(image, models)
+        _results(image, opinion, models)
         return
     n = len(stability.alterations(models[0].views, models[0].geometry))
     st.caption(f":material/hourglass_top: Asking again with {n} altered copies of the image.")
@@ -80,13 +87,14 @@ def _done(image: CaseImage, model: Model) -> bool:
     return future is not None and future.done()
 
 
-def _results(image: CaseImage, models: list[Model]) -> None:
+def _results(image: CaseImage, opinion: Opinion, models: list[Model]) -> None:
     found: dict[str, Stability] = {}
     for model in models:
         result = _result(state.probes()[image.key, model.id])
         if result is None:
             st.caption(f"{widgets.escape(model.name)} could not be asked again; the server's log has the details.")
             continue
+        result = _at_mix(result, model, opinion)
         found[model.name] = result
         icon = ":material/anchor:" if not result.changed else ":material/swap_horiz:"
         st.markdown(f"{icon} {widgets.escape(stability.sentence(result, model.name), 1000)}")

@@ -55,8 +55,8 @@ def _unlike(opinion: Opinion) -> str:
     names = joined([widgets.escape(m.name) for m in networks(refusing) or refusing])
     judge = next((m for m in refusing if isinstance(m, Ensemble)), refusing[0])
     return (
-        f"It is not of the kind that {names} learned from, so no diagnosis is called and the numbers mean nothing. It may "
-        "be another kind of picture, a poor one, or a lesion of a kind that was too rare to learn."
+        f"It is not of the kind that {names} learned from, so no diagnosis is called and the numbers mean nothing. It "
+        "may be another kind of picture, a poor one, or a lesion of a kind that was too rare to learn."
         f"{_how_often(judge)}"
     )
 

@@ -76,7 +76,7 @@ def tables(opinion: Opinion) -> None:
                 args=([image.key for image in images],),
             )
     st.caption(
-        "Images that a model does not know are left out of its table. All probabilities are at the class mix that is set."
+        "Images that a model does not know are left out of its table. All probabilities are at the class mix set."
     )
 
 

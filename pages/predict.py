@@ -31,7 +31,8 @@ def page() -> None:
     models, problems = cache.models()
     intake.receive(models)
     everyone = asked_of_case(models)
-    asked = everyone if st.session_state.get("comparison") else for_diagnosis(everyone) or everyone
+    compared = st.session_state.get("comparison") or state.linked("comparison") == "true"
+    asked = everyone if compared else for_diagnosis(everyone) or everyone
     rows = triage.ranked(asked)
     if rows and not state.chosen():
         state.select(rows[0][0].key)
@@ -82,6 +83,8 @@ def show(image: CaseImage, opinion: Opinion, everyone: Sequence[AnyModel]) -> No
             with st.container(key="models", gap="small"):
                 answer.probabilities(shown)
                 prevalence.choose(opinion)
+                if shown.wanted is not None:
+                    st.caption(shown.class_mix)
                 others = [m.name for m in everyone if m not in for_diagnosis(everyone)]
                 if others and len(others) < len(everyone):
                     st.toggle(f"Show for comparison: {joined(others)}", key="comparison", bind="query-params")

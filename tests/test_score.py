@@ -1,6 +1,7 @@
 import csv
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from dermlens.ingest.read import read_image
 from dermlens.labels import CLASSES
 from dermlens.models.model import Model
 from dermlens.score import main
+from dermlens.trust.referral import Referral
 from tests.conftest import encode
 
 
@@ -152,3 +154,19 @@ def test_a_failed_run_leaves_an_earlier_file_as_it_was(
     assert run(published, folder, output) == 2
     assert output.read_text() == "earlier"
     assert sorted(f.name for f in tmp_path.iterdir()) == ["images", "out.csv"]
+
+
+def test_which_images_to_refer_is_listed_by_the_rules_that_the_page_uses(
+    published: Path, folder: Path, toy: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.csv"
+    assert run(published, folder, output) == 0
+    assert not (tmp_path / "out.referral.csv").exists(), "a model without rules decides nothing"
+    low = Referral({"toy": 0.95}, {"toy": {"melanoma": 0.0, "malignant": 1.0}}, 0.4, {})
+    ready = replace(toy, fitted=replace(toy.fitted, referral=low))
+    monkeypatch.setattr(scoring.registry, "load_any", lambda entry: ready)
+    assert run(published, folder, output) == 0
+    header, *found = rows(tmp_path / "out.referral.csv")
+    assert header == ["image", "refer", "rules"]
+    assert [row[1:] for row in found] == [["1", "melanoma"]] * 3
+    assert [row[0] for row in found] == [row[0] for row in rows(output)[1:]]

@@ -140,7 +140,7 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
     with whole(target) as folder:
         write_predictions(folder / "predictions.csv", combine(joined, card))
         write_object(folder / "card.json", card)
-        write(folder)
+        write(folder, models)
     return target
 
 

@@ -31,6 +31,7 @@ from dermlens.image.tta import VIEWS
 from dermlens.ingest.read import read_file
 from dermlens.labels import CLASSES
 from dermlens.models import registry
+from dermlens.models.card import ROLES
 from dermlens.models.model import Model
 from training import card as cards
 from training.architectures import feature_layer
@@ -80,6 +81,8 @@ class Publication:
     """Flips and turns averaged over, here and in the app."""
     name: str | None = None
     """What a person reads; by default the architecture's."""
+    role: str = ROLES[0]
+    """What it is for."""
 
 
 def publish(what: Publication, target: Path) -> None:
@@ -134,6 +137,7 @@ def _served(what: Publication, network: keras.Model, folder: Path) -> Model:
         "id": folder.name,
         "name": what.name or NAMES.get(architecture, architecture),
         "architecture": architecture,
+        "role": what.role,
         "classes": list(CLASSES),
         "input": geometry.to_dict(),
         "views": what.views,
@@ -191,6 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--test", action="store_true", help="also predict the test split: only once, at the very end")
     parser.add_argument("--views", type=int, choices=VIEWS, default=4, help="flips and turns to average over")
     parser.add_argument("--name", help="what a person reads; by default the architecture's name")
+    parser.add_argument("--role", choices=ROLES, default=ROLES[0], help="what it is for (default: %(default)s)")
     parser.add_argument("--replace", action="store_true", help="replace a model of that id")
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
     add_run_arguments(parser)
@@ -207,6 +212,7 @@ def main(argv: list[str] | None = None) -> int:
             last=args.last,
             views=args.views,
             name=args.name,
+            role=args.role,
         )
         folder = model_folder(args.models_dir, args.id, args.replace)
         publish(what, folder)

@@ -93,6 +93,11 @@ def probes() -> dict[tuple[str, str], Future[Stability]]:
     return st.session_state.setdefault(_PROBES, {})
 
 
+def linked(key: str) -> str | None:
+    """Return what a page's link says of a widget that has not been drawn yet in this session; None if it has been."""
+    return None if key in st.session_state else st.query_params.get(key)
+
+
 def notes() -> dict[str, str]:
     """Return what a person noted for the reports, by image."""
     return st.session_state.setdefault(_NOTES, {})

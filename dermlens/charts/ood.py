@@ -46,9 +46,7 @@ def trade_off(rule: Withholding, names: Mapping[str, str]) -> go.Figure:
     for i, (by, name) in enumerate(names.items()):
         points = sorted((p for p in rule.curve if p.by == by), key=lambda p: p.limit)
         symbol = SYMBOLS[i % len(SYMBOLS)]
-        worst = [
-            max(p.withheld, key=lambda code, p=p: p.withheld[code][0] / max(p.withheld[code][1], 1)) for p in points
-        ]
+        worst = [p.worst_diagnosis for p in points]
         figure.add_scatter(
             x=[100 * p.worst for p in points],
             y=[100 * p.others for p in points],

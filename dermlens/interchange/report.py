@@ -7,7 +7,7 @@ from html import escape
 import cv2
 import numpy as np
 
-from dermlens.case.decision import FITTED_MIX, Decision, decide
+from dermlens.case.decision import Decision, decide
 from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.opinion import Opinion
 from dermlens.case.stability import Stability
@@ -184,7 +184,7 @@ def _thresholds(opinion: Opinion) -> str:
     return (
         '<div class="whole"><h2>Thresholds</h2><table><thead><tr><th>Model</th><th>For</th><th>This image</th>'
         f"<th>That threshold found</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        f'<p class="fine">Below a threshold is not an all-clear. {escape(FITTED_MIX)}</p></div>'
+        f'<p class="fine">Below a threshold is not an all-clear.</p></div>'
     )
 
 

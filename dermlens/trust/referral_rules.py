@@ -72,13 +72,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "melanoma",
-        "The probability of melanoma reaches a model's threshold for it.",
+        "The probability of melanoma reaches a model's threshold.",
         "melanoma",
         target="melanoma",
     ),
     Rule(
         "malignant",
-        "The probability of malignant and pre-malignant diagnoses together reaches a model's threshold for them.",
+        "The probability of malignant and pre-malignant diagnoses reaches a model's threshold.",
         "malignant and pre-malignant diagnoses together",
         target="malignant",
     ),

@@ -130,9 +130,11 @@ def combine(excess: np.ndarray, by: str, members: Sequence[str]) -> np.ndarray:
     Args:
         excess: in standard deviations. by: key of COMBINED, or one of `members`. members: their ids, in order.
     """
-    if by in COMBINED:
-        return {"any": np.max, "mean": np.mean, "all": np.min}[by](excess, axis=-1)
-    return np.asarray(excess)[..., list(members).index(by)]
+    if by == "any":
+        return excess.max(-1)
+    if by == "mean":
+        return excess.mean(-1)
+    return excess.min(-1) if by == "all" else excess[..., list(members).index(by)]
 
 
 def from_dict(stored: Any, members: Sequence[str], where: str) -> Withholding:

@@ -144,6 +144,11 @@ def test_run_json_tells_what_was_done(trained: SimpleNamespace) -> None:
     assert record["weights_missing"] == [f"block5_bn/{v}" for v in ("gamma", "beta", "moving_mean", "moving_variance")]
     assert record["data"]["images"] == {"train": 77, "validation": 14}
     assert len(record["resumed"]) == 3
+    assert record["precision"] == "float32"
+    for later in record["resumed"]:
+        assert (later["backend"], later["precision"]) == (record["backend"], "float32")
+        assert later["when"] >= record["started"]
+        assert later["processor"] == record["hardware"]["processor"]
     table = history(trained.runs / "broken")
     assert record["best_epoch"] == table["epoch"][table["val_cross_entropy"].idxmin()]
     assert record["best_validation"]["val_loss"] == pytest.approx(table["val_loss"][record["best_epoch"] - 1], rel=1e-4)

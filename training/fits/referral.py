@@ -17,6 +17,7 @@ from dermlens.evaluation import intervals
 from dermlens.evaluation.predictions import Predictions
 from dermlens.files.documents import encode_object
 from dermlens.labels import CLASSES, SUSPECT
+from dermlens.models import registry
 from dermlens.trust import conformal
 from dermlens.trust.calibration import folds
 from dermlens.trust.ood import SCORES_FILE, refused
@@ -60,7 +61,10 @@ def make(subject: Subject) -> dict[str, bytes]:
     fired = {split: referral.fired(answers.inputs) for split, answers in splits.items()}
     fired["validation"] = cross_fitted(validation, sets)
     measured = {split: measure(splits[split].predictions, found) for split, found in fired.items()}
-    content = {"fitted_on": fitted_on(subject), **Referral(*_choice(referral), measured).to_dict()}
+    members = [subject.folder.parent / member for member in subject.card.get("members", {})]
+    others = {folder.name: registry.sha256(folder / "calibration.json") for folder in members}
+    sources = {**fitted_on(subject), **({"member_calibrations": others} if others else {})}
+    content = {"fitted_on": sources, **Referral(*_choice(referral), measured).to_dict()}
     return {"referral.json": encode_object(content)}
 
 

@@ -41,14 +41,14 @@ def choose(
         members: ids of the networks.
     """
     spread = images.std(0, ddof=1)
-    known, others, kinds = images / spread, pictures / spread, np.asarray(kinds)
+    known, others, kind = images / spread, pictures / spread, np.asarray(kinds)
     points, ranks = [], []
     for by in (*COMBINED, *members):
         for accepted in ACCEPTED:
             limit = round(float(np.quantile(combine(known, by, members), accepted, method="higher")), 6)
             withheld, refused = (beyond(z, by, limit, members) > 0 for z in (known, others))
-            points.append(_trade_off(by, limit, withheld, np.asarray(diagnosis), refused[measured], kinds[measured]))
-            photographs, rest = _refused(refused[~measured], kinds[~measured])
+            points.append(_trade_off(by, limit, withheld, np.asarray(diagnosis), refused[measured], kind[measured]))
+            photographs, rest = _refused(refused[~measured], kind[~measured])
             ranks.append((photographs, -max(0.0, points[-1].worst - MOST), rest, -points[-1].share))
     best = points[max(range(len(points)), key=ranks.__getitem__)]
     return Withholding(best.by, best.limit, dict(zip(members, spread.tolist(), strict=True)), tuple(points))

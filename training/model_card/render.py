@@ -58,8 +58,12 @@ CITATION = (
 )
 
 
-def render(folder: Path) -> str:
-    """Return the model card of models/ID as Markdown, from its JSON files and history.csv."""
+def render(folder: Path, models: Path | None = None) -> str:
+    """Return the model card of models/ID as Markdown, from its JSON files and history.csv.
+
+    Args:
+        folder: models/ID. models: where an ensemble's members are; by default beside it.
+    """
     card = read_object(folder / "card.json")
     run = None if "members" in card else read_object(folder / "run.json")
     calibrated = (folder / "calibration.json").is_file()
@@ -77,17 +81,17 @@ def render(folder: Path) -> str:
         *(data_of_members(card) if run is None else training_data(run)),
         CITATION,
         "",
-        *_metrics(folder, run, calibrated),
+        *_metrics(folder, run, calibrated, models or folder.parent),
         *[line for section in SECTIONS for line in section(folder)],
         *([] if run is None else recipe(folder, run)),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool) -> list[str]:
+def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool, models: Path) -> list[str]:
     """Return the section on metrics.json, split by split; `run` is None for an ensemble."""
     metrics = read_object(folder / "metrics.json")
-    note = _seen(run) if run else _seen_by_members(folder)
+    note = _seen(run) if run else _seen_by_members(folder, models)
     splits = [line for split in metrics for line in _split_section(split, metrics[split], note)]
     if "test" not in metrics:
         splits += ["### Test split", "", "Not measured: the test split has not been used with this model.", ""]
@@ -116,20 +120,25 @@ def _seen(run: dict[str, Any]) -> str:
     return said + (f", and {_times(before)} with the networks that it continues from." if before else ".")
 
 
-def _seen_by_members(folder: Path) -> str:
+def _seen_by_members(folder: Path, models: Path) -> str:
     """Say how often test was predicted with an ensemble's members and the networks that they continue from.
 
     A run that several members have behind them counts once. The ensemble itself predicts nothing: it is computed from
     its members' predictions.
     """
     seen: dict[str, int] = {}
+    unknown = []
     for member in read_object(folder / "card.json")["members"]:
-        run = read_object(folder.parent / member / "run.json")
+        if not (models / member / "run.json").is_file():
+            unknown.append(f"`{member}`")
+            continue
+        run = read_object(models / member / "run.json")
         for one in (*run.get("earlier_runs", []), run):
             seen[one["id"]] = len(one.get("test_evaluations", []))
+    missing = f" Of {', '.join(unknown)} it is not recorded." if unknown else ""
     return (
         f" This split was predicted {_times(sum(seen.values()))} with the {counted(len(seen), 'training run')} behind "
-        "its members; the ensemble is computed from those predictions."
+        f"its members; the ensemble is computed from those predictions.{missing}"
     )
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import ood as charts
-from dermlens.labels import NAMES
+from dermlens.labels import DIAGNOSES, INDEX, NAMES
 from dermlens.models.registry import Entry
 from dermlens.trust.fit_command import fit_command
 from dermlens.trust.ood import JointOodDetector, Measured, OodDetector
@@ -49,7 +49,7 @@ def section(entry: Entry, split: str) -> None:
         method
         + (
             f"Its limit was set on the validation images, of which it accepts {percent(limit.value, 1)}. "
-            if limit
+            if limit and isinstance(found, OodDetector)
             else ""
         )
         + NO_WORD
@@ -89,7 +89,7 @@ def _trade_off(rule: Withholding) -> None:
     chosen = rule.chosen
     if chosen is None:
         return
-    lost = ", ".join(f"{n} of {of} {NAMES[code].lower()}" for code, (n, of) in chosen.withheld.items())
+    lost = ", ".join(f"{n} of {of} {DIAGNOSES[INDEX[code]].name}" for code, (n, of) in chosen.withheld.items())
     refused, photographs = chosen.photographs
     st.caption(
         f"The rule in use, the large mark, withholds {percent(chosen.share, 1)} of the validation images ({lost}) and "

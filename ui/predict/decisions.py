@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dermlens.case.decision import FITTED_MIX, Decision
+from dermlens.case.decision import Decision
 from dermlens.case.opinion import Opinion
 from dermlens.labels import INDEX, Diagnosis
 from dermlens.models.model import AnyModel
@@ -70,9 +70,7 @@ def operating(opinion: Opinion) -> None:
         wanted = choose_sensitivity()
         table = pd.DataFrame([row for m in having for row in _sides(m, opinion.answers[m.id].probabilities, wanted)])
         st.table(table, hide_index=True)
-        st.caption(
-            f"Below a threshold is not an all-clear: the lesions that the threshold missed lie there too. {FITTED_MIX}"
-        )
+        st.caption("Below a threshold is not an all-clear: the lesions that the threshold missed lie there too.")
     for model in opinion.calling:
         if model.fitted.thresholds is None:
             st.markdown(
@@ -126,7 +124,7 @@ def rules(decision: Decision, names: Mapping[str, str]) -> None:
         f"find {', '.join(wanted)} of the images there: the choice that missed the fewest and kept the share of "
         f"referred images at or below {percent(referral.cap)}."
     )
-    st.caption(f"{widgets.escape(chosen, 2000)} {FITTED_MIX} {_measured(referral)}")
+    st.caption(f"{widgets.escape(chosen, 2000)} {_measured(referral)}")
 
 
 def _measured(referral: Referral) -> str:

@@ -22,7 +22,7 @@ def _three(tmp_path: Path) -> tuple[Subject, Subject, Subject]:
     """An ensemble of two models and these, fitted up to their prediction sets."""
     for seed, name in enumerate(("both", "a", "b")):
         (tmp_path / name).mkdir()
-        fill(tmp_path / name, seed=seed, skill=1.0)
+        fill(tmp_path / name, seed=seed, skill=3.0)
         card = {"id": name, "files": {}, **({"members": {"a": 0.5, "b": 0.5}} if name == "both" else {})}
         write_object(tmp_path / name / "card.json", card)
         note_hash(tmp_path / name, "predictions.csv")

@@ -38,7 +38,6 @@ _WAITING = "case_waiting"
 _SKIPPED = "case_skipped"
 _DRAWN = "case_drawn"
 _PROBES = "case_probes"
-_NOTES = "case_notes"
 _SAVED = "case_saved"
 
 
@@ -96,11 +95,6 @@ def probes() -> dict[tuple[str, str], Future[Stability]]:
 def linked(key: str) -> str | None:
     """Return what a page's link says of a widget that has not been drawn yet in this session; None if it has been."""
     return None if key in st.session_state else st.query_params.get(key)
-
-
-def notes() -> dict[str, str]:
-    """Return what a person noted for the reports, by image."""
-    return st.session_state.setdefault(_NOTES, {})
 
 
 def note_saved(keys: Iterable[str]) -> None:
@@ -212,7 +206,7 @@ def new_case() -> None:
     """Forget every image, refusal and choice, so that two patients are never mixed up."""
     for probe in probes().values():
         probe.cancel()
-    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, _NOTES, _SAVED, IMAGE, *OF_A_CASE):
+    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, _SAVED, IMAGE, *OF_A_CASE):
         st.session_state.pop(key, None)
     for key in (IMAGE, *OF_A_CASE):
         st.query_params.pop(key, None)

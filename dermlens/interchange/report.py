@@ -21,12 +21,10 @@ from dermlens.models.model import AnyModel, Ensemble
 from dermlens.trust.conformal import CASE_LEVEL
 from dermlens.trust.referral import what_is_missed
 from dermlens.trust.referral_rules import RULES
-from dermlens.trust.thresholds import TARGETS
+from dermlens.trust.thresholds import CASE_SENSITIVITY, TARGETS
 from dermlens.wording import percent, percent_with_interval, short_percent
 
 SIDE = 640
-LINES = 6
-"""Ruled lines for notes by hand, where none were written."""
 _STYLE = """
 @page { size: A4; margin: 15mm; }
 body { font: 10.5pt/1.4 system-ui, sans-serif; color: #111; background: #fff; }
@@ -44,13 +42,14 @@ tr.group td { font-weight: 600; }
 figure { margin: 0; break-inside: avoid; }
 figure img { width: 100%; display: block; }
 figcaption { font-size: 9pt; margin-top: .25rem; }
-.pictures { display: grid; grid-template-columns: repeat(3, 1fr); gap: .8rem; }
+.pictures { display: grid; grid-template-columns: repeat(4, 1fr); gap: .8rem; }
 .decision { border: 2px solid #111; padding: .6rem .9rem; margin: .8rem 0; break-inside: avoid; }
 .decision strong.verdict { font-size: 15pt; display: block; }
 .fine { font-size: 8.5pt; color: #333; overflow-wrap: anywhere; }
-.written { white-space: pre-wrap; overflow-wrap: anywhere; }
-.ruled { border-bottom: 1px solid #999; height: 1.9rem; }
+.field { border: 1px solid #777; min-height: 9rem; padding: .4rem .6rem; }
+.field { white-space: pre-wrap; overflow-wrap: anywhere; }
 .whole { break-inside: avoid; }
+.origin td:first-child { white-space: nowrap; }
 @media print { body { margin: 0; max-width: none; padding: 0; } }
 @media (max-width: 40rem) { .pictures { grid-template-columns: 1fr; } }
 """
@@ -64,7 +63,6 @@ def case_report(
     opacity: float = 0.6,
     mapped: Collection[str] | None = None,
     steady: Mapping[str, Stability] | None = None,
-    notes: str = "",
 ) -> str:
     """Write the report of one case: the decision first, then what stands behind it.
 
@@ -75,7 +73,6 @@ def case_report(
         opacity: of the heat maps, 0..1.
         mapped: ids of the models whose heat maps are shown; None for all.
         steady: model name -> how steady its answer was found to be; empty if that was not looked at.
-        notes: what a person wrote, as plain text.
 
     Returns:
         An HTML document. It holds no file name: a name may name a person.
@@ -95,7 +92,7 @@ def case_report(
         _thresholds(opinion),
         _steady(opinion, steady or {}),
         _quality(image),
-        _notes(notes),
+        _notes(),
         _origin(image, opinion.models),
         f'<p class="fine">{escape(CANNOT_NAME)}</p>',
     ]
@@ -175,16 +172,17 @@ def _thresholds(opinion: Opinion) -> str:
             cells = (
                 model.name,
                 target.title,
-                f"{'above' if found.reached(name, probabilities) else 'below'} the {short_percent(point.wanted)} one",
+                "above" if found.reached(name, probabilities) else "below",
                 f"{percent_with_interval(point.measured[split].sensitivity)} on {split}",
             )
             rows.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
     if not rows:
         return ""
     return (
-        '<div class="whole"><h2>Thresholds</h2><table><thead><tr><th>Model</th><th>For</th><th>This image</th>'
-        f"<th>That threshold found</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        f'<p class="fine">Below a threshold is not an all-clear.</p></div>'
+        f'<div class="whole"><h2>Thresholds for {short_percent(CASE_SENSITIVITY)} sensitivity</h2><table>'
+        "<thead><tr><th>Model</th><th>For</th><th>This image</th><th>Images it found</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>"
+        '<p class="fine">Below a threshold is not an all-clear: what it missed lies there too.</p></div>'
     )
 
 
@@ -206,9 +204,10 @@ def _quality(image: CaseImage) -> str:
     return f'<div class="whole"><h2>Picture quality</h2>{said}</div>'
 
 
-def _notes(notes: str) -> str:
-    lines = f'<p class="written">{escape(notes.strip())}</p>' if notes.strip() else '<div class="ruled"></div>' * LINES
-    return f'<div class="whole"><h2>Notes</h2>{lines}</div>'
+def _notes() -> str:
+    """Return a field to type into before printing, or to write into after: the report holds no script."""
+    field = '<div class="field" contenteditable="true" role="textbox" aria-multiline="true" aria-label="Notes"></div>'
+    return f'<div class="whole"><h2>Notes</h2>{field}</div>'
 
 
 def _pictures(image: CaseImage, opinion: Opinion, opacity: float, mapped: Collection[str] | None) -> str:
@@ -271,7 +270,7 @@ def _origin(image: CaseImage, models: Sequence[AnyModel]) -> str:
         },
     }
     rows = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in lines.items())
-    return f'<div class="whole"><h2>Image and models</h2><table class="fine"><tbody>{rows}</tbody></table></div>'
+    return f'<div class="whole"><h2>Image and models</h2><table class="fine origin"><tbody>{rows}</tbody></table></div>'
 
 
 def _members(model: AnyModel) -> str:

@@ -21,26 +21,14 @@ from ui.predict.heat_map import GRAD_CAM
 
 
 def report(image: CaseImage, opinion: Opinion) -> None:
-    """Offer the case report, with a field for notes that go into it."""
+    """Offer the case report, which has a field for notes."""
     with st.popover("Report", icon=":material/description:", key="report"):
-        key = f"notes-{image.key}"
-
-        def note() -> None:
-            state.notes()[image.key] = st.session_state[key]
-
-        st.text_area(
-            "Notes for the report",
-            key=key,
-            max_chars=4000,
-            on_change=note,
-            help="They go into the report and nowhere else. Without any, the report has room to write by hand.",
-        )
         mapped = frozenset(m.id for m in opinion.calling if GRAD_CAM in cache.maps_offered(m))
-        notes, probes = state.notes(), state.probes()
+        probes = state.probes()
 
         def made() -> bytes:
-            steady, own = stability.results(image, opinion, probes), notes.get(image.key, "")
-            return case_report(image, opinion, datetime.now(UTC), mapped=mapped, steady=steady, notes=own).encode()
+            steady = stability.results(image, opinion, probes)
+            return case_report(image, opinion, datetime.now(UTC), mapped=mapped, steady=steady).encode()
 
         st.download_button(
             "Save the report (HTML, to print)",
@@ -52,7 +40,10 @@ def report(image: CaseImage, opinion: Opinion) -> None:
             on_click=state.note_saved,
             args=([image.key],),
         )
-        st.caption("It holds the image, the maps, the probabilities and the models' hashes, but no file name.")
+        st.caption(
+            "One page to open in a browser and print. It holds the image, the maps, the probabilities and the models' "
+            "hashes, and a field for notes to type or write into, but no file name."
+        )
 
 
 def tables(opinion: Opinion) -> None:

@@ -96,7 +96,6 @@ def test_saving_the_report_ends_the_warning_that_answers_would_be_lost(
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
     page.get_by_role("heading", name="Predict").click()  # a browser asks only where something was done on the page
     page.evaluate("setTimeout(() => location.reload())")
-    page.wait_for_timeout(0)
     expect(page.locator(".st-key-unsaved")).to_be_visible()
     page.locator(".st-key-report").get_by_role("button", name="Report").click()
     report = fetch(page, page.get_by_role("button", name=re.compile("Save the report"))).decode()

@@ -30,7 +30,7 @@ def where_it_looked(image: CaseImage, opinion: Opinion) -> None:
     by_id = {m.id: m for m in opinion.calling if GRAD_CAM in cache.maps_offered(m)}
     if not by_id:
         plain(image, opinion.asked[0], "image")
-        st.caption("No heat map: none here finds the lesion as well as a blob in the middle of the picture does.")
+        st.caption(not_shown([m.name for m in opinion.calling]))
         return
     place = st.container(key="heat-place")
     first = opinion.lead.id if opinion.lead and opinion.lead.id in by_id else next(iter(by_id))
@@ -66,10 +66,15 @@ def where_it_looked(image: CaseImage, opinion: Opinion) -> None:
     st.caption(READING)
     left_out = [m.name for m in opinion.calling if m.id not in by_id]
     if left_out:
-        st.caption(
-            f"Not shown for {widgets.escape(joined(left_out), 400)}: measured on validation, the heat map finds the "
-            "lesion less well than a blob in the middle of the picture does."
-        )
+        st.caption(not_shown(left_out))
+
+
+def not_shown(names: list[str]) -> str:
+    """Say why there is no heat map of some models."""
+    return (
+        f"Not shown for {widgets.escape(joined(names), 400)}: measured on validation, the heat map finds the lesion less "
+        "well than a blob in the middle of the picture does."
+    )
 
 
 def heat_map(

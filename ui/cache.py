@@ -23,6 +23,7 @@ from dermlens.explain.localisation_results import FILE as ATTENTION
 from dermlens.explain.localisation_results import METHODS, LocalisationResults, offered, read_published
 from dermlens.explain.localisation_results import summarise as summarise_looks
 from dermlens.image.examples import EXAMPLES, draw
+from dermlens.labels import CONFIRMED
 from dermlens.models import registry
 from dermlens.models.model import AnyModel, Model
 from dermlens.models.published import MODEL_CARD, read_estimates, read_model_card
@@ -233,7 +234,12 @@ def facts_of(image_id: str) -> dict[str, str]:
         return {}
     row = known.loc[image_id]
     age = {} if pd.isna(row["age"]) else {"age": f"{row['age']:.0f}"}
-    return {**age, "sex": row["sex"], "site": row["localization"], "confirmed by": row["dx_type"]}
+    return {
+        **age,
+        "sex": row["sex"],
+        "site": row["localization"],
+        "confirmed by": CONFIRMED.get(row["dx_type"], row["dx_type"]),
+    }
 
 
 def row_of(entry: Entry, image_id: str) -> int | None:

@@ -27,7 +27,7 @@ DIVERGING = np.array([[179, 88, 6], [241, 163, 64], [247, 247, 247], [103, 169, 
 SHORT = {**NAMES, "akiec": "Actinic keratosis<br>or Bowen's disease"}
 ROWS = {**NAMES, "akiec": "Actinic k. or Bowen's"}
 """For rows one line high."""
-TILTED = {**SHORT, "akiec": "Actinic k. / Bowen", "bcc": "Basal cell ca.", "nv": "Melanoc. nevus", "vasc": "Vascular"}
+TILTED = {**SHORT, "akiec": "Actinic k. / Bowen", "bcc": "Basal cell ca.", "vasc": "Vascular"}
 """For the narrow places under a column."""
 
 

@@ -152,8 +152,8 @@ def test_referral_on_a_split(models: Path, split: str) -> None:
     assert len(of_rules) == len(measured.rules) == 3  # melanoma, malignant, undecided
     said = {rule.key: rule.description for rule in RULES}
     for key, of_rule in measured.rules.items():
-        assert of_rules.loc[said[key], "Fires"] == percent(of_rule.fired.value, 1)
-        assert of_rules.loc[said[key], "Fires alone"] == percent(of_rule.alone.value, 1)
+        assert of_rules.loc[said[key], "Applies"] == percent(of_rule.fired.value, 1)
+        assert of_rules.loc[said[key], "Applies alone"] == percent(of_rule.alone.value, 1)
     assert f"{split.capitalize()} split, all of it: {measured.referred.n_images:,} images" in text(app)
     assert "Filters chosen above do not apply here" in text(app)
 
@@ -265,11 +265,11 @@ def refer(models: str, shares: dict[str, float]) -> None:
 
     import numpy as np
 
+    from dermlens.case.decision import decide
     from dermlens.case.opinion import form
     from dermlens.labels import INDEX
     from dermlens.models.card import read_card
     from dermlens.trust.fitted import read_fitted
-    from dermlens.case.decision import decide
     from ui.predict import verdict
 
     folder = Path(models) / "a"

@@ -72,8 +72,8 @@ def where_it_looked(image: CaseImage, opinion: Opinion) -> None:
 def not_shown(names: list[str]) -> str:
     """Say why there is no heat map of some models."""
     return (
-        f"Not shown for {widgets.escape(joined(names), 400)}: measured on validation, the heat map finds the lesion less "
-        "well than a blob in the middle of the picture does."
+        f"Not shown for {widgets.escape(joined(names), 400)}: measured on validation, the heat map finds the lesion "
+        "less well than a blob in the middle of the picture does."
     )
 
 

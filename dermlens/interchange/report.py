@@ -119,10 +119,9 @@ def _decision(opinion: Opinion, decision: Decision | None) -> str:
     said = "".join(f"<li>{escape(line)}</li>" for line in lines)
     caveat = ""
     if decision is not None and not opinion.withheld:
-        missed = what_is_missed(decision.referral)
-        caveat = f"That is not an all-clear: {missed}" if not decision.refer else f"{missed[0].upper()}{missed[1:]}"
-        applying = [rule.description for rule in RULES if decision.fired.get(rule.key)]
-        caveat = f'<p class="fine">{escape(caveat)} Rules that apply: {escape(" ".join(applying) or "none.")}</p>'
+        applying = " ".join(rule.description for rule in RULES if decision.fired.get(rule.key)) or "none."
+        all_clear = "" if decision.refer else f"That is not an all-clear: {what_is_missed(decision.referral)} "
+        caveat = f'<p class="fine">{escape(all_clear)}Rules that apply: {escape(applying)}</p>'
     return f'<div class="decision"><strong class="verdict">{verdict}</strong><ul>{said}</ul>{caveat}</div>'
 
 

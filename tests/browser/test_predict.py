@@ -38,7 +38,7 @@ def test_upload_read_the_class_switch_and_start_anew(opened: Page, pair: Path, l
     expect(card.get_by_role("heading", level=3)).to_contain_text(NAMES[diagnosis.code])
     expect(card).to_contain_text(diagnosis.group.capitalize())
     expect(card).to_contain_text("Uncalibrated score by Toy toy")
-    expect(part(page, "models")).to_contain_text("Toy toy2")
+    expect(page.locator(".st-key-models")).to_contain_text("Toy toy2")
 
     heat = part(page, "heat")
     page.get_by_role("radio", name="Toy toy2").click()

@@ -7,6 +7,7 @@ from dermlens.charts import localisation as charts
 from dermlens.estimate import Estimate
 from dermlens.explain.localisation_results import METHODS, LocalisationResults, Where
 from dermlens.models.registry import Entry
+from dermlens.trust.fit_command import fit_command
 from dermlens.wording import interval, percent, percent_with_interval, points_with_interval
 from ui import cache, widgets
 
@@ -35,6 +36,10 @@ def section(entry: Entry) -> None:
         )
         return
     found = result.value
+    if "all" not in found.where:
+        st.caption(f"Not measured on test. Measure it with `{fit_command(entry.id, 'attention', pictures=True)}`.")
+        _methods(found)
+        return
     everything = found.where["all"]
     st.caption(
         "Measured on the test split, whatever split and filter are chosen above: "
@@ -54,8 +59,7 @@ def section(entry: Entry) -> None:
         )
         alt = "Areas under the deletion and insertion curves by diagnosis, beside those in random order"
         widgets.chart(charts.removal(found.removal), alt, lambda: _removal_table(found), "deletion-insertion")
-    if found.methods:
-        _methods(found)
+    _methods(found)
     _warnings(found)
 
 
@@ -79,6 +83,8 @@ def _headline(found: Where) -> None:
 
 
 def _methods(found: LocalisationResults) -> None:
+    if not found.methods:
+        return
     measured = next(iter(found.methods.values()))[0].energy
     st.markdown(
         f"**Which methods are offered.** On {measured.n_images} images of {measured.n_lesions} lesions of validation, "

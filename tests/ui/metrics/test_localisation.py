@@ -15,6 +15,7 @@ from tests.conftest import encode
 from tests.dashboard import open_page, text
 from tests.explain.test_localisation_results import rows
 from tests.explain.test_localisation_results import write as write_attention
+from training.model_card.render import attention
 from ui.predict.heat_map import map_warning
 
 TAB = "Where it looked"
@@ -53,6 +54,20 @@ def test_the_tab_says_that_it_is_of_test_whatever_split_is_chosen(looked: Path) 
     assert list(methods["Method"]) == ["Grad-CAM", "Score-CAM"]
     assert list(methods["Offered"]) == ["yes", "yes"]
     assert f"**{100 * (own['warning'] != '').mean():.1f} %** of the test images" in shown
+
+
+def test_methods_alone_are_shown_where_test_is_not_measured(looked: Path) -> None:
+    compared = rows(140, ("grad_cam", "score_cam"), 140, split="validation").assign(blob_share=0.95)
+    path = write_attention(looked / "toy", compared)
+    card = json.loads((looked / "toy" / "card.json").read_text())
+    card["files"][FILE] = registry.sha256(path)
+    (looked / "toy" / "card.json").write_text(json.dumps(card))
+    app = open_page("metrics", of="Toy toy", show=TAB)
+    assert "Not measured on test" in text(app)
+    assert list(app.dataframe[0].value["Offered"]) == ["no", "no"]
+    written = "\n".join(attention(looked / "toy"))
+    assert "| Grad-CAM |" in written
+    assert written.count("| no |") == 2
 
 
 def test_a_model_without_the_measurement_says_how_to_get_it(looked: Path) -> None:

@@ -1,5 +1,7 @@
 """How shares, numbers and their intervals are written wherever a person reads them, and what scores are called."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dermlens.estimate import Estimate
@@ -24,6 +26,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
+def joined(names: Sequence[str]) -> str:
+    """Return names as a person reads them: "A", "A and B", "A, B and C"."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def percent(share: float, digits: int = 0) -> str:
     """Return a share as a person reads it: "7 %", "n/a" for NaN.
 
@@ -42,6 +50,13 @@ def interval(estimate: Estimate, digits: int = 1) -> str:
 def percent_with_interval(estimate: Estimate, digits: int = 1) -> str:
     """Return a share and its 95 % interval: "80.2 % (78.1 to 83.4 %)", "n/a" if it is not defined."""
     return _both(percent(estimate.value, digits), interval(estimate, digits))
+
+
+def points_with_interval(estimate: Estimate) -> str:
+    """Return a difference of shares in percentage points and its 95 % interval: "+3.1 (-0.4 to +6.6)"."""
+    values = (100 * v for v in (estimate.value, estimate.low, estimate.high))
+    value, low, high = ("n/a" if np.isnan(v) else f"{v:+.1f}".replace("-", "−") for v in values)
+    return _both(value, "n/a" if "n/a" in (low, high) else f"{low} to {high}")
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -1,6 +1,6 @@
 """What one session holds: the images of the open case. Gone with the session or with "New case"."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import chain, count
@@ -34,6 +34,7 @@ _WAITING = "case_waiting"
 _SKIPPED = "case_skipped"
 _DRAWN = "case_drawn"
 _PROBES = "case_probes"
+_SAVED = "case_saved"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +88,25 @@ def drawn() -> dict[tuple[str, ...], np.ndarray]:
     return st.session_state.setdefault(_DRAWN, {})
 
 
-def probes() -> dict[tuple[str, str], Future[Stability] | None]:
-    """Return the probes of dermlens.case.stability by image and model; None is one that was asked for and not begun."""
+def probes() -> dict[tuple[str, str], Future[Stability]]:
+    """Return the probes of dermlens.case.stability by image and model."""
     return st.session_state.setdefault(_PROBES, {})
+
+
+def linked(key: str) -> str | None:
+    """Return what a page's link says of a widget that has not been drawn yet in this session; None if it has been."""
+    return None if key in st.session_state else st.query_params.get(key)
+
+
+def note_saved(keys: Iterable[str]) -> None:
+    """Remember that the answers to some images were taken away."""
+    st.session_state.setdefault(_SAVED, set()).update(keys)
+
+
+def unsaved() -> bool:
+    """Whether there is an answer to an uploaded image that was never taken away."""
+    saved = st.session_state.get(_SAVED, set())
+    return any(image.answers and not image.synthetic and key not in saved for key, image in images().items())
 
 
 def hand_in(data: bytes, name: str, synthetic: bool = False) -> None:
@@ -114,7 +131,9 @@ def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
     """
     if not waiting():
         return
-    bar = st.progress(0.0, "Reading the image")
+    space = st.empty()
+    with space.container(key="progress"):
+        bar = st.progress(0.0, "Reading the image")
     total = len(waiting())
     while waiting():
         item = waiting()[0]
@@ -124,7 +143,7 @@ def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
                 bar.progress((number - 1) / total, f"Examining image {number} of {total}")
                 _examine(item, models, stored_aspect)
         except BusyError as e:
-            bar.empty()
+            space.empty()
             st.warning(str(e), icon=":material/hourglass_top:")
             st.button("Try again", key="try-again", icon=":material/refresh:")
             return
@@ -136,7 +155,9 @@ def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
             waiting()[:] = [other for other in waiting() if other is not item]
             _give(VISITS.files, len(item.data))
         give_back()
-    bar.empty()
+    if total > 1:  # none of many is chosen for having come last
+        st.session_state.pop(IMAGE, None)
+    space.empty()
 
 
 def _examine(item: HandedIn, models: Sequence[AnyModel], stored_aspect: str) -> None:
@@ -175,12 +196,17 @@ def select(key: str) -> None:
     st.session_state[IMAGE] = key
 
 
+def chosen() -> bool:
+    """Whether an image of the case is chosen."""
+    return st.session_state.get(IMAGE) in images()
+
+
 def current() -> CaseImage | None:
     """Return the chosen image, or None if the case is empty; the page's link is made to name it."""
-    chosen = images().get(st.session_state.get(IMAGE, "")) or next(iter(images().values()), None)
-    if chosen is not None and st.query_params.get(IMAGE) != chosen.key:
-        st.query_params[IMAGE] = chosen.key
-    return chosen
+    found = images().get(st.session_state.get(IMAGE, "")) or next(iter(images().values()), None)
+    if found is not None and st.query_params.get(IMAGE) != found.key:
+        st.query_params[IMAGE] = found.key
+    return found
 
 
 def link_is_dead() -> bool:
@@ -192,11 +218,10 @@ def link_is_dead() -> bool:
 def new_case() -> None:
     """Forget every image, refusal and choice, so that two patients are never mixed up."""
     for probe in probes().values():
-        if probe:
-            probe.cancel()
+        probe.cancel()
     _give(VISITS.kept, sum(image.pixels.nbytes for image in images().values()))
     _give(VISITS.files, sum(len(item.data) for item in waiting()))
-    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, IMAGE, *OF_A_CASE):
+    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, _SAVED, IMAGE, *OF_A_CASE):
         st.session_state.pop(key, None)
     for key in (IMAGE, *OF_A_CASE):
         st.query_params.pop(key, None)

@@ -18,7 +18,7 @@ from dermlens.trust.fit_command import fit_command
 from dermlens.trust.fitted import PARTS
 from dermlens.trust.thresholds import CASE_SENSITIVITY, SENSITIVITIES
 from dermlens.wording import short_percent
-from ui import cache, state
+from ui import cache, leaving, state
 from ui.cache import Problem
 from ui.pages import Page
 from ui.streamlit_internals import keep_pages_within_home
@@ -66,6 +66,10 @@ def _case_in_side_bar() -> None:
             width="stretch",
             help="Forgets every image and result of this case.",
         )
+        if state.unsaved():
+            with st.container(key="unsaved"):
+                st.caption("Not saved. Closing or reloading this page loses the answers.")
+        leaving.warn()
 
 
 def escape(text: str, longest: int = 60) -> str:
@@ -155,17 +159,16 @@ def class_name(code: str) -> str:
     return f"{NAMES[code]} ({DIAGNOSES[INDEX[code]].group})"
 
 
-def one_of(label: str, options: Sequence[str], key: str, **more: Any) -> str:
-    """Let a person choose one of a few options, the first by default; the choice is part of the link.
+def one_of(label: str, options: Sequence[str], key: str, default: str | None = None, **more: Any) -> str:
+    """Let a person choose one of a few options, by default the first or the one named; the choice is part of the link.
 
     A link that says nothing of it (`?bins=`) is taken to mean the default, which Streamlit would give None for.
     """
     if st.query_params.get(key) == "":
         del st.query_params[key]
-    chosen = st.segmented_control(
-        label, options, default=options[0], required=True, key=key, bind="query-params", **more
-    )
-    return options[0] if chosen is None else str(chosen)
+    default = default or options[0]
+    chosen = st.segmented_control(label, options, default=default, required=True, key=key, bind="query-params", **more)
+    return default if chosen is None else str(chosen)
 
 
 def choose_class(label: str, key: str, **options: object) -> str:

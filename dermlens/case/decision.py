@@ -54,8 +54,8 @@ class Decision:
             return " ".join([f"Refer: {'; '.join(self.reasons)}.", *self.beside])
         missed = f"That is not an all-clear: {what_is_missed(self.referral)}"
         if self.beside:
-            return " ".join(["No rule for referral fires, but look again.", *self.beside, missed])
-        return f"No rule for referral fires. {missed}"
+            return " ".join(["No rule for referral applies, but look again.", *self.beside, missed])
+        return f"No rule for referral applies. {missed}"
 
 
 def decide(opinion: Opinion) -> Decision | None:

@@ -10,7 +10,7 @@ from dermlens.case.predict import Prediction
 from dermlens.case.summary import called
 from dermlens.evaluation.class_mix import reweight
 from dermlens.labels import Diagnosis
-from dermlens.models.model import AnyModel, networks
+from dermlens.models.model import AnyModel, Ensemble, networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,11 @@ class Opinion:
     def withheld(self) -> bool:
         """Whether no model that has answered calls anything, as the image is not of the kind that they know."""
         return bool(self.asked) and not self.calling
+
+    @property
+    def lead(self) -> AnyModel | None:
+        """The model whose diagnosis stands first: of those that call one, the first ensemble, else the first of all."""
+        return next((m for m in self.calling if isinstance(m, Ensemble)), next(iter(self.calling), None))
 
     @property
     def voices(self) -> tuple[AnyModel, ...]:

@@ -1,12 +1,11 @@
 """Figures of one case: probabilities, their difference, and the image with what lies over it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, SHORT, bar_marker, frame
+from dermlens.charts.style import COLOURS, NEUTRAL, ROWS, SHORT, SYMBOLS, frame, nth
 from dermlens.explain.grad_cam import colour
 from dermlens.image.encode import data_uri
 from dermlens.image.preprocess import Box
@@ -14,16 +13,10 @@ from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, GROUPS, members
 from dermlens.wording import percent
 
 # In pixels.
-ROW = 22
-"""Height of a bar."""
-LABELS = 150
-"""Width of the names of the classes."""
+ROW = 23
+"""Height of a row."""
 TOP = 76
 """Height of what stands above a picture."""
-GAP = 40
-"""Between two groups, for their headings."""
-BOTTOM = 56
-"""For the axis."""
 
 EVIDENCE: dict = {
     "color": [0, 1],
@@ -47,65 +40,68 @@ EVIDENCE: dict = {
 }
 
 
-def probabilities(answers: Mapping[str, np.ndarray], title: str, unit: str) -> go.Figure:
-    """Draw the seven probabilities of every model, one panel per clinical group, with the group's total in its heading.
+def probabilities(
+    answers: Mapping[str, np.ndarray], title: str, unit: str, refused: Collection[str] = (), lead: str = ""
+) -> go.Figure:
+    """Draw the probabilities of every model, a row a diagnosis and a mark a model, by clinical group.
 
     Args:
         answers: model name -> (7,) probabilities.
-        title, unit: as shown; the unit says whether the scores are calibrated.
+        title, unit: as shown; the unit says whether the numbers are calibrated.
+        refused: names of the models that call nothing, drawn grey and hollow.
+        lead: name of the model whose numbers are written at the end of the rows; by default the first one.
     """
-    groups = tuple(reversed(GROUPS))
-    sizes = [len(members(g)) for g in groups]
-    inner = len(CLASSES) * (12 + ROW * len(answers)) + (len(groups) - 1) * GAP
-    figure = make_subplots(rows=3, shared_xaxes=True, row_heights=sizes, vertical_spacing=GAP / inner)
-    for row, group in enumerate(groups, start=1):
-        codes = [CLASSES[i] for i in members(group)]
-        for i, (name, values) in enumerate(answers.items()):
-            shares = values[list(members(group))]
-            figure.add_bar(
-                x=100 * shares,
-                y=[SHORT[c] for c in codes],
-                orientation="h",
-                name=name,
-                legendgroup=name,
-                showlegend=row == 1,
-                marker=bar_marker(i),
-                text=[percent(s) for s in shares],
-                textposition="outside",
-                cliponaxis=False,
-                customdata=[percent(s, 1) for s in shares],
-                hovertemplate=f"{name}<br>%{{y}} ({group}): %{{customdata}} {unit}<extra></extra>",
-                row=row,
-                col=1,
-            )
-        figure.add_annotation(
-            text=f"<b>{GROUP_TITLES[group]}</b>",
-            xref="paper",
-            x=0,
-            xanchor="left",
-            xshift=-LABELS,
-            yref=f"y{row if row > 1 else ''} domain",
-            y=1,
-            yanchor="bottom",
-            yshift=2,
-            showarrow=False,
+    lead = lead or next(iter(answers))
+    rows: list[int | str] = []
+    for group in reversed(GROUPS):
+        rows += [GROUP_TITLES[group], *members(group)]
+    of_class = {i: row for row, i in enumerate(rows) if isinstance(i, int)}
+    order = list(of_class)
+    figure = go.Figure()
+    for n, (name, values) in enumerate(answers.items()):
+        known = name not in refused
+        offset = 0.22 * (n - (len(answers) - 1) / 2) if len(answers) > 1 else 0.0
+        figure.add_scatter(
+            x=[100 * float(values[i]) for i in order],
+            y=[of_class[i] + offset for i in order],
+            mode="markers",
+            name=name if known else f"{name} (calls nothing)",
+            marker={
+                "symbol": nth(SYMBOLS, n) if known else f"{nth(SYMBOLS, n)}-open",
+                "color": nth(COLOURS, n) if known else NEUTRAL,
+                "size": 8,
+                "line": {"width": 1.5, "color": nth(COLOURS, n) if known else NEUTRAL},
+            },
+            customdata=[[DIAGNOSES[i].name, DIAGNOSES[i].group, percent(float(values[i]), 1)] for i in order],
+            hovertemplate=f"{name}<br>%{{customdata[0]}} (%{{customdata[1]}}): %{{customdata[2]}} {unit}"
+            "<extra></extra>",
+            cliponaxis=False,
         )
-    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="")
-    figure.update_xaxes(range=[0, 112], tickvals=[0, 25, 50, 75, 100], ticksuffix=" %", showgrid=True, zeroline=False)
-    figure.update_xaxes(title_text=unit, row=3, col=1)
-    top = 72 + 25 * len(answers)
-    height = top + inner + BOTTOM
-    frame(figure, title, height, barmode="group", bargap=0.28, bargroupgap=0.08)
-    figure.update_yaxes(automargin=False)
-    place = {
-        "orientation": "v",
-        "xref": "container",
-        "yref": "container",
-        "x": 0,
-        "y": 1 - 34 / height,
-        "yanchor": "top",
-    }
-    return figure.update_layout(margin={"l": LABELS, "t": top, "b": BOTTOM}, legend=place)
+    if lead not in refused:
+        for i, row in of_class.items():
+            figure.add_annotation(
+                text=percent(float(answers[lead][i])),
+                x=1,
+                xref="paper",
+                xanchor="left",
+                xshift=8,
+                y=row,
+                showarrow=False,
+            )
+    labels = [f"<b>{row}</b>" if isinstance(row, str) else ROWS[CLASSES[row]] for row in rows]
+    figure.update_yaxes(
+        tickvals=list(range(len(rows))),
+        ticktext=labels,
+        range=[len(rows) - 0.4, -0.6],
+        zeroline=False,
+        ticks="",
+    )
+    ticks = [0, 25, 50, 75, 100]
+    figure.update_xaxes(range=[-2, 102], tickvals=ticks, ticktext=[f"{t} %" for t in ticks], zeroline=False)
+    height = 104 + ROW * len(rows)
+    frame(figure, title, height)
+    legend = {"xref": "container", "x": 0, "yref": "container", "y": 1 - 32 / height, "yanchor": "top"}
+    return figure.update_layout(margin={"r": 52, "t": 64}, legend=legend)
 
 
 def difference(name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> go.Figure:

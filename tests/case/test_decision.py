@@ -73,7 +73,7 @@ def test_a_member_over_its_threshold_refers_though_the_ensemble_is_not() -> None
     assert found.sentence == ("Refer: malignant and pre-malignant diagnoses together: A is above its 95 % threshold.")
     quiet = decided(both, a, b, both={"mel": 0.1}, a={"mel": 0.2}, b={})
     assert not quiet.refer
-    assert quiet.sentence.startswith("No rule for referral fires. That is not an all-clear: on the test split")
+    assert quiet.sentence.startswith("No rule for referral applies. That is not an all-clear: on the test split")
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=7, max_size=7).filter(lambda p: sum(p) > 0.1))
@@ -91,7 +91,7 @@ def test_no_model_shown_is_over_a_limit_without_the_first_line_saying_so(weights
         assert not found.refer, "a model for comparison has no say"
         assert found.beside
         assert "LIGHT, shown for comparison, would refer" in found.sentence
-        assert "No rule for referral fires." not in found.sentence
+        assert "No rule for referral applies." not in found.sentence
 
 
 def test_a_model_for_comparison_that_is_not_shown_says_nothing() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dermlens.errors import DataError, DermlensError, ModelError
 from dermlens.evaluation.predictions import read_predictions
-from dermlens.explain.localisation_results import read_results
+from dermlens.explain.localisation_results import read_published
 from dermlens.files.hashes import check, listed, read, sha256
 from dermlens.models.card import read_card
 from dermlens.models.published import read_estimates
@@ -54,7 +54,7 @@ def fitted(folder: Path, card: dict) -> str:
         (("predictions.csv",), lambda f, card: read_predictions(f / "predictions.csv", card).logits.tolist()),
         (("metrics.json",), lambda f, card: repr(read_estimates(f / "metrics.json", card))),
         (("history.csv",), lambda f, card: read_history(f / "history.csv", card).to_csv()),
-        (("attention.csv",), lambda f, card: repr(read_results(f, card))),
+        (("attention.csv",), lambda f, card: repr(read_published(f, card))),
         (("familiarity.json", "familiarity.csv"), lambda f, card: read_scores(f, card)[0].to_csv()),
         (
             (

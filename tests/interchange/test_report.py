@@ -68,9 +68,9 @@ def test_the_report_says_first_whether_to_refer_at_whatever_mix(image: CaseImage
     here = form([model], answers)
     there = here.at_mix(np.array([1.0, 1, 1, 1, 90, 1, 1]), "Said once.")
     reports = [case_report(image, opinion, NOW) for opinion in (here, there)]
-    line = "<strong>Refer: melanoma: Toy toy is above its 95 % threshold.</strong>"
+    line = '<strong class="verdict">Refer</strong><ul><li>Melanoma: Toy toy is above its 95 % threshold.</li>'
     for report in reports:
-        assert report.index(line) < report.index("<h2>Answer</h2>")
+        assert report.index(line) < report.index("<h2>Diagnosis</h2>")
     assert reports[1].count("Said once.") == 1
     shown = percent(float(there.shown["toy"].probabilities[CLASSES.index("mel")]), 1)
     assert shown != percent(float(answers["toy"].probabilities[CLASSES.index("mel")]), 1)

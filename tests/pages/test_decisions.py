@@ -17,7 +17,7 @@ from dermlens.trust import calibration, conformal, referral, thresholds
 from dermlens.trust.fitted import read_fitted
 from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import TARGETS, decision_curve, per_thousand
-from dermlens.wording import interval, percent, short_percent
+from dermlens.wording import interval, percent, percent_with_interval, short_percent
 from tests.dashboard import check, fill, open_page, text
 from training.fits import calibration as fit_calibration
 from training.fits import conformal as fit_conformal
@@ -152,8 +152,8 @@ def test_referral_on_a_split(models: Path, split: str) -> None:
     assert len(of_rules) == len(measured.rules) == 3  # melanoma, malignant, undecided
     said = {rule.key: rule.description for rule in RULES}
     for key, of_rule in measured.rules.items():
-        assert of_rules.loc[said[key], "Fires"] == percent(of_rule.fired.value, 1)
-        assert of_rules.loc[said[key], "Fires alone"] == percent(of_rule.alone.value, 1)
+        assert of_rules.loc[said[key], "Applies"] == percent(of_rule.fired.value, 1)
+        assert of_rules.loc[said[key], "Applies alone"] == percent(of_rule.alone.value, 1)
     assert f"{split.capitalize()} split, all of it: {measured.referred.n_images:,} images" in text(app)
     assert "Filters chosen above do not apply here" in text(app)
 
@@ -265,11 +265,12 @@ def refer(models: str, shares: dict[str, float]) -> None:
 
     import numpy as np
 
+    from dermlens.case.decision import decide
     from dermlens.case.opinion import form
     from dermlens.labels import INDEX
     from dermlens.models.card import read_card
     from dermlens.trust.fitted import read_fitted
-    from ui.predict import referral
+    from ui.predict import verdict
 
     folder = Path(models) / "a"
     first = read_fitted(folder, read_card(folder))
@@ -280,23 +281,25 @@ def refer(models: str, shares: dict[str, float]) -> None:
     quiet, loud = np.eye(7)[INDEX["nv"]], np.zeros(7)
     for code, share in shares.items():
         loud[INDEX[code]] = share
-    answers = {i: SimpleNamespace(probabilities=p, logits=np.zeros(7)) for i, p in (("a", quiet), ("b", loud))}
-    image = SimpleNamespace(quality=SimpleNamespace(findings=()))
+    answers = {
+        i: SimpleNamespace(probabilities=p, logits=np.zeros(7), calibrated=True) for i, p in (("a", quiet), ("b", loud))
+    }
+    image = SimpleNamespace(quality=SimpleNamespace(findings=(), poor=False))
     roles = {"a": "diagnosis", "b": "comparison"}
     asked = [SimpleNamespace(id=i, name=i.upper(), fitted=part, card={}, role=roles[i]) for i, part in parts.items()]
-    referral.sentence(image, form(asked, answers))  # type: ignore[arg-type]
+    opinion = form(asked, answers)  # type: ignore[arg-type]
+    verdict.card(image, opinion, decide(opinion))  # type: ignore[arg-type]
 
 
 def test_a_model_for_comparison_over_its_threshold_is_in_the_first_line(models: Path) -> None:
     app = check(AppTest.from_function(refer, args=(str(models), {"mel": 0.56, "nv": 0.44})).run(timeout=60))
-    (said,) = [w.value.replace("\\", "") for w in app.warning]
-    assert said.startswith(
-        "No rule for referral fires, but look again. B, shown for comparison, would refer for melanoma"
-    )
-    assert said.endswith("*(by the rules of A)*")
+    shown = text(app).replace("\\", "")
+    assert [h.value for h in app.header] == ["No rule applies, but look again"]
+    assert "B, shown for comparison, would refer for melanoma" in shown
     quiet = check(AppTest.from_function(refer, args=(str(models), {"nv": 1.0})).run(timeout=60))
-    assert not quiet.warning
-    assert "No rule for referral fires. That is not an all-clear" in quiet.info[0].value.replace("\\", "")
+    assert [h.value for h in quiet.header] == ["No rule for referral applies"]
+    assert "That is **not an all-clear**" in text(quiet)
+    assert "would refer" not in text(quiet)
 
 
 def test_a_case_says_what_is_not_ruled_out_and_which_thresholds_it_reaches(models: Path) -> None:
@@ -313,11 +316,16 @@ def test_a_case_says_what_is_not_ruled_out_and_which_thresholds_it_reaches(model
     assert "**B**: no prediction sets" in shown
     assert "training.fit b --only thresholds" in shown
     strict = "above" if found.thresholds.reached("melanoma", probabilities, 0.8) else "below"
+    reached = found.thresholds.strictest(probabilities, "melanoma")
+    assert reached is not None
     for wanted, side in ((0.8, strict), (0.95, "above")):
         app.select_slider(key="sensitivity").set_value(wanted)
         check(app.run())
-        assert f"- Melanoma: **{side}** the {100 * wanted:g}" in text(app).replace("\\", "")
-    assert all(sentence in text(app) for sentence in found.thresholds.above(probabilities))
+        table = app.table[0].value.set_index("For")
+        assert table.loc["Melanoma", f"At {short_percent(wanted)}"].strip("*") == side
+        assert table.loc["Melanoma", "Highest reached"] == f"for {short_percent(reached.wanted)}"
+        measured = found.thresholds.point("melanoma", wanted).measured["test"].sensitivity
+        assert table.loc["Melanoma", "Found on test"] == percent_with_interval(measured)
 
 
 def test_a_call_that_is_not_in_its_own_set_is_explained(models: Path) -> None:

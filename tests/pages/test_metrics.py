@@ -108,7 +108,7 @@ def drawn(app: AppTest) -> str:
 
 
 def test_slices_of_one_class_are_drawn(models: Path) -> None:
-    app = open_page("metrics", show="Slices", dx_type="follow_up")
+    app = open_page("metrics", show="Slices", dx_type="follow-up")
     assert "has no overall number" in text(app)
     assert app.get("plotly_chart")
 

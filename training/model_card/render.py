@@ -11,7 +11,7 @@ from dermlens.evaluation.metrics import CALIBRATION, OVERALL, PER_CLASS, UNLESS_
 from dermlens.explain import localisation_results
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
-from dermlens.wording import counted, number_with_interval, percent
+from dermlens.wording import counted, number_with_interval, percent, percent_with_interval, points_with_interval
 from training.model_card.decisions import operating_points, prediction_sets, referral
 from training.model_card.network import data_of_members, eight_bits, network
 from training.model_card.ood import ood
@@ -220,6 +220,28 @@ def calibration(folder: Path) -> list[str]:
     return lines
 
 
+def _methods(found: localisation_results.LocalisationResults) -> list[str]:
+    """Return which heat map methods are offered for the model, and what that was decided by."""
+    if not found.methods:
+        return []
+    measured = next(iter(found.methods.values()))[0].energy
+    return [
+        "Every method is held against a blob in the middle of the picture, as concentrated as its own map, on "
+        f"{measured.n_images} images of validation with their lesion masks; one with less of its heat in the lesion, "
+        "with the whole 95 % interval of the difference below zero, is not offered.",
+        "",
+        "| method | heat inside | blob inside | difference in points | offered |",
+        "| --- " * 5 + "|",
+        *[
+            f"| {localisation_results.METHODS[name]} | {percent_with_interval(where.energy)} | "
+            f"{percent_with_interval(where.blob)} | {points_with_interval(where.blob_gain)} | "
+            f"{'no' if where.worse else 'yes'} |"
+            for name, (where, _) in found.methods.items()
+        ],
+        "",
+    ]
+
+
 def attention(folder: Path) -> list[str]:
     """Return the section on where the model looked; empty if that is not measured."""
     if not (folder / localisation_results.FILE).is_file():
@@ -227,10 +249,12 @@ def attention(folder: Path) -> list[str]:
     found = localisation_results.summarise(localisation_results.read_attention(folder / localisation_results.FILE))
     names = {"all": "all", **dict.fromkeys(CLASSES), "right": "called right", "wrong": "called wrong"}
     columns = ("energy", "area", "usual", "hits", "centre")
+    head = ["## Where it looked", "", *_methods(found)]
+    if "all" not in found.where:
+        return [*head, "Not measured on test.", ""]
     everything = found.where["all"]
     lines = [
-        "## Where it looked",
-        "",
+        *head,
         f"Grad-CAM of the called diagnosis on {everything.energy.n_images:,} test images and their lesion masks: the "
         "share of the heat inside the lesion, beside the lesion's share of the area and what the mean map of all "
         "images has inside; how often the hottest point is in the lesion, beside the centre of the picture. "

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from dermlens.ingest.formats import LIMITS as FILE
-from ui import streamlit_internals
+from ui import leaving, streamlit_internals
 from ui.access import api, pages, sign_in, uploads
 from ui.access.pages import CONNECTIONS
 from ui.access.sign_in import may_fetch
@@ -37,7 +37,9 @@ def middleware() -> list[Middleware]:
 
 def headers() -> dict[str, str]:
     """Return the headers of every answer: nothing is loaded from, sent to or framed by another host."""
-    scripts = " ".join(f"'sha256-{_digest(script)}'" for script in streamlit_internals.inline_scripts())
+    scripts = " ".join(
+        f"'sha256-{_digest(script)}'" for script in (*streamlit_internals.inline_scripts(), leaving.SCRIPT)
+    )
     policy = {
         "default-src": "'none'",
         "script-src": f"'self' {scripts}",

@@ -16,7 +16,7 @@ from dermlens.explain.grad_cam import heat_on_image
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.models.model import AnyModel, networks
 from dermlens.wording import percent
-from ui import widgets
+from ui import cache, widgets
 from ui.predict import answer, heat_map, prevalence, warnings
 
 SIDE = 160  # pixels: enough to measure an overlap of maps that are about 7 x 7
@@ -67,7 +67,11 @@ def _scores(opinion: Opinion, shares: Mapping[str, np.ndarray]) -> None:
 def maps(image: CaseImage, opinion: Opinion) -> None:
     """Show the heat maps of one class next to each other; redraws alone."""
     st.header("Where they looked", anchor=False)
-    models = opinion.asked
+    models = [m for m in opinion.asked if heat_map.GRAD_CAM in cache.maps_offered(m)]
+    if len(models) < len(opinion.asked):
+        st.caption(heat_map.not_shown([m.name for m in opinion.asked if m not in models]))
+    if not models:
+        return
     first = INDEX[opinion.call(models[0]).code]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         code = widgets.choose_class("Evidence for", "evidence", index=first, width=340)

@@ -87,14 +87,14 @@ def _tables(referral: Referral, split: str, names: dict[str, str]) -> None:
     of_rules = [
         {
             "Rule": rule.description,
-            "Fires": percent(found.rules[rule.key].fired.value, 1),
+            "Applies": percent(found.rules[rule.key].fired.value, 1),
             "95 % interval": interval(found.rules[rule.key].fired),
-            "Fires alone": percent(found.rules[rule.key].alone.value, 1),
+            "Applies alone": percent(found.rules[rule.key].alone.value, 1),
         }
         for rule in RULES
         if rule.key in found.rules
     ]
-    st.dataframe(pd.DataFrame(of_rules), hide_index=True, alt="How often each rule fires, and fires alone")
+    st.dataframe(pd.DataFrame(of_rules), hide_index=True, alt="How often each rule applies, and applies alone")
 
 
 def _cells(estimate: Estimate) -> dict[str, str]:

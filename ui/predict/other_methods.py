@@ -11,16 +11,20 @@ from dermlens.labels import CLASSES, INDEX, NAMES, SHOWN
 from dermlens.models.card import INT8
 from dermlens.models.model import networks
 from dermlens.server.limiter import SLOW
-from dermlens.wording import percent
+from dermlens.wording import joined, percent
 from ui import cache, state, waiting, widgets
 
 SIDE = 300
+WORSE = "Measured on validation, it finds the lesion less well than a blob in the middle of the picture does."
+NONE_OFFERED = (
+    "No slower method is offered for this model: each finds the lesion less well than a blob in the middle does."
+)
 
 
 def every_class(image: CaseImage, opinion: Opinion) -> None:
     """Show the Grad-CAM of all seven classes and every model as small pictures on one scale per model."""
     small = thumbnail(image.pixels, SIDE)
-    for model in opinion.calling:
+    for model in (m for m in opinion.calling if "grad_cam" in cache.maps_offered(m)):
         found = opinion.shown[model.id]
         highest = float(found.maps.max())
         st.markdown(f"**{widgets.escape(model.name)}**")
@@ -45,12 +49,16 @@ def other_methods(image: CaseImage, opinion: Opinion) -> None:
         st.caption("An ensemble has no network of its own: these methods are drawn for its members.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        method = st.selectbox(
-            "Method", list(gradients.METHODS), format_func=gradients.METHODS.__getitem__, key="method", width=200
-        )
         model = by_id[
             st.selectbox("Model", list(by_id), format_func=lambda i: by_id[i].name, key="method-model", width=240)
         ]
+        offered = [m for m in gradients.METHODS if m in cache.maps_offered(model)]
+        if not offered:
+            st.caption(NONE_OFFERED)
+            return
+        method = st.selectbox(
+            "Method", offered, format_func=gradients.METHODS.__getitem__, key=f"method-{model.id}", width=200
+        )
         own = opinion.call(model).code
         code = st.selectbox(
             "Class", CLASSES, index=INDEX[own], format_func=widgets.class_name, key="method-class", width=320
@@ -61,6 +69,9 @@ def other_methods(image: CaseImage, opinion: Opinion) -> None:
         said += f" {model.name} answers in 8-bit integers; these maps are drawn by the network it was made from."
     if len(by_id) < len(opinion.calling):
         said += " An ensemble has no network of its own: choose one of its members."
+    if len(offered) < len(gradients.METHODS):
+        left_out = joined([name for key, name in gradients.METHODS.items() if key not in offered])
+        said += f" Not offered for this model: {left_out}. {WORSE}"
     st.caption(said)
     key = (image.key, model.id, method, code)
     if wanted and key not in state.drawn():

@@ -12,7 +12,7 @@ from dermlens.labels import SUSPECT
 from dermlens.wording import percent
 from ui import state
 
-STEP = 0.5  # percent
+STEP, MOST = 0.5, 90.0  # percent
 
 
 def choose(opinion: Opinion) -> Opinion:
@@ -32,7 +32,7 @@ def choose(opinion: Opinion) -> Opinion:
         st.slider(
             "Malignant or pre-malignant among the images you take",
             STEP,
-            90.0,
+            MOST,
             nearest,
             STEP,
             format="%.1f %%",
@@ -84,4 +84,10 @@ def _usual(mix: np.ndarray) -> tuple[float, float]:
 
 def _chosen(usual: float, nearest: float) -> float:
     wanted = float(st.session_state.get(state.PREVALENCE, nearest))
+    linked = state.linked(state.PREVALENCE)
+    if linked is not None:  # numbers are worked out before the slider that takes its value from the link is drawn
+        try:
+            wanted = float(linked) if STEP <= float(linked) <= MOST else nearest
+        except ValueError:
+            wanted = nearest
     return usual if wanted == nearest else wanted / 100

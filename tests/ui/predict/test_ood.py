@@ -17,7 +17,7 @@ from dermlens.case.predict import predict
 from dermlens.dataset.ham10000 import load_split
 from dermlens.image.synthetic import draw_lesion
 from dermlens.interchange.report import case_report
-from dermlens.labels import INDEX
+from dermlens.labels import CONFIRMED, INDEX
 from dermlens.models import registry
 from dermlens.trust import reference_set
 from dermlens.trust.ood import OodDetector, read
@@ -25,8 +25,7 @@ from dermlens.trust.reference_set import mahalanobis, make_reference_set
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
 from training.model_card.write import note_hash
-from ui.predict import intake
-from ui.predict.similar_cases import CONFIRMED, NEIGHBOURS, lesion_of
+from ui.predict.similar_cases import NEIGHBOURS, NO_PICTURES, lesion_of
 
 UNLIKE = "This does not look like a dermoscopic image"
 ESTIMATE = {"low": 0.95, "high": 0.99, "n_images": 40, "n_lesions": 30}
@@ -68,7 +67,7 @@ def models(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def app(models: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     monkeypatch.setenv("DERMLENS_MODELS", str(models))
     monkeypatch.delenv("HAM10000_DIR", raising=False)
-    return open_page("predict")
+    return open_page("predict", **{"show-similar": "true"})
 
 
 def upload(app: AppTest, name: str, pixels: np.ndarray) -> str:
@@ -79,7 +78,6 @@ def upload(app: AppTest, name: str, pixels: np.ndarray) -> str:
 def test_a_familiar_image_is_answered_with_similar_cases(app: AppTest, lesion: np.ndarray, models: Path) -> None:
     shown = upload(app, "lesion.png", lesion)
     assert UNLIKE not in shown
-    assert "Similar cases" in shown
     found = read(models / "toy" / "familiarity.json")
     assert isinstance(found, OodDetector)
     model = registry.load(registry.inspect(models / "toy"))
@@ -89,6 +87,7 @@ def test_a_familiar_image_is_answered_with_similar_cases(app: AppTest, lesion: n
         assert f"[{case.image_id}](https://api.isic-archive.com/images/{case.image_id}/)" in shown
         assert f"Distance {case.distance:.2f}" in shown
     assert f"Confirmed by {CONFIRMED[cases[0].dx_type]}" in shown
+    assert NO_PICTURES in shown
 
 
 @pytest.fixture
@@ -108,18 +107,18 @@ def test_an_image_that_no_model_knows_is_named_first_and_diagnosed_nowhere(
     alone: AppTest, lesion: np.ndarray, models: Path
 ) -> None:
     shown = upload(alone, "cat.png", noise())
-    said = next(str(w.value) for w in alone.warning if UNLIKE in str(w.value))
+    said = next(str(m.value) for m in alone.markdown if UNLIKE in str(m.value))
+    assert shown.count(UNLIKE) == 1, "one banner"
     assert "no diagnosis is called" in said
     assert "3.7 % of the dermoscopic images of the test split" in said
-    assert shown.count("No diagnosis") == 1
+    assert [h.value for h in alone.header] == ["No diagnosis"]
     assert "altered copies" not in shown
     image: CaseImage = alone.session_state["case_images"][alone.session_state["image"]]
     opinion = form([registry.load(registry.inspect(models / "toy"))], image.answers)
     assert opinion.withheld
     report = case_report(image, opinion, datetime.now(UTC))
-    assert "Toy toy calls no diagnosis" in report
-    assert "<h2>Answer</h2><p>No diagnosis.</p>" in report
-    assert "<tbody><tr><td>Toy" not in report
+    assert "No diagnosis</strong><ul><li>The image does not look like" in report
+    assert "<h2>Diagnosis" not in report
 
 
 def test_one_network_that_refuses_is_silent_and_the_other_goes_on(
@@ -131,16 +130,16 @@ def test_one_network_that_refuses_is_silent_and_the_other_goes_on(
     opinion = form(ready, image.answers)
     assert opinion.refused == {"toy"}, "toy2 cannot tell"
     assert UNLIKE not in shown
-    assert "Toy toy does not know images like this one" in "".join(str(i.value) for i in app.info).replace("\\", "")
-    assert shown.count("No diagnosis") == 1
-    assert "Where the model looked" in shown
+    assert "Toy toy does not know images like this one and calls nothing" in shown.replace("\\", "")
+    assert "No diagnosis" not in shown
+    assert app.button_group(key="network").options == ["Toy toy2"]
+    assert "Toy toy (calls nothing)" in "".join(str(chart.proto) for chart in app.get("plotly_chart"))
     report = case_report(image, opinion, datetime.now(UTC))
-    assert "Toy toy calls no diagnosis" in report
-    assert report.count("<tbody><tr><td>Toy") == 1
+    assert "<td>Toy toy</td><td>calls nothing: unlike its images</td>" in report
     upload(app, "lesion.png", lesion)
-    table = app.dataframe[0].value
-    assert (table["Toy toy"] == intake.NO_DIAGNOSIS).tolist() == [True, False]
-    assert table["agree"].tolist()[0] == ""
+    table = app.dataframe[0].value.set_index("file")
+    assert table.loc["cat.png", "agreement"] == "one answers"
+    assert table.loc["lesion.png", "agreement"] in ("agree", "disagree")
     app.session_state["image"] = image.key
     app.switch_page("pages/compare.py")
     shown = text(check(app.run()))
@@ -152,7 +151,7 @@ def test_one_network_that_refuses_is_silent_and_the_other_goes_on(
 
 def test_a_poor_image_is_named_with_advice(app: AppTest, lesion: np.ndarray) -> None:
     upload(app, "small.png", lesion)
-    said = "\n".join(str(w.value) for w in app.warning)
+    said = next(str(m.value) for m in app.markdown if "too poor" in str(m.value))
     assert "The shorter side has 90 pixels" in said
     assert "Send the original file" in said
 
@@ -179,7 +178,7 @@ def test_models_without_a_reference_set_say_how_to_make_one(
     pair: Path, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DERMLENS_MODELS", str(pair))
-    shown = upload(open_page("predict"), "lesion.png", lesion)
+    shown = upload(open_page("predict", **{"show-similar": "true"}), "lesion.png", lesion)
     assert "--only embeddings" in shown
     assert UNLIKE not in shown
 

@@ -35,6 +35,7 @@ run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another p
 .PHONY: test
 test: dev serving lint ## Lint, check types, run every test
 	$(MAKE) --no-print-directory browser || [ "$${CI:-}" != true ]
+	$(MAKE) --no-print-directory postgresql || [ "$${CI:-}" != true ]
 	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: torch-test
@@ -83,6 +84,15 @@ browser: dev ## Install Debian's Chromium and what Playwright needs to drive it
 	  for name in "$${DERMLENS_BROWSER:-}" $(BROWSER_NAMES); do command -v "$$name" >/dev/null && exit 0; done; fi; \
 	$(call apt,chromium libatomic1,Testing in a real browser)
 
+.PHONY: postgresql
+postgresql: dev ## Install Debian's PostgreSQL, of which the tests start a server of their own
+	@$(PY) -c 'import sys; from tests.record.postgresql import binaries; sys.exit(binaries() is None)' || \
+	$(call apt,postgresql,Testing the record on PostgreSQL)
+
+.PHONY: record
+record: env ## Add what keeping a record needs (README, "Keeping a record")
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-record.txt
+
 .PHONY: env dev
 env: $(VENV)/run.stamp ## Make .venv with what is needed to run
 dev: $(VENV)/dev.stamp ## Add what is needed to test
@@ -98,7 +108,7 @@ $(VENV)/run.stamp: $(VENV)/venv.stamp requirements.txt constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt requirements-record.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	@touch $@
 

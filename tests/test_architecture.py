@@ -16,7 +16,13 @@ ROOMS = ("Home", "pages", "ui", "dermlens", "training", "data", "tests")
 TOP_LEVEL = {
     *("Home.py", "pages", "ui", "dermlens", "models", "training", "data", "tests", "docs", ".streamlit", ".ci"),
     *("README.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml", ".gitignore"),
-    *("requirements.txt", "requirements-dev.txt", "requirements-torch.txt", "constraints.txt"),
+    *(
+        "requirements.txt",
+        "requirements-dev.txt",
+        "requirements-torch.txt",
+        "requirements-record.txt",
+        "constraints.txt",
+    ),
 }
 FORBIDDEN = {  # room -> what it must not import, wherever the import stands
     "dermlens": {"streamlit", "Home", "pages", "ui", "training", "data", "tests"},
@@ -190,8 +196,17 @@ def test_serving_side_loads_no_training_framework(room: str) -> None:
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)} at module level"
 
 
+def test_what_keeps_the_record_is_imported_by_the_record_alone() -> None:
+    packages = {"sqlalchemy", "alembic", "psycopg", "cryptography"}
+    for room in set(ROOMS) - {"tests"}:
+        for path in sources(room):
+            if not path.relative_to(ROOT).as_posix().startswith("dermlens/record/"):
+                wrong = packages & set(imports(parse(path)))
+                assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
 def test_importing_the_whole_library_loads_neither_tensorflow_nor_streamlit() -> None:
-    paths = [p for p in sources("dermlens") if p.stem not in ("__init__", "__main__")]
+    paths = [p for p in sources("dermlens") if p.stem not in ("__init__", "__main__", "env")]  # env: run by Alembic
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
     program = (
         f"import sys, {', '.join(modules)}; print(*sorted({HEAVY | {'streamlit', 'jax', 'torch'}} & set(sys.modules)))"
@@ -242,6 +257,9 @@ def test_top_level_is_as_designed() -> None:
 
 def test_every_requirement_is_used_and_every_import_is_required() -> None:
     needed = distributions(set().union(*(foreign(room) for room in ROOMS if room != "tests")) - OPTIONAL)
+    record = set(requirements("requirements-record.txt"))
+    assert record - needed == set(), "in requirements-record.txt but never imported"
+    needed -= record
     required = set(requirements("requirements.txt"))
     assert needed - required == set(), "imported but not in requirements.txt"
     assert required - needed - set(UNDECLARED) == set(), "in requirements.txt but never imported"
@@ -253,7 +271,7 @@ def test_every_requirement_is_used_and_every_import_is_required() -> None:
 
 def test_every_development_requirement_is_used_and_every_import_of_the_tests_is_required() -> None:
     required, base = set(requirements("requirements-dev.txt")), set(requirements("requirements.txt"))
-    known = required | base | set(requirements("requirements-torch.txt"))
+    known = required | base | set(requirements("requirements-torch.txt")) | set(requirements("requirements-record.txt"))
     assert distributions(foreign("tests")) - known == set(), "imported by tests but in no requirements file"
     stubs = {name for name in required if name.removeprefix("types-").removesuffix("-stubs") in base - {name}}
     makefile = (ROOT / "Makefile").read_text()
@@ -265,14 +283,14 @@ def test_every_development_requirement_is_used_and_every_import_of_the_tests_is_
 
 def test_transitive_pins_agree_with_the_direct_ones() -> None:
     pins = {name.replace("_", "-"): version for name, version in requirements("constraints.txt").items()}
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", "requirements-record.txt"):
         for name, version in requirements(file).items():
             assert pins.get(name) == version, f"{name}=={version} in {file}: run `make lock`"
 
 
 def test_readme_gives_a_reason_for_every_requirement() -> None:
     reasons = dict(re.findall(r"^\| `([^`]+)` \| (.+?) \|$", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
-    for file in ("requirements.txt", "requirements-dev.txt", "requirements-torch.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", "requirements-torch.txt", "requirements-record.txt"):
         for name in requirements(file):
             assert len(reasons.get(name, "").split()) >= 2, f"README.md gives no reason for {name}"
 

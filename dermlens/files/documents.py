@@ -126,6 +126,15 @@ def encode_object(value: Any) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
+def canonical(value: Any) -> bytes:
+    """Return the one way to write a value as JSON, to be hashed: keys sorted, no spaces, UTF-8.
+
+    Raises:
+        ValueError: it holds a number that is not finite.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
 def write_object(file: Path, value: Any) -> None:
     """Replace a JSON file in one step; raises as `write_whole`."""
     write_whole(file, encode_object(value))

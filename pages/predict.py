@@ -4,7 +4,7 @@ import streamlit as st
 
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion, form
-from ui import cache, state, widgets
+from ui import cache, optional, state, widgets
 from ui.pages import PREDICT
 from ui.predict import answer, decisions, heat_map, intake, other_methods, prevalence, referral, stability, warnings
 from ui.predict.downloads import downloads
@@ -27,10 +27,16 @@ def page() -> None:
         intake.welcome()
         return
     intake.add_more()
-    if len(state.images()) > 1:
+    record = optional.record()
+    if len(state.images()) > 1 and not (record and record.any_unread()):
         intake.case_table(models)
     asked = [m for m in models if m.id in image.answers] or models
-    show(image, form(asked, image.answers, image.synthetic))
+    opinion = form(asked, image.answers, image.synthetic)
+    if record and record.reads_first(image, opinion):
+        return
+    show(image, opinion)
+    if record:
+        record.offer(image, prevalence.at_chosen(opinion))
 
 
 def show(image: CaseImage, opinion: Opinion) -> None:

@@ -38,6 +38,8 @@ _WAITING = "case_waiting"
 _SKIPPED = "case_skipped"
 _DRAWN = "case_drawn"
 _PROBES = "case_probes"
+RECORD = "case_record"
+"""What of the case was saved to the record."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +183,7 @@ def new_case() -> None:
     for probe in probes().values():
         if probe:
             probe.cancel()
-    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, IMAGE, *OF_A_CASE):
+    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, RECORD, IMAGE, *OF_A_CASE):
         st.session_state.pop(key, None)
     for key in (IMAGE, *OF_A_CASE):
         st.query_params.pop(key, None)

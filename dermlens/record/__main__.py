@@ -85,6 +85,20 @@ def expire() -> int:
     return 0
 
 
+def second_look(folder: Path, group: str) -> int:
+    """Write the cases worth a second look, with their pictures, to be labelled."""
+    from dermlens.record.learning import second_look
+    from dermlens.record.open import open_record
+    from dermlens.record.people import Who
+
+    written, left = second_look.write(open_record(settings.read()), Who("command", "admin", (group,)), folder)
+    print(
+        f"{counted(written, 'image')} in {folder}: fill in the column dx, then train with --labelled {folder}. "
+        f"{counted(left, 'image')} left out: no picture was kept, or no patient agreed to training."
+    )
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dermlens.record", description=__doc__.partition("\n")[0])
@@ -98,6 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     head = commands.add_parser("anchor", help="print the head of the audit chain, for a daily mail or a time stamp")
     head.add_argument("--to", type=Path, help=f"add it to a file instead, such as {ANCHORS}")
     commands.add_parser("expire", help="delete pictures whose term is over")
+    look = commands.add_parser("second-look", help="write the cases worth a second look to a folder, to be labelled")
+    look.add_argument("folder", type=Path, help="made if it is not there; its pictures are not encrypted")
+    look.add_argument("--group", default="local", help="whose cases (default: local, of those who do not sign in)")
     given = parser.parse_args(arguments)
     run = {
         "key": key,
@@ -106,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "verify": lambda: verify(given.anchors),
         "anchor": lambda: anchor(given.to),
         "expire": expire,
+        "second-look": lambda: second_look(given.folder, given.group),
     }
     try:
         if given.command != "key":

@@ -13,6 +13,22 @@ def record() -> Any:
     return offer
 
 
+RECORD_SPLIT = "record"
+"""Name of the split of Metrics that is made of the record's cases."""
+
+
+def more_splits() -> tuple[str, ...]:
+    """Return the splits of Metrics beyond those of the predictions files."""
+    return (RECORD_SPLIT,) if keeps_record() else ()
+
+
+def record_metrics() -> Any:
+    """Return ui.record.metrics; only where a record is kept."""
+    from ui.record import metrics
+
+    return metrics
+
+
 def keeps_record() -> bool:
     """Return whether a record is kept: DERMLENS_DATABASE names it."""
     return bool(os.environ.get("DERMLENS_DATABASE"))

@@ -44,7 +44,7 @@ def register(moving: np.ndarray, fixed: np.ndarray) -> Registration | None:
         moving, fixed: (h, w, 3) uint8 RGB, of any sizes.
     """
     small, by = zip(*(_small(image) for image in (moving, fixed)), strict=True)
-    detector = cv2.SIFT_create(nfeatures=2000, contrastThreshold=0.02)
+    detector = cv2.SIFT.create(nfeatures=2000, contrastThreshold=0.02)
     (points_a, features_a), (points_b, features_b) = (detector.detectAndCompute(image, None) for image in small)
     if features_a is None or features_b is None or min(len(features_a), len(features_b)) < MIN_INLIERS:
         return None

@@ -13,6 +13,7 @@ from dermlens.errors import RecordError
 from dermlens.labels import CLASSES
 from dermlens.record.people import Who
 from dermlens.record.readings import NO_CASE
+from dermlens.record.store.frames import frame
 from dermlens.record.store.tables import Audit, Image, Lesion, Outcome, Patient, Person, Prediction, Reading
 
 PAGE = 50
@@ -56,7 +57,7 @@ def listed(
     who.need("see")
     query, image = _rows(who, wanted)
     query = query.order_by(image.id.desc()).offset(first).limit(most)
-    return pd.DataFrame(session.execute(query).all(), columns=list(COLUMNS))
+    return frame(session, query, list(COLUMNS))
 
 
 def count(session: Session, who: Who, wanted: Wanted = Wanted()) -> int:
@@ -203,6 +204,19 @@ def of_patient(session: Session, who: Who, pseudonym: str) -> tuple[Patient | No
     if patient is None:
         return None, []
     return patient, list(session.scalars(select(Lesion).where(Lesion.patient_id == patient.id).order_by(Lesion.id)))
+
+
+def totals(session: Session, who: Who) -> dict[str, int]:
+    """Return how many cases, images and kept pictures the person's groups have."""
+    who.need("see")
+    own = Lesion.group_name.in_(who.groups)
+    images = select(func.count()).select_from(Image).join(Lesion, Lesion.id == Image.lesion_id).where(own)
+    found = {
+        "case": session.scalar(select(func.count()).select_from(Lesion).where(own)),
+        "image": session.scalar(images),
+        "kept picture": session.scalar(images.where(Image.picture.is_not(None))),
+    }
+    return {name: int(number or 0) for name, number in found.items()}
 
 
 def known_calls() -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from dermlens.record import people
 from dermlens.record.answers import image_values, prediction_values
 from dermlens.record.open import Record
 from dermlens.record.people import Who
-from dermlens.record.readings import Judgement, add_reading
+from dermlens.record.readings import NO_CASE, Judgement, add_reading
 from dermlens.record.store import audit
 from dermlens.record.store import keys as key_store
 from dermlens.record.store.tables import Image, Lesion, Patient, Prediction
@@ -154,6 +154,32 @@ def save(record: Record, who: Who, saving: Saving, now: datetime | None = None) 
         return Saved(*there) if there else _insert(session, record, who, saving, name, now)
 
 
+def edit(record: Record, who: Who, about: About, now: datetime | None = None) -> None:
+    """Add to what is known of a case, or correct it; what is left out stays as it is.
+
+    Args:
+        record: open. who: working for the group of the case. about: with a lesion_id.
+
+    Raises:
+        RecordError: there is no such case, this person may not, or it cannot be saved.
+    """
+    check(about, now)
+    who.need("save")
+    if about.patient.strip():
+        who.need("name the patient")
+        if record.keys is None:
+            raise RecordError(NO_PATIENT)
+    if about.lesion_id is None:
+        raise RecordError(NO_CASE)
+    now = now or datetime.now(UTC)
+    about = replace(about, label=shown_name(about.label.strip(), 60))
+    with record.database.writing() as session:
+        actor = people.actor(people.row_of(session, who, now))
+        if record.keys is not None and about.patient.strip():
+            key_store.begin(session, record.keys)
+        _lesion(session, who, about, _patient(session, record, who, about, actor, now), actor, now)
+
+
 def _insert(session: Session, record: Record, who: Who, saving: Saving, name: str | None, now: datetime) -> Saved:
     about = saving.about
     person = people.row_of(session, who, now)
@@ -204,7 +230,7 @@ def _lesion(session: Session, who: Who, about: About, patient: Patient | None, a
     else:
         found = session.get(Lesion, about.lesion_id)
         if found is None or found.group_name not in who.groups:
-            raise RecordError("There is no such case in your groups.")
+            raise RecordError(NO_CASE)
         lesion = found
     if patient is not None and lesion.patient_id not in (None, patient.id):
         raise RecordError("The case belongs to another patient.")

@@ -107,7 +107,7 @@ def _not_saved(image: CaseImage, opinion: Opinion) -> None:
             on_click=_begin,
             args=(image, opinion, person),
         )
-        with st.popover("Patient and lesion", icon=":material/person:", width=230):
+        with st.popover("Patient and lesion", icon=":material/person:"):
             fields.about(key, person, given.key is not None, bool(given.pictures and given.key))
     if problem := st.session_state.pop(_PROBLEM, ""):
         st.error(widgets.escape(problem, 400), icon=":material/error:")

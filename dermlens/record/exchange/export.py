@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, aliased
 
 from dermlens.labels import CLASSES
 from dermlens.record.people import Who
+from dermlens.record.store.frames import frame
 from dermlens.record.store.tables import Image, Lesion, Outcome, Patient, Prediction, Reading
 from dermlens.record.vocabulary import STAGES
 
@@ -66,7 +67,7 @@ def answers(session: Session, who: Who) -> pd.DataFrame:
         .where(Lesion.group_name.in_(who.groups), ~Image.synthetic)
         .order_by(Prediction.id)
     )
-    return _flat(pd.DataFrame(session.execute(query).all(), columns=list(columns)))
+    return _flat(frame(session, query, list(columns)))
 
 
 def readings(session: Session, who: Who) -> pd.DataFrame:
@@ -81,7 +82,7 @@ def readings(session: Session, who: Who) -> pd.DataFrame:
         .where(and_(Lesion.group_name.in_(who.groups), later.id.is_(None), ~Image.synthetic))
         .order_by(Reading.id)
     )
-    table = pd.DataFrame(session.execute(query).all(), columns=["case", "image", "reader", "stage", *READING])
+    table = frame(session, query, ["case", "image", "reader", "stage", *READING])
     order = {number: place for place, number in enumerate(sorted(table["reader"].unique()), start=1)}
     assert set(table["stage"]) <= set(STAGES)
     return table.assign(reader=table["reader"].map(order))

@@ -18,6 +18,7 @@ from dermlens.evaluation.intervals import share
 from dermlens.evaluation.predictions import Predictions, make_predictions
 from dermlens.labels import CLASSES, INDEX, MELANOMA, N_CLASSES, SUSPECT
 from dermlens.record.people import Who
+from dermlens.record.store.frames import frame
 from dermlens.record.store.tables import Image, Lesion, Outcome, Prediction, Reading
 
 SPLIT = "record"
@@ -96,7 +97,7 @@ def _known(session: Session, who: Who, condition: object) -> pd.DataFrame:
         .order_by(Image.id)
     )
     names = ["image", "case", "outcome", "called", "probabilities", "settings", "model_sha256"]
-    return pd.DataFrame(session.execute(query).all(), columns=names)
+    return frame(session, query, names)
 
 
 SIDES = {"before": "People alone", "after": "People with the model", "model": "The model"}
@@ -185,7 +186,7 @@ def paired_readings(session: Session, who: Who) -> pd.DataFrame:
         )
         .order_by(Image.id, before.person_id)
     )
-    found = pd.DataFrame(session.execute(query).all(), columns=list(columns))
+    found = frame(session, query, list(columns))
     return found.assign(model=found["model"].fillna(""))
 
 

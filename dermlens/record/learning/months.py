@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import share
 from dermlens.record.people import Who
+from dermlens.record.store.frames import frame
 from dermlens.record.store.tables import Image, Lesion, Prediction
 
 SHARES = {
@@ -51,7 +52,7 @@ def answered(session: Session, who: Who, model_id: str) -> pd.DataFrame:
         .order_by(Image.id)
     )
     names = ["case", "saved_at", "called", "suspect", "refer", "ood_score", "quality"]
-    table = pd.DataFrame(session.execute(query).all(), columns=names)
+    table = frame(session, query, names)
     quality = {name: [q.get(name) for q in table["quality"]] for name in ("sharpness", "brightness", "glare")}
     return table.assign(
         month=pd.to_datetime(table["saved_at"], utc=True).dt.strftime("%Y-%m"),

@@ -17,6 +17,7 @@ from dermlens.errors import DataError, RecordError
 from dermlens.files.documents import unwritable, write_whole
 from dermlens.record.open import Record
 from dermlens.record.people import Who
+from dermlens.record.store.frames import frame
 from dermlens.record.store.tables import Image, Lesion, Outcome, Patient, Prediction, Reading
 from dermlens.record.vocabulary import covers
 
@@ -69,7 +70,7 @@ def queue(session: Session, who: Who) -> pd.DataFrame:
             ~Lesion.id.in_(select(Outcome.lesion_id)),
         )
     )
-    table = pd.DataFrame(session.execute(query).all(), columns=list(columns))
+    table = frame(session, query, list(columns))
     if table.empty:
         return table.assign(probability=[], reasons=[]).drop(
             columns=["probabilities", "refused_by", "withdrawn_at", "model"]
@@ -100,7 +101,7 @@ def _far(session: Session, who: Who) -> set[int]:
         .join(Lesion, Lesion.id == Image.lesion_id)
         .where(Lesion.group_name.in_(who.groups), ~Image.synthetic, Prediction.ood_score.is_not(None))
     )
-    table = pd.DataFrame(session.execute(query).all(), columns=["model", "image", "score"])
+    table = frame(session, query, ["model", "image", "score"])
     found: set[int] = set()
     for _, own in table.groupby("model"):
         if len(own) >= FEW:

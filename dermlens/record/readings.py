@@ -44,9 +44,10 @@ class Judgement:
         _one_of("management", self.management, tuple(MANAGEMENTS))
         if not isinstance(self.confidence, int) or not 0 <= self.confidence <= 100:
             raise RecordError(f"The confidence must be a whole number from 0 to 100; got {self.confidence!r}.")
-        note = "\n".join(shown_name(line, LONGEST_NOTE) for line in self.note.strip().splitlines())
+        note = self.note.strip()
         if len(note) > LONGEST_NOTE:
             raise RecordError(f"A note has at most {LONGEST_NOTE:,} characters; this one has {len(note):,}.")
+        note = "\n".join(shown_name(line, LONGEST_NOTE) for line in note.splitlines())
         seconds = None if self.seconds is None else round(min(max(float(self.seconds), 0.0), 86_400.0), 1)
         return Judgement(self.stage, self.diagnosis, self.confidence, self.management, words, note, seconds)
 

@@ -202,10 +202,10 @@ def _insert(session: Session, record: Record, who: Who, saving: Saving, name: st
     predictions = [
         Prediction(**values, image_id=image.id, person_id=person.id, at=now) for values in saving.predictions
     ]
-    notices = audit.note(session, actor, "save", *predictions, at=now)
+    audit.note(session, actor, "save", *predictions, at=now)
     for judgement in saving.readings:
         add_reading(session, person, image, judgement, now)
-    return Saved(lesion.id, image.id, tuple(notices))
+    return Saved(lesion.id, image.id, tuple(audit.notices(session)))
 
 
 def _patient(session: Session, record: Record, who: Who, about: About, actor: str, now: datetime) -> Patient | None:

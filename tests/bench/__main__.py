@@ -13,7 +13,7 @@ from statistics import median
 
 from tests.bench.case import Case
 
-PARTS = ("dashboard", "ingest", "stability", "training")
+PARTS = ("dashboard", "ingest", "stability", "training", "record")
 
 
 @dataclass(frozen=True)

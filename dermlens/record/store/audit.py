@@ -51,15 +51,13 @@ class Verified:
     """what is remarkable and no sign of a change"""
 
 
-def note(session: Session, actor: str, action: str, *rows: Row, at: datetime | None = None) -> list[str]:
+def note(session: Session, actor: str, action: str, *rows: Row, at: datetime | None = None) -> None:
     """Add a line to the chain for each of some rows, as they are now; in a writing session, which holds the chain.
 
     Args:
         session: as `Database.writing` gives it. actor: "person:ID" or "command". action: what was done, one word.
-        rows: new or changed; each gets a new salt. at: when, by default now.
-
-    Returns:
-        A sentence if the clock of this machine is behind the last line; the line is added all the same.
+        rows: new or changed; each gets a new salt.
+        at: when, by default now. If that is before the last line, it is added all the same, and `notices` says so.
     """
     at = at or datetime.now(UTC)
     session.add_all(rows)
@@ -67,8 +65,8 @@ def note(session: Session, actor: str, action: str, *rows: Row, at: datetime | N
         row.salt = new_salt()
     session.flush()
     last: Head | None = session.info.get("head") or head(session)
-    late = last is not None and at < last.at
-    behind = last.at if late and last else None
+    if last is not None and at < last.at:
+        session.info["behind"] = (at, last.at)
     for row in rows:
         name = f"{row.__tablename__}:{row.id}"
         line = Audit(
@@ -84,11 +82,16 @@ def note(session: Session, actor: str, action: str, *rows: Row, at: datetime | N
         session.add(line)
         last = Head(line.sequence, line.sha256, at)
     session.info["head"] = last
-    if behind is None:
+
+
+def notices(session: Session) -> list[str]:
+    """Return what is to be said of the lines that a session has added: that the clock of this machine is behind."""
+    if "behind" not in session.info:
         return []
+    now, last = session.info["behind"]
     return [
-        f"The clock of this machine says {at:%d %B %Y, %H:%M} UTC, but the record's last line is of "
-        f"{behind:%d %B %Y, %H:%M} UTC. What was saved is in its place; set the clock right."
+        f"The clock of this machine says {now:%d %B %Y, %H:%M} UTC, but the record's last line is of "
+        f"{last:%d %B %Y, %H:%M} UTC. What was saved is in its place; set the clock right."
     ]
 
 

@@ -134,7 +134,8 @@ def test_an_anchor_file_grows_and_is_read_strictly(tmp_path: Path) -> None:
 def test_a_clock_set_back_is_told_and_nothing_is_lost(record: Record) -> None:
     fill(record, 2)
     with record.database.writing() as session:
-        (said,) = audit.note(session, "person:1", "case", Lesion(group_name="a"), at=NOON - timedelta(days=1))
+        audit.note(session, "person:1", "case", Lesion(group_name="a"), at=NOON - timedelta(days=1))
+        (said,) = audit.notices(session)
     assert said.startswith("The clock of this machine says 30 April 2026, 12:00 UTC")
     found = verified(record)
     assert (found.lines, found.n_problems) == (3, 0)

@@ -15,6 +15,7 @@ SHOWN_ALWAYS = ("mel",)
 """Drawn however small: what must not be missed."""
 WORTH_A_LINE = 0.1
 """A diagnosis is drawn that reached so much once."""
+_BELOW = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.15, "yanchor": "top", "title": {"text": ""}}
 
 
 def over_time(times: Sequence[datetime], probabilities: np.ndarray, model: str) -> go.Figure:
@@ -39,7 +40,7 @@ def over_time(times: Sequence[datetime], probabilities: np.ndarray, model: str) 
             hovertemplate=f"{SHORT[code].replace('<br>', ' ')}: %{{customdata}}<br>%{{x|%d %B %Y}}<extra></extra>",
         )
     figure.update_yaxes(range=[-2, 102], title="%")
-    return frame(figure, "Probabilities over time", 320, model)
+    return frame(figure, "Probabilities over time", 360, model, legend=_BELOW)
 
 
 def shares_by_month(months: Sequence[str], shares: Mapping[str, Sequence[Estimate]], title: str) -> go.Figure:
@@ -71,7 +72,7 @@ def shares_by_month(months: Sequence[str], shares: Mapping[str, Sequence[Estimat
         )
     figure.update_yaxes(rangemode="tozero", title="%")
     figure.update_xaxes(type="category")
-    return frame(figure, title, 320)
+    return frame(figure, title, 360, legend=_BELOW)
 
 
 # One outline of a body, front and back alike: x from the left, y from the top, 0..1 of a picture twice as high as wide.

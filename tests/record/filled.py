@@ -90,18 +90,20 @@ def fill(
     known: float = 0.7,
     alone: float = 0.6,
     together: float = 0.8,
+    every: timedelta = timedelta(hours=1),
 ) -> None:
-    """Add cases, one an hour.
+    """Add cases.
 
     Args:
         record: with a key if there shall be patients. cases: how many. who: saves and reads them.
         known: share with an outcome. alone, together: how often the person is right before and with the answer.
+        every: time between two cases.
     """
     rng = np.random.default_rng(seed)
     for start in range(0, cases, BLOCK):
         with record.database.writing() as session:
             for number in range(start, min(cases, start + BLOCK)):
-                now = START + timedelta(hours=number)
+                now = START + number * every
                 true = int(rng.choice(7, p=(0.05, 0.1, 0.15, 0.02, 0.18, 0.48, 0.02)))
                 patient = {
                     "patient": f"p{seed}-{number // 3}",

@@ -17,6 +17,7 @@ from ui import widgets
 from ui.record import fields
 
 OUTCOMES = {"open": "Open", "known": "Known", **{c: f"Known: {NAMES[c]}" for c in CLASSES}, OTHER: "Known: another"}
+SUSPECT = "Malignant or pre-malignant"
 REFER = {True: "Referred", False: "Not referred"}
 
 
@@ -90,7 +91,7 @@ def _table(found: pd.DataFrame) -> None:
                 NAMES[c] if c else ("No diagnosis" if r else "")
                 for c, r in zip(found["called"], found["refused"], strict=True)
             ],
-            "Malignant or pre-malignant": found["suspect"].astype(float),
+            SUSPECT: found["suspect"].astype(float),
             "Refer": found["refer"].map({True: "yes", False: "no"}).fillna(""),
             "Person says": [fields.said(c, None) if c else "" for c in found["person"]],
             "Outcome": [
@@ -112,13 +113,23 @@ def _table(found: pd.DataFrame) -> None:
         selection_mode="single-row",
         height=min(36 * len(shown) + 38, 640),
         alt="The cases, a row each",
+        column_order=[
+            "Case",
+            "Saved",
+            "Place",
+            "Model calls",
+            "Person says",
+            "Outcome",
+            "Refer",
+            SUSPECT,
+            "Images",
+            "Label",
+        ],
         column_config={
             "Case": st.column_config.NumberColumn(width=70, format="%d"),
             "Saved": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", help="UTC", width=140),
             "Images": st.column_config.NumberColumn(width=65),
-            "Malignant or pre-malignant": st.column_config.ProgressColumn(
-                min_value=0, max_value=1, format="percent", width=190
-            ),
+            SUSPECT: st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent", width=190),
             "Refer": st.column_config.TextColumn(width=60),
         },
     )

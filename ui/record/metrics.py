@@ -102,7 +102,7 @@ def _people(database: Session, who: Who, entry: Entry, key: tuple) -> None:
         st.markdown(
             f"{SIDES[a]} against {SIDES[b].lower()}: only the former right on **{test.only_a}**, only the latter on "
             f"**{test.only_b}** of {counted(test.n_lesions, 'lesion')} (McNemar, one reading a lesion, "
-            f"p = {number(test.p)})."
+            f"p {'< 0.001' if test.p < 0.001 else f'= {number(test.p)}'})."
         )
     st.header("What the answer changed", anchor=False)
     shares = {

@@ -144,7 +144,7 @@ def write(record: Record, who: Who, folder: Path) -> tuple[int, int]:
         )
     with record.database.reading() as session:
         table = queue(session, who)
-    usable = table[table["picture"].notna() & [covers(c, "training") for c in table["consent"]]]
+    usable = table[table["picture"].notna() & np.array([covers(c, "training") for c in table["consent"]], bool)]
     try:
         if folder.exists() and any(folder.iterdir()):
             raise DataError(f"{folder} is not empty. Name another folder.")

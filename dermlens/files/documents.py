@@ -15,6 +15,7 @@ MAX_DOCUMENT = 8 * 2**20
 """Most bytes of a JSON file that are read."""
 MAX_DEPTH = 40
 """Most levels that objects and lists in a JSON file may be nested."""
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def canonical(value: Any) -> bytes:
     Raises:
         ValueError: it holds a number that is not finite.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def write_object(file: Path, value: Any) -> None:

@@ -55,33 +55,19 @@ def listed(
         session: reading. who: whose groups. wanted: the filter. first: how many to leave out. most: None for all.
     """
     who.need("see")
-    query, image = _rows(who, wanted)
-    query = query.order_by(image.id.desc()).offset(first).limit(most)
-    return frame(session, query, list(COLUMNS))
-
-
-def count(session: Session, who: Who, wanted: Wanted = Wanted()) -> int:
-    """Return how many cases a filter leaves."""
-    who.need("see")
-    query, image = _rows(who, wanted)
-    return int(session.scalar(select(func.count()).select_from(query.with_only_columns(image.id).subquery())) or 0)
-
-
-def _rows(who: Who, wanted: Wanted) -> tuple[Select[Any], Any]:
-    image, later, answer = aliased(Image), aliased(Image), aliased(Prediction)
-    outcome, reading = aliased(Outcome), aliased(Reading)
+    found = _matching(who, wanted)
+    ids = found.order_by(found.selected_columns[0].desc()).offset(first).limit(most).subquery()
+    answer, reading, outcome = aliased(Prediction), aliased(Reading), aliased(Outcome)
     images = select(func.count()).where(Image.lesion_id == Lesion.id).correlate(Lesion).scalar_subquery()
-    newest_reading = select(func.max(Reading.id)).where(Reading.image_id == image.id).scalar_subquery()
-    newest_outcome = select(func.max(Outcome.id)).where(Outcome.lesion_id == Lesion.id).scalar_subquery()
     query = (
         select(
             Lesion.id,
-            image.saved_at,
+            Image.saved_at,
             images,
             Lesion.site,
             Lesion.side,
             Lesion.label,
-            image.id,
+            Image.id,
             answer.model_id,
             answer.called,
             answer.suspect,
@@ -93,17 +79,43 @@ def _rows(who: Who, wanted: Wanted) -> tuple[Select[Any], Any]:
             outcome.diagnosis_words,
             outcome.basis,
         )
-        .select_from(image)
-        .join(Lesion, Lesion.id == image.lesion_id)
-        .outerjoin(answer, and_(answer.image_id == image.id, answer.lead))
-        .outerjoin(reading, reading.id == newest_reading)
-        .outerjoin(outcome, outcome.id == newest_outcome)
-        .where(
-            Lesion.group_name.in_(who.groups),
-            ~exists().where(later.lesion_id == image.lesion_id, later.id > image.id),
-        )
+        .select_from(ids)
+        .join(Image, Image.id == ids.c[0])
+        .join(Lesion, Lesion.id == Image.lesion_id)
+        .outerjoin(answer, and_(answer.image_id == Image.id, answer.lead))
+        .outerjoin(reading, reading.id == _newest(Reading.id, Reading.image_id == Image.id))
+        .outerjoin(outcome, outcome.id == _newest(Outcome.id, Outcome.lesion_id == Lesion.id))
+        .order_by(Image.id.desc())
     )
-    return query.where(*_conditions(wanted, image, answer, reading, outcome)), image
+    return frame(session, query, list(COLUMNS))
+
+
+def count(session: Session, who: Who, wanted: Wanted = Wanted()) -> int:
+    """Return how many cases a filter leaves."""
+    who.need("see")
+    return int(session.scalar(select(func.count()).select_from(_matching(who, wanted).subquery())) or 0)
+
+
+def _newest(column: Any, condition: ColumnElement[bool]) -> Any:
+    return select(func.max(column)).where(condition).scalar_subquery()
+
+
+def _matching(who: Who, wanted: Wanted) -> Select[Any]:
+    """Return the query for the newest image of each case that passes a filter; it joins what the filter asks about."""
+    image, later, answer = aliased(Image), aliased(Image), aliased(Prediction)
+    outcome, reading = aliased(Outcome), aliased(Reading)
+    query = select(image.id).join(Lesion, Lesion.id == image.lesion_id)
+    if wanted.called or wanted.disagree or wanted.refer is not None:
+        query = query.outerjoin(answer, and_(answer.image_id == image.id, answer.lead))
+    if wanted.disagree:
+        query = query.outerjoin(reading, reading.id == _newest(Reading.id, Reading.image_id == image.id))
+    if wanted.outcome:
+        query = query.outerjoin(outcome, outcome.id == _newest(Outcome.id, Outcome.lesion_id == Lesion.id))
+    return query.where(
+        Lesion.group_name.in_(who.groups),
+        ~exists().where(later.lesion_id == image.lesion_id, later.id > image.id),
+        *_conditions(wanted, image, answer, reading, outcome),
+    )
 
 
 def _conditions(wanted: Wanted, image: Any, answer: Any, reading: Any, outcome: Any) -> list[ColumnElement[bool]]:

@@ -1,4 +1,4 @@
-"""The record in the dashboard: not there unless it is switched on, saving from Predict, studies, and the page itself."""
+"""The record in the dashboard: not there unless switched on, saving from Predict, studies, the page itself."""
 
 import logging
 import subprocess
@@ -56,8 +56,10 @@ def test_without_a_database_nothing_of_it_shows_or_is_imported(off: None) -> Non
     assert "record" not in str(open_page("metrics").get("selectbox")[1].proto.options)
     program = (
         "import sys; from streamlit.testing.v1 import AppTest;"
-        f"app = AppTest.from_file({str(HOME)!r}, default_timeout=120).run(); app.switch_page('pages/predict.py'); app.run();"
-        "print(*sorted(m for m in sys.modules if m.startswith(('dermlens.record', 'ui.record', 'sqlalchemy', 'alembic'))))"
+        f"app = AppTest.from_file({str(HOME)!r}, default_timeout=120).run();"
+        "app.switch_page('pages/predict.py'); app.run();"
+        "own = ('dermlens.record', 'ui.record', 'sqlalchemy', 'alembic', 'psycopg');"
+        "print(*sorted(m for m in sys.modules if m.startswith(own)))"
     )
     run = subprocess.run([sys.executable, "-c", program], cwd=HOME.parent, check=True, capture_output=True, text=True)
     assert run.stdout.split() == []

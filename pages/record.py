@@ -3,13 +3,13 @@
 import streamlit as st
 
 from dermlens.errors import RecordError
-from ui import optional, widgets
+from ui import settings, widgets
 from ui.pages import RECORD
 
 
 def page() -> None:
     widgets.head(RECORD)
-    if not optional.keeps_record():
+    if not settings.keeps_record():
         widgets.nothing_here("No record is kept here.", "The README says how to switch it on.")
         return
     from ui.record import case_list, case_page, exchange, second_look, session, upkeep

@@ -1,7 +1,8 @@
 """Parts of the dashboard that are imported only where the owner of the machine switched them on."""
 
-import os
 from typing import Any
+
+from ui.settings import keeps_record
 
 
 def record() -> Any:
@@ -27,8 +28,3 @@ def record_metrics() -> Any:
     from ui.record import metrics
 
     return metrics
-
-
-def keeps_record() -> bool:
-    """Return whether a record is kept: DERMLENS_DATABASE names it."""
-    return bool(os.environ.get("DERMLENS_DATABASE"))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ui.optional import keeps_record
+from ui.settings import keeps_record
 
 
 @dataclass(frozen=True)

@@ -119,8 +119,8 @@ def test_withdrawn_consent_erases_what_tells_who_it_was_and_the_chain_stays_whol
         assert patient.withdrawn_at is not None
         for row in session.scalars(select(Lesion)):
             assert {row.site, row.side, row.label, row.map_view, row.map_x, row.map_y} == {None}
-        for row in session.scalars(select(Image)):
-            assert {row.picture, row.delete_after, row.device, row.taken_at} == {None}
+        for image in session.scalars(select(Image)):
+            assert {image.picture, image.delete_after, image.device, image.taken_at} == {None}
         assert session.scalars(select(Reading.note)).all() == [None]
         assert session.scalars(select(Outcome.source)).all() == [None]
         case = cases.one(session, ME, one.lesion_id)

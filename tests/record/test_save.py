@@ -73,6 +73,7 @@ def test_what_is_kept_is_what_was_answered(record: Record, answered, lesion: np.
         assert row.called == mixed.call(model).code
         assert row.suspect == pytest.approx(float(answer.probabilities[list(SUSPECT)].sum()))
         assert row.model_sha256 == model.identity
+        assert row.called is not None
         assert row.heat_map_sha256 == hashlib.sha256(answer.maps[INDEX[row.called]].tobytes()).hexdigest()
         assert row.settings["stored_aspect"] == "4:3"
         assert row.settings["class_mix"] == "half of them"

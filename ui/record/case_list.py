@@ -43,7 +43,7 @@ def section(database: Session, record: Record, who: Who) -> None:
 def _filters(record: Record, who: Who) -> Wanted:
     cells = st.grid(4, min_column_width=200)
     with cells.cell():
-        days = st.date_input("Saved", (), key="record-days", max_value="today", help="From one day to another, UTC.")
+        days = st.date_input("Saved", [], key="record-days", max_value="today", help="From one day to another, UTC.")
     with cells.cell():
         site = st.selectbox("Site", SITES, None, str.capitalize, key="record-site", placeholder="Any")
     with cells.cell():

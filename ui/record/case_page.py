@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dermlens.charts import record as charts
+from dermlens.charts import case as charts
 from dermlens.errors import RecordError
 from dermlens.labels import DIAGNOSES, INDEX, NAMES
 from dermlens.record import cases, consent, readings

@@ -1,8 +1,11 @@
 """What is known of patient and lesion, and its place on a body map: shown, and corrected."""
 
+from typing import Any
+
 import streamlit as st
 
-from dermlens.charts.record import body_map
+from dermlens.charts.case import body_map
+from dermlens.charts.style import ink
 from dermlens.errors import RecordError
 from dermlens.record.cases import Case
 from dermlens.record.open import Record
@@ -35,15 +38,15 @@ def show(record: Record, who: Who, case: Case) -> None:
             _edit(record, who, case, About(patient=patient, lesion_id=found.id, site=site, side=side, label=label))
     with right:
         for column, view in zip(st.columns(2), VIEWS, strict=True):
-            at = (found.map_x, found.map_y) if found.map_view == view else None
-            chosen = None if at is None or None in at else at
+            known = found.map_view == view and found.map_x is not None and found.map_y is not None
+            chosen = (found.map_x or 0.0, found.map_y or 0.0) if known else None
             said = "The lesion is marked." if chosen else "Not the lesion's side, or its place is not known."
-            event = column.plotly_chart(
-                widgets.style.ink(body_map(view, chosen), widgets.text_colour()),  # type: ignore[arg-type]
+            event: Any = column.plotly_chart(
+                ink(body_map(view, chosen), widgets.text_colour()),
                 key=f"{key}-{view}-{found.map_view}-{found.map_x}-{found.map_y}",
-                config={"displayModeBar": False},
+                config=dict[str, Any](displayModeBar=False),
                 on_select="rerun",
-                selection_mode="points",
+                selection_mode=("points",),
                 alt=f"Body map, {view}. {said}",
             )
             points = event["selection"]["points"]

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import metrics as metric_charts
-from dermlens.charts import record as charts
+from dermlens.charts import slices as charts
 from dermlens.errors import RecordError
 from dermlens.evaluation.class_mix import AT, HAM10000
 from dermlens.evaluation.intervals import Summary, summarise

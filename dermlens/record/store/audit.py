@@ -102,19 +102,12 @@ def content(row: Row) -> dict[str, Any]:
 
 def payload_hash(salt: str, values: Mapping[str, Any]) -> str:
     """Return the salted hash of the columns of a row. Without the salt, short values cannot be guessed from it."""
-    return hashlib.sha256(salt.encode() + canonical(_plain(values))).hexdigest()
+    return hashlib.sha256(salt.encode() + canonical(values)).hexdigest()
 
 
 def line_hash(values: Mapping[str, Any]) -> str:
     """Return the hash of a line from its columns but the hash itself."""
-    return hashlib.sha256(canonical(_plain(values))).hexdigest()
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: v.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(v, datetime) else v
-        for name, v in values.items()
-    }
+    return hashlib.sha256(canonical(values)).hexdigest()
 
 
 def head(session: Session) -> Head | None:

@@ -8,6 +8,7 @@ import pytest
 
 from dermlens.dataset.labelled import read_labelled
 from dermlens.errors import DataError
+from dermlens.ingest.read import read_file
 from dermlens.record import consent, readings, save
 from dermlens.record.learning import second_look
 from dermlens.record.open import Record
@@ -78,7 +79,7 @@ def test_labels_come_back_as_training_data(record: Record, lesion: np.ndarray, t
     table.assign(dx="mel").to_csv(folder / "labels.csv", index=False)
     found = labelled_rows(folder, held_out)
     assert found[["image_id", "dx", "split"]].to_numpy().tolist() == [[f"record-{one.image_id}", "mel", "train"]]
-    assert np.array_equal(cv2.imread(str(found["file"].iloc[0]))[..., ::-1], lesion)
+    assert np.array_equal(read_file(found["file"].iloc[0]).pixels, lesion)
     cv2.imwrite(str(tmp_path / "test.png"), lesion[..., ::-1])  # the same pixels stand in the test split
     with pytest.raises(DataError, match=r"is ISIC_1, with which models are measured"):
         labelled_rows(folder, held_out)

@@ -31,7 +31,7 @@ TILTED = {**SHORT, "akiec": "Actinic k. / Bowen", "bcc": "Basal cell ca.", "vasc
 
 SUBTITLE = 20  # pixels
 
-BELOW = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.15, "yanchor": "top", "title": {"text": ""}}
+BELOW = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top", "title": {"text": ""}}
 """A legend under the figure, where a phone has room for it."""
 
 

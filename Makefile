@@ -39,7 +39,7 @@ api: env ## Start the HTTP API alone on http://localhost:8502 (docs/api.md)
 
 .PHONY: test
 test: dev serving lint ## Lint, check types, run every test
-	$(MAKE) --no-print-directory browser programs || [ "$${CI:-}" != true ]
+	$(MAKE) --no-print-directory browser programs postgresql || [ "$${CI:-}" != true ]
 	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: heic
@@ -122,6 +122,15 @@ programs:
 	[ -z "$${missing:-}" ] || \
 	$(call apt,imagemagick libvips-tools libheif-examples dcmtk libjpeg-turbo-progs,Comparing with independent decoders)
 
+.PHONY: postgresql
+postgresql: dev ## Install Debian's PostgreSQL, of which the tests start a server of their own
+	@$(PY) -c 'import sys; from tests.record.postgresql import binaries; sys.exit(binaries() is None)' || \
+	$(call apt,postgresql,Testing the record on PostgreSQL)
+
+.PHONY: record
+record: env ## Add what keeping a record needs (README, "Keeping a record")
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-record.txt
+
 .PHONY: env dev
 env: $(VENV)/run.stamp ## Make .venv with what is needed to run
 dev: $(VENV)/dev.stamp ## Add what is needed to test
@@ -137,7 +146,7 @@ $(VENV)/run.stamp: $(VENV)/venv.stamp requirements.txt constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt requirements-heic.txt
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt requirements-api.txt requirements-heic.txt requirements-record.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	@touch $@
 

@@ -31,3 +31,7 @@ class DownloadError(DermlensError):
 
 class BusyError(DermlensError):
     """Too many others are being served; nothing is wrong with what was uploaded, and it will be accepted later."""
+
+
+class RecordError(DermlensError):
+    """The record cannot be opened, read or written, or this person may not do that; nothing of it was changed."""

@@ -33,7 +33,8 @@ def page() -> None:
     everyone = asked_of_case(models)
     compared = st.session_state.get("comparison") or state.linked("comparison") == "true"
     asked = everyone if compared else for_diagnosis(everyone) or everyone
-    rows = triage.ranked(asked)
+    record = optional.record()
+    rows = [] if record and record.any_unread() else triage.ranked(asked)
     if rows and not state.chosen():
         state.select(rows[0][0].key)
     widgets.head(PREDICT)
@@ -51,12 +52,17 @@ def page() -> None:
         opinion = form(asked, image.answers, image.synthetic)
         with actions:
             intake.add_more()
-            if opinion.asked:
-                downloads.report(image, prevalence.at_chosen(opinion))
         intake.refusals()
+        if record and record.reads_first(image, opinion):
+            return
+        if opinion.asked:
+            with actions:
+                downloads.report(image, prevalence.at_chosen(opinion))
         if len(rows) > 1:
             triage.table(rows, image)
         show(image, opinion, everyone)
+        if record:
+            record.offer(image, prevalence.at_chosen(opinion))
 
 
 def asked_of_case(models: Sequence[AnyModel]) -> Sequence[AnyModel]:

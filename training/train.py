@@ -18,6 +18,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
+import pandas as pd
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.errors import ConfigError, DataError, DermlensError, ModelError
@@ -31,7 +32,7 @@ from training.architectures import build, load_archive
 from training.artefact import load_model
 from training.backend import policy, precision
 from training.config import Config, from_dict, load_config, override
-from training.dataset import HAM10000, data_hash, located, select_rows
+from training.dataset import HAM10000, data_hash, labelled_rows, located, select_rows
 from training.drawn_data import draw
 from training.loop.averaging import set_weights
 from training.loop.phase import Task, train_phase
@@ -59,17 +60,25 @@ def start(config: Config, args: argparse.Namespace) -> Task:
     run_id = checked_id(args.run) if args.run else new_id(name)
     folder = runs_dir() / run_id
     record_file = folder / "run.json"
-    rows = select_rows(load_split(args.split), config)
+    table = load_split(args.split)
+    rows = select_rows(table, config)
     own = rows[rows["source"] == HAM10000]
     for split in ("train", "validation"):
         if split not in set(own["split"]):
             raise DataError(f"{args.split} has no image to use in {split}. Training needs both train and validation.")
+    extra = None
+    if args.labelled:
+        held_out = located(table[table["split"] != "train"], args.data, args.stored_aspect)
+        extra = labelled_rows(args.labelled, held_out)
     data = {"sha256": data_hash(rows), "stored_aspect": args.stored_aspect}
+    data["labelled"] = "" if extra is None else data_hash(extra)
     if record_file.exists():
         record = read_object(record_file)
         then = dataclasses.asdict(from_dict(record["config"]))
         now = dataclasses.asdict(config)
-        changed = [key for key in now if then[key] != now[key]] + [k for k in data if record["data"][k] != data[k]]
+        changed = [key for key in now if then[key] != now[key]] + [
+            k for k in data if record["data"].get(k, "") != data[k]
+        ]
         if changed:
             raise ConfigError(f"Run {run_id} exists with another {', '.join(changed)}. Choose another --run, or none.")
         check_rows(args.data, own)
@@ -93,6 +102,8 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             **runs.environment(),
         }
     found = located(rows, args.data, args.stored_aspect, args.external)
+    if extra is not None:
+        found = pd.concat([found, extra], ignore_index=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_object(record_file, record)
     print(f"run {run_id} in {folder}", flush=True)
@@ -243,6 +254,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, default="as-is")
     parser.add_argument("--external", type=Path, help="folder of ISIC 2019's training set, where the config wants it")
     parser.add_argument("--split", type=Path, help=f"split table (default: {SPLIT_TABLE.name})")
+    parser.add_argument("--labelled", type=Path, help="folder with labels.csv and pictures/, to train on as well")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments")
     parser.add_argument("--leave-out", default="", metavar="DX", help="train without one diagnosis")
     parser.add_argument("--run", help="run id; an existing one is resumed (default: a new one)")

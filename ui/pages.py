@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ui.settings import keeps_record
+
 
 @dataclass(frozen=True)
 class Page:
@@ -69,5 +71,17 @@ ABOUT_DATA = Page(
     "What the networks learned from, and how it was split.",
     "What they learned from, and the split",
 )
+RECORD = Page(
+    "pages/record.py",
+    "Record",
+    ":material/folder_open:",
+    "The cases that were kept: what was asked, answered and decided, and what became of it.",
+    "Cases that were kept, and what became of them",
+)
 PAGES = (HOME, PREDICT, COMPARE, METRICS, COHORT, TRAINING_CURVES, ABOUT_DATA)
 """In the order of the side bar; the first one opens without a name in the address."""
+
+
+def shown() -> tuple[Page, ...]:
+    """Return the pages of this dashboard: PAGES, and those that its owner switched on."""
+    return (*PAGES, RECORD) if keeps_record() else PAGES

@@ -14,7 +14,9 @@ FINAL = "Final: not for choosing between models"
 
 def choose_split(available: tuple[str, ...]) -> str:
     """Let a person choose a split, validation first; test only ever on purpose and marked as final."""
-    return st.selectbox("Split", [s for s in SPLITS if s in available], key="split", bind="query-params", width=200)
+    known = [s for s in SPLITS if s in available]
+    others = [s for s in available if s not in SPLITS]
+    return st.selectbox("Split", [*known, *others], key="split", bind="query-params", width=200)
 
 
 def mark_final(split: str) -> None:

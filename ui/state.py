@@ -35,6 +35,8 @@ _SKIPPED = "case_skipped"
 _DRAWN = "case_drawn"
 _PROBES = "case_probes"
 _SAVED = "case_saved"
+RECORD = "case_record"
+"""What of the case was saved to the record."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +223,7 @@ def new_case() -> None:
         probe.cancel()
     _give(VISITS.kept, sum(image.pixels.nbytes for image in images().values()))
     _give(VISITS.files, sum(len(item.data) for item in waiting()))
-    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, _SAVED, IMAGE, *OF_A_CASE):
+    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, _SAVED, RECORD, IMAGE, *OF_A_CASE):
         st.session_state.pop(key, None)
     for key in (IMAGE, *OF_A_CASE):
         st.query_params.pop(key, None)

@@ -33,6 +33,9 @@ TILTED = {**SHORT, "akiec": "Actinic k. / Bowen", "bcc": "Basal cell ca.", "vasc
 
 SUBTITLE = 20  # pixels
 
+BELOW = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top", "title": {"text": ""}}
+"""A legend under the figure, where a phone has room for it."""
+
 
 def nth(values: tuple[str, ...], i: int) -> str:
     """Return the colour, dash, pattern or symbol of the i-th thing; they repeat past the last."""

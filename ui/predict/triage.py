@@ -10,6 +10,7 @@ from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.opinion import Opinion, form
 from dermlens.case.summary import share_called
 from dermlens.charts.style import ROWS as ROW_NAMES
+from dermlens.files.tables import plain_cell
 from dermlens.image.encode import data_uri
 from dermlens.labels import SUSPECT
 from dermlens.models.model import AnyModel
@@ -60,7 +61,7 @@ def table(rows: Sequence[tuple[CaseImage, dict[str, object]]], shown: CaseImage)
             "shown": SHOWN if i == at else "",
             "image": data_uri(thumbnail(image.pixels, 64)),
             **said,
-            "file": image.name,
+            "file": plain_cell(image.name),
         }
         for i, (image, said) in enumerate(rows)
     )

@@ -9,7 +9,7 @@ from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion, form
 from dermlens.models.model import AnyModel, for_diagnosis
 from dermlens.wording import joined
-from ui import cache, state, widgets
+from ui import cache, optional, state, widgets
 from ui.pages import PREDICT
 from ui.predict import (
     answer,

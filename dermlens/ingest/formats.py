@@ -34,7 +34,7 @@ class Limits:
     """in pixels; a smaller picture is of no use"""
     pictures: int = 1000
     """frames, pages or pictures in one file"""
-    cpu_seconds: int = 4
+    cpu_seconds: int = 6
     """of computing, whatever else the machine does; for every whole MiB of the file one more"""
     seconds: float = 60.0
     """of waiting for the decoder, on a busy machine too"""
@@ -84,6 +84,14 @@ _OTHERS = (
     (b"\x7felf", "a program"),
 )
 
+_OTHER_BRANDS = {
+    b"crx ": "a camera raw file",
+    b"vvic": "a HEIF image compressed as VVC",
+    b"evbi": "a HEIF image compressed as EVC",
+    b"avci": "a HEIF image compressed as H.264",
+    b"j2ki": "a HEIF image compressed as JPEG 2000",
+}
+
 
 def format_of(data: bytes) -> str | None:
     """Return which of ACCEPTED a file is by its first bytes, None if it is none of them."""
@@ -118,6 +126,6 @@ def other_kind(data: bytes) -> str:
     """Return what a file that is none of ACCEPTED is, as half a sentence: "it is a PDF document"."""
     head = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if head[4:8] == b"ftyp":
-        return "it is a camera raw file" if head[8:12] == b"crx " else "it is a video"
+        return f"it is {_OTHER_BRANDS.get(head[8:12], 'a video')}"
     found = next((name for start, name in _OTHERS if head.startswith(start)), None)
     return f"it is {found}" if found else "it does not begin like any known image format"

@@ -45,8 +45,9 @@ def _profiles() -> Iterator[Case]:
 
 def _to_srgb(linear: np.ndarray) -> np.ndarray:
     """Return 8-bit sRGB of linear values in 0..1 (IEC 61966-2-1)."""
-    low = linear <= 0.0031308
-    return np.rint(255 * np.where(low, 12.92 * linear, 1.055 * linear.clip(0, 1) ** (1 / 2.4) - 0.055)).astype(np.uint8)
+    light = linear.clip(0, 1)
+    curved = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.rint(255 * curved).astype(np.uint8)
 
 
 def _colour_tags() -> Iterator[Case]:
@@ -105,6 +106,12 @@ def _colour_tags() -> Iterator[Case]:
         yield Case(f"{kind} of Display P3", tagged, pixels=wide, within=5)
         tagged = coded[:at] + struct.pack(">HH", 1, 16) + coded[at + 4 :]
         yield Case(f"{kind} of PQ", tagged, "high brightness (HDR)", pixels=shown, within=4)
+    inside = {"color_primaries": 12, "transfer_characteristics": 13}
+    coded = saved(image, "HEIF", quality=95, **inside).replace(b"colrnclx", b"freenclx")
+    yield Case("heic of Display P3, named inside its data alone", coded, pixels=wide, within=5)
+    inside = {"color_primaries": 1, "transfer_characteristics": 16}
+    coded = saved(image, "HEIF", quality=95, **inside).replace(b"colrnclx", b"freenclx")
+    yield Case("heic of PQ, named inside its data alone", coded, "high brightness (HDR)", pixels=shown, within=5)
     yield Case("bmp with a profile", _bmp_v5(shown, linear), pixels=bright, within=0.6)
     yield Case("bmp whose alpha is all zero", _bmp_v5(np.dstack([shown, np.zeros_like(grey)])), pixels=shown)
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'

@@ -7,15 +7,18 @@ import numpy as np
 from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    JPEG2000,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
     RLELossless,
 )
 
 from tests.corpus.case import DAMAGED, Case
+from tests.corpus.encodings import arithmetic
 from tests.image_files import (
     dicom,
     dicom_by_gdcm,
+    dicom_jpeg2000,
     dicom_rle,
     frame_of,
     picture,
@@ -57,6 +60,19 @@ def _damaged() -> Iterator[Case]:
     yield Case("heic of tiles with zeros in one", with_zeros(tiles, 64), DAMAGED)
     yield Case("heic with zeros", with_zeros(heic, 64), DAMAGED)
     yield Case("heic that lost its second half", heic[: len(heic) // 2] + bytes(len(heic) // 2), DAMAGED)
+    alone = saved(image, "HEIF", quality=90, enc_params={"x265:wpp": "0"})
+    yield Case("heic without parallel rows", alone, pixels=shown, within=4)
+    for name, share in (("first", 0.3), ("second", 0.7)):
+        yield Case(f"heic without parallel rows, zeros in its {name} half", with_zeros(alone, 64, share), DAMAGED)
+    avif = saved(image, "AVIF", quality=90)
+    yield Case("avif with zeros", with_zeros(avif, 64), DAMAGED)
+    yield Case("avif that lost its second half", avif[: len(avif) // 2] + bytes(len(avif) // 2), DAMAGED)
+    yield Case("lossless webp with few zeros", with_zeros(saved(image, "WEBP", lossless=True), 64), DAMAGED)
+    if arithmetic_coded := arithmetic(shown, "-quality", "95"):
+        yield Case("arithmetic-coded jpeg that lost bytes", without(arithmetic_coded, 600, 0.4), DAMAGED)
+    lost = with_zeros(frame_of(dicom_jpeg2000(shown)), 600)
+    file = _in_dicom(lost, shown, "YBR_RCT", JPEG2000)
+    yield Case("dicom jpeg 2000 with zeros", file, "as if a part were lost", pixels=shown, within=64)
     yield Case("webp with zeros", with_zeros(saved(image, "WEBP", quality=90), 256), DAMAGED)
     yield Case("webp that lost bytes", without(saved(image, "WEBP", quality=90)), DAMAGED)
     yield Case("lossless webp with zeros", with_zeros(saved(image, "WEBP", lossless=True), 2000), DAMAGED)

@@ -45,5 +45,10 @@ def _other_kinds() -> Iterator[Case]:
     ):
         data = dicom(encapsulate([b"frame"]), "RGB", near, (90, 120)).replace(near.encode(), syntax)
         yield Case(f"dicom as {name}", data, name)
+    heic = saved(shown, "HEIF")
+    for item, name in ((b"vvc1", "VVC"), (b"j2k1", "JPEG 2000")):
+        yield Case(f"heif of {name}", heic.replace(b"hvc1", item), f"a HEIF image compressed as {name}")
+    alone = heic[:8] + b"vvic" + heic[12:16] + b"vvic" * 3 + heic[28:]
+    yield Case("heif of VVC, by its brand alone", alone, "a HEIF image compressed as VVC")
     clear = np.dstack([shown, np.zeros(shown.shape[:2], np.uint8)])
     yield Case("nothing but transparency", saved(clear, "PNG"), "Every pixel of the image is transparent")

@@ -11,21 +11,33 @@ from pathlib import Path
 
 import pillow_heif
 
+from dermlens.errors import ImageError
+from dermlens.ingest.decoders import hevc
 from dermlens.ingest.decoders.damage import TAIL, DamagedError
 
 UNCHECKED = "Whether the HEIC data are whole could not be checked; look whether the picture is."
+_HEAD = 1 << 16
+"""Bytes of a file in which its list of items stands."""
+_OTHER_CODECS = {b"vvc1": "VVC", b"evc1": "EVC", b"avc1": "H.264", b"j2k1": "JPEG 2000"}
 _MOST_CALLS = 10_000
 _MOST_BYTES = 4 * 2**20
 """of a file whose data are decoded without their end as well, which takes time"""
 _FILL = b"\0\3"
 """What may follow the data of a slice (ITU-T H.265, 7.3.2.10)."""
-_NO_COLOURS = (2, 2)
 _ODD = (KeyError, IndexError, ValueError)
 """What reading a file of an unusual structure raises."""
 
 
+def refuse_kinds(data: bytes) -> None:
+    """Raise ImageError if a file holds no HEVC, but data of a codec that is not read."""
+    head = data[:_HEAD]
+    name = next((name for item, name in _OTHER_CODECS.items() if item in head), None)
+    if name and not any(item in head for item in (b"hvc1", b"hev1")):
+        raise ImageError(f"The file holds a HEIF image compressed as {name}, which is not read here. Save it as JPEG.")
+
+
 def check(data: bytes, notices: list[str]) -> tuple[int, int]:
-    """Return the colours that the coded data of the picture name, as two numbers of ITU-T H.273: (2, 2) for none.
+    """Return the colours that the coded data of the picture name, as two numbers of ITU-T H.273: hevc.UNNAMED for none.
 
     Raises:
         DamagedError: the decoder warns about the data; or they go on after the picture, so that without their end,
@@ -37,16 +49,14 @@ def check(data: bytes, notices: list[str]) -> tuple[int, int]:
         pictures = []
     if _DECODER is None or not pictures:
         notices.append(UNCHECKED)
-        return _NO_COLOURS
-    colours = _NO_COLOURS
+        return hevc.UNNAMED
     for units in pictures:
-        warned, colours = _decode(_DECODER, units)
-        if warned:
+        if _warns(_DECODER, units):
             raise DamagedError("the decoder warned")
         last = units[-1].rstrip(_FILL)
-        if len(data) <= _MOST_BYTES and not _decode(_DECODER, [*units[:-1], last[:-TAIL]])[0]:
+        if len(data) <= _MOST_BYTES and not _warns(_DECODER, [*units[:-1], last[:-TAIL]]):
             raise DamagedError("the picture is complete before its data are")
-    return colours
+    return hevc.colours(pictures[0]) or hevc.UNNAMED
 
 
 def _library() -> ctypes.CDLL | None:
@@ -59,15 +69,14 @@ def _library() -> ctypes.CDLL | None:
         return None
     if library:
         library.de265_new_decoder.restype = ctypes.c_void_p
-        library.de265_get_next_picture.restype = ctypes.c_void_p
     return library
 
 
 _DECODER = _library()
 
 
-def _decode(library: ctypes.CDLL, units: list[bytes]) -> tuple[bool, tuple[int, int]]:
-    """Return whether libde265 has anything to say of a picture of these NAL units, and the colours that they name."""
+def _warns(library: ctypes.CDLL, units: list[bytes]) -> bool:
+    """Return whether libde265 has anything to say of a picture of these NAL units."""
     decoder = ctypes.c_void_p(library.de265_new_decoder())
     try:
         for unit in units:
@@ -77,11 +86,7 @@ def _decode(library: ctypes.CDLL, units: list[bytes]) -> tuple[bool, tuple[int, 
         for _ in range(_MOST_CALLS):
             if library.de265_decode(decoder, ctypes.byref(more)) or not more.value:
                 break
-        warned, colours = bool(library.de265_get_warning(decoder)), _NO_COLOURS
-        if picture := library.de265_get_next_picture(decoder):
-            named = (library.de265_get_image_colour_primaries, library.de265_get_image_transfer_characteristics)
-            colours = named[0](ctypes.c_void_p(picture)), named[1](ctypes.c_void_p(picture))
-        return warned, colours
+        return bool(library.de265_get_warning(decoder))
     finally:
         library.de265_free_decoder(decoder)
 

@@ -84,8 +84,8 @@ def _of_heif(image: Image.Image, data: bytes, mode: str, notices: list[str]) -> 
     elif at >= 0:
         named = struct.unpack_from(">HH", data, at + len(_NCLX))
     else:
-        named = image.info.get("coded_colours")
-    return colour.coded(*named, mode, notices) if named else None
+        named = image.info["coded_colours"]
+    return colour.coded(named[0], named[1], mode, notices) if named else None
 
 
 def _of_tiff(image: Image.Image, mode: str, notices: list[str]) -> bytes | None:

@@ -9,20 +9,24 @@ from ui.streamlit_internals import keep_pages_within_home
 keep_pages_within_home()
 if __name__ == "__main__":  # a session runs this file as its script
     from ui.access import frame, sign_in
-    from ui.pages import HOME, PAGES
+    from ui.pages import HOME, shown
 
     UI = Path(__file__).parent / "ui"
     st.set_page_config(page_title="Dermlens", page_icon=str(UI / "mark.svg"), layout="wide")
     st.logo(str(UI / "logo.svg"), icon_image=str(UI / "mark.svg"))
     st.html(UI / "theme.css")
     chosen = st.navigation(
-        [st.Page(page.path, title=page.title, icon=page.icon, default=page is HOME) for page in PAGES],
+        [st.Page(page.path, title=page.title, icon=page.icon, default=page is HOME) for page in shown()],
         position="sidebar" if sign_in.admitted() else "hidden",
     )
     frame.run(chosen.run)
 else:  # `streamlit run` imports it once, before it serves anyone
-    from dermlens.server import memory
-    from ui.access import middleware
+    from dermlens.errors import ConfigError
+    from ui.access import lifespan, middleware
 
-    memory.keep_few_heaps()
-    app = st.App(__file__, middleware=middleware.middleware())
+    lifespan.prepare()
+    try:
+        layers = middleware.middleware()
+    except ConfigError as e:
+        raise SystemExit(f"Not started: {e}") from e
+    app = st.App(__file__, middleware=layers, lifespan=lifespan.lifespan)

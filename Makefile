@@ -24,7 +24,7 @@ endef
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another port)
@@ -32,15 +32,32 @@ run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another p
 	@$(PY) -m training.export --all || echo "Models that cannot be built are left out; the others are served." >&2
 	$(PY) -m streamlit run Home.py --server.port $(PORT)
 
+.PHONY: api
+api: env ## Start the HTTP API alone on http://localhost:8502 (docs/api.md)
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-api.txt
+	$(PY) -m dermlens.api serve
+
 .PHONY: test
 test: dev serving lint ## Lint, check types, run every test
-	$(MAKE) --no-print-directory browser || [ "$${CI:-}" != true ]
+	$(MAKE) --no-print-directory browser programs postgresql || [ "$${CI:-}" != true ]
 	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+.PHONY: heic
+heic: env ## Add the decoder of HEIC files, whose wheel is under the GPL
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-heic.txt
 
 .PHONY: torch-test
 torch-test: dev ## Install torch and run the tests that need it
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-torch.txt
 	$(PY) -m pytest tests/training/test_torch_graph.py
+
+.PHONY: cluster-test
+cluster-test: dev ## Install Ray, and a server that speaks S3 beside it, and run the tests of cohorts with every kill
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-cluster.txt
+	@[ -x $(VENV)/s3/bin/moto_server ] || { $(PY) -m venv $(VENV)/s3 && \
+	  $(VENV)/s3/bin/python -m pip install --quiet --disable-pip-version-check "moto[server]==5.2.5"; }
+	DERMLENS_MOTO=$(VENV)/s3/bin/moto_server $(PY) -m pytest -m "slow or not slow" -o faulthandler_timeout=7200 \
+	  tests/cohort tests/test_score.py
 
 .PHONY: lint
 lint: dev ## Check style, format and types
@@ -57,9 +74,25 @@ format: dev ## Put the code into its standard format
 bench: dev serving ## Measure speed; each line is a ratio against its own baseline, with the limit it must keep
 	$(PY) -m tests.bench
 
+.PHONY: engines
+engines: serving ## Compare engines and precisions, in an environment of their own (HAM10000_DIR; ENGINES="--write")
+	test -d .venv-engines || $(PYTHON) -m venv .venv-engines
+	.venv-engines/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt \
+	  --requirement requirements-dev.txt --requirement requirements-engines.txt
+	.venv-engines/bin/python -m tests.bench.engines $(ENGINES)
+
+.PHONY: quantise-test
+quantise-test: dev ## Install what makes 8-bit serving files and run the tests that need it
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-quantise.txt
+	$(PY) -m pytest tests/training/test_quantise.py
+
 .PHONY: fuzz
 fuzz: dev ## Read 100,000 mutated files of every format (FUZZ="--files 1000 --format PNG" for fewer)
 	$(PY) -m tests.fuzz $(FUZZ)
+
+.PHONY: decoders
+decoders: dev browser programs ## Compare what we show of every kind of file with what independent programs show
+	$(PY) -m tests.decoders
 
 .PHONY: reliability
 reliability: dev serving browser ## Try everything hostile, broken and crowded (hours; RELIABILITY=--quick for minutes)
@@ -83,6 +116,21 @@ browser: dev ## Install Debian's Chromium and what Playwright needs to drive it
 	  for name in "$${DERMLENS_BROWSER:-}" $(BROWSER_NAMES); do command -v "$$name" >/dev/null && exit 0; done; fi; \
 	$(call apt,chromium libatomic1,Testing in a real browser)
 
+.PHONY: programs
+programs:
+	@for name in convert vipsthumbnail heif-convert dcmj2pnm cjpeg; do command -v $$name >/dev/null || missing=1; done; \
+	[ -z "$${missing:-}" ] || \
+	$(call apt,imagemagick libvips-tools libheif-examples dcmtk libjpeg-turbo-progs,Comparing with independent decoders)
+
+.PHONY: postgresql
+postgresql: dev ## Install Debian's PostgreSQL, of which the tests start a server of their own
+	@$(PY) -c 'import sys; from tests.record.postgresql import binaries; sys.exit(binaries() is None)' || \
+	$(call apt,postgresql,Testing the record on PostgreSQL)
+
+.PHONY: record
+record: env ## Add what keeping a record needs (README, "Keeping a record")
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-record.txt
+
 .PHONY: env dev
 env: $(VENV)/run.stamp ## Make .venv with what is needed to run
 dev: $(VENV)/dev.stamp ## Add what is needed to test
@@ -98,7 +146,7 @@ $(VENV)/run.stamp: $(VENV)/venv.stamp requirements.txt constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt requirements-api.txt requirements-heic.txt requirements-record.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	@touch $@
 

@@ -9,6 +9,10 @@ class ImageError(DermlensError):
     """The bytes are not an image that can be read safely."""
 
 
+class DecoderError(ImageError):
+    """The decoder was stopped from outside or did not start: nothing is known of the image."""
+
+
 class DataError(DermlensError):
     """A data set, a table or a column is missing, damaged or inconsistent."""
 
@@ -27,3 +31,7 @@ class DownloadError(DermlensError):
 
 class BusyError(DermlensError):
     """Too many others are being served; nothing is wrong with what was uploaded, and it will be accepted later."""
+
+
+class RecordError(DermlensError):
+    """The record cannot be opened, read or written, or this person may not do that; nothing of it was changed."""

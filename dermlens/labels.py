@@ -49,3 +49,12 @@ GROUP_TITLES = {group: group.capitalize() for group in GROUPS}
 
 
 NAMES: dict[str, str] = {d.code: d.name[0].upper() + d.name[1:] for d in DIAGNOSES}
+
+
+CONFIRMED: dict[str, str] = {
+    "histo": "histology",
+    "follow_up": "follow-up",
+    "consensus": "expert consensus",
+    "confocal": "confocal microscopy",
+}
+"""How HAM10000 says that a diagnosis was confirmed -> how it is written."""

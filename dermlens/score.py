@@ -2,171 +2,82 @@
 
 `python -m dermlens.score --model ID --input DIR --output out.csv [--class-mix equal]`
 
-Each row holds a model's probabilities at the stated class mix, and its largest number is the call there.
+Each row holds a model's probabilities at the stated class mix, and its largest number is the call there. It is a run of
+dermlens.cohort on this machine, whose parts lie in out.csv.parts/ until the file is written: stopped, it goes on with
+the same command.
 
 Exit status: 0 all images scored, 2 nothing done because of bad input, 3 some images could not be read (they and the
 reasons are in out.errors.csv). Images that do not look like dermoscopic ones are scored, as the format wants a row
-for each, and listed in out.unlike.csv.
+for each, and listed in out.unlike.csv. Which to refer, and by which rules, is in out.referral.csv.
 """
 
 import argparse
-import contextlib
-import csv
 import os
+import shutil
 import sys
-import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import time
 from pathlib import Path
-from typing import TextIO
 
-import numpy as np
-from tqdm import tqdm
-
-from dermlens.case.opinion import form
-from dermlens.case.predict import predict
 from dermlens.case.summary import quantity
-from dermlens.errors import DataError, DermlensError, ImageError, ModelError
-from dermlens.evaluation.class_mix import AT, EQUAL, EVEN, HAM10000, reweight
-from dermlens.files.documents import unwritable
+from dermlens.cohort import manifest, results
+from dermlens.cohort.export import beside, replacing, write_isic, write_list
+from dermlens.cohort.run import Settings, work_on
+from dermlens.cohort.store import place
+from dermlens.errors import DataError, DermlensError
+from dermlens.evaluation.class_mix import AT, HAM10000
 from dermlens.image.preprocess import STORED_ASPECTS
-from dermlens.ingest.formats import IMAGE_SUFFIXES
-from dermlens.ingest.read import read_file
-from dermlens.labels import INDEX
+from dermlens.interchange.isic import ISIC_COLUMNS as ISIC_COLUMNS  # for who writes such a table otherwise
+from dermlens.interchange.isic import ROW_BYTES
 from dermlens.models import registry
-from dermlens.models.model import AnyModel, Ensemble
+from dermlens.models.registry import Entry
+from dermlens.trust.fitted import read_fitted
 from dermlens.wording import counted
 
-ROW_BYTES = 80
-"""Bytes of a row of the submission file beside the id of the image, at most."""
-ISIC_COLUMNS = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
-
-
-def find_images(folder: Path) -> tuple[list[Path], int]:
-    """Find the images in a folder and all folders below it.
-
-    Returns:
-        The paths with an image suffix, in order of their names, and how many other or hidden files were skipped.
-
-    Raises:
-        DataError: the folder is missing, cannot be listed, holds no image, or two images have the same id.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder. Give --input a folder of images.")
-    files = sorted(_walk(folder))
-    images = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith(".")]
-    if not images:
-        raise DataError(f"{folder} holds no image: none of its {len(files)} files has an image suffix.")
-    counts = Counter(f.stem for f in images)
-    doubles = [f for f in images if counts[f.stem] > 1]
-    if doubles:
-        shown = ", ".join(str(f.relative_to(folder)) for f in sorted(doubles, key=lambda f: (f.stem, f))[:6])
-        ids = sum(n > 1 for n in counts.values())
-        raise DataError(
-            f"{ids} image ids occur more than once ({shown}). Ids are file names without suffix: rename them."
-        )
-    return images, len(files) - len(images)
+SHARD_ROWS = 100
+"""Images that are answered again at most, for each worker, if scoring is stopped."""
 
 
 def score(
-    model: AnyModel,
-    images: Sequence[Path],
-    output: Path,
-    stored_aspect: str = "as-is",
-    class_mix: str = HAM10000,
-) -> tuple[int, int]:
-    """Score images and write the submission file, and the lists of files that could not be read and of unlike images.
+    entry: Entry, folder: Path, output: Path, stored_aspect: str = "as-is", class_mix: str = HAM10000
+) -> tuple[int, int, int, str]:
+    """Score images and write the submission file; beside it which images to refer, unreadable files, unlike images.
 
     Args:
-        model: as loaded by registry.load_any.
-        images: as found by `find_images`.
+        entry: the model, as found by registry.find.
+        folder: of the images.
         output: the submission file; replaced only when everything is scored.
         stored_aspect: as taken by ingest.read_image.
         class_mix: key of class_mix.AT, the mix at which the probabilities are written.
 
     Returns:
-        How many images could not be read, and how many do not look like dermoscopic ones to the model.
+        How many images were scored, how many could not be read, how many do not look like dermoscopic ones to the
+        model, and what was passed over.
 
     Raises:
-        DataError: the file cannot be written. That its disk is full is known before the first image is scored.
+        DataError: two images have one id, or the file cannot be written. That its disk is full is known before the
+            first image is scored.
         ModelError: the equal mix is wanted of a model without a calibration.
     """
-    calibration = model.fitted.calibration
-    if class_mix == EQUAL and calibration is None:
-        said = model.fitted.missing_sentence("calibration")
-        raise ModelError(f"{model.id} is not calibrated, so it cannot be re-weighted for another class mix. {said}")
-    errors, unlike = [], []
-    members = model.members if isinstance(model, Ensemble) else ()
-    room = sum(len(os.fsencode(path.stem)) + ROW_BYTES for path in images)
-    with replacing(output, room) as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("image", *ISIC_COLUMNS))
-        for path in tqdm(images, unit="image", desc=f"Scoring with {model.id}"):
-            try:
-                pixels = read_file(path, stored_aspect=stored_aspect).pixels
-            except ImageError as e:
-                errors.append((str(path), str(e)))
-                continue
-            answers = {member.id: predict(member, pixels) for member in members}
-            answer = answers[model.id] = predict(model, pixels, answers)
-            if form([model], answers).refused:
-                unlike.append((str(path),))
-            probabilities = answer.probabilities
-            if class_mix == EQUAL and calibration is not None:
-                probabilities = reweight(probabilities, np.array(calibration.class_mix), EVEN)
-            table.writerow((path.stem, *(f"{probabilities[INDEX[c.lower()]]:.8f}" for c in ISIC_COLUMNS)))
-    for place, head, rows in (
-        (beside(output, "errors"), ("file", "reason"), errors),
-        (beside(output, "unlike"), ("file",), unlike),
-    ):
-        if rows:
-            with replacing(place) as file:
-                csv.writer(file, lineterminator="\n").writerows([head, *rows])
-        else:
-            place.unlink(missing_ok=True)
-    return len(errors), len(unlike)
-
-
-def beside(output: Path, what: str) -> Path:
-    """Return where a list that belongs to a submission file is: out.errors.csv and out.unlike.csv for out.csv."""
-    return output.with_name(f"{output.stem}.{what}.csv")
-
-
-@contextlib.contextmanager
-def replacing(path: Path, room: int = 0) -> Iterator[TextIO]:
-    """Give a file that takes the place of `path` once it is written; if anything fails, what was there stays.
-
-    Args:
-        path: the file to replace.
-        room: bytes that are taken on the disk at once, so that a full one is met before hours of work, not after them.
-
-    Raises:
-        DataError: it cannot be written.
-    """
+    listed, source, found = manifest.list_images(str(folder), SHARD_ROWS)
+    results.refuse_equal_stems(found.images)
+    parts = place(output.with_name(f"{output.name}.parts"))
+    settings = Settings(str(folder), parts, class_mix, stored_aspect)
+    room = sum(len(os.fsencode(results.stem(path))) + ROW_BYTES for path in found.images)
+    made = not os.path.exists(parts.address)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            # File names that are not valid text are written back as the bytes they are.
-            with os.fdopen(handle, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-                if room and hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(handle, 0, room)
-                yield file
-                file.truncate()
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-    except OSError as e:
-        raise DataError(unwritable(path, e)) from e
-
-
-def _walk(folder: Path) -> Iterable[Path]:
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename} cannot be listed: {error.strerror}.") from error
-
-    for parent, _, names in os.walk(folder, onerror=refuse):
-        yield from (Path(parent, name) for name in names)
+        os.makedirs(parts.address, exist_ok=True)
+        with replacing(output, room, beside=Path(parts.address)) as file:
+            work_on(entry, settings, f"Scoring with {entry.id}", listed, source, found)
+            left = write_isic(parts, results.complete(parts, time.time()), file)
+    finally:
+        if made and not results.present(parts):
+            shutil.rmtree(parts.address, ignore_errors=True)
+    write_list(beside(output, "errors"), ("file", "reason"), [(str(folder / f), why) for f, why in left.unreadable])
+    write_list(beside(output, "unlike"), ("file",), [(str(folder / f),) for f in left.unlike])
+    write_list(beside(output, "referral"), ("image", "refer", "rules"), left.referrals)
+    shutil.rmtree(parts.address)
+    failed = len(left.unreadable)
+    return len(found.images) - failed, failed, len(left.unlike), found.passed_over
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -193,18 +104,22 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.output.is_dir() or not given.output.absolute().parent.is_dir():
             raise DataError(f"{given.output} cannot be written: it must be a file in a folder that exists.")
-        images, skipped = find_images(given.input)
-        model = registry.load_any(registry.find(given.models_dir, given.model))
-        failed, unlike = score(model, images, given.output, given.stored_aspect, given.class_mix)
+        if not given.input.is_dir():
+            raise DataError(f"{given.input} is not a folder. Give --input a folder of images.")
+        entry = registry.find(given.models_dir, given.model)
+        scored = score(entry, given.input, given.output, given.stored_aspect, given.class_mix)
     except (DermlensError, OSError) as e:
         print(f"Not scored: {e}", file=sys.stderr)
         return 2
-    is_calibrated = model.fitted.calibration is not None
-    what = quantity({model.name: is_calibrated})
-    done = counted(len(images) - failed, "image")
-    print(f"{done} scored into {given.output}; {counted(skipped, 'other file')} skipped.", file=sys.stderr)
+    done, failed, unlike, passed_over = scored
+    fitted = read_fitted(entry.folder, entry.card)
+    is_calibrated = fitted.calibration is not None
+    what = quantity({entry.name: is_calibrated})
+    print(f"{counted(done, 'image')} scored into {given.output}; {passed_over} skipped.", file=sys.stderr)
     at = f" {AT[given.class_mix]}" if is_calibrated else ""
     print(f"Each number is {'a' if is_calibrated else 'an'} {what}{at}.", file=sys.stderr)
+    if fitted.referral is not None:
+        print(f"Which images to refer, and by which rules: see {beside(given.output, 'referral')}.", file=sys.stderr)
     if unlike:
         told = f"Unlike dermoscopic images, so that their numbers mean nothing: {counted(unlike, 'image')}"
         print(f"{told}, see {beside(given.output, 'unlike')}.", file=sys.stderr)

@@ -1,5 +1,7 @@
 """How shares, numbers and their intervals are written wherever a person reads them, and what scores are called."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dermlens.estimate import Estimate
@@ -12,6 +14,22 @@ def counted(number: int, noun: str) -> str:
     """Return a number of things as a person reads it: "1 image", "2,345 images", "7 diagnoses"."""
     plural = f"{noun[:-2]}es" if noun.endswith("is") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else plural}"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as a person reads it: "40 s", "12 min", "3.5 h", "2.0 days", "n/a" for NaN."""
+    if np.isnan(seconds):
+        return "n/a"
+    for unit, length, digits, most in (("s", 1, 0, 120), ("min", 60, 0, 120), ("h", 3600, 1, 48)):
+        if seconds / length < most:
+            return f"{seconds / length:.{digits}f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
+def joined(names: Sequence[str]) -> str:
+    """Return names as a person reads them: "A", "A and B", "A, B and C"."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def percent(share: float, digits: int = 0) -> str:
@@ -32,6 +50,13 @@ def interval(estimate: Estimate, digits: int = 1) -> str:
 def percent_with_interval(estimate: Estimate, digits: int = 1) -> str:
     """Return a share and its 95 % interval: "80.2 % (78.1 to 83.4 %)", "n/a" if it is not defined."""
     return _both(percent(estimate.value, digits), interval(estimate, digits))
+
+
+def points_with_interval(estimate: Estimate) -> str:
+    """Return a difference of shares in percentage points and its 95 % interval: "+3.1 (-0.4 to +6.6)"."""
+    values = (100 * v for v in (estimate.value, estimate.low, estimate.high))
+    value, low, high = ("n/a" if np.isnan(v) else f"{v:+.1f}".replace("-", "−") for v in values)
+    return _both(value, "n/a" if "n/a" in (low, high) else f"{low} to {high}")
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -94,15 +94,7 @@ def leakage(result: cache.Result[Audit]) -> None:
 def subgroups(table: pd.DataFrame) -> None:
     st.header("Who is in the data", anchor=False)
     names_of = slices.BY
-    by = st.segmented_control(
-        "Images by",
-        list(names_of),
-        default="age",
-        required=True,
-        key="images-by",
-        format_func=names_of.__getitem__,
-        bind="query-params",
-    )
+    by = widgets.one_of("Images by", list(names_of), "images-by", format_func=names_of.__getitem__)
     names = group_names(table.replace({by: {"": "unknown"}}), by)
     figure = charts.subgroups(table, names.astype(str), f"Images by {slices.BY[by].lower()}")
     data = pd.crosstab(names, table["split"]).rename_axis(by).reset_index

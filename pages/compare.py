@@ -5,7 +5,7 @@ import streamlit as st
 from dermlens.case.opinion import form
 from dermlens.evaluation.predictions import SHOWN_SPLITS
 from dermlens.models.model import networks
-from ui import cache, splits, state, widgets
+from ui import cache, optional, splits, state, widgets
 from ui.compare import on_case, on_split
 from ui.pages import COMPARE, PREDICT
 
@@ -38,6 +38,9 @@ def one_image(models: list) -> None:
             "There is no image to compare them on.", "Upload one on the Predict page, or choose a drawing there."
         )
         st.page_link(PREDICT.path, label=f"Go to {PREDICT.title}", icon=PREDICT.icon)
+        return
+    if (record := optional.record()) and record.unread(shown):
+        record.not_yet()
         return
     opinion = form(models, shown.answers, shown.synthetic)
     asked = {m.id: m for m in opinion.asked}

@@ -6,7 +6,7 @@ from dermlens.evaluation.class_mix import WITHOUT
 from dermlens.evaluation.metrics import IN_BRIEF, OVERALL
 from dermlens.wording import counted, interval, percent
 from ui import cache, splits, widgets
-from ui.pages import HOME, PAGES
+from ui.pages import HOME, shown
 
 PURPOSE = """
 Upload a dermoscopic image and see what several networks make of it, where they looked, and whether they agree.
@@ -27,8 +27,8 @@ LIMITS = """
 def page() -> None:
     widgets.head(HOME)
     st.markdown(PURPOSE)
-    ways = [way for way in PAGES if way is not HOME]
-    for row in (ways[:2], ways[2:]):
+    ways = [way for way in shown() if way is not HOME]
+    for row in (ways[:3], ways[3:]):
         cells = st.grid(len(row), min_column_width=220)
         for way in row:
             with cells.cell(), st.container(border=True, gap="xsmall", height="stretch"):

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dermlens.models.registry import Entry
-from ui import cache, splits, widgets
+from ui import cache, optional, splits, widgets
 from ui.metrics import (
     calibration,
     localisation,
@@ -36,8 +36,12 @@ def page() -> None:
         everything = cache.predictions(entries[model_id]).value
         if everything is None:
             return
-        split = splits.choose_split(everything.splits)
-        chosen, key = slices.choose(everything.of_split(split))
+        split = splits.choose_split((*everything.splits, *optional.more_splits()))
+        if split != optional.RECORD_SPLIT:
+            chosen, key = slices.choose(everything.of_split(split))
+    if split == optional.RECORD_SPLIT:
+        optional.record_metrics().section(entries[model_id])
+        return
     splits.mark_final(split)
     if not len(chosen):
         widgets.nothing_here("No image matches these filters.", "Remove one of them.")

@@ -47,9 +47,7 @@ def everything() -> None:
 
 def overlay(chosen: list[Run]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        x = st.segmented_control(
-            "By", ["epoch", "hours"], default="epoch", required=True, key="by-time", bind="query-params"
-        )
+        x = widgets.one_of("By", ["epoch", "hours"], "by-time")
         with_train = st.toggle("Training metrics", key="train", bind="query-params")
         together = st.toggle("Seeds of one config together", key="seeds", bind="query-params")
         smoothing = st.slider("Smoothing", 0.0, 0.95, 0.0, 0.05, key="smooth", bind="query-params", width=200)

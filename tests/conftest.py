@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,13 @@ def real_data() -> Path | None:
     """Return the folder of HAM10000: HAM10000_DIR, else shared/ham10000 beside the checkout; None without metadata."""
     root = data_root() or SHARED
     return root if (root / METADATA).is_file() else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what a server remembers of these tests out of the user's own folder."""
+    folder = tempfile.TemporaryDirectory(prefix="dermlens-state-")
+    os.environ["DERMLENS_STATE"] = folder.name
+    config.add_cleanup(folder.cleanup)
 
 
 def pytest_report_header() -> str:

@@ -41,7 +41,7 @@ def check(app: AppTest) -> AppTest:
 
 def text(app: AppTest) -> str:
     """Return everything a person can read on the page, a line an element."""
-    kinds = ("title", "header", "markdown", "caption", "text", "error", "warning", "info", "success")
+    kinds = ("title", "header", "subheader", "markdown", "caption", "text", "error", "warning", "info", "success")
     return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
 
 

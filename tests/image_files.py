@@ -48,6 +48,39 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+def png(
+    samples: np.ndarray, depth: int = 8, interlaced: bool = False, clear: list[int] | None = None, chunks: bytes = b""
+) -> bytes:
+    """Return a PNG of grey, grey and alpha, RGB or RGBA, written by hand (third edition, 7, 8 and 11).
+
+    Args:
+        samples: (height, width[, channels]), as stored.
+        depth: bits of a sample.
+        interlaced: whether by Adam7.
+        clear: the value of each channel that is transparent, if one is.
+        chunks: to stand before the pixels.
+    """
+    pixels = samples.reshape(*samples.shape[:2], -1)
+    height, width, channels = pixels.shape
+    passes = [(0, 0, 1, 1)]
+    if interlaced:
+        passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    rows = b""
+    for top, left, down, across in passes:
+        for row in pixels[top::down, left::across]:
+            if depth < 8:
+                packed = np.packbits(np.unpackbits(row.astype(np.uint8), axis=-1)[:, 8 - depth :]).tobytes()
+            else:
+                packed = row.astype(">u2" if depth == 16 else np.uint8).tobytes()
+            rows += b"\0" + packed if row.size else b""
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    head = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, interlaced)
+    if clear:
+        chunks += png_chunk(b"tRNS", struct.pack(f">{len(clear)}H", *clear))
+    parts = png_chunk(b"IHDR", head), chunks, png_chunk(b"IDAT", zlib.compress(rows)), png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
 def png_of_size(width: int, height: int, rows: bytes = b"\0" * 99) -> bytes:
     """Return an 8-bit RGB PNG that claims a size, with these bytes for pixels."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -102,19 +135,32 @@ def tiff_planes(
         tile: side of its tiles, 0 for one strip a plane.
         big: whether it is a BigTIFF.
     """
+    return _tiff(list(planes[..., None]), len(planes), photometric, big_endian, tile, big)
+
+
+def tiff_interleaved(pixels: np.ndarray, big_endian: bool = False, tile: int = 0) -> bytes:
+    """Return an uncompressed TIFF of grey, RGB or RGBA, (height, width, channels) uint8 or uint16, pixel by pixel."""
+    channels = pixels.shape[2]
+    return _tiff([pixels], channels, 1 if channels == 1 else 2, big_endian, tile)
+
+
+def _tiff(
+    parts: list[np.ndarray], channels: int, photometric: int, big_endian: bool, tile: int, big: bool = False
+) -> bytes:
+    """Return an uncompressed TIFF of arrays (height, width, channels), each of which has its own strip or tiles."""
     e = ">" if big_endian else "<"
-    channels, height, width = planes.shape
-    bits = 8 * planes.dtype.itemsize
-    parts = [plane.astype(planes.dtype.newbyteorder(e)) for plane in planes]
+    height, width = parts[0].shape[:2]
+    bits = 8 * parts[0].dtype.itemsize
+    parts = [part.astype(part.dtype.newbyteorder(e)) for part in parts]
     if tile:
-        grown = [np.pad(p, ((0, -height % tile), (0, -width % tile))) for p in parts]
+        grown = [np.pad(p, ((0, -height % tile), (0, -width % tile), (0, 0))) for p in parts]
         parts = [
             p[y : y + tile, x : x + tile] for p in grown for y in range(0, height, tile) for x in range(0, width, tile)
         ]
     bodies = [part.tobytes() for part in parts]
     at = 16
     starts = [at + sum(map(len, bodies[:i])) for i in range(len(bodies))]
-    extra = channels - (4 if photometric == 5 else 3)
+    extra = channels - {1: 1, 2: 3, 5: 4}[photometric]
     entries: dict[int, tuple[str, list[int]]] = {
         256: ("H", [width]),
         257: ("H", [height]),
@@ -122,7 +168,7 @@ def tiff_planes(
         259: ("H", [1]),
         262: ("H", [photometric]),
         277: ("H", [channels]),
-        284: ("H", [2]),
+        284: ("H", [2 if parts[0].shape[2] < channels else 1]),
         **({322: ("H", [tile]), 323: ("H", [tile])} if tile else {278: ("H", [height])}),
         **({338: ("H", [2] * extra)} if extra else {}),
         (324 if tile else 273): ("I", starts),
@@ -245,23 +291,26 @@ def dicom_jpeg2000(pixels: np.ndarray, **tags: object) -> bytes:
 
 
 def dicom_rle(pixels: np.ndarray, **tags: object) -> bytes:
-    """Return a DICOM file compressed by run lengths."""
+    """Return a DICOM file compressed by run lengths, of RGB or of grey with 8 or 16 bits."""
     from pydicom.pixels import get_encoder
 
+    bits, samples = 8 * pixels.dtype.itemsize, pixels.shape[2] if pixels.ndim == 3 else 1
+    interpretation = "RGB" if samples == 3 else "MONOCHROME2"
     frame = get_encoder(RLELossless).encode(
         pixels,
         rows=pixels.shape[0],
         columns=pixels.shape[1],
         number_of_frames=1,
-        samples_per_pixel=3,
-        bits_allocated=8,
-        bits_stored=8,
-        photometric_interpretation="RGB",
+        samples_per_pixel=samples,
+        bits_allocated=bits,
+        bits_stored=bits,
+        photometric_interpretation=interpretation,
         pixel_representation=0,
         planar_configuration=0,
         encoding_plugin="pydicom",
     )
-    return dicom(encapsulate([frame]), "RGB", RLELossless, pixels.shape[:2], **tags)
+    depth = {"BitsAllocated": bits, "BitsStored": bits, "HighBit": bits - 1}
+    return dicom(encapsulate([frame]), interpretation, RLELossless, pixels.shape[:2], **{**depth, **tags})
 
 
 def dicom_by_gdcm(pixels: np.ndarray, syntax: str, interpretation: str = "RGB") -> bytes:

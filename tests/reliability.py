@@ -24,7 +24,8 @@ from dermlens.files.documents import write_whole
 from dermlens.ingest import pool
 from dermlens.ingest.formats import ACCEPTED
 from dermlens.ingest.read import read_image
-from tests import corpus, fuzz
+from tests import fuzz
+from tests.corpus.corpus import corpus, truncations
 from tests.ingest.test_corpus import same
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,7 @@ TITLES = {
     "corpus": "A corpus of hostile files, each with the answer it must get",
     "fuzz": "Mutated files of every format",
     "load": "Many people at once",
+    "hostile": "Strangers who attack the server, beside honest sessions",
     "faults": "Faults injected",
 }
 READING = (
@@ -48,7 +50,7 @@ HEAD = ("what", "tried", "survived", "refused", "lost", "worst time", "worst mem
 def corpus_rows(full: bool) -> list[dict]:
     """Read every file of the corpus, and the beginnings of files that were cut off; in full also in a real browser."""
     pool.usage(anew=True)
-    cases, wrong, refused, worst = corpus.corpus(), [], 0, 0.0
+    cases, wrong, refused, worst = corpus(), [], 0, 0.0
     for case in cases:
         start = time.perf_counter()
         try:
@@ -66,14 +68,14 @@ def corpus_rows(full: bool) -> list[dict]:
     rows.append(_truncations())
     if full:
         rows.append(
-            row_of_tests("the same on the page, and the nastiest in a real browser", "test_corpus.py", "browser")
+            row_of_tests("the same on the page, and the nastiest in a real browser", "ingest/test_corpus.py", "browser")
         )
     return rows
 
 
 def _truncations() -> dict:
     tried, wrong, refused, worst = 0, [], 0, 0.0
-    for kind, whole, beginnings in corpus.truncations():
+    for kind, whole, beginnings in truncations():
         complete = read_image(whole).pixels
         for data in beginnings:
             tried += 1
@@ -153,6 +155,7 @@ def parts(full: bool, files: int) -> dict[str, Callable[[], list[dict]]]:
     found: dict[str, Callable[[], list[dict]]] = {
         "corpus": lambda: corpus_rows(full),
         "load": lambda: _load(full),
+        "hostile": lambda: _hostile(full),
         "faults": lambda: _faults(full),
     }
     for kind in ACCEPTED:  # what takes longest comes last
@@ -164,6 +167,12 @@ def _load(full: bool) -> list[dict]:
     from tests import load
 
     return load.run(full)
+
+
+def _hostile(full: bool) -> list[dict]:
+    from tests import load_hostile
+
+    return list(load_hostile.rows(full))
 
 
 def _faults(full: bool) -> list[dict]:

@@ -13,10 +13,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("Home", "pages", "ui", "dermlens", "training", "data", "tests")
+EXTRAS = {  # requirements file of what only some need -> where alone its packages are imported, besides the tests
+    "requirements-api.txt": "dermlens/api/",
+    "requirements-cluster.txt": "dermlens/cohort/",
+    "requirements-heic.txt": "dermlens/ingest/decoders/",
+    "requirements-engines.txt": "tests/bench/",
+    "requirements-quantise.txt": "training/",
+    "requirements-record.txt": "dermlens/record/",
+    "requirements-torch.txt": "training/",
+}
 TOP_LEVEL = {
     *("Home.py", "pages", "ui", "dermlens", "models", "training", "data", "tests", "docs", ".streamlit", ".ci"),
     *("README.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml", ".gitignore"),
-    *("requirements.txt", "requirements-dev.txt", "requirements-torch.txt", "constraints.txt"),
+    *("requirements.txt", "requirements-dev.txt", "constraints.txt", *EXTRAS),
 }
 FORBIDDEN = {  # room -> what it must not import, wherever the import stands
     "dermlens": {"streamlit", "Home", "pages", "ui", "training", "data", "tests"},
@@ -33,7 +42,9 @@ GROUND = {"errors", "labels", "estimate", "wording", "child_process"}
 MOST_MODULES = 12  # a folder
 MANY_BY_NATURE = {"training", "training/configs"}  # its nouns are its stages; a config an experiment
 PAGE_MAY_IMPORT = {"ui", "dermlens", "streamlit", "plotly", "pandas"}
-OPTIONAL = {"jax", "torch", "keras_hub"}  # other Keras backends and weights: chosen by who trains
+OPTIONAL = {"jax", "keras_hub"}  # another Keras backend and weights: chosen by who trains
+# too large for everybody's constraints.txt
+UNLOCKED = {f"requirements-{name}.txt" for name in ("torch", "cluster", "engines", "quantise")}
 UNDECLARED = {"scikit-learn": "crepes"}  # package -> what imports it without asking for it
 PLUGINS = {"pytest-xdist": "--numprocesses"}  # package -> the option in the Makefile that uses it
 READ_ELSEWHERE = {  # module -> the JSON it reads or writes that is no file of ours
@@ -165,7 +176,11 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def test_predict_and_metrics_stay_apart_and_shared_helpers_know_no_page() -> None:
     known = {name: path for name, path in modules().items() if name.startswith("ui.")}
-    forbidden = {"predict": {"metrics"}, "metrics": {"predict"}, "": {"predict", "metrics", "compare", "access"}}
+    forbidden = {
+        "predict": {"metrics"},
+        "metrics": {"predict"},
+        "": {"predict", "metrics", "compare", "cohort", "access"},
+    }
     for name, path in known.items():
         _, *page, _ = name.split(".")
         used = {other.split(".")[1] for other in arrows(path, known) if other.count(".") > 1}
@@ -191,7 +206,7 @@ def test_serving_side_loads_no_training_framework(room: str) -> None:
 
 
 def test_importing_the_whole_library_loads_neither_tensorflow_nor_streamlit() -> None:
-    paths = [p for p in sources("dermlens") if p.stem not in ("__init__", "__main__")]
+    paths = [p for p in sources("dermlens") if p.stem not in ("__init__", "__main__", "env")]  # env: run by Alembic
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
     program = (
         f"import sys, {', '.join(modules)}; print(*sorted({HEAVY | {'streamlit', 'jax', 'torch'}} & set(sys.modules)))"
@@ -243,6 +258,7 @@ def test_top_level_is_as_designed() -> None:
 def test_every_requirement_is_used_and_every_import_is_required() -> None:
     needed = distributions(set().union(*(foreign(room) for room in ROOMS if room != "tests")) - OPTIONAL)
     required = set(requirements("requirements.txt"))
+    needed -= set().union(*(requirements(file) for file in EXTRAS)) - required
     assert needed - required == set(), "imported but not in requirements.txt"
     assert required - needed - set(UNDECLARED) == set(), "in requirements.txt but never imported"
     for package, user in UNDECLARED.items():
@@ -251,9 +267,22 @@ def test_every_requirement_is_used_and_every_import_is_required() -> None:
         assert package not in asked_for, f"{user} asks for {package} by now: leave it to constraints.txt"
 
 
+@pytest.mark.parametrize("file", EXTRAS)
+def test_what_only_some_need_is_imported_where_they_need_it(file: str) -> None:
+    own = set(requirements(file)) - set(requirements("requirements.txt"))
+    users = list((ROOT / EXTRAS[file]).rglob("*.py"))
+    imported = distributions(set().union(*(imports(parse(p)) for p in users)))
+    run = {name for p in users for name in re.findall(r'"([\w.]+)"', p.read_text())}  # by python -m, not imported
+    assert own - imported - run == set(), f"in {file} but unused"
+    for path in (p for room in set(ROOMS) - {"tests"} for p in sources(room)):
+        if not path.relative_to(ROOT).as_posix().startswith(EXTRAS[file]):
+            wrong = distributions(set(imports(parse(path)))) & own
+            assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
 def test_every_development_requirement_is_used_and_every_import_of_the_tests_is_required() -> None:
     required, base = set(requirements("requirements-dev.txt")), set(requirements("requirements.txt"))
-    known = required | base | set(requirements("requirements-torch.txt"))
+    known = required.union(base, *(requirements(file) for file in EXTRAS))
     assert distributions(foreign("tests")) - known == set(), "imported by tests but in no requirements file"
     stubs = {name for name in required if name.removeprefix("types-").removesuffix("-stubs") in base - {name}}
     makefile = (ROOT / "Makefile").read_text()
@@ -265,14 +294,14 @@ def test_every_development_requirement_is_used_and_every_import_of_the_tests_is_
 
 def test_transitive_pins_agree_with_the_direct_ones() -> None:
     pins = {name.replace("_", "-"): version for name, version in requirements("constraints.txt").items()}
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", *(set(EXTRAS) - UNLOCKED)):
         for name, version in requirements(file).items():
             assert pins.get(name) == version, f"{name}=={version} in {file}: run `make lock`"
 
 
 def test_readme_gives_a_reason_for_every_requirement() -> None:
     reasons = dict(re.findall(r"^\| `([^`]+)` \| (.+?) \|$", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
-    for file in ("requirements.txt", "requirements-dev.txt", "requirements-torch.txt"):
+    for file in ("requirements.txt", "requirements-dev.txt", *EXTRAS):
         for name in requirements(file):
             assert len(reasons.get(name, "").split()) >= 2, f"README.md gives no reason for {name}"
 

@@ -1,4 +1,5 @@
 import csv
+import os
 import re
 import shutil
 from pathlib import Path
@@ -8,11 +9,16 @@ import pytest
 
 from dermlens import score as scoring
 from dermlens.case.predict import predict
+from dermlens.estimate import Estimate
+from dermlens.files.documents import write_object
 from dermlens.image.synthetic import draw_lesion
 from dermlens.ingest.read import read_image
 from dermlens.labels import CLASSES
+from dermlens.models import registry
+from dermlens.models.card import read_card
 from dermlens.models.model import Model
 from dermlens.score import main
+from dermlens.trust.referral import Measured, Referral
 from tests.conftest import encode
 
 
@@ -119,6 +125,27 @@ def test_duplicate_ids_are_refused_before_any_work(
     assert not list(tmp_path.glob("out*"))
 
 
+def test_a_pipe_among_the_images_holds_nothing_up_and_leaves_nothing_behind(
+    published: Path, folder: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(folder / "x.jpg")
+    output = tmp_path / "out.csv"
+    assert run(published, folder, output) == 3
+    assert len(rows(output)) == 1 + 3
+    assert rows(tmp_path / "out.errors.csv")[1] == [
+        str(folder / "x.jpg"),
+        "The file cannot be read: it is no regular file.",
+    ]
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["images", "out.csv", "out.errors.csv"]
+
+
+def test_the_same_bytes_under_two_names_are_two_rows(published: Path, folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "b.png", folder / "below" / "b2.png")
+    assert run(published, folder, tmp_path / "out.csv") == 0
+    found = {name: values for name, *values in rows(tmp_path / "out.csv")}
+    assert found["b"] == found["b2"]
+
+
 def test_bad_input_gets_a_sentence_and_status_2(
     published: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,7 +166,7 @@ def test_bad_input_gets_a_sentence_and_status_2(
         run(published, folder, tmp_path / "out.csv", "--stored-aspect", "16:9")
 
 
-def test_a_failed_run_leaves_an_earlier_file_as_it_was(
+def test_a_failed_run_leaves_an_earlier_file_as_it_was_and_the_next_one_asks_no_model_again(
     published: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out.csv"
@@ -148,7 +175,46 @@ def test_a_failed_run_leaves_an_earlier_file_as_it_was(
     def fail(*_: object, **__: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(scoring.csv, "writer", fail)
-    assert run(published, folder, output) == 2
+    with monkeypatch.context() as broken:
+        broken.setattr("dermlens.cohort.export.csv.writer", fail)
+        assert run(published, folder, output) == 2
     assert output.read_text() == "earlier"
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["images", "out.csv", "out.csv.parts"]
+    monkeypatch.setattr("dermlens.cohort.answer.predict", lambda *_: pytest.fail("a model was asked again"))
+    assert run(published, folder, output) == 0
+    assert len(rows(output)) == 1 + 3
     assert sorted(f.name for f in tmp_path.iterdir()) == ["images", "out.csv"]
+
+
+def test_which_images_to_refer_is_listed_by_the_rules_that_the_page_uses(
+    published: Path, folder: Path, tmp_path: Path
+) -> None:
+    models, output = tmp_path / "models", tmp_path / "out.csv"
+    shutil.copytree(published, models)
+    assert run(models, folder, output) == 0
+    assert not (tmp_path / "out.referral.csv").exists(), "a model without rules decides nothing"
+    share = Estimate(0.1, 0.0, 0.2, 10, 10)
+    measured = Measured(share, share, dict.fromkeys(("akiec", "bcc", "mel"), share), {})
+    low = Referral({"toy": 0.95}, {"toy": {"melanoma": 0.0, "malignant": 1.0}}, 0.4, {"test": measured})
+    card = read_card(models / "toy")
+    rules = models / "toy" / "referral.json"
+    write_object(rules, low.to_dict() | {"fitted_on": {"predictions_sha256": None}})
+    write_object(models / "toy" / "card.json", card | {"files": card["files"] | {rules.name: registry.sha256(rules)}})
+    assert run(models, folder, output) == 0
+    header, *found = rows(tmp_path / "out.referral.csv")
+    assert header == ["image", "refer", "rules"]
+    assert [row[1:] for row in found] == [["1", "melanoma"]] * 3
+    assert [row[0] for row in found] == [row[0] for row in rows(output)[1:]]
+
+
+def test_a_disk_that_is_full_is_known_before_an_image_is_scored(
+    published: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    monkeypatch.setattr("dermlens.cohort.answer.predict", lambda *_: pytest.fail("a model was asked"))
+    assert run(published, folder, tmp_path / "out.csv") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["images"]

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermlens.estimate import Estimate
-from dermlens.wording import counted, interval, number_with_interval, percent, percent_with_interval, short_percent
+from dermlens.wording import (
+    counted,
+    duration,
+    interval,
+    number_with_interval,
+    percent,
+    percent_with_interval,
+    short_percent,
+)
 
 NAN = float("nan")
 
@@ -55,3 +63,12 @@ def test_what_somebody_chose_is_written_as_it_was_chosen() -> None:
 def test_one_thing_is_singular() -> None:
     assert [counted(n, "image") for n in (0, 1, 2345)] == ["0 images", "1 image", "2,345 images"]
     assert counted(7, "diagnosis") == "7 diagnoses"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7190, "120 min"), (7200, "2.0 h"), (172_800, "2.0 days")],
+)
+def test_lengths_of_time(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+    assert duration(float("nan")) == "n/a"

@@ -2,11 +2,12 @@
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.Element_pb2 import Element
@@ -19,29 +20,54 @@ COOKIE = "_streamlit_xsrf"
 _MEDIA = re.compile(rb"/media/([0-9a-f]{32,64})\.")
 
 
+class _From(HTTPAdapter):
+    """Comes from one address of this machine."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, source_address=(self._source, 0), **options)
+
+
 class Visitor:
     """One session. Elements are those that the page shows after its last run, by their place."""
 
-    def __init__(self, address: str, page: str = "", watch: Callable[[bytes], None] = lambda frame: None) -> None:
+    def __init__(
+        self,
+        address: str,
+        page: str = "",
+        watch: Callable[[bytes], None] = lambda frame: None,
+        source: str = "",
+        cookies: Mapping[str, str] | None = None,
+    ) -> None:
         """Open a page.
 
         Args:
             address: of the dashboard, "http://localhost:8501".
             page: its name in the URL, "" for Home.
             watch: called with every frame that arrives, as it arrived.
+            source: the address of this machine to come from, any by default.
+            cookies: that the browser has already.
         """
         self._address, self._page, self._watch = address, page, watch
         self._http = requests.Session()
+        for name, value in (cookies or {}).items():
+            self._http.cookies.set(name, value, domain="localhost.local", path="/")
+        if source:
+            self._http.mount("http://", _From(source))
         self._http.get(f"{address}/_stcore/health", timeout=PATIENCE).raise_for_status()
         token = str(self._http.cookies[COOKIE])
         self._socket = connect(
             f"{address.replace('http', 'ws', 1)}/_stcore/stream",
             subprotocols=[Subprotocol("streamlit"), Subprotocol(token)],
             origin=Origin(address),
-            additional_headers={"Cookie": f"{COOKIE}={token}"},
+            additional_headers={"Cookie": "; ".join(f"{c.name}={c.value}" for c in self._http.cookies)},
             max_size=None,
             open_timeout=PATIENCE,
             legacy=True,  # gives the connection itself, not a context that opens it
+            source_address=(source, 0) if source else None,
         )
         self._token, self._fresh, self._parts = token, set[tuple[int, ...]](), dict[tuple[int, ...], str]()
         self.session = ""
@@ -111,24 +137,48 @@ class Visitor:
             if kind == "script_finished" and message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
                 return
 
-    def hand_over(self, files: dict[str, bytes]) -> dict[str, Any]:
-        """Upload files for the page's uploader; returns its state, for `run` or `begin`."""
-        uploader = self.find("file_uploader")
+    def places(self, names: Sequence[str]) -> Any:
+        """Ask for places to upload files of these names to: each has file_id, upload_url and delete_url."""
         request = BackMsg()
         request.file_urls_request.request_id = "1"
         request.file_urls_request.session_id = self.session
-        request.file_urls_request.file_names.extend(files)
+        request.file_urls_request.file_names.extend(names)
         self._send(request)
         while (message := self._receive()).WhichOneof("type") != "file_urls_response":
             pass
+        return message.file_urls_response.file_urls
+
+    def put(self, path: str, data: Any, **headers: str) -> requests.Response:
+        """Send a body to a path of the server, with this browser's cookies and token."""
+        sent = {"X-Xsrftoken": self._token, "Origin": self._address, **headers}
+        files = {"files": data} if isinstance(data, tuple) else None
+        body = None if files else data
+        return self._http.put(self._address + path, data=body, files=files, headers=sent, timeout=PATIENCE)
+
+    def cookie(self) -> str:
+        """Return this browser's cookies and token as lines of a request's head."""
+        cookies = "; ".join(f"{c.name}={c.value}" for c in self._http.cookies)
+        return f"Cookie: {cookies}\r\nX-Xsrftoken: {self._token}\r\n"
+
+    def browser(self) -> dict[str, str]:
+        """Return the cookie that tells this browser from others."""
+        return {COOKIE: str(self._http.cookies[COOKIE])}
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes on the websocket's connection as they are."""
+        self._socket.socket.sendall(data)
+
+    def get(self, path: str) -> requests.Response:
+        """Fetch a path of the server, with this browser's cookies."""
+        return self._http.get(self._address + path, timeout=PATIENCE)
+
+    def hand_over(self, files: dict[str, bytes]) -> dict[str, Any]:
+        """Upload files for the page's uploader; returns its state, for `run` or `begin`."""
+        uploader = self.find("file_uploader")
+        places = self.places(list(files))
         state: dict[str, Any] = {"uploaded_file_info": []}
-        for (name, data), urls in zip(files.items(), message.file_urls_response.file_urls, strict=True):
-            self._http.put(
-                self._address + urls.upload_url,
-                files={urls.file_id: (name, data)},
-                headers={"X-Xsrftoken": self._token, "Origin": self._address},
-                timeout=PATIENCE,
-            ).raise_for_status()
+        for (name, data), urls in zip(files.items(), places, strict=True):
+            self.put(urls.upload_url, (name, data)).raise_for_status()
             state["uploaded_file_info"].append(
                 {"name": name, "size": len(data), "file_id": urls.file_id, "file_urls": urls}
             )

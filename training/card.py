@@ -1,7 +1,8 @@
 """The metrics and the model card of a published model, made from its files: `python -m training.card [ID...]`.
 
 Says where metrics.json, README.md, a hash or what training.fit fitted on predictions is not what predictions.csv,
-run.json and history.csv give; --write makes the first three again. No number of a model card is typed by hand.
+run.json and history.csv give; --write makes these again, and measures familiarity.csv again. No number of a model card
+is typed by hand.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from dermlens.dataset.ham10000 import load_split
 from dermlens.errors import DermlensError
 from dermlens.evaluation.other_lights import CALLS_FILE
 from dermlens.evaluation.other_lights import FILE as LIGHTS_FILE
-from dermlens.files.documents import Document, read_object
+from dermlens.files.documents import Document, read_object, write_object
 from dermlens.models import registry
 from dermlens.trust.ood import OOD_FILE, SCORES_FILE, read_scores
 from training import ensemble, other_lights
@@ -22,7 +23,7 @@ from training.fit import STEPS
 from training.fits.embeddings import measure
 from training.fits.subject import Subject
 from training.model_card.render import render
-from training.model_card.write import metrics_of, write
+from training.model_card.write import metrics_of, note_hash, write
 
 TOLERANCE = 1e-5
 """Largest difference of a number that another processor's rounding may make."""
@@ -66,12 +67,13 @@ def _refitted(folder: Path) -> list[str]:
     subject = Subject(folder, load_split())
     found: list[str] = []
     for name, step in STEPS.items():
-        if step.pictures or not (folder / f"{name}.json").is_file():
+        file = OOD_FILE if name == "embeddings" else f"{name}.json"
+        if step.needs_pictures(subject) or not (folder / file).is_file():
             continue
         try:
             made = {file: content for file, content in step.make(subject).items() if file.endswith(".json")}
         except DermlensError as e:
-            found.append(f"{name}.json cannot be made again: {e}")
+            found.append(f"{file} cannot be made again: {e}")
             continue
         for file, content in made.items():
             again = read_object(Document(folder / file, content))
@@ -84,6 +86,14 @@ def _remeasured(folder: Path) -> Iterator[str]:
     if (folder / OOD_FILE).is_file():
         stored = read_object(folder / OOD_FILE)["measured"]
         yield from _differences(stored, measure(*read_scores(folder)), f"{OOD_FILE}, measured", TOLERANCE, SCORES_FILE)
+
+
+def remeasure(folder: Path) -> None:
+    """Measure familiarity.csv again into familiarity.json, where there is one; what was fitted stays."""
+    if (folder / OOD_FILE).is_file():
+        stored = read_object(folder / OOD_FILE)
+        write_object(folder / OOD_FILE, {**stored, "measured": measure(*read_scores(folder))})
+        note_hash(folder, OOD_FILE)
 
 
 def _other_lights(folder: Path) -> Iterator[str]:
@@ -126,6 +136,7 @@ def main(argv: list[str] | None = None) -> int:
         ids = given.id or [e.id for e in registry.discover(given.models_dir)]
         for folder in [registry.find(given.models_dir, model_id).folder for model_id in ids]:
             if given.write:
+                remeasure(folder)
                 write(folder)
             wrong = problems(folder)
             print(f"{folder.name}: {'; '.join(wrong) or 'every number is what its files give'}")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from dermlens.errors import ConfigError
 from dermlens.labels import CLASSES
+from dermlens.models.runs import without_removed
 
 CONFIGS = Path(__file__).parent / "configs"
 # Smallest and largest value of numbers that 0 to infinity would not do for.
@@ -130,8 +131,6 @@ class Config:
     """Share of an epoch's images drawn from the training part of BCN20000."""
     epoch_images: int = 0
     """Images drawn in an epoch, whatever the archives hold; 0 is as many as HAM10000 trains with."""
-    logit_adjustment: float = 0.0
-    """The factor tau of Menon et al., "Long-tail learning via logit adjustment", ICLR 2021."""
     teacher: str = ""
     """A published model whose answers to the training images, computed once through the serving path, are mixed into
     the labels (Hinton, Vinyals & Dean, "Distilling the knowledge in a neural network", arXiv:1503.02531)."""
@@ -199,7 +198,7 @@ def from_dict(values: dict[str, Any]) -> Config:
         raise ConfigError(f"A config needs at least one phase, got {phases!r}.")
     built = tuple(_checked(Phase, p, f"phases.{i}") for i, p in enumerate(phases))
     augment = _checked(Augment, values.get("augment", {}), "augment")
-    config = _checked(Config, {**values, "phases": built, "augment": augment}, "config")
+    config = _checked(Config, {**without_removed(values), "phases": built, "augment": augment}, "config")
     if config.leave_out not in ("", *CLASSES):
         raise ConfigError(f"leave_out must be one of {', '.join(CLASSES)}, got {config.leave_out!r}.")
     if config.leave_out and config.start:

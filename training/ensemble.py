@@ -22,14 +22,14 @@ from dermlens.files.documents import write_object
 from dermlens.image.preprocess import Geometry
 from dermlens.labels import CLASSES, N_CLASSES
 from dermlens.models import registry
-from dermlens.models.card import bias_of, read_card
+from dermlens.models.card import bias_of, check_card, read_card, served_hash
 from dermlens.models.ensemble import check_views, mean_logits
 from dermlens.trust.fit_command import FIT
 from training.folders import model_folder, whole
 from training.model_card.write import write
 
 PRIOR_SD = 5.0
-"""As in dermlens.trust.calibration: of the normal prior on every bias."""
+"""Standard deviation of the normal prior on every bias, as wide as the widest of dermlens.trust.calibration."""
 DIGITS = 3
 TOLERANCE = 2.5 * 10**-DIGITS
 LOGIT_TOLERANCE = 1e-4
@@ -119,7 +119,7 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
     if len(set(member_ids)) < 2 or len(set(member_ids)) < len(member_ids) or model_id in member_ids:
         raise ConfigError(f"An ensemble is made of two or more different models, got {', '.join(member_ids)}.")
     entries = [registry.find(models, member) for member in member_ids]
-    hashes = {e.id: registry.source_hash(e) for e in entries}
+    hashes = {e.id: served_hash(check_card(e.folder, e.card)) for e in entries}
     cards = [e.card or {} for e in entries]
     check_views({e.id: Geometry.from_dict(c["input"]) for e, c in zip(entries, cards, strict=True)})
     joined = join([read_predictions(e.folder / "predictions.csv") for e in entries])
@@ -140,7 +140,7 @@ def make(models: Path, model_id: str, member_ids: Sequence[str], name: str = "En
     with whole(target) as folder:
         write_predictions(folder / "predictions.csv", combine(joined, card))
         write_object(folder / "card.json", card)
-        write(folder)
+        write(folder, models)
     return target
 
 

@@ -26,6 +26,7 @@ from dermlens.evaluation.metrics import OVERALL
 from dermlens.evaluation.predictions import EXTERNAL_FILE, SPLITS, Predictions, write_predictions
 from dermlens.files.documents import write_object
 from dermlens.image.tta import VIEWS, expand
+from training.archives import validation_rows
 from training.dataset import load_images, located
 from training.finished import (
     add_run_arguments,
@@ -37,7 +38,6 @@ from training.finished import (
     predictions_of,
     rows_of,
 )
-from training.fits.archives import validation_rows
 
 BATCH = 16
 

@@ -30,9 +30,9 @@ from dermlens.labels import INDEX
 from dermlens.models import registry
 from dermlens.models.card import read_card
 from dermlens.models.model import Model
+from training.archives import answers
 from training.ensemble import combine, join
 from training.finished import predictions_of
-from training.fits.archives import answers
 from training.model_card.write import note_hash, write
 
 

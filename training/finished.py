@@ -75,11 +75,14 @@ def rows_of(folder: Path, table: pd.DataFrame, splits: tuple[str, ...]) -> pd.Da
     """Return the rows of some splits, after making sure that it is the split the run was trained with.
 
     Raises:
-        DataError: it is another one, so that images of these splits may have been trained on.
+        DataError: it is another one, so that images of these splits may have been trained on; or a split is empty.
     """
     record = read_object(folder / "run.json")
     if data_hash(select_rows(table, from_dict(record["config"]))) != record["data"]["sha256"]:
         raise DataError(f"Run {record['id']} was trained with another split table than this: name it with --split.")
+    for split in splits:
+        if split not in set(table["split"]):
+            raise DataError(f"The split table has no image in {split}, so nothing can be measured there.")
     return table[table["split"].isin(splits)].sort_values("image_id", ignore_index=True)
 
 

@@ -26,13 +26,19 @@ class Step:
 
     make: Callable[[Subject], dict[str, bytes]]
     pictures: bool
+    of_ensembles: bool = True
+    """whether an ensemble needs them as well"""
+
+    def needs_pictures(self, subject: Subject) -> bool:
+        """Return whether the step needs the pictures for this model."""
+        return self.pictures and (self.of_ensembles or "members" not in subject.card)
 
 
 STEPS: dict[str, Step] = {
     "calibration": Step(calibration.make, pictures=False),
     "conformal": Step(conformal.make, pictures=False),
     "thresholds": Step(thresholds.make, pictures=False),
-    "embeddings": Step(embeddings.make, pictures=True),
+    "embeddings": Step(embeddings.make, pictures=True, of_ensembles=False),
     "attention": Step(localisation.make, pictures=True),
     "referral": Step(referral.make, pictures=False),
     "other_archives": Step(other_archives.make, pictures=False),
@@ -49,11 +55,11 @@ def fit(subject: Subject, steps: list[str]) -> list[str]:
     Raises:
         DermlensError: a file of the model is missing or damaged, or the data set is not whole.
     """
-    if subject.data is not None and any(STEPS[name].pictures for name in steps):
+    if subject.data is not None and any(STEPS[name].needs_pictures(subject) for name in steps):
         check_rows(subject.data, subject.table, decode=True)
     left_out = []
     for name in steps:
-        if STEPS[name].pictures and subject.data is None:
+        if STEPS[name].needs_pictures(subject) and subject.data is None:
             left_out.append(name)
             continue
         for file, content in STEPS[name].make(subject).items():

@@ -1,9 +1,14 @@
 """Folders that appear whole or not at all: those of published models, and what is built into them."""
 
+import errno
+import fcntl
+import itertools
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dermlens.errors import ConfigError, ModelError
@@ -30,10 +35,52 @@ def whole(target: Path) -> Iterator[Path]:
     An error before that leaves what was there as it was, and nothing beside it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent, ignore_cleanup_errors=True) as aside:
-        folder = Path(aside, target.name)
+    prefix = f".{target.name}-"
+    for left in target.parent.glob(f"{prefix}*"):
+        _remove_if_left(left)
+    with _folder_in_use(target.parent, prefix) as aside:
+        folder = aside / target.name
         folder.mkdir()
         yield folder
-        if target.exists():
-            target.rename(Path(aside, "replaced"))
-        folder.rename(target)
+        for number in itertools.count():  # another process may put its own there at the same time; the last one stays
+            with suppress(FileNotFoundError):
+                target.rename(aside / f"replaced-{number}")
+            try:
+                folder.rename(target)
+            except OSError as e:
+                if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                continue
+            return
+
+
+@contextmanager
+def _folder_in_use(parent: Path, prefix: str) -> Iterator[Path]:
+    """Make a folder that is locked for as long as this process works in it, and remove it in the end."""
+    while True:
+        aside = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        lock = os.open(aside, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if aside.exists():  # else another one took it for what a killed process has left, before it was locked
+            break
+        os.close(lock)
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove a folder that a killed process has left: nobody holds its lock."""
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # it is gone, or no folder
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(lock)

@@ -22,16 +22,13 @@ def make_loss(config: Config, counts: np.ndarray) -> Loss:
 
     Returns:
         Function of (labels (b, 7) summing to 1, logits (b, 7)) -> (b,) float32. Focal loss: Lin et al., "Focal loss
-        for dense object detection", ICCV 2017. Logit adjustment adds tau * log(prior) to the logits in training
-        only (Menon et al., ICLR 2021).
+        for dense object detection", ICCV 2017.
     """
     weights = ops.convert_to_tensor(class_weights(counts, config.class_weight_power), "float32")
-    prior = counts.clip(1) / counts.clip(1).sum()
-    shift = ops.convert_to_tensor(config.logit_adjustment * np.log(prior), "float32")
 
     def loss(labels: Any, logits: Any) -> Any:
         labels = ops.convert_to_tensor(labels)
-        logits = ops.cast(logits, "float32") + shift
+        logits = ops.cast(logits, "float32")
         smooth = labels * (1 - config.label_smoothing) + config.label_smoothing / N_CLASSES
         log_p = ops.log_softmax(logits, axis=-1)
         if config.loss == "focal":

@@ -25,14 +25,16 @@ from dermlens.case.predict import predict
 from dermlens.dataset.ham10000 import check_rows, image_path, load_split
 from dermlens.errors import DermlensError, ModelError
 from dermlens.evaluation.predictions import SPLITS, write_predictions
-from dermlens.files.documents import read_object, write_object
+from dermlens.files.documents import read_object, write_object, write_whole
 from dermlens.image.preprocess import Geometry, fingerprint
 from dermlens.image.tta import VIEWS
 from dermlens.ingest.read import read_file
 from dermlens.labels import CLASSES
 from dermlens.models import registry
+from dermlens.models.card import FLOAT32, INT8, INT8_FILE, ROLES
 from dermlens.models.model import Model
 from training import card as cards
+from training import precision
 from training.architectures import feature_layer
 from training.artefact import save_model
 from training.dataset import class_indices
@@ -49,7 +51,7 @@ from training.finished import (
 )
 from training.fits.embed import keep
 from training.folders import model_folder, whole
-from training.model_card.write import write
+from training.model_card.write import note_hash, write
 
 NAMES = {
     "baseline_cnn": "Baseline CNN",
@@ -80,6 +82,12 @@ class Publication:
     """Flips and turns averaged over, here and in the app."""
     name: str | None = None
     """What a person reads; by default the architecture's."""
+    role: str = ROLES[0]
+    """What it is for."""
+    int8: bool = False
+    """Make an 8-bit serving file, and serve it if it is no worse (training.precision)."""
+    keep_float: tuple[str, ...] = ()
+    """What of it stays in float32, see `training.quantise.quantise`."""
 
 
 def publish(what: Publication, target: Path) -> None:
@@ -98,6 +106,8 @@ def publish(what: Publication, target: Path) -> None:
     with whole(target) as folder:
         # Stage 2: the network as it is served, and its answers.
         model = _served(what, last_model(what.run) if what.last else best_model(what.run), folder)
+        if what.int8:
+            model = _in_int8(what, model, folder)
         if what.test:
             note_test(what.run, "training.publish")
         answers = _ask(what, model, rows)
@@ -134,6 +144,7 @@ def _served(what: Publication, network: keras.Model, folder: Path) -> Model:
         "id": folder.name,
         "name": what.name or NAMES.get(architecture, architecture),
         "architecture": architecture,
+        "role": what.role,
         "classes": list(CLASSES),
         "input": geometry.to_dict(),
         "views": what.views,
@@ -148,6 +159,19 @@ def _served(what: Publication, network: keras.Model, folder: Path) -> Model:
     entry = registry.inspect(folder)
     build(entry)
     return registry.load(entry)
+
+
+def _in_int8(what: Publication, model: Model, folder: Path) -> Model:
+    """Quantise and measure a served model, write quantisation.json, and return the model that serves."""
+    found = precision.make(model, what.data, what.table, what.stored_aspect, what.keep_float)
+    write_object(folder / precision.FILE, found.report)
+    note_hash(folder, precision.FILE)
+    if found.serves:
+        write_whole(folder / INT8_FILE, found.content)
+        note_hash(folder, INT8_FILE)
+    card = read_object(folder / "card.json")
+    write_object(folder / "card.json", {**card, "precision": INT8 if found.serves else FLOAT32})
+    return registry.load(registry.inspect(folder))
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +216,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--test", action="store_true", help="also predict the test split: only once, at the very end")
     parser.add_argument("--views", type=int, choices=VIEWS, default=4, help="flips and turns to average over")
     parser.add_argument("--name", help="what a person reads; by default the architecture's name")
+    parser.add_argument("--role", choices=ROLES, default=ROLES[0], help="what it is for (default: %(default)s)")
+    parser.add_argument("--int8", action="store_true", help="serve an 8-bit file if it is no worse than float32")
+    parser.add_argument("--keep-float", action="append", default=[], metavar="REGEX", help=precision.KEEP_FLOAT)
     parser.add_argument("--replace", action="store_true", help="replace a model of that id")
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
     add_run_arguments(parser)
@@ -208,6 +235,9 @@ def main(argv: list[str] | None = None) -> int:
             last=args.last,
             views=args.views,
             name=args.name,
+            role=args.role,
+            int8=args.int8,
+            keep_float=tuple(args.keep_float),
         )
         folder = model_folder(args.models_dir, args.id, args.replace)
         publish(what, folder)

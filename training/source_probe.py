@@ -27,8 +27,8 @@ from dermlens.files.documents import write_object
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.ingest.read import read_file
 from dermlens.models import registry
+from training.archives import answers, validation_rows
 from training.dataset import HAM10000
-from training.fits.archives import answers, validation_rows
 from training.fits.embed import embed
 from training.fits.subject import Subject
 from training.model_card.write import note_hash, write

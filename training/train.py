@@ -8,7 +8,9 @@ import argparse
 import contextlib
 import dataclasses
 import os
+import re
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,22 +18,27 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
+import pandas as pd
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
-from dermlens.errors import ConfigError, DermlensError, ModelError
+from dermlens.errors import ConfigError, DataError, DermlensError, ModelError
 from dermlens.files.documents import read_object, write_object
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.models import registry
 from dermlens.models.runs import runs_dir
+from dermlens.server.hardware import processor
 from training import run as runs
 from training.architectures import build, load_archive
 from training.artefact import load_model
-from training.backend import policy
+from training.backend import policy, precision
 from training.config import Config, from_dict, load_config, override
-from training.dataset import HAM10000, data_hash, located, select_rows
+from training.dataset import HAM10000, data_hash, labelled_rows, located, select_rows
+from training.drawn_data import draw
 from training.loop.averaging import set_weights
 from training.loop.phase import Task, train_phase
 from training.loop.state import State
+
+_ID = re.compile(r"[a-zA-Z0-9][\w.-]{0,99}", re.ASCII)
 
 
 def smoke(config: Config) -> Config:
@@ -45,25 +52,38 @@ def start(config: Config, args: argparse.Namespace) -> Task:
     """Check the data and open or make the run's folder.
 
     Raises:
-        DataError: for what is wrong with the data, all of it at once.
-        ConfigError: the run exists with other settings or data.
+        DataError: for what is wrong with the data, all of it at once; or the split leaves nothing to train on or to
+            choose an epoch by.
+        ConfigError: the run exists with other settings or data, or its id is not valid.
     """
     name = Path(args.config).stem
-    run_id = args.run or new_id(name)
+    run_id = checked_id(args.run) if args.run else new_id(name)
     folder = runs_dir() / run_id
     record_file = folder / "run.json"
-    rows = select_rows(load_split(args.split), config)
+    table = load_split(args.split)
+    rows = select_rows(table, config)
     own = rows[rows["source"] == HAM10000]
+    for split in ("train", "validation"):
+        if split not in set(own["split"]):
+            raise DataError(f"{args.split} has no image to use in {split}. Training needs both train and validation.")
+    extra = None
+    if args.labelled:
+        held_out = located(table[table["split"] != "train"], args.data, args.stored_aspect)
+        extra = labelled_rows(args.labelled, held_out)
     data = {"sha256": data_hash(rows), "stored_aspect": args.stored_aspect}
+    data["labelled"] = "" if extra is None else data_hash(extra)
     if record_file.exists():
         record = read_object(record_file)
         then = dataclasses.asdict(from_dict(record["config"]))
         now = dataclasses.asdict(config)
-        changed = [key for key in now if then[key] != now[key]] + [k for k in data if record["data"][k] != data[k]]
+        changed = [key for key in now if then[key] != now[key]] + [
+            k for k in data if record["data"].get(k, "") != data[k]
+        ]
         if changed:
             raise ConfigError(f"Run {run_id} exists with another {', '.join(changed)}. Choose another --run, or none.")
         check_rows(args.data, own)
-        record["resumed"] = [*record.get("resumed", []), _now()]
+        now_on = {"backend": keras.backend.backend(), "precision": precision(config), "processor": processor()}
+        record["resumed"] = [*record.get("resumed", []), {"when": _now(), **now_on}]
     else:
         check_rows(args.data, own, decode=True)
         record = {
@@ -74,6 +94,7 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             "chosen_by": "cross-entropy",
             "data": {**data, "images": {k: int(v) for k, v in rows["split"].value_counts().items()}},
             "seed": config.seed,
+            "precision": precision(config),
             "started": _now(),
             **_hashes({"start": config.start, "teacher": config.teacher}),
             "earlier_runs": earlier_runs(config.start),
@@ -81,6 +102,8 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             **runs.environment(),
         }
     found = located(rows, args.data, args.stored_aspect, args.external)
+    if extra is not None:
+        found = pd.concat([found, extra], ignore_index=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_object(record_file, record)
     print(f"run {run_id} in {folder}", flush=True)
@@ -104,6 +127,15 @@ def earlier_runs(start: str) -> list[dict[str, Any]]:
     run = read_object(registry.find(registry.models_dir(), start).folder / "run.json", ModelError)
     kept = {key: run.get(key) for key in ("id", "config_name", "git_commit", "weights_missing", "test_evaluations")}
     return [*run.get("earlier_runs", []), {**kept, "weights": run["config"]["weights"]}]
+
+
+def checked_id(run_id: str) -> str:
+    """Return the id of a run; raises ConfigError if it cannot be the name of its folder."""
+    if not _ID.fullmatch(run_id):
+        raise ConfigError(
+            f"A run's id is made of letters, digits, -, _ and ., and begins with a letter or digit; got {run_id!r}."
+        )
+    return run_id
 
 
 def new_id(name: str) -> str:
@@ -218,17 +250,24 @@ def main(argv: list[str] | None = None) -> int:
     """Start or resume a run; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__.splitlines()[0])
     parser.add_argument("config", help="name of a file in training/configs")
-    parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
+    parser.add_argument("--data", type=Path, help="HAM10000 folder (default: HAM10000_DIR)")
     parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, default="as-is")
     parser.add_argument("--external", type=Path, help="folder of ISIC 2019's training set, where the config wants it")
-    parser.add_argument("--split", type=Path, default=SPLIT_TABLE, help="split table")
+    parser.add_argument("--split", type=Path, help=f"split table (default: {SPLIT_TABLE.name})")
+    parser.add_argument("--labelled", type=Path, help="folder with labels.csv and pictures/, to train on as well")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments")
     parser.add_argument("--leave-out", default="", metavar="DX", help="train without one diagnosis")
     parser.add_argument("--run", help="run id; an existing one is resumed (default: a new one)")
-    parser.add_argument("--smoke", action="store_true", help="the whole pipeline on a few tiny images")
+    parser.add_argument(
+        "--smoke", action="store_true", help="the whole pipeline on a few tiny images, drawn ones without --data"
+    )
     parser.add_argument("--deterministic", action="store_true", help="bit-equal repeats with TensorFlow, slower")
     args = parser.parse_args(argv)
-    if args.data is None:
+    drawn = args.smoke and args.data is None
+    if drawn and args.split:
+        parser.error("--split is of images of --data: pass both, or none to try the pipeline on drawn images")
+    args.data, args.split = args.data or data_root(), args.split or SPLIT_TABLE
+    if args.data is None and not drawn:
         parser.error("pass --data DIR or set HAM10000_DIR")
     assignments = list(args.assignments)
     if args.leave_out:
@@ -237,7 +276,10 @@ def main(argv: list[str] | None = None) -> int:
         assignments.append("deterministic=True")
     try:
         config = override(load_config(args.config)[0], assignments)
-        train(start(smoke(config) if args.smoke else config, args))
+        with tempfile.TemporaryDirectory(prefix="dermlens-") as folder:
+            if drawn:
+                args.data, args.split = Path(folder), draw(Path(folder))
+            train(start(smoke(config) if args.smoke else config, args))
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2

@@ -25,8 +25,10 @@ from dermlens.evaluation.predictions import CASES, EXTERNAL_FILE, Predictions, c
 from dermlens.evaluation.slices import Slice, slices
 from dermlens.explain import gradients
 from dermlens.explain.localisation_results import FILE as ATTENTION
-from dermlens.explain.localisation_results import LocalisationResults, read_results
+from dermlens.explain.localisation_results import METHODS, LocalisationResults, offered, read_published
+from dermlens.explain.localisation_results import summarise as summarise_looks
 from dermlens.image.examples import EXAMPLES, draw
+from dermlens.labels import CONFIRMED
 from dermlens.models import registry
 from dermlens.models.model import AnyModel, Model
 from dermlens.models.published import MODEL_CARD, read_estimates, read_model_card
@@ -238,7 +240,12 @@ def facts_of(image_id: str) -> dict[str, str]:
         return {}
     row = known.loc[image_id]
     age = {} if pd.isna(row["age"]) else {"age": f"{row['age']:.0f}"}
-    return {**age, "sex": row["sex"], "site": row["localization"], "confirmed by": row["dx_type"]}
+    return {
+        **age,
+        "sex": row["sex"],
+        "site": row["localization"],
+        "confirmed by": CONFIRMED.get(row["dx_type"], row["dx_type"]),
+    }
 
 
 def row_of(entry: Entry, image_id: str) -> int | None:
@@ -289,7 +296,7 @@ def comparison(a: Entry, b: Entry, split: str) -> Result[Comparison]:
 
 @st.cache_data(show_spinner="Measuring where it looked, with intervals", max_entries=16)
 def _evidence(folder: Path, stamp: tuple[float, ...]) -> Result[LocalisationResults]:
-    return _attempt(lambda: read_results(folder, registry.inspect(folder).card))
+    return _attempt(lambda: summarise_looks(read_published(folder, registry.inspect(folder).card)))
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
@@ -319,8 +326,20 @@ def on_other_archives(entry: Entry) -> Result[OtherArchives] | None:
 
 
 def evidence(entry: Entry) -> Result[LocalisationResults]:
-    """Return the estimates of where a model looked in the test images."""
+    """Return the estimates of where a model looked."""
     return _evidence(entry.folder, tuple(modified(entry.folder / name) for name in (ATTENTION, "card.json")))
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _offered(folder: Path, stamp: tuple[float, ...]) -> tuple[str, ...]:
+    found = _attempt(lambda: offered(read_published(folder, registry.inspect(folder).card)))
+    return tuple(METHODS) if found.value is None else found.value
+
+
+def maps_offered(model: AnyModel) -> tuple[str, ...]:
+    """Return the heat map methods that find the lesion no less well than a blob in the middle does; all of them if that
+    has not been measured for the model."""
+    return _offered(model.folder, tuple(modified(model.folder / name) for name in (ATTENTION, "card.json")))
 
 
 @st.cache_data(show_spinner=False, max_entries=16)

@@ -9,6 +9,7 @@ from dermlens.dataset import isic2019
 from dermlens.dataset.ham10000 import data_root, image_path
 from dermlens.errors import DermlensError
 from dermlens.image.encode import data_uri
+from dermlens.ingest.formats import LIMITS
 from dermlens.ingest.read import read_file, read_image
 from dermlens.models.model import AnyModel, Ensemble
 from ui import settings
@@ -25,10 +26,14 @@ def others_at_hand() -> bool:
 
 
 def file(image_id: str) -> bytes | None:
-    """Return the file of an image of HAM10000, None if it is missing."""
+    """Return the file of an image of HAM10000, None if it is missing or larger than any that is read."""
     root = data_root()
     try:
-        return image_path(root, image_id).read_bytes() if root else None
+        if root is None:
+            return None
+        with image_path(root, image_id).open("rb") as opened:
+            found = opened.read(LIMITS.bytes + 1)
+        return found if len(found) <= LIMITS.bytes else None
     except (DermlensError, OSError):
         return None
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ui.settings import keeps_record
+
 
 @dataclass(frozen=True)
 class Page:
@@ -48,6 +50,13 @@ METRICS = Page(
     "What a model gets right and wrong, down to the single case.",
     "How often they are right, and on what",
 )
+COHORT = Page(
+    "pages/cohort.py",
+    "Cohort",
+    ":material/stacks:",
+    "What a model made of a whole folder of images, and whether they are like those it was measured on.",
+    "What was answered for a folder of images",
+)
 TRAINING_CURVES = Page(
     "pages/training_curves.py",
     "Training curves",
@@ -62,5 +71,17 @@ ABOUT_DATA = Page(
     "What the networks learned from, and how it was split.",
     "What they learned from, and the split",
 )
-PAGES = (HOME, PREDICT, COMPARE, METRICS, TRAINING_CURVES, ABOUT_DATA)
+RECORD = Page(
+    "pages/record.py",
+    "Record",
+    ":material/folder_open:",
+    "The cases that were kept: what was asked, answered and decided, and what became of it.",
+    "Cases that were kept, and what became of them",
+)
+PAGES = (HOME, PREDICT, COMPARE, METRICS, COHORT, TRAINING_CURVES, ABOUT_DATA)
 """In the order of the side bar; the first one opens without a name in the address."""
+
+
+def shown() -> tuple[Page, ...]:
+    """Return the pages of this dashboard: PAGES, and those that its owner switched on."""
+    return (*PAGES, RECORD) if keeps_record() else PAGES

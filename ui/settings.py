@@ -20,3 +20,8 @@ def stored_aspect() -> str:
     if chosen not in STORED_ASPECTS:
         raise ConfigError(f"--stored-aspect must be one of {', '.join(STORED_ASPECTS)}, got {chosen!r}.")
     return str(chosen)
+
+
+def keeps_record() -> bool:
+    """Return whether a record is kept: DERMLENS_DATABASE names it."""
+    return bool(os.environ.get("DERMLENS_DATABASE"))

@@ -15,7 +15,8 @@ FINAL = "Final: not for choosing between models"
 
 def choose_split(available: tuple[str, ...]) -> str:
     """Let a person choose a split, validation first; test sets only ever on purpose and marked as final."""
-    options = [s for s in SHOWN_SPLITS if s in available]
+    known = [s for s in SHOWN_SPLITS if s in available]
+    options = [*known, *(s for s in available if s not in SHOWN_SPLITS)]
     return st.selectbox(
         "Split", options, key="split", format_func=lambda s: TITLES.get(s, s), bind="query-params", width=200
     )
@@ -23,7 +24,7 @@ def choose_split(available: tuple[str, ...]) -> str:
 
 def mark_final(split: str) -> None:
     """Say of a test set what it is for."""
-    if split != "validation":
+    if split == "test" or split in TITLES:
         st.badge(FINAL, icon=":material/flag:", color="orange")
 
 

@@ -1,31 +1,27 @@
 """What one session holds: the images of the open case. Gone with the session or with "New case"."""
 
-import gc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from weakref import WeakSet
+from dataclasses import dataclass, replace
+from itertools import chain, count
 
 import numpy as np
 import streamlit as st
 
-from dermlens.case.image import CaseImage, examine, shown_name
+from dermlens.case.image import KEPT_SIDE, CaseImage, examine, shown_name
 from dermlens.case.stability import Stability
 from dermlens.errors import BusyError, ImageError
 from dermlens.models.model import AnyModel
 from dermlens.server.limiter import IMAGES
+from dermlens.server.limits import LIMITS
 from dermlens.server.memory import give_back
+from dermlens.server.shares import VISITS, Shares, Who
+from ui import streamlit_internals
 from ui import waiting as place
 from ui.cache import Problem
 
-MAX_KEPT = 256 * 2**20
-"""Most bytes of pixels one session keeps."""
-MAX_WAITING = 256 * 2**20
-"""Most bytes of files that wait in one session to be examined."""
-MAX_WAITING_OF_ALL = 2**30
-"""Most bytes of files that wait in all sessions together."""
-MAX_KEPT_BY_ALL = 2 * 2**30
-"""Most bytes of pixels that all sessions keep together."""
+KEPT_AT_MOST = 3 * KEPT_SIDE**2
+"""Bytes of pixels that one image can keep."""
 IMAGE = "image"
 NONCE = "nonce"
 PREVALENCE = "prevalence"
@@ -38,6 +34,9 @@ _WAITING = "case_waiting"
 _SKIPPED = "case_skipped"
 _DRAWN = "case_drawn"
 _PROBES = "case_probes"
+_SAVED = "case_saved"
+RECORD = "case_record"
+"""What of the case was saved to the record."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +49,15 @@ class HandedIn:
     """whether the project drew it"""
 
 
-_alive: WeakSet[CaseImage] = WeakSet()
-"""The images of all sessions, for as long as a session holds them."""
-_handed_in: WeakSet[HandedIn] = WeakSet()
-"""The files that wait in all sessions."""
+def visitor() -> Who | None:
+    """Return whose session this is, None where no server knows it, as in a test of one page."""
+    session = streamlit_internals.session_id()
+    return VISITS.who(session) if VISITS.known(session) else None
+
+
+def _give(shares: Shares, amount: int) -> None:
+    if (who := visitor()) and amount:
+        shares.give(who.session, amount)
 
 
 def images() -> dict[str, CaseImage]:
@@ -86,23 +90,39 @@ def drawn() -> dict[tuple[str, ...], np.ndarray]:
     return st.session_state.setdefault(_DRAWN, {})
 
 
-def probes() -> dict[tuple[str, str], Future[Stability] | None]:
-    """Return the probes of dermlens.case.stability by image and model; None is one that was asked for and not begun."""
+def probes() -> dict[tuple[str, str], Future[Stability]]:
+    """Return the probes of dermlens.case.stability by image and model."""
     return st.session_state.setdefault(_PROBES, {})
+
+
+def linked(key: str) -> str | None:
+    """Return what a page's link says of a widget that has not been drawn yet in this session; None if it has been."""
+    return None if key in st.session_state else st.query_params.get(key)
+
+
+def note_saved(keys: Iterable[str]) -> None:
+    """Remember that the answers to some images were taken away."""
+    st.session_state.setdefault(_SAVED, set()).update(keys)
+
+
+def unsaved() -> bool:
+    """Whether there is an answer to an uploaded image that was never taken away."""
+    saved = st.session_state.get(_SAVED, set())
+    return any(image.answers and not image.synthetic and key not in saved for key, image in images().items())
 
 
 def hand_in(data: bytes, name: str, synthetic: bool = False) -> None:
     """Put a file in line for `examine_waiting`; one that would make the session hold too much is refused."""
     name = shown_name(name)
-    if sum(len(item.data) for item in waiting()) + len(data) > MAX_WAITING:
-        most = f"More than {MAX_WAITING / 2**20:.0f} MiB were uploaded at once."
+    who = visitor()
+    refusal = VISITS.files.take(who, len(data)) if who else None
+    if refusal == "own":
+        most = f"More than {LIMITS.files_session / 2**20:.0f} MiB were uploaded at once."
         refused().append(Problem(name, f"{most} Upload this file again once the others have been examined."))
-    elif sum(len(item.data) for item in set(_handed_in)) + len(data) > MAX_WAITING_OF_ALL:
+    elif refusal:
         refused().append(Problem(name, "The server cannot hold any more files now. Upload this file again later."))
     else:
-        item = HandedIn(data, name, synthetic)
-        _handed_in.add(item)
-        waiting().append(item)
+        waiting().append(HandedIn(data, name, synthetic))
 
 
 def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
@@ -113,17 +133,19 @@ def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
     """
     if not waiting():
         return
-    bar = st.progress(0.0, "Reading the image")
+    space = st.empty()
+    with space.container(key="progress"):
+        bar = st.progress(0.0, "Reading the image")
     total = len(waiting())
     while waiting():
         item = waiting()[0]
         number = total - len(waiting()) + 1
         try:
-            with place.turn(IMAGES, bar, (number - 1) / total):
+            with place.turn(IMAGES, bar, (number - 1) / total, visitor()):
                 bar.progress((number - 1) / total, f"Examining image {number} of {total}")
                 _examine(item, models, stored_aspect)
         except BusyError as e:
-            bar.empty()
+            space.empty()
             st.warning(str(e), icon=":material/hourglass_top:")
             st.button("Try again", key="try-again", icon=":material/refresh:")
             return
@@ -131,30 +153,44 @@ def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
             refused().append(Problem(item.name, str(e)))
         # Only now, and only this very one: a run that Streamlit stops half way leaves it to the next run, which may
         # have begun already.
-        waiting()[:] = [other for other in waiting() if other is not item]
+        if any(other is item for other in waiting()):
+            waiting()[:] = [other for other in waiting() if other is not item]
+            _give(VISITS.files, len(item.data))
         give_back()
-    bar.empty()
-
-
-def _all_keep_too_much() -> bool:
-    def kept() -> int:
-        return sum(image.pixels.nbytes for image in set(_alive))
-
-    if kept() <= MAX_KEPT_BY_ALL:
-        return False
-    gc.collect()  # sessions that have ended are forgotten late, as they refer to themselves
-    return kept() > MAX_KEPT_BY_ALL
+    if total > 1:  # none of many is chosen for having come last
+        st.session_state.pop(IMAGE, None)
+    space.empty()
 
 
 def _examine(item: HandedIn, models: Sequence[AnyModel], stored_aspect: str) -> None:
-    if sum(image.pixels.nbytes for image in images().values()) > MAX_KEPT:
+    who = visitor()
+    refusal = VISITS.kept.take(who, KEPT_AT_MOST) if who else None
+    if refusal == "own":
         raise ImageError("The case is full. Start a new case, or score a folder with python -m dermlens.score.")
-    if _all_keep_too_much():
+    if refusal:
         raise BusyError("The server cannot hold any more images now. What you uploaded is kept. Try again later.")
-    image = examine(item.data, item.name, models, synthetic=item.synthetic, stored_aspect=stored_aspect)
-    images()[image.key] = image
-    _alive.add(image)
+    spare = KEPT_AT_MOST
+    try:
+        image = examine(item.data, item.name, models, synthetic=item.synthetic, stored_aspect=stored_aspect)
+        image = replace(image, key=_key(image))
+        spare -= image.pixels.nbytes - kept_bytes(image.key)
+        images()[image.key] = image
+    finally:
+        _give(VISITS.kept, spare)
+    if who and image.answers:
+        VISITS.answered(who.session)
     select(image.key)
+
+
+def _key(image: CaseImage) -> str:
+    """Return a key that no image of another name has; the same file under two names is two rows of the case."""
+    keys = chain([image.key], (f"{image.key}-{number}" for number in count(2)))
+    return next(key for key in keys if key not in images() or images()[key].name == image.name)
+
+
+def kept_bytes(key: str) -> int:
+    """Return the bytes of pixels that the case keeps of an image, 0 if it does not have it."""
+    return images()[key].pixels.nbytes if key in images() else 0
 
 
 def select(key: str) -> None:
@@ -162,12 +198,17 @@ def select(key: str) -> None:
     st.session_state[IMAGE] = key
 
 
+def chosen() -> bool:
+    """Whether an image of the case is chosen."""
+    return st.session_state.get(IMAGE) in images()
+
+
 def current() -> CaseImage | None:
     """Return the chosen image, or None if the case is empty; the page's link is made to name it."""
-    chosen = images().get(st.session_state.get(IMAGE, "")) or next(iter(images().values()), None)
-    if chosen is not None and st.query_params.get(IMAGE) != chosen.key:
-        st.query_params[IMAGE] = chosen.key
-    return chosen
+    found = images().get(st.session_state.get(IMAGE, "")) or next(iter(images().values()), None)
+    if found is not None and st.query_params.get(IMAGE) != found.key:
+        st.query_params[IMAGE] = found.key
+    return found
 
 
 def link_is_dead() -> bool:
@@ -179,9 +220,10 @@ def link_is_dead() -> bool:
 def new_case() -> None:
     """Forget every image, refusal and choice, so that two patients are never mixed up."""
     for probe in probes().values():
-        if probe:
-            probe.cancel()
-    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, IMAGE, *OF_A_CASE):
+        probe.cancel()
+    _give(VISITS.kept, sum(image.pixels.nbytes for image in images().values()))
+    _give(VISITS.files, sum(len(item.data) for item in waiting()))
+    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, _SAVED, RECORD, IMAGE, *OF_A_CASE):
         st.session_state.pop(key, None)
     for key in (IMAGE, *OF_A_CASE):
         st.query_params.pop(key, None)

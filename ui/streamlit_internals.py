@@ -5,7 +5,10 @@ tests/ui/test_streamlit_internals.py says, one by one, which of it another versi
 
 import functools
 import re
-from pathlib import Path
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import streamlit as st
 from starlette.formparsers import MultiPartParser
@@ -16,13 +19,17 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
-from streamlit.runtime.stats import CacheStat
+from streamlit.runtime.session_manager import SessionInfo, SessionStorage
+from streamlit.runtime.uploaded_file_manager import UploadedFileRec, UploadFileUrlInfo
 from streamlit.typing import UploadedFile
-from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
+from streamlit.web.server.starlette.starlette_app_utils import decode_xsrf_token_string
+from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME, XSRF_COOKIE_NAME
 from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
 
 UPLOADS = "/_stcore/upload_file/"
 """In the path of every request that sends a file; its method is PUT."""
+SIGN_OUT = "/auth/logout"
+"""The path to which a browser is sent to end its sign-in."""
 MEDIA = "/media/"
 """In the path of every request for a picture or a download."""
 FOR_MACHINES = ("/_stcore/metrics", "/_stcore/agent", "/_stcore/script-health-check")
@@ -61,12 +68,30 @@ def user_of_cookies(cookies: dict[str, str]) -> bytes | None:
     return _get_signed_cookie_with_chunks(cookies, USER_COOKIE_NAME)
 
 
-def kind_of_message(frame: bytes) -> str | None:
-    """Return which kind of message the browser sends in a frame of its websocket; None if it is none."""
+def is_cookie_of_user(name: str) -> bool:
+    """Return whether a cookie of this name says, by itself or with others, who is signed in, or holds their tokens."""
+    return name.startswith(USER_COOKIE_NAME)
+
+
+def browser_of_cookies(cookies: dict[str, str]) -> bytes | None:
+    """Return what tells one browser from another: the random token that Streamlit has given it; None without one."""
+    return decode_xsrf_token_string(cookies.get(XSRF_COOKIE_NAME, ""))[0]
+
+
+def kind_of_message(frame: bytes) -> tuple[str, int] | None:
+    """Return which kind of message the browser sends in a frame of its websocket, and for how many files it asks for a
+    place to upload to; None if it is no message.
+    """
     try:
-        return BackMsg.FromString(frame).WhichOneof("type")
-    except Exception:  # noqa: BLE001 - not a message: Streamlit closes the connection
+        message = BackMsg.FromString(frame)
+    except Exception:  # noqa: BLE001 - protobuf raises more than its DecodeError
         return None
+    return message.WhichOneof("type") or "", len(message.file_urls_request.file_names)
+
+
+def is_end_of_run(frame: bytes) -> bool:
+    """Return whether a frame that is sent to the browser says that the script has ended."""
+    return len(frame) < 1000 and ForwardMsg.FromString(frame).WhichOneof("type") == "script_finished"
 
 
 def inline_scripts() -> list[str]:
@@ -80,12 +105,184 @@ def keep_uploads_in_memory(most: int) -> None:
     MultiPartParser.spool_max_size = most
 
 
-def bytes_of_uploads() -> int:
-    """Return how many bytes of uploads the server holds, of all sessions; 0 where there is no server."""
-    if not runtime.exists():
-        return 0
-    stats = runtime.get_instance().uploaded_file_mgr.get_stats()
-    return sum(stat.byte_length for family in stats.values() for stat in family if isinstance(stat, CacheStat))
+def watch_uploads(
+    given: Callable[[str, list[str]], None],
+    arrived: Callable[[str, str, int], None],
+    removed: Callable[[str, str, int], None],
+) -> None:
+    """Be told which places to upload to a session is given, and of every upload that is received whole or dropped.
+
+    Args:
+        given: called with the session and the ids of the files that it may upload.
+        arrived: called with the session, the id of the file, and its bytes; not if the session has ended meanwhile.
+        removed: as `arrived`.
+    """
+    uploads = _uploads()
+    get_urls, add, remove = uploads.get_upload_urls, uploads.add_file, uploads.remove_file
+
+    def giving(session_id: str, file_names: Sequence[str]) -> list[UploadFileUrlInfo]:
+        places = get_urls(session_id, file_names)
+        given(session_id, [place.file_id for place in places])
+        return places
+
+    def adding(session_id: str, file: UploadedFileRec) -> None:
+        if runtime.get_instance().is_active_session(session_id):
+            add(session_id, file)
+            arrived(session_id, file.file_id, len(file.data))
+
+    def removing(session_id: str, file_id: str) -> None:
+        size = sum(len(file.data) for file in uploads.get_files(session_id, [file_id]))
+        remove(session_id, file_id)
+        if size:
+            removed(session_id, file_id, size)
+
+    uploads.get_upload_urls, uploads.add_file = giving, adding  # type: ignore[method-assign]
+    uploads.remove_file = removing  # type: ignore[method-assign]
+
+
+def drop_upload(session_id: str, file_id: str) -> None:
+    """Drop an upload that nobody has taken."""
+    _uploads().remove_file(session_id, file_id)
+
+
+def watch_media(shown: Callable[[str, str], None]) -> None:
+    """Be told which picture or download, by its id, is given to which session."""
+    media = runtime.get_instance().media_file_mgr
+    add, execute = media.add, media.execute_deferred
+
+    def adding(*args: Any, **options: Any) -> str:
+        url = add(*args, **options)
+        if session := session_id():
+            shown(session, media_id(url))
+        return url
+
+    def executing(file_id: str) -> str:
+        deferred = media._deferred_callables.get(file_id)
+        url = execute(file_id)
+        if deferred is not None:
+            shown(deferred["session_id"], media_id(url))
+        return url
+
+    media.add, media.execute_deferred = adding, executing  # type: ignore[method-assign]
+
+
+def media_id(path: str) -> str:
+    """Return the id of a picture or download from its path."""
+    return PurePosixPath(path).stem
+
+
+class Sessions(SessionStorage):
+    """Sessions whose browser is away. They end when their time is up; Streamlit's own wait until somebody else comes.
+
+    Used by the thread of the event loop only.
+    """
+
+    def __init__(self, seconds: float, most: int = 128, clock: Callable[[], float] = time.monotonic) -> None:
+        """Keep at most so many for so many seconds."""
+        self._seconds, self._most, self._clock = seconds, most, clock
+        self._kept: dict[str, tuple[float, SessionInfo]] = {}
+
+    def get(self, session_id: str) -> SessionInfo | None:
+        """Return a session that may come back."""
+        until, found = self._kept.get(session_id, (0.0, None))
+        return found if until > self._clock() else None
+
+    def save(self, session_info: SessionInfo) -> None:
+        """Keep a session; of one too many, that which has waited longest ends."""
+        self._kept.pop(session_info.session.id, None)
+        self._kept[session_info.session.id] = (self._clock() + self._seconds, session_info)
+        while len(self._kept) > self._most:
+            self._end(next(iter(self._kept)))
+
+    def delete(self, session_id: str) -> None:
+        """Forget a session, which has come back or is being ended."""
+        del self._kept[session_id]
+
+    def list(self) -> list[SessionInfo]:
+        """Return all that may come back."""
+        return [found for until, found in self._kept.values() if until > self._clock()]
+
+    def sweep(self) -> int:
+        """End those whose time is up; returns how many."""
+        due = [session_id for session_id, (until, _) in self._kept.items() if until <= self._clock()]
+        for one in due:
+            self._end(one)
+        return len(due)
+
+    def _end(self, session_id: str) -> None:
+        self._kept.pop(session_id)[1].session.shutdown()
+
+
+def watch_sessions(
+    connected: Callable[[str, Mapping[str, Any]], None], ended: Callable[[str], None], seconds: float
+) -> Sessions:
+    """Be told of every session that begins, comes back or ends, and end those that are away for so many seconds.
+
+    Args:
+        connected: called with the session and the ASGI scope of its websocket.
+        ended: called with the session, in any thread.
+        seconds: that a session waits for its browser.
+    """
+    server = runtime.get_instance()
+    connect, uploads = server.connect_session, _uploads()
+    remove = uploads.remove_session_files
+
+    def connecting(client: Any, user_info: Any, *args: Any, **options: Any) -> str:
+        session = connect(client, user_info, *args, **options)
+        connected(session, client._websocket.scope)
+        return session
+
+    def removing(session_id: str) -> None:  # which Streamlit does only when a session ends
+        remove(session_id)
+        ended(session_id)
+
+    server.connect_session = connecting  # type: ignore[method-assign]
+    uploads.remove_session_files = removing  # type: ignore[method-assign]
+    sessions = Sessions(seconds)
+    server._session_mgr._session_storage = sessions  # type: ignore[attr-defined]
+    return sessions
+
+
+def close_session(session_id: str) -> None:
+    """End a session at once. For the thread of the event loop."""
+    runtime.get_instance().close_session(session_id)
+
+
+def let_go_of_the_last_session() -> None:
+    """Empty the session that Streamlit's loop has served last, if it has ended, and what it was sent.
+
+    The loop holds on to both, in its variables, until it serves another session: for ever, if nobody comes.
+    """
+    server = runtime.get_instance()
+    task = server._loop_coroutine_task
+    frame = task.get_coro().cr_frame if task is not None else None  # type: ignore[union-attr]
+    held = frame.f_locals if frame is not None else {}
+    last = held.get("active_session_info")
+    if last is None or server._session_mgr.get_session_info(last.session.id) is not None:
+        return
+    held["msg_list"].clear()
+    if "msg" in held:
+        held["msg"].Clear()
+    last.session.session_state.clear()
+    last.session._fragment_storage.clear()
+    last.session._browser_queue.clear()
+
+
+def drop_unused_media() -> None:
+    """Drop the pictures and downloads that no session shows any more."""
+    runtime.get_instance().media_file_mgr.remove_orphaned_files()
+
+
+def session_id() -> str:
+    """Return the session whose script is being run, "" if none is."""
+    context = get_script_run_ctx()
+    return context.session_id if context is not None else ""
+
+
+def _uploads() -> MemoryUploadedFileManager:
+    uploads = runtime.get_instance().uploaded_file_mgr
+    assert isinstance(uploads, MemoryUploadedFileManager)
+    return uploads
 
 
 def uploaded_files(value: list | None) -> list[UploadedFile]:

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from dermlens.server.limiter import Limiter
+from dermlens.server.shares import Who
 
 
 class Bar(Protocol):
@@ -13,19 +14,19 @@ class Bar(Protocol):
         """Show how much is done, from 0 to 1, and what is being done."""
 
 
-def turn(line: Limiter, bar: Bar, share: float = 0.0) -> AbstractContextManager[None]:
+def turn(line: Limiter, bar: Bar, share: float = 0.0, who: Who | None = None) -> AbstractContextManager[None]:
     """Return a turn in a line, as a context; while it is waited for, the bar says how many are ahead.
 
     Streamlit ends a script whose session was closed or rerun when it next draws: the bar is that too.
 
     Raises:
-        BusyError: on entering, if the line is full.
+        BusyError: on entering, if the line is full, or holds enough of this visitor already.
     """
 
     def tell(before: int) -> None:
         bar.progress(share, sentence(before))
 
-    return line.turn(tell)
+    return line.turn(tell, who=who)
 
 
 def sentence(before: int) -> str:

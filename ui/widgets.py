@@ -1,7 +1,7 @@
 """Pieces that several pages share: the head of a page, the case in the side bar, charts with downloads, notices."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,13 +11,14 @@ import streamlit as st
 from dermlens.case.image import shown_name, thumbnail
 from dermlens.case.summary import DISCLAIMER
 from dermlens.charts import style
+from dermlens.files.tables import plain_cell
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, INDEX, NAMES, Diagnosis
 from dermlens.models.registry import Entry
 from dermlens.trust.fit_command import fit_command
 from dermlens.trust.fitted import PARTS
 from dermlens.trust.thresholds import CASE_SENSITIVITY, SENSITIVITIES
 from dermlens.wording import short_percent
-from ui import cache, state
+from ui import cache, leaving, state
 from ui.cache import Problem
 from ui.pages import Page
 from ui.streamlit_internals import keep_pages_within_home
@@ -65,6 +66,10 @@ def _case_in_side_bar() -> None:
             width="stretch",
             help="Forgets every image and result of this case.",
         )
+        if state.unsaved():
+            with st.container(key="unsaved"):
+                st.caption("Not saved. Closing or reloading this page loses the answers.")
+        leaving.warn()
 
 
 def escape(text: str, longest: int = 60) -> str:
@@ -93,7 +98,7 @@ def chart(figure: go.Figure, alt: str, data: Callable[[], pd.DataFrame], name: s
         event = st.plotly_chart(figure, key=f"figure-{name}", config=config, alt=alt, **options)
         st.download_button(
             "Data (CSV)",
-            lambda: data().to_csv(index=False).encode(),
+            lambda: _csv(data()),
             f"{name}.csv",
             "text/csv",
             key=f"data-{name}",
@@ -102,6 +107,13 @@ def chart(figure: go.Figure, alt: str, data: Callable[[], pd.DataFrame], name: s
             on_click="ignore",
         )
     return event
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    """Return a table as CSV for people; names of models and runs come from outside."""
+    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+    safe = {name: [plain_cell(cell) if isinstance(cell, str) else cell for cell in table[name]] for name in texts}
+    return table.assign(**safe).to_csv(index=False).encode()
 
 
 def clickable(
@@ -145,6 +157,18 @@ def group_badge(diagnosis: Diagnosis) -> None:
 def class_name(code: str) -> str:
     """Return a class as an option of a menu: its name and group."""
     return f"{NAMES[code]} ({DIAGNOSES[INDEX[code]].group})"
+
+
+def one_of(label: str, options: Sequence[str], key: str, default: str | None = None, **more: Any) -> str:
+    """Let a person choose one of a few options, by default the first or the one named; the choice is part of the link.
+
+    A link that says nothing of it (`?bins=`) is taken to mean the default, which Streamlit would give None for.
+    """
+    if st.query_params.get(key) == "":
+        del st.query_params[key]
+    default = default or options[0]
+    chosen = st.segmented_control(label, options, default=default, required=True, key=key, bind="query-params", **more)
+    return default if chosen is None else str(chosen)
 
 
 def choose_class(label: str, key: str, **options: object) -> str:

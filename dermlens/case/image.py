@@ -22,7 +22,7 @@ class CaseImage:
     """An image and what every model said about it. It lives in the memory of one session and nowhere else."""
 
     key: str
-    """first 12 digits of the SHA-256 of the file"""
+    """first 12 digits of the SHA-256 of the file; with a number after it where a case has it under several names"""
     sha256: str
     name: str
     """file name as made by `shown_name`: only ever shown, escaped, and never used as a path"""

@@ -3,44 +3,52 @@
 from collections.abc import Iterable, Mapping
 
 from dermlens.case.predict import Prediction
-from dermlens.models.model import AnyModel, Ensemble
-from dermlens.trust.ood import OodDetector
+from dermlens.models.model import AnyModel, Ensemble, Model, for_diagnosis
+from dermlens.trust.ood import JointOodDetector, OodDetector
 
 
 def accepted(models: Iterable[AnyModel], answers: Mapping[str, Prediction]) -> dict[str, bool]:
-    """Return whether each model accepts an image: an ensemble if all of its members do.
+    """Return whether each model accepts an image: a network by its own limit, an ensemble by its rule over its members.
 
     Args:
         models: one that cannot tell, or was not asked, is left out. answers: of the models by id, of members too.
     """
-    found = {model.id: _accepts(model, answers) for model in models}
+    found = {m.id: _joint(m, answers) if isinstance(m, Ensemble) else _network(m, answers) for m in models}
     return {model_id: accepts for model_id, accepts in found.items() if accepts is not None}
 
 
 def refusing(models: Iterable[AnyModel], accepted: Mapping[str, bool]) -> frozenset[str]:
     """Return the ids of the models that must call nothing on an image.
 
-    One network that does not know such images is enough to silence all: of the ensembles' members if there is an
-    ensemble, of all networks otherwise. A network alone takes some photographs for dermoscopic images that the others
-    refuse.
+    A network that refuses the image is silent itself and silences no other. All are silent where the rule of an
+    ensemble for diagnosis, chosen and measured on validation, says so.
 
     Args:
         models: all that answered, whichever of them are shown. accepted: as the function of that name gives it.
     """
     models = list(models)
-    judges = [m.id for m in models if isinstance(m, Ensemble) and m.id in accepted] or list(accepted)
-    if not all(accepted[judge] for judge in judges):
+    if any(isinstance(m, Ensemble) and accepted.get(m.id) is False for m in for_diagnosis(models)):
         return frozenset(m.id for m in models)
     return frozenset(model_id for model_id, accepts in accepted.items() if not accepts)
 
 
-def _accepts(model: AnyModel, answers: Mapping[str, Prediction]) -> bool | None:
-    each = [_network_accepts(m, answers) for m in (model.members if isinstance(model, Ensemble) else (model,))]
-    return False if False in each else None if None in each else True
-
-
-def _network_accepts(model: AnyModel, answers: Mapping[str, Prediction]) -> bool | None:
+def _network(model: Model, answers: Mapping[str, Prediction]) -> bool | None:
     detector = model.fitted.ood
     if not isinstance(detector, OodDetector) or model.id not in answers:
         return None
     return detector.accepted(answers[model.id].embedding)
+
+
+def _joint(ensemble: Ensemble, answers: Mapping[str, Prediction]) -> bool | None:
+    """Return what the ensemble's rule says; without one it refuses what any member refuses."""
+    joint = ensemble.fitted.ood
+    if isinstance(joint, JointOodDetector) and joint.withholding is not None:
+        excess = []
+        for member in ensemble.members:
+            detector = member.fitted.ood
+            if not isinstance(detector, OodDetector) or member.id not in answers:
+                return None
+            excess.append(detector.score(answers[member.id].embedding) - detector.threshold)
+        return not joint.withholding.withholds(excess)
+    each = [_network(m, answers) for m in ensemble.members]
+    return False if False in each else None if None in each else True

@@ -10,7 +10,7 @@ from dermlens.case.predict import Prediction
 from dermlens.case.summary import called
 from dermlens.evaluation.class_mix import reweight
 from dermlens.labels import Diagnosis
-from dermlens.models.model import AnyModel, networks
+from dermlens.models.model import AnyModel, Ensemble, networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +30,11 @@ class Opinion:
     accepted: Mapping[str, bool]
     """model id -> whether it takes the image for a dermoscopic one; a model that cannot tell is left out"""
     refused: frozenset[str]
-    """ids of the models that call nothing, as the image is not of the kind they know"""
+    """ids of the models that call nothing: each that does not know such images, or all where the case is withheld"""
     class_mix: str = ""
     """one sentence on the class mix of `shown`, empty where none is known"""
+    wanted: np.ndarray | None = None
+    """(7,) the class mix that a person has set, in any unit; None if none is set"""
 
     @property
     def asked(self) -> tuple[AnyModel, ...]:
@@ -43,6 +45,16 @@ class Opinion:
     def calling(self) -> tuple[AnyModel, ...]:
         """The models that have answered and call a diagnosis."""
         return tuple(m for m in self.asked if m.id not in self.refused)
+
+    @property
+    def withheld(self) -> bool:
+        """Whether no model that has answered calls anything, as the image is not of the kind that they know."""
+        return bool(self.asked) and not self.calling
+
+    @property
+    def lead(self) -> AnyModel | None:
+        """The model whose diagnosis stands first: of those that call one, the first ensemble, else the first of all."""
+        return next((m for m in self.calling if isinstance(m, Ensemble)), next(iter(self.calling), None))
 
     @property
     def voices(self) -> tuple[AnyModel, ...]:
@@ -68,13 +80,23 @@ class Opinion:
         Args:
             wanted: (7,) class mix, in any unit. sentence: that says so.
         """
-        shown = dict(self.answers)
-        for model in self.asked:
-            answer, calibration = self.answers[model.id], model.fitted.calibration
-            if answer.calibrated and calibration is not None:
-                there = reweight(answer.probabilities, np.array(calibration.class_mix), wanted)
-                shown[model.id] = replace(answer, probabilities=there.astype(np.float32))
-        return replace(self, shown=shown, class_mix=sentence)
+        there = replace(self, class_mix=sentence, wanted=wanted)
+        shown = {m.id: replace(a, probabilities=there.moved(m, a.probabilities)) for m, a in self._of_asked()}
+        return replace(there, shown={**self.answers, **shown})
+
+    def moved(self, model: AnyModel, probabilities: np.ndarray) -> np.ndarray:
+        """Return a model's probabilities (..., 7) at the class mix that is set; uncalibrated ones stay as they are.
+
+        Args:
+            model: one that has answered. probabilities: at the mix that its calibration was fitted for.
+        """
+        calibration = model.fitted.calibration
+        if self.wanted is None or calibration is None or not self.answers[model.id].calibrated:
+            return probabilities
+        return reweight(probabilities, np.array(calibration.class_mix), self.wanted).astype(np.float32)
+
+    def _of_asked(self) -> list[tuple[AnyModel, Prediction]]:
+        return [(m, self.answers[m.id]) for m in self.asked if self.answers[m.id].calibrated]
 
 
 def form(models: Iterable[AnyModel], answers: Mapping[str, Prediction], synthetic: bool = False) -> Opinion:

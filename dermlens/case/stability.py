@@ -7,7 +7,7 @@ of focus, with a hair across. A steady answer can still be wrong; one that chang
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
@@ -36,6 +36,8 @@ HAIR_WIDTH = 0.008
 
 Alteration = Callable[[np.ndarray], np.ndarray]
 """(h, w, 3) uint8 RGB in, the same out."""
+Reweighting = Callable[[np.ndarray], np.ndarray]
+"""(7,) probabilities in, the same out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +121,19 @@ def probe(model: Model, pixels: np.ndarray, answer: Prediction) -> Stability:
     index = int(answer.probabilities.argmax())
     milliseconds = 1000 * (time.perf_counter() - start)
     return Stability(model.id, CLASSES[index], float(answer.probabilities[index]), tuple(looks), milliseconds)
+
+
+def at_mix(found: Stability, own: np.ndarray, move: Reweighting) -> Stability:
+    """Return the answers at another class mix, and the calls with them.
+
+    Args:
+        found: as `probe` gives it. own: (7,) probabilities of the image as it is at that mix. move: takes (7,)
+            probabilities of this model there.
+    """
+    shares = [move(look.probabilities) for look in found.looks]
+    looks = (Look(look.name, CLASSES[int(p.argmax())], p) for look, p in zip(found.looks, shares, strict=True))
+    index = int(own.argmax())
+    return replace(found, called=CLASSES[index], probability=float(own[index]), looks=tuple(looks))
 
 
 def sentence(found: Stability, name: str) -> str:

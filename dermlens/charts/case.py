@@ -1,29 +1,23 @@
 """Figures of one case: probabilities, their difference, and the image with what lies over it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, SHORT, bar_marker, frame
+from dermlens.charts.style import BELOW, COLOURS, DASHES, NEUTRAL, ROWS, SHORT, SYMBOLS, frame, nth
 from dermlens.explain.grad_cam import colour
 from dermlens.image.encode import data_uri
 from dermlens.image.preprocess import Box
-from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, GROUPS, members
+from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, GROUPS, INDEX, members
 from dermlens.wording import percent
 
 # In pixels.
-ROW = 22
-"""Height of a bar."""
-LABELS = 150
-"""Width of the names of the classes."""
+ROW = 23
+"""Height of a row."""
 TOP = 76
 """Height of what stands above a picture."""
-GAP = 40
-"""Between two groups, for their headings."""
-BOTTOM = 56
-"""For the axis."""
 
 EVIDENCE: dict = {
     "color": [0, 1],
@@ -47,65 +41,68 @@ EVIDENCE: dict = {
 }
 
 
-def probabilities(answers: Mapping[str, np.ndarray], title: str, unit: str) -> go.Figure:
-    """Draw the seven probabilities of every model, one panel per clinical group, with the group's total in its heading.
+def probabilities(
+    answers: Mapping[str, np.ndarray], title: str, unit: str, refused: Collection[str] = (), lead: str = ""
+) -> go.Figure:
+    """Draw the probabilities of every model, a row a diagnosis and a mark a model, by clinical group.
 
     Args:
         answers: model name -> (7,) probabilities.
-        title, unit: as shown; the unit says whether the scores are calibrated.
+        title, unit: as shown; the unit says whether the numbers are calibrated.
+        refused: names of the models that call nothing, drawn grey and hollow.
+        lead: name of the model whose numbers are written at the end of the rows; by default the first one.
     """
-    groups = tuple(reversed(GROUPS))
-    sizes = [len(members(g)) for g in groups]
-    inner = len(CLASSES) * (12 + ROW * len(answers)) + (len(groups) - 1) * GAP
-    figure = make_subplots(rows=3, shared_xaxes=True, row_heights=sizes, vertical_spacing=GAP / inner)
-    for row, group in enumerate(groups, start=1):
-        codes = [CLASSES[i] for i in members(group)]
-        for i, (name, values) in enumerate(answers.items()):
-            shares = values[list(members(group))]
-            figure.add_bar(
-                x=100 * shares,
-                y=[SHORT[c] for c in codes],
-                orientation="h",
-                name=name,
-                legendgroup=name,
-                showlegend=row == 1,
-                marker=bar_marker(i),
-                text=[percent(s) for s in shares],
-                textposition="outside",
-                cliponaxis=False,
-                customdata=[percent(s, 1) for s in shares],
-                hovertemplate=f"{name}<br>%{{y}} ({group}): %{{customdata}} {unit}<extra></extra>",
-                row=row,
-                col=1,
-            )
-        figure.add_annotation(
-            text=f"<b>{GROUP_TITLES[group]}</b>",
-            xref="paper",
-            x=0,
-            xanchor="left",
-            xshift=-LABELS,
-            yref=f"y{row if row > 1 else ''} domain",
-            y=1,
-            yanchor="bottom",
-            yshift=2,
-            showarrow=False,
+    lead = lead or next(iter(answers))
+    rows: list[int | str] = []
+    for group in reversed(GROUPS):
+        rows += [GROUP_TITLES[group], *members(group)]
+    of_class = {i: row for row, i in enumerate(rows) if isinstance(i, int)}
+    order = list(of_class)
+    figure = go.Figure()
+    for n, (name, values) in enumerate(answers.items()):
+        known = name not in refused
+        offset = 0.22 * (n - (len(answers) - 1) / 2) if len(answers) > 1 else 0.0
+        figure.add_scatter(
+            x=[100 * float(values[i]) for i in order],
+            y=[of_class[i] + offset for i in order],
+            mode="markers",
+            name=name if known else f"{name} (calls nothing)",
+            marker={
+                "symbol": nth(SYMBOLS, n) if known else f"{nth(SYMBOLS, n)}-open",
+                "color": nth(COLOURS, n) if known else NEUTRAL,
+                "size": 8,
+                "line": {"width": 1.5, "color": nth(COLOURS, n) if known else NEUTRAL},
+            },
+            customdata=[[DIAGNOSES[i].name, DIAGNOSES[i].group, percent(float(values[i]), 1)] for i in order],
+            hovertemplate=f"{name}<br>%{{customdata[0]}} (%{{customdata[1]}}): %{{customdata[2]}} {unit}"
+            "<extra></extra>",
+            cliponaxis=False,
         )
-    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="")
-    figure.update_xaxes(range=[0, 112], tickvals=[0, 25, 50, 75, 100], ticksuffix=" %", showgrid=True, zeroline=False)
-    figure.update_xaxes(title_text=unit, row=3, col=1)
-    top = 72 + 25 * len(answers)
-    height = top + inner + BOTTOM
-    frame(figure, title, height, barmode="group", bargap=0.28, bargroupgap=0.08)
-    figure.update_yaxes(automargin=False)
-    place = {
-        "orientation": "v",
-        "xref": "container",
-        "yref": "container",
-        "x": 0,
-        "y": 1 - 34 / height,
-        "yanchor": "top",
-    }
-    return figure.update_layout(margin={"l": LABELS, "t": top, "b": BOTTOM}, legend=place)
+    if lead not in refused:
+        for i, row in of_class.items():
+            figure.add_annotation(
+                text=percent(float(answers[lead][i])),
+                x=1,
+                xref="paper",
+                xanchor="left",
+                xshift=8,
+                y=row,
+                showarrow=False,
+            )
+    labels = [f"<b>{row}</b>" if isinstance(row, str) else ROWS[CLASSES[row]] for row in rows]
+    figure.update_yaxes(
+        tickvals=list(range(len(rows))),
+        ticktext=labels,
+        range=[len(rows) - 0.4, -0.6],
+        zeroline=False,
+        ticks="",
+    )
+    ticks = [0, 25, 50, 75, 100]
+    figure.update_xaxes(range=[-2, 102], tickvals=ticks, ticktext=[f"{t} %" for t in ticks], zeroline=False)
+    height = 104 + ROW * len(rows)
+    frame(figure, title, height)
+    legend = {"xref": "container", "x": 0, "yref": "container", "y": 1 - 32 / height, "yanchor": "top"}
+    return figure.update_layout(margin={"r": 52, "t": 64}, legend=legend)
 
 
 def difference(name_a: str, a: np.ndarray, name_b: str, b: np.ndarray) -> go.Figure:
@@ -181,3 +178,91 @@ def _dim_unseen(figure: go.Figure, seen: Box, height: int, width: int) -> None:
         line={"color": "#ffffff", "width": 2, "dash": "dash"},
         layer="above",
     )
+
+
+SHOWN_ALWAYS = ("mel",)
+"""Drawn however small: what must not be missed."""
+WORTH_A_LINE = 0.1
+"""A diagnosis is drawn that reached so much once."""
+
+
+def over_time(times: Sequence[datetime], probabilities: np.ndarray, model: str) -> go.Figure:
+    """Draw the probabilities of one case over time, those that matter as lines, told apart by dash, mark and name.
+
+    Args:
+        times: of the n images. probabilities: (n, 7). model: its name, as shown.
+    """
+    figure = go.Figure()
+    drawn = [c for c in CLASSES if c in SHOWN_ALWAYS or probabilities[:, INDEX[c]].max() >= WORTH_A_LINE]
+    drawn.sort(key=lambda c: -probabilities[-1, INDEX[c]])
+    for number, code in enumerate(drawn):
+        shares = probabilities[:, INDEX[code]]
+        figure.add_scatter(
+            x=list(times),
+            y=100 * shares,
+            name=SHORT[code].replace("<br>", " "),
+            mode="lines+markers",
+            line={"color": nth(COLOURS, number), "dash": nth(DASHES, number)},
+            marker={"symbol": nth(SYMBOLS, number), "size": 9},
+            customdata=[percent(float(s), 1) for s in shares],
+            hovertemplate=f"{SHORT[code].replace('<br>', ' ')}: %{{customdata}}<br>%{{x|%d %B %Y}}<extra></extra>",
+        )
+    figure.update_yaxes(range=[-2, 102], title="%")
+    return frame(figure, "Probabilities over time", 360, model, legend=BELOW)
+
+
+# One outline of a body, front and back alike: x from the left, y from the top, 0..1 of a picture twice as high as wide.
+_HALF = (
+    (0.50, 0.015), (0.545, 0.02), (0.575, 0.05), (0.575, 0.085), (0.55, 0.12), (0.55, 0.145), (0.63, 0.165),
+    (0.715, 0.19), (0.755, 0.24), (0.79, 0.34), (0.83, 0.44), (0.865, 0.52), (0.885, 0.565), (0.86, 0.59),
+    (0.825, 0.565), (0.79, 0.50), (0.745, 0.40), (0.71, 0.31), (0.69, 0.28), (0.68, 0.36), (0.665, 0.43),
+    (0.69, 0.51), (0.69, 0.60), (0.665, 0.70), (0.66, 0.77), (0.645, 0.87), (0.635, 0.935), (0.66, 0.965),
+    (0.655, 0.985), (0.575, 0.985), (0.57, 0.94), (0.565, 0.86), (0.555, 0.76),
+    (0.545, 0.67), (0.525, 0.56), (0.50, 0.535),
+)  # fmt: skip
+OUTLINE = np.array([*_HALF, *((1 - x, y) for x, y in reversed(_HALF[1:-1]))])
+"""(n, 2): the outline, closed by its first point."""
+STEP = 0.025
+"""Distance of the places that can be chosen, as a share of the height."""
+
+
+def places() -> np.ndarray:
+    """Return the places on the body that can be chosen, (n, 2): x and y, 0..1."""
+    y, x = (g.ravel() for g in np.meshgrid(np.arange(STEP / 2, 1, STEP), np.arange(STEP, 1, 2 * STEP), indexing="ij"))
+    inside = [_inside(a, b) for a, b in zip(x, y, strict=True)]
+    return np.round(np.stack([x, y], 1)[inside], 4)
+
+
+def _inside(x: float, y: float) -> bool:
+    a, b = OUTLINE, np.roll(OUTLINE, -1, axis=0)
+    crosses = (a[:, 1] > y) != (b[:, 1] > y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at = a[:, 0] + (y - a[:, 1]) / (b[:, 1] - a[:, 1]) * (b[:, 0] - a[:, 0])
+    return bool((crosses & (x < at)).sum() % 2)
+
+
+def body_map(view: str, chosen: tuple[float, float] | None) -> go.Figure:
+    """Draw a body whose places can be clicked.
+
+    Args:
+        view: "front" or "back". chosen: x and y of the lesion, 0..1; None if that is not known.
+    """
+    closed, grid = np.vstack([OUTLINE, OUTLINE[:1]]), places()
+    figure = go.Figure()
+    figure.add_scatter(
+        x=closed[:, 0], y=closed[:, 1], mode="lines", line={"color": NEUTRAL, "width": 1.5}, fill="toself",
+        fillcolor="rgba(123,138,145,0.15)", hoverinfo="skip",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=grid[:, 0], y=grid[:, 1], mode="markers", marker={"size": 9, "color": "rgba(123,138,145,0.02)"},
+        hovertemplate="Put it here<extra></extra>",
+    )  # fmt: skip
+    if chosen is not None:
+        figure.add_scatter(
+            x=[chosen[0]], y=[chosen[1]], mode="markers", hoverinfo="skip",
+            marker={"size": 13, "symbol": "x", "color": COLOURS[1]},
+        )  # fmt: skip
+    frame(figure, view.capitalize(), 400, showlegend=False)
+    figure.update_xaxes(range=[0, 1], visible=False, fixedrange=True)
+    figure.update_yaxes(range=[1, 0], visible=False, fixedrange=True, scaleanchor="x", scaleratio=2)
+    return figure

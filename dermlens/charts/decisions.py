@@ -1,19 +1,21 @@
-"""Figures of prediction sets and operating points: what they promise, and what was measured."""
+"""Figures of prediction sets, operating points and referral: what they promise, and what was measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame
+from dermlens.charts.style import COLOURS, DASHES, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, nth
 from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, N_CLASSES, SHOWN
 from dermlens.trust.conformal import Measured, OfClass
 from dermlens.trust.thresholds import DecisionCurve, Point
 from dermlens.wording import interval, number, number_interval, percent, short_percent
 
+POINTS = 400
+"""Of a curve; more than a screen can show apart."""
 BAND = 0.18
 """Opacity of an interval around a line."""
 SCALES = {"coverage": 100, "size": 1}
@@ -166,11 +168,11 @@ def decision_curve(curve: DecisionCurve, policy: np.ndarray, wanted: float, titl
             name=name,
             mode="lines",
             line={"width": 2, **line},
-            hovertemplate=f"{name}<br>risk %{{x:.0f}} %<br>net benefit %{{y:.0f}} per 1,000<extra></extra>",
+            hovertemplate=f"{name}<br>risk %{{x:.0f}} %<br>net benefit %{{y:.0f}} per 1,000 images<extra></extra>",
         )
     highest = 1000 * curve.prevalence
     figure.update_xaxes(title_text="Lowest risk at which you would refer", ticksuffix=" %", zeroline=False)
-    figure.update_yaxes(title_text="Net benefit per 1,000 lesions", range=[-0.25 * highest, 1.06 * highest])
+    figure.update_yaxes(title_text="Net benefit per 1,000 images", range=[-0.25 * highest, 1.06 * highest])
     top = 66
     frame(figure, title, 480, subtitle)
     # Below each other: on a telephone a row of four would run into the title.
@@ -196,3 +198,29 @@ def _band(figure: go.Figure, x: Any, low: np.ndarray, high: np.ndarray, colour: 
     edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
     figure.add_scatter(x=x, y=high, **edge, **place)
     figure.add_scatter(x=x, y=low, fill="tonexty", fillcolor=f"rgba({red},{green},{blue},{BAND})", **edge, **place)
+
+
+def coverage(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], kept: float | None = None) -> go.Figure:
+    """Draw coverage-accuracy curves.
+
+    Args:
+        curves: name -> coverage and accuracy as `dermlens.trust.referral.coverage_curve` gives them.
+        kept: share of the images that the rules do not refer, marked by a line; None marks nothing.
+    """
+    figure = go.Figure()
+    for i, (name, (share, accuracy)) in enumerate(curves.items()):
+        rows = np.unique(np.linspace(0, len(share) - 1, POINTS).round().astype(int))
+        figure.add_scatter(
+            x=100 * share[rows],
+            y=100 * accuracy[rows],
+            name=name,
+            line={"color": nth(COLOURS, i), "dash": nth(DASHES, i), "width": 2.2},
+            customdata=[[percent(share[row]), percent(accuracy[row], 1)] for row in rows],
+            hovertemplate=f"{name}<br>the surest %{{customdata[0]}} of the images: %{{customdata[1]}} right"
+            "<extra></extra>",
+        )
+    if kept is not None:
+        figure.add_vline(100 * kept, line={"color": NEUTRAL, "dash": "dot"}, annotation_text="not referred")
+    figure.update_xaxes(title="Share of the images kept, surest first (%)", range=[0, 101])
+    figure.update_yaxes(title="Correct calls among them (%)", rangemode="normal")
+    return frame(figure, "Accuracy against coverage", 380)

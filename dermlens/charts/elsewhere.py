@@ -10,8 +10,9 @@ from dermlens.charts.style import COLOURS, SHORT, SYMBOLS, error_bars, frame, nt
 from dermlens.estimate import Estimate
 from dermlens.evaluation.class_mix import AT, EQUAL
 from dermlens.evaluation.other_lights import OtherLights
-from dermlens.labels import CLASSES, SHOWN
+from dermlens.labels import CLASSES, NAMES, SHOWN
 from dermlens.trust.ood import Measured
+from dermlens.trust.withholding import Withholding
 from dermlens.wording import interval, percent
 
 
@@ -37,6 +38,40 @@ def refused(measured: Measured) -> go.Figure:
         )
         figure.update_xaxes(range=[-3, 103] if column == 1 else [45, 102], row=1, col=column)
     return frame(figure, "Pictures that are not proper dermoscopic images", 130 + 28 * len(kinds), margin_t=90)
+
+
+def trade_off(rule: Withholding, names: Mapping[str, str]) -> go.Figure:
+    """Draw what every rule that was tried withholds of a diagnosis at most, and refuses of other pictures.
+
+    Args:
+        rule: the one in use, drawn larger. names: what a rule goes by -> how it is written.
+    """
+    figure = go.Figure()
+    for i, (by, name) in enumerate(names.items()):
+        points = sorted((p for p in rule.curve if p.by == by), key=lambda p: p.limit)
+        symbol = SYMBOLS[i % len(SYMBOLS)]
+        worst = [p.worst_diagnosis for p in points]
+        figure.add_scatter(
+            x=[100 * p.worst for p in points],
+            y=[100 * p.others for p in points],
+            mode="lines+markers",
+            name=name[0].upper() + name[1:],
+            line={"color": COLOURS[i % len(COLOURS)], "width": 1.5},
+            marker={
+                "symbol": [symbol if p.photographs[0] == p.photographs[1] else f"{symbol}-open" for p in points],
+                "size": [16 if p == rule.chosen else 8 for p in points],
+            },
+            customdata=[
+                [NAMES[code], *p.withheld[code], percent(p.share, 1), *p.photographs, f"{p.limit:.2f}"]
+                for p, code in zip(points, worst, strict=True)
+            ],
+            hovertemplate="Beyond %{customdata[6]}<br>%{customdata[0]}: %{customdata[1]} of %{customdata[2]} withheld"
+            "<br>all images: %{customdata[3]}<br>photographs: %{customdata[4]} of %{customdata[5]} refused"
+            "<br>other pictures: %{y:.1f} %<extra></extra>",
+        )
+    figure.update_xaxes(title_text="of the diagnosis that loses most, withheld on validation, %", rangemode="tozero")
+    figure.update_yaxes(title_text="other pictures refused, %")
+    return frame(figure, "What a rule withholds and refuses", 430, margin_t=150)
 
 
 def lost(found: OtherLights) -> go.Figure:

@@ -1,12 +1,12 @@
-"""Figures of the parts of a split: by age, sex, site and way of confirmation."""
+"""Figures of the parts of a split, by age, sex, site and way of confirmation, and of the months of a record."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, SEQUENTIAL, TILTED, cells, error_bars, frame
+from dermlens.charts.style import BELOW, COLOURS, DASHES, SEQUENTIAL, SYMBOLS, TILTED, cells, error_bars, frame, nth
 from dermlens.estimate import Estimate
 from dermlens.evaluation.metrics import OVERALL
 from dermlens.evaluation.slices import Slice
@@ -87,3 +87,35 @@ def _table(
     figure.data[1].update(hovertemplate="%{y}<br>%{x}<br>%{customdata}<extra></extra>")
     figure.update_xaxes(tickangle=-50)
     return frame(figure, title, 190 + 46 * len(slices))
+
+
+def shares_by_month(months: Sequence[str], shares: Mapping[str, Sequence[Estimate]], title: str) -> go.Figure:
+    """Draw shares month by month with their 95 % intervals.
+
+    Args:
+        months: "2026-05". shares: name -> an estimate a month. title: of the figure.
+    """
+    figure = go.Figure()
+    for number, (name, found) in enumerate(shares.items()):
+        values = [100 * e.value for e in found]
+        figure.add_scatter(
+            x=list(months),
+            y=values,
+            name=name,
+            mode="lines+markers",
+            line={"color": nth(COLOURS, number), "dash": nth(DASHES, number)},
+            marker={"symbol": nth(SYMBOLS, number), "size": 8},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [100 * (e.high - e.value) for e in found],
+                "arrayminus": [100 * (e.value - e.low) for e in found],
+                "thickness": 1,
+                "width": 3,
+            },
+            customdata=[f"{percent(e.value, 1)} of {e.n_images:,}" for e in found],
+            hovertemplate=f"{name}, %{{x}}: %{{customdata}}<extra></extra>",
+        )
+    figure.update_yaxes(rangemode="tozero", title="%")
+    figure.update_xaxes(type="category")
+    return frame(figure, title, 360, legend=BELOW)

@@ -24,12 +24,17 @@ SEQUENTIAL = colour(np.linspace(0, 1, 33)[None], "cividis")[0]
 DIVERGING = np.array([[179, 88, 6], [241, 163, 64], [247, 247, 247], [103, 169, 207], [11, 92, 158]], np.uint8)
 """Orange through white to blue: apart with any colour vision; the sign is written too."""
 
-SHORT = {**NAMES, "akiec": "Actinic keratosis<br>or Bowen's disease", "nv": "Nevus"}
+SHORT = {**NAMES, "akiec": "Actinic keratosis<br>or Bowen's disease"}
+ROWS = {**NAMES, "akiec": "Actinic k. or Bowen's"}
+"""For rows one line high."""
 TILTED = {**SHORT, "akiec": "Actinic k. / Bowen", "bcc": "Basal cell ca.", "vasc": "Vascular"}
 """For the narrow places under a column."""
 
 
 SUBTITLE = 20  # pixels
+
+BELOW = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top", "title": {"text": ""}}
+"""A legend under the figure, where a phone has room for it."""
 
 
 def nth(values: tuple[str, ...], i: int) -> str:

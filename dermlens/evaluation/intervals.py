@@ -1,13 +1,14 @@
 """95 % intervals that respect lesions: images of one lesion are resampled together.
 
-Two methods, one rule (`summarise` applies it):
+Three methods, one rule (`summarise` applies it):
 
 - the percentile bootstrap over lesions (Davison & Hinkley, Bootstrap Methods and their Application, 1997), for every
   metric;
 - for a single proportion (recall, precision, specificity, accuracy) that rests on fewer than FEW_LESIONS lesions, or
   that is exactly 0 or 1, the Wilson interval at the effective sample size that clustering leaves (Dean & Pagano,
-  J Surv Stat Methodol 3:484, 2015): there the bootstrap is too narrow, or has no width at all. A class's F1, AUC or
-  average precision of exactly 0 or 1 gets the same bound from the class's own images.
+  J Surv Stat Methodol 3:484, 2015): there the bootstrap is too narrow, or has no width at all. A class's F1 or
+  average precision of exactly 0 or 1 gets the same bound from the class's own images;
+- for a single AUC so near to 0 or 1 that the bootstrap reaches that bound, Newcombe's interval (`auc_interval`).
 
 A replicate is a vector of weights, one a lesion: how often it was drawn. Metrics that come from a confusion matrix are
 then one product of weights and per-lesion counts, and rank metrics use weighted ranks.
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
@@ -182,6 +184,34 @@ def wilson_interval(share: float, n: float) -> tuple[float, float]:
     return (0.0 if share == 0 else float(middle - half)), (1.0 if share == 1 else float(middle + half))
 
 
+def auc_interval(auc: float, positives: float, negatives: float) -> tuple[float, float]:
+    """Newcombe's 95 % interval of an AUC, method 5 (Statistics in Medicine 25:559, 2006).
+
+    As Wilson's it asks which true values make the measured one no surprise, by Hanley & McNeil's variance with both
+    sample sizes replaced by their mean; it never leaves 0..1 and has a width at 0 and 1 too.
+
+    Args:
+        auc: 0..1. positives, negatives: independent cases, or their effective numbers, > 0; NaN, NaN otherwise.
+    """
+    if not (positives > 0 and negatives > 0 and 0 <= auc <= 1):
+        return np.nan, np.nan
+    more = (positives + negatives) / 2 - 1
+
+    def surprise(true: float) -> float:
+        spread = true * (1 - true) * (1 + more * ((1 - true) / (2 - true) + true / (1 + true)))
+        return (auc - true) ** 2 - Z**2 * spread / (positives * negatives)
+
+    # The bounds themselves never surprise an AUC that is one of them: the other root is looked for.
+    low = 0.0 if auc == 0 else float(brentq(surprise, 0, min(auc, 1 - 1e-12)))
+    high = 1.0 if auc == 1 else float(brentq(surprise, max(auc, 1e-12), 1))
+    return low, high
+
+
+def at_a_bound(low: float, high: float) -> bool:
+    """Return whether a bootstrap interval of an AUC has reached 0 or 1, where it says too little."""
+    return low <= 1e-9 or high >= 1 - 1e-9  # weights are counted in single precision
+
+
 def effective_size(hit: np.ndarray, lesion: np.ndarray) -> float:
     """How many independent images carry as much information about a share as these clustered ones.
 
@@ -307,7 +337,10 @@ def summarise(predictions: Predictions, *, replicates: int | None = None, seed: 
         of_class = () if i is None else i
         low, high = percentile_interval(draws[name] if i is None else draws[name][:, i])
         v = float(np.asarray(value[name])[of_class])
-        if v in (0, 1) and i is not None:
+        if name == "auc" and at_a_bound(low, high):
+            sizes = (effective_size(side[side], p.lesion[side]) for side in (rests_on, ~rests_on))
+            low, high = auc_interval(v, *sizes)
+        elif v in (0, 1) and i is not None:
             low, high = wilson_interval(v, effective_size(rests_on[rests_on], p.lesion[rests_on]))
         lesions = len(np.unique(p.lesion[rests_on]))
         return Estimate(v, float(low), float(high), int(rests_on.sum()), lesions)

@@ -14,7 +14,7 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation import metrics
 from dermlens.evaluation.intervals import FEW_LESIONS, SEED, bootstrap, percentile_interval, proportion
 from dermlens.evaluation.predictions import CASE_COLUMNS, Predictions
-from dermlens.labels import CLASSES, N_CLASSES
+from dermlens.labels import CLASSES, CONFIRMED, N_CLASSES
 
 AGE_BANDS: tuple[tuple[str, float], ...] = (
     ("under 30", 30),
@@ -59,6 +59,8 @@ def group_names(cases: pd.DataFrame, by: str) -> np.ndarray:
     """
     if by not in CASE_COLUMNS:
         raise ConfigError(f"Slices are made by {', '.join(CASE_COLUMNS)}; got {by!r}.")
+    if by == "dx_type":
+        return cases[by].replace(CONFIRMED).to_numpy(object)
     if by != "age":
         return cases[by].to_numpy(object)
     age = cases["age"].to_numpy(float)

@@ -149,11 +149,14 @@ def _smooth_grad(network: "keras.Model", views: np.ndarray, index: int, progress
     rng = np.random.default_rng(0)
     sigma = SMOOTH_GRAD_NOISE * float(np.ptp(views))
     saliency = Saliency(network, clone=False)
-    rounds = max(1, SMOOTH_GRAD_SAMPLES // len(views))
+    rounds, at_once = max(1, SMOOTH_GRAD_SAMPLES // len(views)), max(1, _BATCH // len(views))
     total = np.zeros(views.shape[1:], np.float64)
-    for i in range(rounds):
-        progress(i / rounds)
-        noisy = views + rng.normal(0, sigma, views.shape).astype(np.float32)
-        gradients = saliency(CategoricalScore(index), noisy, keepdims=True, normalize_map=False)
-        total += restore(np.asarray(gradients), len(views)).mean(0)
+    for start in range(0, rounds, at_once):
+        progress(start / rounds)
+        count = min(at_once, rounds - start)
+        noise = rng.normal(0, sigma, (count, *views.shape)).astype(np.float32)
+        noisy = (views + noise).reshape(-1, *views.shape[1:])
+        gradients = np.asarray(saliency(CategoricalScore(index), noisy, keepdims=True, normalize_map=False))
+        for own in gradients.reshape(count, *views.shape):
+            total += restore(own, len(views)).mean(0)
     return np.abs(total / rounds).max(-1)

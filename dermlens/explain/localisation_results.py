@@ -1,4 +1,8 @@
-"""attention.csv: where a model looked in every test image; read with every check, and summed up with intervals."""
+"""attention.csv: where a model looked; read with every check, and summed up with intervals.
+
+On test, for every image, by Grad-CAM. On validation, for a few images of each diagnosis, by every method: which methods
+are offered for a model is decided there.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,21 +24,25 @@ from dermlens.trust.fit_command import fit_command
 FILE = "attention.csv"
 METHODS = {"grad_cam": "Grad-CAM", **SLOW_METHODS}
 WARNINGS = ("", "border", "corner")
-IDS = ("image_id", "lesion_id", "y_true", "called", "method", "warning")
-SHARES = ("energy_share", "lesion_share", "usual_share", "hit", "centre_hit")
+IDS = ("image_id", "lesion_id", "split", "y_true", "called", "method", "warning")
+SHARES = ("energy_share", "blob_share", "lesion_share", "usual_share", "hit", "centre_hit")
 REMOVALS = ("deletion", "random_deletion", "insertion", "random_insertion")
 COLUMNS = (*IDS, *SHARES, *REMOVALS)
 """One row per image and method.
 
+split: test or validation.
 y_true, called: class codes; the map is that of the called class.
 warning: what localisation.where_it_sits says of the map, empty for nothing.
 energy_share: of the map, inside the lesion; empty for a map without any heat.
+blob_share: the same of localisation.centred, a blob in the middle as concentrated as the map.
 lesion_share: of the seen part's area.
-usual_share: energy inside the lesion of the mean map of all images, which knows nothing of this one; Grad-CAM only.
+usual_share: energy inside the lesion of the mean map of all test images, which knows nothing of this one; Grad-CAM on
+test only.
 hit: 1 if the map's highest point is in the lesion, else 0; empty for a map without heat.
 centre_hit: 1 if the centre of the seen part is in the lesion, else 0.
 deletion, insertion: areas under localisation.removal_curves; random_: of a map of random numbers. All empty where not
 measured."""
+SPLITS = ("validation", "test")
 GROUPS = ("all", "right", "wrong")
 
 
@@ -56,6 +64,7 @@ def read_attention(file: File) -> pd.DataFrame:
     refuse(file, table, "image_id", twice, "appears a second time with this method; an image has one row per method")
     for name in ("y_true", "called"):
         refuse(file, table, name, ~table[name].isin(CLASSES), f"must be one of {', '.join(CLASSES)}")
+    refuse(file, table, "split", ~table["split"].isin(SPLITS), f"must be one of {', '.join(SPLITS)}")
     refuse(file, table, "method", ~table["method"].isin(METHODS), f"must be one of {', '.join(METHODS)}")
     refuse(file, table, "warning", ~table["warning"].isin(WARNINGS), "must be empty, border or corner")
     values = pd.DataFrame({name: numbers(table[name]) for name in (*SHARES, *REMOVALS)}, index=table.index)
@@ -66,7 +75,8 @@ def read_attention(file: File) -> pd.DataFrame:
         refuse(file, table, name, values[name].isna(), "is empty; every row needs one")
     for name in ("hit", "centre_hit"):
         refuse(file, table, name, ~(values[name].isna() | values[name].isin((0, 1))), "must be 0 or 1")
-    refuse(file, table, "hit", values["hit"].isna() != values["energy_share"].isna(), "and energy_share go together")
+    for name in ("hit", "blob_share"):
+        refuse(file, table, name, values[name].isna() != values["energy_share"].isna(), "and energy_share go together")
     some = values[list(REMOVALS)].notna()
     refuse(file, table, "deletion", some.any(axis=1) & ~some.all(axis=1), f"and {', '.join(REMOVALS[1:])} go together")
     codes = {name: table[name].map(INDEX).astype(np.int64) for name in ("y_true", "called")}
@@ -79,6 +89,10 @@ class Where:
 
     energy: Estimate
     """of the maps' energy"""
+    blob: Estimate
+    """of the energy of a blob in the middle, as concentrated as the map"""
+    blob_gain: Estimate
+    """energy less blob: what the map is better at than the middle of the picture"""
     area: Estimate
     """of the seen area that the lesions take"""
     gain: Estimate
@@ -93,6 +107,11 @@ class Where:
     """share of images whose centre is in the lesion, so what always pointing to the centre would hit"""
     without: int
     """maps without any heat; they are in none of the estimates"""
+
+    @property
+    def worse(self) -> bool:
+        """Whether the maps find the lesion less well than a blob in the middle does; the 95 % interval says so."""
+        return self.blob_gain.high < 0
 
 
 @dataclass(frozen=True)
@@ -128,28 +147,38 @@ class LocalisationResults:
     """group -> estimates of Grad-CAM, for the images it was measured on"""
     warned: Warned
     methods: dict[str, tuple[Where, Removal]]
-    """method -> estimates over the images that every method of the file was measured on"""
+    """method -> estimates on validation, over the images that every method was measured on"""
 
 
 def summarise(table: pd.DataFrame) -> LocalisationResults:
     """Sum a table of `read_attention` up, with 95 % intervals over lesions."""
-    own = table[table["method"] == "grad_cam"]
+    own = table[(table["method"] == "grad_cam") & (table["split"] == "test")]
     groups = {name: rows for name, rows in _groups(own).items() if len(rows)}
     removed = {name: rows.dropna(subset=list(REMOVALS)) for name, rows in groups.items()}
-    per_image = table.dropna(subset=list(REMOVALS)).groupby("image_id")["method"].transform("nunique")
-    present = [name for name in METHODS if (table["method"] == name).any()]
-    common = table.loc[per_image.index[per_image == len(present)]]
-    methods = {name: common[common["method"] == name] for name in present}
     return LocalisationResults(
         {name: where(rows) for name, rows in groups.items()},
         {name: removal(rows) for name, rows in removed.items() if len(rows)},
         _warned(own),
-        {name: (where(rows), removal(rows)) for name, rows in methods.items() if len(rows) and len(present) > 1},
+        {name: (where(rows), removal(rows)) for name, rows in _by_method(table).items()},
     )
 
 
-def read_results(folder: Path, card: dict | None) -> LocalisationResults:
-    """Read and sum up the attention.csv of a published model.
+def offered(table: pd.DataFrame) -> tuple[str, ...]:
+    """Return the methods that a table of `read_attention` leaves standing: all but those that are worse than a blob in
+    the middle on validation. One that was not measured there is among them."""
+    worse = {name for name, rows in _by_method(table).items() if where(rows).worse}
+    return tuple(name for name in METHODS if name not in worse)
+
+
+def _by_method(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the validation rows of each method, of the images that all of them were measured on."""
+    chosen = table[table["split"] == "validation"]
+    common = chosen[chosen.groupby("image_id")["method"].transform("nunique") == chosen["method"].nunique()]
+    return {name: common[common["method"] == name] for name in METHODS if (common["method"] == name).any()}
+
+
+def read_published(folder: Path, card: dict | None) -> pd.DataFrame:
+    """Read the attention.csv of a published model, as `read_attention` does.
 
     Args:
         folder: models/ID. card: its card.json, None if there is none.
@@ -165,16 +194,21 @@ def read_results(folder: Path, card: dict | None) -> LocalisationResults:
         raise DataError(
             f"{folder.name}/{FILE} is not the file whose SHA-256 is in card.json. Measure it with {command}."
         )
-    return summarise(read_attention(found))
+    return read_attention(found)
 
 
 def where(rows: pd.DataFrame) -> Where:
     """Sum the shares of some rows up; an estimate without rows is NaN."""
     some = rows[rows["energy_share"].notna()]
-    means = {"energy": some["energy_share"], "area": some["lesion_share"], "usual": some["usual_share"]}
+    means = {
+        "energy": some["energy_share"],
+        "blob": some["blob_share"],
+        "area": some["lesion_share"],
+        "usual": some["usual_share"],
+    }
     lesion = lesions(some)
-    gains = {"gain": means["energy"] - means["area"], "usual_gain": means["energy"] - means["usual"]}
-    found = _means({**means, **gains}, lesion)
+    gains = {"gain": "area", "usual_gain": "usual", "blob_gain": "blob"}
+    found = _means(means | {gain: means["energy"] - means[of] for gain, of in gains.items()}, lesion)
     hits, centre = (share(some[name].to_numpy() == 1, lesion) for name in ("hit", "centre_hit"))
     return Where(**found, hits=hits, centre=centre, without=len(rows) - len(some))
 

@@ -5,6 +5,7 @@ import json
 import os
 import stat
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,18 @@ MAX_DOCUMENT = 8 * 2**20
 """Most bytes of a JSON file that are read."""
 MAX_DEPTH = 40
 """Most levels that objects and lists in a JSON file may be nested."""
+
+
+def _written(value: object) -> str:
+    """Return a time with its zone as JSON has it, in UTC with microseconds."""
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError(f"{type(value).__name__} cannot be written as JSON")
+    return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_written
+)
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,15 @@ def read_object(file: File, error: type[DermlensError] = DataError, most: int = 
 def encode_object(value: Any) -> bytes:
     """Return the content of a JSON file of ours: UTF-8, one space per indentation, a line break at its end."""
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def canonical(value: Any) -> bytes:
+    """Return the one way to write a value as JSON, to be hashed: keys sorted, no spaces, UTF-8; times in UTC as text.
+
+    Raises:
+        ValueError: it holds a number that is not finite, a time without a zone, or what JSON has no place for.
+    """
+    return _CANONICAL.encode(value).encode()
 
 
 def write_object(file: Path, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,9 +20,15 @@ MAX_HEAD = 2**24
 _AGAIN = "Restore it, or build it again with python -m training.export."
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
+def sha256(path: Path, most: int = MAX_SERVING) -> str:
+    """Return the SHA-256 of a file of a model, in hexadecimal.
+
+    Raises:
+        ModelError: it has more than `most` bytes, even if it is a sparse one that takes no room on the disk.
+    """
     with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise ModelError(f"{shown(path)} is larger than {most / 2**20:,.0f} MiB, the most that is read of a model.")
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -13,6 +13,8 @@ from dermlens.files.documents import File, decode, read_bytes, shortened, shown
 
 MAX_BYTES = 16 * 2**20
 """Most bytes of a table that are read, unless who reads it allows more."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that a spreadsheet takes for a formula; a tab or a line break before one is passed over."""
 _NUMBER = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|nan)\s*", re.ASCII | re.IGNORECASE)
 
 
@@ -100,6 +102,11 @@ def _any(text: str, types: dict[str, type], where: str, empty: str) -> pd.DataFr
 def numbers(cells: pd.Series) -> np.ndarray:
     """Return texts (n,) as float64; NaN where one is not a number."""
     return np.array([float(cell) if _NUMBER.fullmatch(cell) else np.nan for cell in cells], np.float64)
+
+
+def plain_cell(text: str) -> str:
+    """Return text from outside for a table that may be opened in a spreadsheet, which would run what begins with =."""
+    return f"'{text}" if text[:1] in _FORMULA else text
 
 
 def refuse(file: File, table: pd.DataFrame, column: str, bad: Any, why: str) -> None:

@@ -134,7 +134,8 @@ def _vignette(luma: np.ndarray) -> np.ndarray:
 
 
 def _glare(pixels: np.ndarray) -> np.ndarray:
-    return pixels.min(-1) >= 245
+    red, green, blue = cv2.split(pixels)
+    return cv2.min(cv2.min(red, green), blue) >= 245
 
 
 def _ink(pixels: np.ndarray) -> np.ndarray:

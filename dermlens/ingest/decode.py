@@ -62,5 +62,7 @@ def load_plugin(kind: str) -> None:
         from dermlens.ingest.decoders import dicom  # noqa: F401
     else:
         plugin = import_module(f"PIL.{_PLUGINS[kind]}ImagePlugin")
+        if kind in ("WebP", "AVIF"):
+            from dermlens.ingest.decoders import opencv  # noqa: F401
         if kind == "AVIF":
             plugin.DEFAULT_MAX_THREADS = 1  # type: ignore[attr-defined]

@@ -1,10 +1,18 @@
 """What the door lets in: formats, limits, and how a file is known by its first bytes."""
 
+import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 ACCEPTED = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "HEIC", "AVIF", "DICOM")
-LISTED = f"{', '.join(ACCEPTED[:-1])} and {ACCEPTED[-1]}"
-"""The accepted formats as a person reads them."""
+READ = tuple(kind for kind in ACCEPTED if kind != "HEIC" or find_spec("pillow_heif"))
+"""Those of ACCEPTED for which this installation has a decoder."""
+LISTED = f"{', '.join(READ[:-1])} and {READ[-1]}"
+"""The formats that are read, as a person reads them."""
+NO_HEIC = (
+    "The file is a HEIC image, for which this installation has no decoder. Save it as JPEG or PNG, or ask the "
+    "server's operator to add one (`make heic`)."
+)
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".heic", ".heif", ".hif"}
@@ -26,7 +34,7 @@ class Limits:
     """in pixels; a smaller picture is of no use"""
     pictures: int = 1000
     """frames, pages or pictures in one file"""
-    cpu_seconds: int = 4
+    cpu_seconds: int = 6
     """of computing, whatever else the machine does; for every whole MiB of the file one more"""
     seconds: float = 60.0
     """of waiting for the decoder, on a busy machine too"""
@@ -47,6 +55,10 @@ _STARTS = (
 )
 _BEFORE_DICOM = ("TIFF", "BMP")
 """What DICOM's preamble of 128 bytes may begin like, so that other programs open the same file (PS3.10, 7.1)."""
+_BARE_DICOM = re.compile(
+    rb"\x02\0[\0\x01]\0(UL\x04\0|OB\0\0)|\x08\0[\0\x01\x05\x06\x08\x12-\x18]\0([A-Z]{2}..|..\0\0)", re.DOTALL
+)
+"""How DICOM begins without its preamble: with a first element of group 0002 or 0008, its type told or implied."""
 _HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"mif1", b"msf1", b"mif2", b"mif3", b"miaf", b"1pic", b"tmap"}
@@ -72,6 +84,14 @@ _OTHERS = (
     (b"\x7felf", "a program"),
 )
 
+_OTHER_BRANDS = {
+    b"crx ": "a camera raw file",
+    b"vvic": "a HEIF image compressed as VVC",
+    b"evbi": "a HEIF image compressed as EVC",
+    b"avci": "a HEIF image compressed as H.264",
+    b"j2ki": "a HEIF image compressed as JPEG 2000",
+}
+
 
 def format_of(data: bytes) -> str | None:
     """Return which of ACCEPTED a file is by its first bytes, None if it is none of them."""
@@ -80,7 +100,7 @@ def format_of(data: bytes) -> str | None:
         return "DICOM"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
-    return found or _heif(data)
+    return found or _heif(data) or ("DICOM" if _BARE_DICOM.match(data) else None)
 
 
 def _brands(data: bytes) -> list[bytes]:
@@ -106,6 +126,6 @@ def other_kind(data: bytes) -> str:
     """Return what a file that is none of ACCEPTED is, as half a sentence: "it is a PDF document"."""
     head = data[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if head[4:8] == b"ftyp":
-        return "it is a camera raw file" if head[8:12] == b"crx " else "it is a video"
+        return f"it is {_OTHER_BRANDS.get(head[8:12], 'a video')}"
     found = next((name for start, name in _OTHERS if head.startswith(start)), None)
     return f"it is {found}" if found else "it does not begin like any known image format"

@@ -5,6 +5,7 @@ line. See dermlens.ingest.worker for what runs in them.
 """
 
 import atexit
+import contextlib
 import json
 import os
 import queue
@@ -13,11 +14,12 @@ import socket
 import threading
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
 from dermlens.child_process import Process
-from dermlens.errors import BusyError, ImageError
+from dermlens.errors import BusyError, DecoderError, ImageError
 from dermlens.ingest.formats import Limits
 from dermlens.ingest.worker import LENGTH
 
@@ -49,6 +51,11 @@ class Usage:
     """most memory that one file took, in bytes, all of the decoding process included"""
 
 
+_OF_ITS_OWN = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP}
+_OF_ITS_OWN |= {signal.SIGSYS, signal.SIGXFSZ, signal.SIGPIPE}
+"""Signals that a decoder brings upon itself; any other one came from outside, and says nothing of the file."""
+
+
 class _Refused(Exception):
     """The file cannot be read; the decoding process is as good as before."""
 
@@ -69,7 +76,8 @@ class _Template(Process):
             raise
 
 
-_slots: queue.Queue[_Template | None] = queue.Queue()
+_slots: queue.LifoQueue[_Template | None] = queue.LifoQueue()
+# Last in, first out: where one thread reads files, as in a cohort's worker, one process is started.
 _usage = Usage()
 _lock = threading.Lock()
 
@@ -77,7 +85,7 @@ _lock = threading.Lock()
 def _reset() -> None:
     """Forget processes that belong to someone else; they end when their owner does."""
     global _slots, _lock
-    _slots, _lock = queue.Queue(), threading.Lock()
+    _slots, _lock = queue.LifoQueue(), threading.Lock()
     for _ in range(PROCESSES):
         _slots.put(None)
 
@@ -108,7 +116,7 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
         (height, width, 3) uint8 RGB, upright, and the notices.
 
     Raises:
-        ImageError: the file cannot be decoded within the limits.
+        ImageError: the file cannot be decoded within the limits; DecoderError if the decoder is the reason.
         BusyError: no process has become free in the time that one file may take.
     """
     try:
@@ -125,9 +133,15 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
                 _end(template)
                 template = None
                 if last:
-                    raise ImageError(STOPPED if started else NOT_STARTED) from e
+                    raise DecoderError(STOPPED if started else NOT_STARTED) from e
             except (OSError, TimeoutError) as e:
-                raise ImageError(TOO_SLOW.format(kind=kind) if template else NOT_STARTED) from e
+                if template is not None and _is_halted(template.process.pid):
+                    _end(template)
+                    template = None
+                    if last:
+                        raise DecoderError(STOPPED) from e
+                    continue
+                raise (ImageError(TOO_SLOW.format(kind=kind)) if template else DecoderError(NOT_STARTED)) from e
         raise AssertionError("the loop returns or raises")
     except _Refused as e:
         raise ImageError(str(e)) from e
@@ -141,11 +155,12 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
 
 def close() -> None:
     """End every idle process; they start again when needed."""
-    for _ in range(_slots.qsize()):
-        try:
-            _end(_slots.get_nowait())
-        except queue.Empty:
-            return
+    idle = []
+    with contextlib.suppress(queue.Empty):
+        while True:
+            idle.append(_slots.get_nowait())
+    for template in idle:
+        _end(template)
         _slots.put(None)
 
 
@@ -178,7 +193,7 @@ def _ask(template: _Template, data: bytes, kind: str, limits: Limits) -> tuple[n
         raise _Refused(TOO_LARGE.format(kind=kind, memory=limits.memory / 2**20))
     if end.get("exit") == -signal.SIGXCPU:
         raise _Refused(TOO_SLOW.format(kind=kind))
-    if end.get("exit") in (-signal.SIGKILL, -signal.SIGTERM):
+    if int(end.get("exit", 0)) < 0 and -int(end["exit"]) not in _OF_ITS_OWN:
         raise _Broken("killed from outside")
     raise _Refused(CRASHED.format(kind=kind))
 
@@ -242,6 +257,17 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError
     return left
+
+
+def _is_halted(pid: int) -> bool:
+    """Return whether a process or a child of it was stopped (SIGSTOP), as far as /proc tells."""
+    try:
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt":
+            return True
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return False
+    return any(_is_halted(int(child)) for child in children)
 
 
 def _note(end: dict, crashed: bool) -> None:

@@ -4,6 +4,8 @@ A file is known by its first bytes, never by its name. It is decoded in a proces
 a decoder's bug, a bomb or an endless loop costs one file its answer and nothing else.
 """
 
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import numpy as np
 from dermlens.errors import ImageError
 from dermlens.image.preprocess import STORED_ASPECTS, true_aspect
 from dermlens.ingest import pool
-from dermlens.ingest.formats import LIMITS, LISTED, Limits, format_of, other_kind
+from dermlens.ingest.formats import LIMITS, LISTED, NO_HEIC, READ, Limits, format_of, other_kind
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ def read_image(data: bytes, *, stored_aspect: str = "as-is", limits: Limits = LI
     kind = format_of(data)
     if kind is None:
         raise ImageError(f"The file cannot be read: {other_kind(data)}. {LISTED} are read; save it as one of these.")
+    if kind not in READ:
+        raise ImageError(NO_HEIC)
     pixels, notices = pool.decode(data, kind, limits)
     height, width = pixels.shape[:2]
     if height != width and STORED_ASPECTS.get(stored_aspect):
@@ -63,14 +67,29 @@ def read_file(path: Path, *, stored_aspect: str = "as-is") -> Ingested:
     """Read an image file as `read_image` does, without taking more than the limit of bytes into memory.
 
     Raises:
-        ImageError: as `read_image`, or the file cannot be read at all.
+        ImageError: as `read_image`, or the file cannot be read at all, or is none: a pipe, a device.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(LIMITS.bytes + 1)
+        return read_image(file_bytes(path), stored_aspect=stored_aspect)
     except OSError as e:
         raise ImageError(f"The file cannot be read: {e.strerror}.") from e
-    return read_image(data, stored_aspect=stored_aspect)
+
+
+def file_bytes(path: Path, most: int = LIMITS.bytes + 1) -> bytes:
+    """Return at most so many first bytes of a file; the default is one more than an image may have.
+
+    Raises:
+        ImageError: it is no regular file: a pipe, a device. OSError: it cannot be opened or read.
+    """
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ImageError("The file cannot be read: it is no regular file.")
+        return file.read(most)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; to open a pipe that nobody writes to would else take for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _check_stretched(pixels: np.ndarray, stored_aspect: str, limits: Limits) -> None:

@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import resource
+import signal
 import socket
 import sys
 from typing import NoReturn
@@ -25,6 +26,7 @@ LENGTH = 4
 
 def serve(control: socket.socket) -> None:
     """Answer "ready", then fork a child for every job that comes, until the other side hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # it ends a child as any other signal from outside does
     gc.disable()  # a child ends before there is much to collect, and collecting would copy every page of the template
     Image.preinit()
     loaded = set()

@@ -1,75 +1,100 @@
 """A case as one self-contained file a person can print: no script, no link, nothing fetched from anywhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from html import escape
 
 import cv2
 import numpy as np
 
+from dermlens.case.decision import Decision, decide
 from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.opinion import Opinion
-from dermlens.case.summary import (
-    CANNOT_NAME,
-    DISCLAIMER,
-    agreement,
-    group_totals,
-    quantity,
-    share_called,
-)
+from dermlens.case.stability import Stability
+from dermlens.case.stability import sentence as steadiness
+from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, agreement, group_totals, quantity, share_called
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.image.encode import data_uri
 from dermlens.image.preprocess import visible_box
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, GROUPS, INDEX, NAMES, SHOWN
 from dermlens.models.model import AnyModel, Ensemble
-from dermlens.wording import percent
+from dermlens.trust.conformal import CASE_LEVEL
+from dermlens.trust.referral import what_is_missed
+from dermlens.trust.referral_rules import RULES
+from dermlens.trust.thresholds import CASE_SENSITIVITY, TARGETS
+from dermlens.wording import percent, percent_with_interval, short_percent
 
 SIDE = 640
 _STYLE = """
-body { font: 11pt/1.45 system-ui, sans-serif; color: #111; background: #fff; }
+@page { size: A4; margin: 15mm; }
+body { font: 10.5pt/1.4 system-ui, sans-serif; color: #111; background: #fff; }
 body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 17pt; margin: 0 0 .2rem; }
-h2 { font-size: 12.5pt; margin: 1.4rem 0 .4rem; break-after: avoid; }
+h1 { font-size: 16pt; margin: 0 0 .2rem; }
+h2 { font-size: 12pt; margin: 1.2rem 0 .3rem; break-after: avoid; }
+p { margin: .3rem 0; }
+ul { margin: .2rem 0; padding-left: 1.2rem; }
 table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; padding: .2rem .6rem .2rem 0; vertical-align: top; }
-thead th { border-bottom: 1.5px solid #111; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .15rem .6rem .15rem 0; vertical-align: top; font-weight: normal; }
+thead th { border-bottom: 1.5px solid #111; font-weight: 600; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tbody tr { border-bottom: 1px solid #ccc; break-inside: avoid; }
 tr.group td { font-weight: 600; }
 figure { margin: 0; break-inside: avoid; }
 figure img { width: 100%; display: block; }
-figcaption { font-size: 9.5pt; margin-top: .25rem; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: .8rem; }
-.note { border: 1.5px solid #111; padding: .6rem .8rem; }
-.fine { font-size: 9pt; color: #333; overflow-wrap: anywhere; }
+figcaption { font-size: 9pt; margin-top: .25rem; }
+.pictures { display: grid; grid-template-columns: repeat(4, 1fr); gap: .8rem; }
+.decision { border: 2px solid #111; padding: .6rem .9rem; margin: .8rem 0; break-inside: avoid; }
+.decision strong.verdict { font-size: 15pt; display: block; }
+.fine { font-size: 8.5pt; color: #333; overflow-wrap: anywhere; }
+.field { border: 1px solid #777; min-height: 9rem; padding: .4rem .6rem; }
+.field { white-space: pre-wrap; overflow-wrap: anywhere; }
+.whole { break-inside: avoid; }
+.origin td:first-child { white-space: nowrap; }
+@media print { body { margin: 0; max-width: none; padding: 0; } }
+@media (max-width: 40rem) { .pictures { grid-template-columns: 1fr; } }
 """
 
 
-def case_report(image: CaseImage, opinion: Opinion, now: datetime, opacity: float = 0.6) -> str:
-    """Write the report of one case.
+def case_report(
+    image: CaseImage,
+    opinion: Opinion,
+    now: datetime,
+    *,
+    opacity: float = 0.6,
+    mapped: Collection[str] | None = None,
+    steady: Mapping[str, Stability] | None = None,
+) -> str:
+    """Write the report of one case: the decision first, then what stands behind it.
 
     Args:
         image: the picture.
         opinion: of the models to report on; one without an answer is named with its reason.
         now: date and time to print.
         opacity: of the heat maps, 0..1.
+        mapped: ids of the models whose heat maps are shown; None for all.
+        steady: model name -> how steady its answer was found to be; empty if that was not looked at.
 
     Returns:
         An HTML document. It holds no file name: a name may name a person.
     """
-    answered = opinion.calling
-    score = quantity({m.name: opinion.answers[m.id].calibrated for m in answered}) if answered else ""
+    calling = opinion.calling
+    unit = quantity({m.name: opinion.answers[m.id].calibrated for m in calling}) if calling else ""
     body = [
         "<h1>Dermlens case report</h1>",
-        f"<p>{escape(now.strftime('%d %B %Y, %H:%M %Z').strip())}</p>",
-        f'<p class="note"><strong>{escape(DISCLAIMER)}</strong> {escape(CANNOT_NAME)}</p>',
+        f"<p>{escape(now.strftime('%d %B %Y, %H:%M %Z').strip())} · image {image.key}</p>",
+        f"<p><strong>{escape(DISCLAIMER)}</strong></p>",
         "<p><strong>The image is a synthetic drawing; it shows no real lesion.</strong></p>" if image.synthetic else "",
-        _doubts(image, [m for m in opinion.models if m.id in opinion.refused]),
-        _answers(opinion, score),
-        f"<p>{escape(opinion.class_mix)}</p>" if opinion.class_mix and answered else "",
-        _pictures(image, opinion, opacity),
-        _scores(opinion, score),
+        _decision(opinion, decide(opinion)),
+        _answers(opinion, unit),
+        _pictures(image, opinion, opacity, mapped),
+        _scores(opinion, unit),
+        _sets(opinion),
+        _thresholds(opinion),
+        _steady(opinion, steady or {}),
+        _quality(image),
+        _notes(),
         _origin(image, opinion.models),
+        f'<p class="fine">{escape(CANNOT_NAME)}</p>',
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -79,22 +104,37 @@ def case_report(image: CaseImage, opinion: Opinion, now: datetime, opacity: floa
     )
 
 
-def _doubts(image: CaseImage, refusing: Sequence[AnyModel]) -> str:
-    """Say what speaks against believing the answers: models that do not know such images, and a poor picture."""
-    lines = [
-        f"<strong>{escape(model.name)} calls no diagnosis: the image does not look like the dermoscopic images that it "
-        "learned from.</strong>"
-        for model in refusing
-    ]
-    lines += [escape(f"{finding.text} {finding.advice}") for finding in image.quality.findings]
-    return f'<p class="note">{"<br>".join(lines)}</p>' if lines else ""
+def _decision(opinion: Opinion, decision: Decision | None) -> str:
+    lines: list[str] = []
+    if opinion.withheld:
+        verdict = "No diagnosis"
+        lines.append("The image does not look like the dermoscopic images that the models learned from.")
+        lines.append("Take another picture, or refer.")
+    elif decision is None:
+        verdict = "No rules for referral"
+        lines.append("No model here has rules for referral: decide without this report.")
+    else:
+        verdict = "Refer" if decision.refer else "No rule for referral applies"
+        lines += [f"{reason[0].upper()}{reason[1:]}." for reason in decision.reasons] + list(decision.beside)
+    said = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    caveat = ""
+    if decision is not None and not opinion.withheld:
+        applying = " ".join(rule.description for rule in RULES if decision.fired.get(rule.key)) or "none."
+        all_clear = "" if decision.refer else f"That is not an all-clear: {what_is_missed(decision.referral)} "
+        caveat = f'<p class="fine">{escape(all_clear)}Rules that apply: {escape(applying)}</p>'
+    return f'<div class="decision"><strong class="verdict">{verdict}</strong><ul>{said}</ul>{caveat}</div>'
 
 
-def _answers(opinion: Opinion, score: str) -> str:
+def _answers(opinion: Opinion, unit: str) -> str:
     if not opinion.calling:
-        return f"<h2>Answer</h2><p>{'No diagnosis.' if opinion.answers else 'No model has answered.'}</p>"
+        return "" if opinion.answers else "<h2>Diagnosis</h2><p>No model has answered.</p>"
     rows = []
-    for model in opinion.calling:
+    for model in opinion.asked:
+        if model.id in opinion.refused:
+            rows.append(
+                f"<tr><td>{escape(model.name)}</td><td>calls nothing: unlike its images</td><td></td><td></td></tr>"
+            )
+            continue
         diagnosis = opinion.call(model)
         share = escape(percent(share_called(opinion.shown[model.id]), 1))
         rows.append(
@@ -102,18 +142,81 @@ def _answers(opinion: Opinion, score: str) -> str:
             f'<td>{GROUP_TITLES[diagnosis.group]}</td><td class="n">{share}</td></tr>'
         )
     said = escape(agreement({m.name: opinion.shown[m.id] for m in opinion.voices}))
+    mix = f'<p class="fine">{escape(opinion.class_mix)}</p>' if opinion.class_mix else ""
     return (
-        f"<h2>Answer</h2><p>{said}</p><table><thead><tr><th>Model</th><th>Diagnosis</th><th>Group</th>"
-        f'<th class="n">{escape(score.capitalize())}</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
+        f"<h2>Diagnosis</h2><p>{said}</p><table><thead><tr><th>Model</th><th>Diagnosis</th><th>Group</th>"
+        f'<th class="n">{escape(unit.capitalize())}</th></tr></thead><tbody>{"".join(rows)}</tbody></table>{mix}'
     )
 
 
-def _pictures(image: CaseImage, opinion: Opinion, opacity: float) -> str:
+def _sets(opinion: Opinion) -> str:
+    lines = []
+    for model in opinion.calling:
+        found = model.fitted.prediction_sets
+        if found is not None:
+            kept = found.sets(opinion.answers[model.id].probabilities)
+            lines.append(f"<tr><td>{escape(model.name)}</td><td>{escape(found.sentence(kept))}</td></tr>")
+    title = f"Not ruled out, {short_percent(CASE_LEVEL)} prediction sets"
+    return f'<div class="whole"><h2>{title}</h2><table><tbody>{"".join(lines)}</tbody></table></div>' if lines else ""
+
+
+def _thresholds(opinion: Opinion) -> str:
+    rows = []
+    for model in opinion.calling:
+        found = model.fitted.thresholds
+        for name, target in TARGETS.items() if found else ():
+            assert found is not None
+            point, probabilities = found.point(name), opinion.answers[model.id].probabilities
+            split = "test" if "test" in point.measured else "validation"
+            cells = (
+                model.name,
+                target.title,
+                "above" if found.reached(name, probabilities) else "below",
+                f"{percent_with_interval(point.measured[split].sensitivity)} on {split}",
+            )
+            rows.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
+    if not rows:
+        return ""
+    return (
+        f'<div class="whole"><h2>Thresholds for {short_percent(CASE_SENSITIVITY)} sensitivity</h2><table>'
+        "<thead><tr><th>Model</th><th>For</th><th>This image</th><th>Images it found</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>"
+        '<p class="fine">Below a threshold is not an all-clear: what it missed lies there too.</p></div>'
+    )
+
+
+def _steady(opinion: Opinion, steady: Mapping[str, Stability]) -> str:
+    if not opinion.calling:
+        return ""
+    lines = [f"<li>{escape(steadiness(found, name))}</li>" for name, found in steady.items()]
+    said = f"<ul>{''.join(lines)}</ul>" if lines else "<p>Not looked at when this report was made.</p>"
+    return f'<div class="whole"><h2>Is the answer steady?</h2>{said}</div>'
+
+
+def _quality(image: CaseImage) -> str:
+    lines = [f"<li>{escape(f'{finding.text} {finding.advice}')}</li>" for finding in image.quality.findings]
+    said = (
+        f"<ul>{''.join(lines)}</ul>"
+        if lines
+        else "<p>Sharp, well lit and large enough; nothing lies over the skin.</p>"
+    )
+    return f'<div class="whole"><h2>Picture quality</h2>{said}</div>'
+
+
+def _notes() -> str:
+    """Return a field to type into before printing, or to write into after: the report holds no script."""
+    field = '<div class="field" contenteditable="true" role="textbox" aria-multiline="true" aria-label="Notes"></div>'
+    return f'<div class="whole"><h2>Notes</h2>{field}</div>'
+
+
+def _pictures(image: CaseImage, opinion: Opinion, opacity: float, mapped: Collection[str] | None) -> str:
     small = thumbnail(image.pixels, SIDE)
     figures = [_figure(small, "The image as uploaded")]
     if not opinion.calling:
         return f'<h2>The image</h2><div class="pictures">{figures[0]}</div>'
     for model in opinion.calling:
+        if mapped is not None and model.id not in mapped:
+            continue
         diagnosis = opinion.call(model)
         maps = opinion.answers[model.id].maps
         heat = heat_on_image(maps[INDEX[diagnosis.code]], small.shape[0], small.shape[1], model.geometry)
@@ -121,8 +224,8 @@ def _pictures(image: CaseImage, opinion: Opinion, opacity: float) -> str:
         figures.append(_figure(drawn, f"{model.name}, for {diagnosis.name}; inside the frame: what it saw"))
     return (
         f'<h2>Where the models looked</h2><div class="pictures">{"".join(figures)}</div>'
-        '<p class="fine">Grad-CAM of the diagnosis that each model gave. Bright areas raised its score. It shows where '
-        "the model looked, not why, and not whether it was right.</p>"
+        '<p class="fine">Grad-CAM of the diagnosis that each model gave. Bright areas raised its probability. It shows '
+        "where the model looked, not why, and not whether it was right.</p>"
     )
 
 
@@ -150,8 +253,8 @@ def _scores(opinion: Opinion, score: str) -> str:
             cells = "".join(f'<td class="n">{escape(percent(float(p[i]), 1))}</td>' for p in shares)
             rows.append(f"<tr><td>{escape(NAMES[CLASSES[i]])}</td>{cells}</tr>")
     return (
-        f"<h2>All seven diagnoses, {escape(score)}</h2><table><thead><tr><th>Diagnosis</th>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>"
+        f'<div class="whole"><h2>All seven diagnoses, {escape(score)}</h2><table>'
+        f"<thead><tr><th>Diagnosis</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -166,7 +269,7 @@ def _origin(image: CaseImage, models: Sequence[AnyModel]) -> str:
         },
     }
     rows = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in lines.items())
-    return f'<h2>Origin</h2><table class="fine"><tbody>{rows}</tbody></table>'
+    return f'<div class="whole"><h2>Image and models</h2><table class="fine origin"><tbody>{rows}</tbody></table></div>'
 
 
 def _members(model: AnyModel) -> str:

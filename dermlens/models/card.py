@@ -30,6 +30,12 @@ _ENSEMBLE_FIELDS = {
     "files": dict,
 }
 MAX_CARD = 2**20
+ROLES = ("diagnosis", "comparison")
+"""What a model is for. One for comparison is not asked about a case unless a person wants it."""
+FLOAT32, INT8 = "float32", "int8"
+PRECISIONS = (FLOAT32, INT8)
+"""What a network can be served in. INT8 is the file INT8_FILE of the model folder, made once at publishing."""
+INT8_FILE = "serving_int8.tflite"
 _ID = re.compile(r"[a-zA-Z0-9][\w-]*", re.ASCII)
 NAME = re.compile(r"[\w .,+()/&'’×-]{1,80}")  # nothing that Markdown or a browser would take for more than text
 _FILE = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
@@ -63,6 +69,9 @@ def check_card(folder: Path, card: dict | None) -> dict:
         raise ModelError(f"{where}: an id is made of letters, digits, - and _, got {folder.name!r}.")
     if not NAME.fullmatch(card["name"]):
         raise ModelError(f"{where}: a name has 1 to 80 plain characters, got {shortened(repr(card['name']))}.")
+    if role_of(card) not in ROLES:
+        received = shortened(repr(role_of(card)))
+        raise ModelError(f"{where}: 'role' must be one of {', '.join(ROLES)}, got {received}.")
     if card["classes"] != list(CLASSES):
         received = shortened(repr(card["classes"]))
         raise ModelError(f"{where}: the classes must be {list(CLASSES)} in this order, got {received}.")
@@ -78,7 +87,27 @@ def check_card(folder: Path, card: dict | None) -> dict:
         check_bias(bias_of(card), where)
     elif "model.keras" not in card["files"]:
         raise ModelError(f"{where}: 'files' gives no SHA-256 of model.keras.")
+    elif precision_of(card) not in PRECISIONS:
+        received = shortened(repr(card["precision"]))
+        raise ModelError(f"{where}: 'precision' must be one of {', '.join(PRECISIONS)}, got {received}.")
+    elif precision_of(card) == INT8 and INT8_FILE not in card["files"]:
+        raise ModelError(f"{where}: 'precision' is {INT8}, but 'files' gives no SHA-256 of {INT8_FILE}.")
     return card
+
+
+def role_of(card: Mapping[str, Any]) -> Any:
+    """Return what a model is for, one of ROLES once the card is checked; diagnosis where the card does not say."""
+    return card.get("role", ROLES[0])
+
+
+def precision_of(card: Mapping[str, Any]) -> str:
+    """Return the precision that a network is served in, the only one that its figures and fitted files are of."""
+    return card.get("precision", FLOAT32)
+
+
+def served_hash(card: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the file that a network's answers depend on; the card must have passed `check_card`."""
+    return card["files"][INT8_FILE if precision_of(card) == INT8 else "model.keras"]
 
 
 def check_weights(weights: Mapping[str, object], hashes: Mapping[str, str], where: str) -> None:

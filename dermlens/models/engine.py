@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 from typing import NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -58,6 +59,9 @@ class Engine:
         (self._input,) = inputs
         self.size = shapes[0][1]
         self._lock = threading.Lock()
+        self._batch = 0
+        """images that its memory holds"""
+        _engines.add(self)
 
     def run(self, batch: np.ndarray) -> Outputs:
         """Run the network.
@@ -75,6 +79,7 @@ class Engine:
             raise ModelError(f"The network takes (N, {self.size}, {self.size}, 3) images, got {batch.shape}.")
         values = np.ascontiguousarray(batch, np.float32)
         with self._lock:
+            self._batch = len(values)
             try:
                 found = self._run(**{self._input: values})
             except Exception as e:  # as above, where only running shows the damage
@@ -88,6 +93,22 @@ class Engine:
     def run_grey(self, count: int) -> Outputs:
         """Run the network on so many grey images, to see whether it can be; raises as `run`."""
         return self.run(np.full((count, self.size, self.size, 3), 128, np.float32))
+
+    def forget(self) -> None:
+        """Overwrite what the interpreter still holds of the last images with grey."""
+        if self._batch:
+            self.run_grey(self._batch)
+            self._batch = 0
+
+
+_engines: WeakSet[Engine] = WeakSet()
+"""Those of this process."""
+
+
+def forget_images() -> None:
+    """Have every engine forget the images that it saw last; an interpreter keeps its input until the next run."""
+    for engine in list(_engines):
+        engine.forget()
 
 
 def _first_line(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,17 +35,15 @@ def load_network(path: Path, expected: str | None = None) -> "keras.Model":
     Raises:
         ModelError: the file is missing, damaged, changed, packed, or brings code, links or less data than it says.
     """
-    import keras
+    from keras.src.saving import saving_lib
 
     where, found = f"{path.parent.name}/{path.name}", read_document(path, MAX_BYTES, ModelError)
     if expected is not None and found.sha256 != expected:
         raise ModelError(f"{where} was changed: it is not what card.json lists. Restore it.")
     check(found.data, where)
     try:
-        with tempfile.TemporaryDirectory(prefix="dermlens-") as own:  # Keras opens a file by its name alone
-            copy = Path(own, path.name)
-            copy.write_bytes(found.data)
-            return keras.saving.load_model(copy, compile=False, safe_mode=True)
+        # keras.saving.load_model opens a file by its name alone, and what lies there may not be what was checked.
+        return saving_lib.load_model(io.BytesIO(found.data), compile=False, safe_mode=True)
     except Exception as e:  # Keras raises almost anything on a config that it did not write
         raise ModelError(f"{where} cannot be loaded: {e}") from e
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dermlens.image.preprocess import Geometry
+from dermlens.models.card import ROLES, precision_of, role_of, served_hash
 from dermlens.models.engine import Engine
 from dermlens.trust.fitted import NOTHING_FITTED, Fitted
 
@@ -33,9 +34,19 @@ class Model:
     """what was fitted to it; a part is None where there is none"""
 
     @property
+    def role(self) -> str:
+        """What it is for, one of card.ROLES."""
+        return role_of(self.card)
+
+    @property
     def identity(self) -> str:
-        """SHA-256 of model.keras, on which all its answers depend."""
-        return self.card["files"]["model.keras"]
+        """SHA-256 of the file on which all its answers depend: the 8-bit serving file if that serves."""
+        return served_hash(self.card)
+
+    @property
+    def precision(self) -> str:
+        """In which it answers, one of card.PRECISIONS; methods that need gradients always run in float32."""
+        return precision_of(self.card)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +68,11 @@ class Ensemble:
     fitted: Fitted
 
     @property
+    def role(self) -> str:
+        """What it is for, one of card.ROLES."""
+        return role_of(self.card)
+
+    @property
     def geometry(self) -> Geometry:
         """That of the member with the largest square; all members see the same part of an image."""
         return max((m.geometry for m in self.members), key=lambda g: g.size)
@@ -71,6 +87,11 @@ class Ensemble:
 
 AnyModel = Model | Ensemble
 """What can be asked about an image."""
+
+
+def for_diagnosis(models: Iterable[AnyModel]) -> list[AnyModel]:
+    """Return the models that are for diagnosis, in the given order; those for comparison only are left out."""
+    return [m for m in models if m.role == ROLES[0]]
 
 
 def networks(models: Iterable[AnyModel]) -> list[Model]:

@@ -14,7 +14,7 @@ from dermlens.files.hashes import sha256 as sha256  # for who publishes
 from dermlens.image.preprocess import Geometry, matches
 from dermlens.labels import CLASSES
 from dermlens.models import trial_run
-from dermlens.models.card import NAME, bias_of, check_card, read_card
+from dermlens.models.card import INT8, INT8_FILE, NAME, bias_of, check_card, precision_of, read_card, served_hash
 from dermlens.models.engine import Engine
 from dermlens.models.ensemble import check_views
 from dermlens.models.model import AnyModel, Ensemble, Model
@@ -175,9 +175,15 @@ def load(entry: Entry, threads: int | None = None) -> Model:
     build = build_dir(entry)
     hashes = _built_files(entry, build)
     kernel, bias = read_head(_built(entry, build, hashes, HEAD_FILE, MAX_HEAD), f"{entry.id}/build/{HEAD_FILE}")
-    content = _built(entry, build, hashes, SERVING_FILE, MAX_SERVING)
-    trial_run.check(content, hashes[SERVING_FILE], card["views"], f"{entry.id}/build/{SERVING_FILE}")
-    engine = Engine(build / SERVING_FILE, threads, content)
+    file, digest = (
+        (entry.folder / INT8_FILE, card["files"][INT8_FILE])
+        if precision_of(card) == INT8
+        else (build / SERVING_FILE, hashes.get(SERVING_FILE))
+    )
+    where = f"{entry.id}/{INT8_FILE if precision_of(card) == INT8 else f'build/{SERVING_FILE}'}"
+    content = read(file, digest, where, MAX_SERVING)
+    trial_run.check(content, str(digest), card["views"], where)
+    engine = Engine(file, threads, content)
     if engine.size != geometry.size:
         raise ModelError(f"Model {entry.id} takes {engine.size} pixels, its card.json says {geometry.size}.")
     _check_head(entry.id, engine, kernel, bias, card["views"])
@@ -206,7 +212,7 @@ def _members(folder: Path, card: dict) -> list[Entry]:
         if ring or not (inside / "model.keras").is_file():
             raise ModelError(f"Its member {name} is missing: publish it, or make the ensemble again.")
         member = inspect(inside)
-        if member.problem is None and source_hash(member) != source:
+        if member.problem is None and served_hash(check_card(inside, member.card)) != source:
             raise ModelError(
                 f"Its member {name} was published again since: remake the ensemble with python -m training.ensemble."
             )

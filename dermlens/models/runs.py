@@ -29,6 +29,8 @@ LOSS_SETTINGS = (
     *("loss", "label_smoothing", "focal_alpha", "focal_gamma", "class_weight_power", "logit_adjustment"),
     "augment.mixup_alpha",
 )
+REMOVED = {"logit_adjustment": 0.0}
+"""Settings that are no more, and the value of each that changed nothing."""
 _EPOCHS = re.compile(r"phases\.\d+\.epochs")
 
 
@@ -112,7 +114,7 @@ def read_run(file: Path, published_as: str = "") -> Run:
         id=record.get("id") or file.parent.name,
         folder=file.parent,
         config_name=record.get("config_name", ""),
-        settings=flat(record["config"]),
+        settings=flat(without_removed(record["config"])),
         started=record.get("started", ""),
         finished=bool(record.get("finished")),
         touched=0.0 if published_as else _touched(file.parent),
@@ -169,6 +171,11 @@ def state(run: Run, history: pd.DataFrame | None, now: float) -> str:
     if history is None:
         return "stopped"
     return f"stopped after epoch {history['epoch'].iloc[-1]:.0f}" + (f" of {run.planned}" if run.planned else "")
+
+
+def without_removed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's settings without those of REMOVED that changed nothing: an older run is read as a new one."""
+    return {name: value for name, value in config.items() if name not in REMOVED or value != REMOVED[name]}
 
 
 def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:

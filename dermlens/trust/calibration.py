@@ -10,15 +10,14 @@ Because of that the most probable class need not be the one with the largest log
 the most probable one: of a calibrated model at the class mix that it was fitted for, unless another one is stated
 (`evaluation.class_mix`).
 
-Everything is fitted on validation by the mean negative log likelihood, a convex problem, with a wide normal prior that
-keeps a class with hardly any images finite.
+Everything is fitted on validation by the mean negative log likelihood, a convex problem, with a normal prior that draws
+a class with few images towards the others. How narrow it is, is chosen by cross-fitting.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize
 
 from dermlens.errors import DataError, ModelError
 from dermlens.evaluation.metrics import log_softmax
@@ -27,8 +26,9 @@ from dermlens.files.documents import File, read_object
 from dermlens.labels import CLASSES, N_CLASSES
 
 FOLDS = 5
-PRIOR_SD = 5.0
-"""Standard deviation of the normal prior on every bias and on every scale's distance from their mean."""
+PRIORS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Standard deviations to choose from of the normal prior on every bias and every scale's distance from their mean."""
+WIDEST = PRIORS[-1]
 _SCALES = (0.01, 100.0)
 _ONE = np.ones((N_CLASSES, 1))
 _NONE = np.zeros((N_CLASSES, N_CLASSES))
@@ -48,6 +48,8 @@ class Calibration:
     """(7,), adding up to 0; all 0 if the method is "temperature" """
     class_mix: tuple[int, ...]
     """(7,), how many images of each class it was fitted on: the mix that its probabilities hold for"""
+    prior_sd: float = WIDEST
+    """standard deviation of the prior it was fitted with"""
 
     def adjust(self, logits: np.ndarray) -> np.ndarray:
         """Return calibrated logits (..., 7) float64 of a network's logits (..., 7)."""
@@ -66,29 +68,29 @@ class Calibration:
         return float(np.exp(-np.log(self.scale).mean()))
 
 
-def fit_temperature(logits: np.ndarray, y_true: np.ndarray) -> Calibration:
+def fit_temperature(logits: np.ndarray, y_true: np.ndarray, prior_sd: float = WIDEST) -> Calibration:
     """Fit one temperature.
 
     Args:
-        logits: (n, 7) float. y_true: (n,) int, 0..6.
+        logits: (n, 7) float. y_true: (n,) int, 0..6. prior_sd: > 0; of no account for one number.
 
     Raises:
         DataError: there is no image.
     """
-    return _fit("temperature", logits, y_true, _ONE, _NONE[:, :1])
+    return _fit("temperature", logits, y_true, prior_sd, _ONE, _NONE[:, :1])
 
 
-def fit_bias(logits: np.ndarray, y_true: np.ndarray) -> Calibration:
+def fit_bias(logits: np.ndarray, y_true: np.ndarray, prior_sd: float = WIDEST) -> Calibration:
     """Fit one temperature and a bias for every class; arguments as `fit_temperature`."""
-    return _fit("bias", logits, y_true, np.hstack([_ONE, _NONE]), np.hstack([_NONE[:, :1], _CENTRE]))
+    return _fit("bias", logits, y_true, prior_sd, np.hstack([_ONE, _NONE]), np.hstack([_NONE[:, :1], _CENTRE]))
 
 
-def fit_vector(logits: np.ndarray, y_true: np.ndarray) -> Calibration:
+def fit_vector(logits: np.ndarray, y_true: np.ndarray, prior_sd: float = WIDEST) -> Calibration:
     """Fit a scale and a bias for every class; arguments as `fit_temperature`."""
-    return _fit("vector", logits, y_true, np.hstack([np.eye(N_CLASSES), _NONE]), np.hstack([_NONE, _CENTRE]))
+    return _fit("vector", logits, y_true, prior_sd, np.hstack([np.eye(N_CLASSES), _NONE]), np.hstack([_NONE, _CENTRE]))
 
 
-METHODS: dict[str, Callable[[np.ndarray, np.ndarray], Calibration]] = {
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray, float], Calibration]] = {
     "temperature": fit_temperature,
     "bias": fit_bias,
     "vector": fit_vector,
@@ -114,12 +116,12 @@ def folds(predictions: Predictions, n: int = FOLDS) -> np.ndarray:
     return fold[p.lesion]
 
 
-def out_of_fold(predictions: Predictions, method: str | None = None) -> np.ndarray:
+def out_of_fold(predictions: Predictions, method: str, prior_sd: float = WIDEST) -> np.ndarray:
     """Calibrate every image with a map fitted on the other folds' lesions only.
 
     Args:
         predictions: of the validation split, from the network, not calibrated.
-        method: one of METHODS; by default the one that `choose` chooses.
+        method: one of METHODS. prior_sd: as in PRIORS.
 
     Returns:
         (n, 7) float64 probabilities, as honest on these images as calibrated ones are on new images.
@@ -130,29 +132,56 @@ def out_of_fold(predictions: Predictions, method: str | None = None) -> np.ndarr
     p = predictions
     if p.n_lesions < FOLDS:
         raise DataError(f"Calibration needs images of at least {FOLDS} lesions, got {p.n_lesions}.")
-    fit, fold = METHODS[method or choose(p)], folds(p)
+    fit, fold = METHODS[method], folds(p)
     found = np.empty((len(p), N_CLASSES))
     for i in range(FOLDS):
         here = fold == i
-        found[here] = fit(p.logits[~here], p.y_true[~here]).apply(p.logits[here])
+        found[here] = fit(p.logits[~here], p.y_true[~here], prior_sd).apply(p.logits[here])
     return found
 
 
-def choose(predictions: Predictions) -> str:
-    """Return the method to calibrate a model with: the simplest that no richer one clearly beats.
+def choose(predictions: Predictions) -> tuple[str, float]:
+    """Return the method to calibrate a model with and its prior: the simplest method that no richer one clearly beats.
 
     A richer method beats a simpler one clearly if its cross-fitted negative log likelihood is lower by more than 1.96
-    standard errors of the difference, which are taken over lesions.
+    standard errors of the difference, which are taken over lesions. Each has the prior of `choose_prior`.
     """
     p = predictions
-    chosen = "temperature"
-    best = -_log_of_true(out_of_fold(p, chosen), p.y_true)
+    chosen = "temperature", WIDEST
+    best = losses(p, *chosen)
     for method in list(METHODS)[1:]:
-        found = -_log_of_true(out_of_fold(p, method), p.y_true)
-        gain = np.bincount(p.lesion, best - found)
-        if gain.sum() > 1.96 * np.sqrt(len(gain)) * gain.std():
-            chosen, best = method, found
+        prior_sd = choose_prior(p, method)
+        found = losses(p, method, prior_sd)
+        gain, error = _mean_over_lesions(p, best - found)
+        if gain > 1.96 * error:
+            chosen, best = (method, prior_sd), found
     return chosen
+
+
+def choose_prior(predictions: Predictions, method: str) -> float:
+    """Return the narrowest of PRIORS whose cross-fitted loss is within one standard error of the lowest.
+
+    The one-standard-error rule (Breiman, Friedman, Olshen & Stone, Classification and Regression Trees, 1984), with the
+    standard error of the difference from the best prior on the same images, over lesions.
+    """
+    each = {prior_sd: losses(predictions, method, prior_sd) for prior_sd in PRIORS}
+    best = min(each.values(), key=np.mean)
+    for prior_sd, found in each.items():
+        loss, error = _mean_over_lesions(predictions, found - best)
+        if loss <= error:
+            return prior_sd
+    return WIDEST
+
+
+def losses(predictions: Predictions, method: str, prior_sd: float) -> np.ndarray:
+    """Return -log p(true class) of every image by `out_of_fold`, (n,) float64 in nats; arguments as there."""
+    return -_log_of_true(out_of_fold(predictions, method, prior_sd), predictions.y_true)
+
+
+def _mean_over_lesions(predictions: Predictions, values: np.ndarray) -> tuple[float, float]:
+    """Return the mean of (n,) values of images and its standard error, images of one lesion taken together."""
+    sums = np.bincount(predictions.lesion, values)
+    return float(values.mean()), float(np.sqrt(len(sums)) * sums.std() / len(values))
 
 
 def calibrate(predictions: Predictions, calibration: Calibration) -> Predictions:
@@ -167,11 +196,11 @@ def unseen(predictions: Predictions, calibration: Calibration) -> np.ndarray:
 
     Args:
         predictions: of one split, from the network, not calibrated. Those of validation are cross-fitted by the
-            calibration's method; others get the calibration itself.
+            calibration's method and prior; others get the calibration itself.
         calibration: the model's.
     """
     if "validation" in predictions.splits:
-        return out_of_fold(predictions, calibration.method)
+        return out_of_fold(predictions, calibration.method, calibration.prior_sd)
     return calibration.apply(predictions.logits)
 
 
@@ -181,7 +210,7 @@ def read(file: File) -> Calibration:
     try:
         method, classes = stored["method"], stored["classes"]
         scale, bias = (tuple(float(v) for v in stored[name]) for name in ("scale", "bias"))
-        mix = stored.get("class_mix")
+        mix, prior_sd = stored.get("class_mix"), float(stored.get("prior_sd", WIDEST))
     except (ValueError, KeyError, TypeError) as e:
         raise ModelError(f"{file.name} is not a calibration ({type(e).__name__}: {e}).") from e
     if classes != list(CLASSES) or method not in METHODS:
@@ -194,20 +223,26 @@ def read(file: File) -> Calibration:
         raise ModelError(f"{file.name} does not say how many images of each class it was fitted on: fit it again.")
     if not any(mix):
         raise ModelError(f"{file.name} was fitted on no image: fit it again.")
-    return Calibration(method, scale, bias, tuple(mix))
+    if not 0 < prior_sd < np.inf:
+        raise ModelError(f"{file.name}: 'prior_sd' must be a number > 0, got {prior_sd}.")
+    return Calibration(method, scale, bias, tuple(mix), prior_sd)
 
 
 def _log_of_true(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
     return np.log(np.take_along_axis(probabilities, y_true[:, None], 1)[:, 0])
 
 
-def _fit(method: str, logits: np.ndarray, y_true: np.ndarray, scales: np.ndarray, biases: np.ndarray) -> Calibration:
+def _fit(
+    method: str, logits: np.ndarray, y_true: np.ndarray, prior_sd: float, scales: np.ndarray, biases: np.ndarray
+) -> Calibration:
     """Fit x so that scale = scales @ x and bias = biases @ x; both matrices are (7, len(x))."""
+    from scipy.optimize import minimize  # a tenth of a second that only fitting needs
+
     n = len(y_true)
     if n == 0:
         raise DataError("Calibration needs at least one image, got none.")
     spread = _CENTRE @ scales
-    prior = (spread.T @ spread + biases.T @ biases) / (PRIOR_SD**2 * n)
+    prior = (spread.T @ spread + biases.T @ biases) / (prior_sd**2 * n)
     hit = np.eye(N_CLASSES)[y_true]
 
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -223,4 +258,4 @@ def _fit(method: str, logits: np.ndarray, y_true: np.ndarray, scales: np.ndarray
     # Four decimals are what another processor's rounding leaves the same.
     scale, bias = (np.round(v, 4).tolist() for v in (scales @ found.x, biases @ found.x))
     mix = np.bincount(y_true, minlength=N_CLASSES).tolist()
-    return Calibration(method, tuple(scale), tuple(bias), tuple(mix))
+    return Calibration(method, tuple(scale), tuple(bias), tuple(mix), prior_sd)

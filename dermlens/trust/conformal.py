@@ -27,6 +27,12 @@ from dermlens.wording import short_percent
 CASE_LEVEL = 0.9
 """The level used on a case."""
 NO_GUARANTEE = "no class guarantee"
+CHOSEN_BY = (
+    "The same validation images also chose the network's best epoch and its calibration, so that its probabilities may "
+    "suit them a little better than new ones and the guarantee is not exact; what the sets reach on test says by how "
+    "much."
+)
+"""Said beside the guarantee."""
 _OVERALL = ("coverage", "size", "single", "empty")
 _ORDER = [i for group in reversed(GROUPS) for i in members(group)]
 
@@ -109,11 +115,12 @@ class PredictionSets:
             raise ConfigError(f"There are prediction sets for the levels {known}; got {short_percent(level)}.")
         return int(found[0])
 
-    def sentence(self, kept: np.ndarray, level: float = CASE_LEVEL) -> str:
-        """Say in words what a set leaves open; a class without a promise of its own is marked.
+    def sentence(self, kept: np.ndarray, level: float = CASE_LEVEL, promise: bool = True) -> str:
+        """Say in words what a set leaves open.
 
         Args:
-            kept: (7,) bool, as `sets` gives it. level: the level it is for.
+            kept: (7,) bool, as `sets` gives it. level: the level it is for. promise: whether to mark a class without a
+                promise of its own.
         """
         if not kept.any():
             return (
@@ -123,7 +130,7 @@ class PredictionSets:
             )
         if kept.all():
             return "Nothing is ruled out: the model cannot narrow down the seven diagnoses on this image."
-        own = self.own[self.row(level)]
+        own = self.own[self.row(level)] if promise else np.ones(N_CLASSES, bool)
         names = [DIAGNOSES[i].name + ("" if own[i] else f" ({NO_GUARANTEE})") for i in _ORDER if kept[i]]
         return f"Not ruled out: {', '.join(names)}."
 

@@ -133,15 +133,27 @@ def _checked(file: Path, hashes: dict[str, Any], calibrated: bool) -> Document:
         try:
             sources = read_object(found, ModelError)["fitted_on"]
             predictions, calibrated_with = sources["predictions_sha256"], sources.get("calibration_sha256")
+            members = dict(sources.get("member_calibrations", {}))
         except (ModelError, KeyError, TypeError, AttributeError) as e:
             raise ModelError(f"{file.name} does not say what it was fitted on") from e
         if predictions != hashes.get("predictions.csv"):
             raise ModelError(f"{file.name} was fitted on other predictions than those in the folder")
         if calibrated_with not in (None, hashes.get("calibration.json")):
             raise ModelError(f"{file.name} was fitted with another calibration than the one in the folder")
+        for member, known in members.items():
+            if _calibration_of(file.parents[1] / member) != known:
+                raise ModelError(f"{file.name} was fitted with another calibration of {member} than its own now")
         if calibrated_with is not None and not calibrated:
             raise ModelError(f"{file.name} was fitted on calibrated probabilities, which the model no longer gives")
     return found
+
+
+def _calibration_of(folder: Path) -> str | None:
+    """Return the SHA-256 of a model's calibration by its card; None if it has none."""
+    try:
+        return read_object(folder / "card.json", ModelError)["files"].get("calibration.json")
+    except (ModelError, KeyError, AttributeError):
+        return None
 
 
 NOTHING_FITTED = Fitted(missing={name: f"There is no {part.file}" for name, part in PARTS.items()})

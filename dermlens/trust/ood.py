@@ -23,13 +23,15 @@ from dermlens.files.documents import MAX_DOCUMENT, File, read_document, read_obj
 from dermlens.files.hashes import listed
 from dermlens.files.tables import MAX_BYTES, read_csv
 from dermlens.labels import CLASSES
+from dermlens.trust import withholding
 from dermlens.trust.reference_set import AGAIN, METHODS, ReferenceSet, decode, unit
+from dermlens.trust.withholding import Withholding
 
 EMBEDDINGS_FILE = "embeddings.npz"
 OOD_FILE = "familiarity.json"
 SCORES_FILE = "familiarity.csv"
 MEMBERS = "members"
-"""In the place of a method: an ensemble has no embedding, its members must all accept an image."""
+"""In the place of a method: an ensemble has no embedding, but a rule over its members' scores."""
 REAL = "dermoscopic"
 """In familiarity.csv, the kind of the data set's own images."""
 _MOST_BYTES = 64 * 2**20
@@ -131,11 +133,13 @@ class OodDetector:
 
 @dataclass(frozen=True)
 class JointOodDetector:
-    """The familiarity of an ensemble: its members must all accept an image."""
+    """The familiarity of an ensemble: a rule over the scores of its members."""
 
     members: tuple[str, ...]
     """their ids"""
     measured: Measured
+    withholding: Withholding | None = None
+    """the rule; None in older files, where all members must accept an image"""
 
 
 def read(file: File, table: pd.DataFrame | None = None) -> OodDetector | JointOodDetector:
@@ -157,7 +161,9 @@ def read(file: File, table: pd.DataFrame | None = None) -> OodDetector | JointOo
         members = values.get("members")
         if not isinstance(members, list) or not members or not all(isinstance(m, str) for m in members):
             raise ModelError(f"{where}: 'members' must be a list of model ids, got {members!r}.")
-        return JointOodDetector(tuple(members), measured)
+        rule = values.get("withholding")
+        found = None if rule is None else withholding.from_dict(rule, members, where)
+        return JointOodDetector(tuple(members), measured, found)
     if method not in METHODS:
         raise ModelError(f"{where}: 'method' must be one of {', '.join(METHODS)}, got {method!r}.")
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not np.isfinite(threshold):
@@ -258,7 +264,7 @@ def known(folder: Path, image_ids: np.ndarray) -> bool:
 
 
 def refused(folder: Path, image_ids: np.ndarray) -> np.ndarray:
-    """Return which images of the data set a model (or any member of an ensemble) does not accept.
+    """Return which images of the data set a model does not accept; an ensemble by its rule over its members.
 
     Args:
         folder: models/ID. image_ids: (n,) str, of validation or test, or of another archive.

@@ -4,7 +4,8 @@ A rule that fires is a reason to refer. That none fires is never an all-clear: w
 test split and said with every answer. The rules themselves are in `trust.referral_rules`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from dermlens.labels import CLASSES, SUSPECT
 from dermlens.trust.fit_command import FIT
 from dermlens.trust.referral_rules import RULES, Inputs, Rule
 from dermlens.trust.thresholds import TARGETS
-from dermlens.wording import percent, short_percent
 
 
 @dataclass(frozen=True)
@@ -69,40 +69,57 @@ class Measured:
 
 @dataclass(frozen=True)
 class Referral:
-    """The rules of one model, as fitted on validation, and what they were measured to do."""
+    """One set of rules over a model, or over an ensemble and its members, and what it was measured to do."""
 
-    sensitivity: float
-    """what every threshold was chosen for on validation, 0..1"""
-    thresholds: dict[str, float]
-    """key of a rule with a target -> its threshold on the calibrated probability of that target, 0..1"""
+    sensitivity: dict[str, float]
+    """model id -> what its thresholds were chosen for on validation, 0..1; the model that the rules belong to first"""
+    thresholds: dict[str, dict[str, float]]
+    """model id -> key of a rule with a target -> the threshold on its calibrated probability of that target, 0..1"""
     cap: float
-    """the largest share of validation images that may be referred; the sensitivity is the highest that keeps it"""
+    """the largest share of validation images that may be referred; the sensitivities are the highest that keep it"""
     measured: dict[str, Measured]
-    """by split"""
+    """by split; validation by rules fitted on other lesions"""
 
-    def fired(
-        self,
-        probabilities: np.ndarray,
-        sets: np.ndarray | None = None,
-        calls: np.ndarray | None = None,
-        unfamiliar: np.ndarray | None = None,
-    ) -> dict[str, np.ndarray]:
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The ids of the models that the rules look at, the one that they belong to first."""
+        return tuple(self.thresholds)
+
+    def reached(self, rule: Rule, probabilities: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return on which of n images each model reaches its threshold of a rule with a target, (n,) bool by model.
+
+        Args:
+            rule: one with a target. probabilities: as `referral_rules.Inputs` has them; of other models too.
+        """
+        assert rule.target is not None
+        score = TARGETS[rule.target].score
+        return {m: score(probabilities[m]) >= own[rule.key] for m, own in self.thresholds.items() if m in probabilities}
+
+    def fired(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """Say which rules fire on n images; a rule whose input is missing is left out.
 
         Args:
-            probabilities, sets, calls, unfamiliar: as `referral_rules.Inputs` has them.
+            inputs: with the probabilities of `models`, or of those that have answered.
 
         Returns:
             key of a rule -> (n,) bool, in the order of RULES.
         """
-        inputs = Inputs(probabilities, sets, calls, unfamiliar)
-        found = {rule.key: rule.fires(inputs, self.thresholds[rule.key] if rule.target else None) for rule in RULES}
-        return {key: fires for key, fires in found.items() if fires is not None}
+        own = replace(
+            inputs, probabilities={m: inputs.probabilities[m] for m in self.models if m in inputs.probabilities}
+        )
+        found = {}
+        for rule in RULES:
+            if rule.target is not None:
+                found[rule.key] = np.logical_or.reduce(list(self.reached(rule, own.probabilities).values()))
+            elif rule.fires is not None and (fires := rule.fires(own)) is not None:
+                found[rule.key] = fires
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return what referral.json holds of the rules."""
+        models = {m: {"sensitivity": self.sensitivity[m], **own} for m, own in self.thresholds.items()}
         measured = {split: found.to_dict() for split, found in self.measured.items()}
-        return {"sensitivity": self.sensitivity, **self.thresholds, "cap": self.cap, "measured": measured}
+        return {"models": models, "cap": self.cap, "measured": measured}
 
 
 def any_of(fired: dict[str, np.ndarray]) -> np.ndarray:
@@ -110,55 +127,13 @@ def any_of(fired: dict[str, np.ndarray]) -> np.ndarray:
     return np.logical_or.reduce(list(fired.values()))
 
 
-def reasons(referral: Referral, probabilities: np.ndarray, fired: dict[str, np.ndarray]) -> list[str]:
-    """Say for one image, in a few words each, why the rules that fired did.
-
-    Args:
-        referral: the rules.
-        probabilities: (7,) calibrated.
-        fired: as `Referral.fired` gives it for this one image.
-    """
-    return [_reason(rule, referral, probabilities) for rule in _firing(fired)]
-
-
-def sentence(referral: Referral, probabilities: np.ndarray, fired: dict[str, np.ndarray]) -> str:
-    """Return the one sentence at the top of a case; arguments as `reasons`."""
-    for rule in _firing(fired):
-        if rule.unreliable:
-            reason = _reason(rule, referral, probabilities)
-            return f"Do not rely on these numbers, and refer or take another picture: {reason}."
-    why = reasons(referral, probabilities, fired)
-    if why:
-        return "Refer: " + "; ".join(why) + "."
-    return "No rule for referral fires. That is not an all-clear: " + what_is_missed(referral)
-
-
-def _firing(fired: dict[str, np.ndarray]) -> list[Rule]:
-    return [rule for rule in RULES if rule.key in fired and fired[rule.key][0]]
-
-
-def _reason(rule: Rule, referral: Referral, probabilities: np.ndarray) -> str:
-    if rule.target is None:
-        return rule.reason
-    return rule.reason.format(
-        subject=rule.subject,
-        share=percent(float(TARGETS[rule.target].score(probabilities)), 1),
-        threshold=percent(referral.thresholds[rule.key], 1),
-        wanted=short_percent(referral.sensitivity),
-    )
-
-
-def n_missed(referral: Referral, split: str) -> int:
-    """Return how many malignant and pre-malignant images of a split the rules missed."""
-    return sum(_count(share) for share in referral.measured[split].missed.values())
-
-
 def what_is_missed(referral: Referral) -> str:
     """Say what the rules missed on the test split; on validation, and so said, if test was not measured."""
     split = "test" if "test" in referral.measured else "validation"
     shares = referral.measured[split].missed.items()
     missed = [f"{_count(share)} of {share.n_images} {_PLURALS[code]}" for code, share in shares]
-    return f"on the {split} split these rules missed {', '.join(missed[:-1])} and {missed[-1]}."
+    how = "" if split == "test" else ", fitted on other lesions of it,"
+    return f"on the {split} split these rules{how} missed {', '.join(missed[:-1])} and {missed[-1]}."
 
 
 def _count(share: Estimate) -> int:
@@ -174,16 +149,20 @@ def read(file: File) -> Referral:
     stored = read_object(file, ModelError)
     try:
         found = Referral(
-            float(stored["sensitivity"]),
-            {rule.key: float(stored[rule.key]) for rule in RULES if rule.target},
+            {m: float(own["sensitivity"]) for m, own in stored["models"].items()},
+            {m: {r.key: float(own[r.key]) for r in RULES if r.target} for m, own in stored["models"].items()},
             float(stored["cap"]),
             {split: Measured.from_dict(values) for split, values in stored["measured"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError, DataError) as e:
         raise ModelError(f"{file.parent.name}/{file.name} cannot be used ({e!r}). Make it by {FIT}.") from e
-    numbers = (found.sensitivity, *found.thresholds.values(), found.cap)
-    if not (found.measured and all(0 <= n <= 1 for n in numbers)):
-        raise ModelError(f"{file.parent.name}/{file.name}: numbers from 0 to 1 and measured splits expected.")
+    thresholds = [value for own in found.thresholds.values() for value in own.values()]
+    if not (
+        thresholds
+        and found.measured
+        and all(0 <= n <= 1 for n in (*found.sensitivity.values(), *thresholds, found.cap))
+    ):
+        raise ModelError(f"{file.parent.name}/{file.name}: models, numbers from 0 to 1 and measured splits expected.")
     return found
 
 

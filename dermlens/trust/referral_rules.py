@@ -3,14 +3,13 @@
 Adding a rule is adding one entry to RULES, and making referral.json again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from dermlens.labels import DIAGNOSES, GROUPS
 from dermlens.trust.conformal import CASE_LEVEL
-from dermlens.trust.thresholds import TARGETS
 from dermlens.wording import short_percent
 
 MANY = 5
@@ -22,12 +21,10 @@ _GROUP = np.array([GROUPS.index(d.group) for d in DIAGNOSES])
 class Inputs:
     """What rules look at, of n images; None is not known."""
 
-    probabilities: np.ndarray
-    """(n, 7) calibrated, of the model the rules belong to"""
+    probabilities: Mapping[str, np.ndarray]
+    """model id -> (n, 7), calibrated, at the class mix that its thresholds were fitted for"""
     sets: np.ndarray | None = None
-    """(n, 7) bool, its prediction sets at CASE_LEVEL"""
-    calls: np.ndarray | None = None
-    """(n, m) int, the class that each of m >= 2 models calls"""
+    """(n, 7) bool, the prediction sets at CASE_LEVEL of the model that the rules belong to"""
     unfamiliar: np.ndarray | None = None
     """(n,) bool, not recognised as a dermoscopic image"""
 
@@ -41,35 +38,21 @@ class Rule:
     description: str
     """when it fires, as a sentence"""
     reason: str
-    """why it fired on an image, in a few words; {subject}, {share}, {threshold} and {wanted} stand for those of a rule
-    with a threshold"""
-    value: Callable[[Inputs], np.ndarray | None]
-    """what it goes by, of n images: (n,) bool, or of a target (n,) float; None if its input is not known"""
+    """why it fired on an image, in a few words; of a rule with a target, what the thresholds are for"""
+    fires: Callable[[Inputs], np.ndarray | None] | None = None
+    """on which of n images it fires, (n,) bool, or None if its input is not known; itself None for a rule with a
+    target"""
     target: str | None = None
-    """key of thresholds.TARGETS: it fires from the threshold for the wanted sensitivity for that target on"""
-    subject: str = ""
-    """what that threshold is for, in words"""
+    """key of thresholds.TARGETS: it fires where at least one model reaches its threshold for that target"""
     unreliable: bool = False
     """where it fires, the numbers cannot be relied on, and no other reason counts"""
 
-    def fires(self, inputs: Inputs, threshold: float | None) -> np.ndarray | None:
-        """Return on which of n images the rule fires, (n,) bool; None if its input is not known.
-
-        Args:
-            inputs: of the images. threshold: 0..1, None for a rule without one.
-        """
-        value = self.value(inputs)
-        if value is None:
-            return None
-        return np.asarray(value, bool) if threshold is None else value >= threshold
-
-
-def _probability(target: str) -> Callable[[Inputs], np.ndarray]:
-    return lambda inputs: TARGETS[target].score(inputs.probabilities)
-
 
 def _disagree(inputs: Inputs) -> np.ndarray | None:
-    return None if inputs.calls is None else np.ptp(_GROUP[inputs.calls], axis=1) > 0
+    if len(inputs.probabilities) < 2:
+        return None
+    calls = np.stack([p.argmax(1) for p in inputs.probabilities.values()], 1)
+    return np.ptp(_GROUP[calls], axis=1) > 0
 
 
 def _undecided(inputs: Inputs) -> np.ndarray | None:
@@ -78,8 +61,6 @@ def _undecided(inputs: Inputs) -> np.ndarray | None:
     size = inputs.sets.sum(1)
     return (size == 0) | (size >= MANY)
 
-
-_FROM_THRESHOLD = "at or above the threshold of {threshold}, chosen on validation to find {wanted} of"
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -91,19 +72,15 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "melanoma",
-        "The probability of melanoma reaches the threshold for it.",
-        f"{{subject}} has {{share}}, {_FROM_THRESHOLD} melanomas",
-        _probability("melanoma"),
+        "The probability of melanoma reaches a model's threshold.",
+        "melanoma",
         target="melanoma",
-        subject="melanoma",
     ),
     Rule(
         "malignant",
-        "The probability of a malignant or pre-malignant lesion reaches the threshold for it.",
-        f"{{subject}} have {{share}}, {_FROM_THRESHOLD} them",
-        _probability("malignant"),
+        "The probability of malignant and pre-malignant diagnoses reaches a model's threshold.",
+        "malignant and pre-malignant diagnoses together",
         target="malignant",
-        subject="malignant and pre-malignant diagnoses together",
     ),
     Rule(
         "disagree",

@@ -194,20 +194,20 @@ def threshold_for(positive: np.ndarray, scores: np.ndarray, wanted: float) -> fl
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of 1,000 lesions, on average."""
+    """What becomes of 1,000 images, on average."""
 
     missed: float
-    """lesions that show the target and are not referred"""
+    """images that show the target and are not referred"""
     referred: float
     unnecessary: float
-    """lesions that do not show it and are referred"""
+    """images that do not show it and are referred"""
 
 
 def per_thousand(sensitivity: float, specificity: float, prevalence: float) -> Outcome:
-    """Return what an operating point means for 1,000 lesions.
+    """Return what an operating point means for 1,000 images.
 
     Args:
-        sensitivity, specificity: 0..1. prevalence: share of lesions that show the target, 0..1.
+        sensitivity, specificity: 0..1, shares of images. prevalence: share of images that show the target, 0..1.
     """
     found, alarms = prevalence * sensitivity, (1 - prevalence) * (1 - specificity)
     return Outcome(1000 * (prevalence - found), 1000 * (found + alarms), 1000 * alarms)
@@ -255,7 +255,7 @@ def decision_curve(
     Args:
         positive: (n,) bool. scores: (n,) calibrated probabilities of the target, which hold for these images' own
             prevalence; they are brought to the wanted one first. lesion: (n,) int.
-        prevalence: share of positive lesions where the model is to be used, 0..1, not 0 or 1.
+        prevalence: share of positive images where the model is to be used, 0..1, not 0 or 1.
         risk: (k,) threshold probabilities, 0..1, not 0 or 1.
 
     Raises:

@@ -13,7 +13,7 @@ from statistics import median
 
 from tests.bench.case import Case
 
-PARTS = ("dashboard", "ingest", "stability", "training")
+PARTS = ("answer", "cohort", "dashboard", "ingest", "record", "stability", "training")
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,11 @@ import numpy as np
 import pandas as pd
 from streamlit.testing.v1 import AppTest
 
-from dermlens.case.image import examine
 from dermlens.evaluation.predictions import LOGITS
 from dermlens.image.examples import EXAMPLES
-from dermlens.image.preprocess import fit
 from dermlens.image.synthetic import draw_lesion
-from dermlens.image.tta import expand
-from dermlens.ingest.read import read_image
 from dermlens.labels import CLASSES
 from dermlens.models import registry
-from dermlens.models.model import Model
 from tests.bench.case import Case
 from tests.browser.app import chromium, chromium_path, serve
 from tests.conftest import encode
@@ -39,10 +34,7 @@ MODES = ("row", "column", "count")
 def cases() -> Iterable[Case]:
     """Yield the cases; models without serving files are left out."""
     data = encode(draw_lesion(np.random.default_rng(0)), ".jpg")
-    entries = [e for e in registry.discover(registry.models_dir()) if e.has_weights and not e.problem]
-    models = [registry.load(entry) for entry in entries]
-    if models:
-        yield Case("upload: bytes to all answers and maps", lambda: examine(data, "", models), _bare(data, models), 1.5)
+    if any(e.has_weights and not e.problem for e in registry.discover(registry.models_dir())):
         yield from _predict_page()
         yield from _in_the_browser(data)
     for rows, files, seconds in ((10_000, 5, 0.5), (1_000_000, 1, 3.0)):
@@ -52,18 +44,6 @@ def cases() -> Iterable[Case]:
 
 def _pause(seconds: float) -> Callable[[], None]:
     return lambda: time.sleep(seconds)
-
-
-def _bare(data: bytes, models: list[Model]) -> Callable[[], None]:
-    """Decode, and nothing but the forward passes that the models' views need."""
-    batches = [expand(fit(read_image(data).pixels, m.geometry), m.views).astype(np.float32) for m in models]
-
-    def run() -> None:
-        read_image(data)
-        for model, batch in zip(models, batches, strict=True):
-            model.engine.run(batch)
-
-    return run
 
 
 def _predict_page() -> Iterable[Case]:
@@ -142,4 +122,4 @@ def _in_the_browser(data: bytes) -> Iterable[Case]:
                 first.wait_for(state="detached")
             page.locator("input[type=file]").first.wait_for(state="attached")
 
-        yield Case("browser: upload to answer", upload, _pause(1.0), 1.0, repeats=7, before=new_case)
+        yield Case("browser: upload to answer", upload, _pause(0.6), 1.0, repeats=7, before=new_case)

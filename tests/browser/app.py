@@ -103,7 +103,11 @@ def serve(log: Path, settings: Mapping[str, str] | None = None, port: int | None
     command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.port", str(port)]
     with log.open("wb") as output:
         server = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **(settings or {})}, stdout=output, stderr=subprocess.STDOUT
+            command,
+            cwd=ROOT,
+            env={**os.environ, "DERMLENS_STATE": str(log.with_suffix(".state")), **(settings or {})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         try:
             _wait_until_healthy(server, port, log)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Dialog, FilePayload, Page, expect
 
-from tests.corpus import NAMES, Case, corpus
+from tests.corpus.case import NAMES, Case
+from tests.corpus.corpus import corpus
 from tests.image_files import picture, saved
 
 REFUSED = (  # a few at a time, so that each is written out on the page

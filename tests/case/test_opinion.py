@@ -42,13 +42,24 @@ def test_one_call_is_agreement_and_two_are_not(three) -> None:
     assert form([one], answers).agree
 
 
-def test_a_refusing_model_calls_nothing_also_where_it_is_not_shown(three, monkeypatch: pytest.MonkeyPatch) -> None:
-    (_, one, two), answers = three
+def test_a_refusing_model_calls_nothing_and_silences_no_other(three, monkeypatch: pytest.MonkeyPatch) -> None:
+    (both, one, two), answers = three
     monkeypatch.setattr("dermlens.case.ood_gate.accepted", lambda models, answers: {one.id: False})
-    everyone = form([one, two], answers)
-    assert everyone.refused == {one.id, two.id}
-    assert everyone.among([two]).calling == ()
+    everyone = form([both, one, two], answers)
+    assert everyone.refused == {one.id}
+    assert everyone.calling == (both, two)
+    assert not everyone.withheld
+    assert everyone.among([one]).withheld
     assert form([one, two], answers, synthetic=True).calling == (one, two), "the project's own drawings"
+
+
+def test_where_the_ensemble_refuses_all_are_silent_also_where_it_is_not_shown(three, monkeypatch) -> None:
+    (both, one, two), answers = three
+    monkeypatch.setattr("dermlens.case.ood_gate.accepted", lambda models, answers: {both.id: False, two.id: True})
+    everyone = form([both, one, two], answers)
+    assert everyone.refused == {both.id, one.id, two.id}
+    assert everyone.withheld
+    assert everyone.among([two]).calling == ()
 
 
 def test_another_class_mix_moves_what_is_shown_and_called_and_nothing_that_was_fitted(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dermlens.case.predict import predict
-from dermlens.case.stability import FLIPS, HAIRS, Look, Stability, alterations, probe, sentence, with_hairs
+from dermlens.case.stability import FLIPS, HAIRS, Look, Stability, alterations, at_mix, probe, sentence, with_hairs
 from dermlens.errors import ModelError
 from dermlens.image.preprocess import Geometry, visible_box
 from dermlens.labels import CLASSES, INDEX
@@ -164,3 +164,18 @@ def test_the_sentence_counts_what_changed() -> None:
         "A calls 3 of 4 altered copies something other than melanoma: melanocytic nevus (2), "
         "benign keratosis (1). The probability of melanoma lies between 10 % and 62 %."
     )
+
+
+def test_another_class_mix_moves_every_copy_and_the_calls_with_it() -> None:
+    looks = tuple(Look(str(i), "nv", np.array([0, 0, 0, 0, mel, 1 - mel, 0])) for i, mel in enumerate((0.1, 0.4)))
+    found = Stability("toy", "nv", 0.7, looks, 1.0)
+    weight = np.array([1, 1, 1, 1, 3, 1, 1])
+
+    def move(p: np.ndarray) -> np.ndarray:
+        return p * weight / (p * weight).sum()
+
+    moved = at_mix(found, move(np.array([0, 0, 0, 0, 0.3, 0.7, 0])), move)
+    assert moved.called == "mel"
+    assert moved.probability == pytest.approx(0.9 / 1.6)
+    assert [look.called for look in moved.looks] == ["nv", "mel"]
+    assert (moved.low, moved.high) == pytest.approx((0.3 / 1.2, 1.2 / 1.8))

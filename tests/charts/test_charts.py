@@ -60,16 +60,23 @@ def test_no_rainbow_map_is_offered() -> None:
     assert not {"jet", "turbo", "hsv", "rainbow"} & set(COLORMAPS)
 
 
-def test_probabilities_show_every_class_of_every_model_in_its_group() -> None:
+def test_probabilities_are_a_row_a_diagnosis_and_a_mark_a_model() -> None:
     one, two = np.full(7, 1 / 7), np.array([0.7, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05])
-    figure = case.probabilities({"A": one, "B": two}, "Title", "score")
-    assert len(figure.data) == 6, "three groups of two models"
-    drawn = {(bar.name, label): x for bar in figure.data for label, x in zip(bar.y, bar.x, strict=True)}
+    figure = case.probabilities({"A": one, "B": two}, "Title", "score", refused=["A"], lead="B")
+    axis = figure.layout.yaxis
+    rows = dict(zip(axis.tickvals, axis.ticktext, strict=True))
+    assert [t for t in rows.values() if t.startswith("<b>")] == [
+        f"<b>{g}</b>" for g in ("Malignant", "Pre-malignant", "Benign")
+    ]
+    drawn = {(t.name, rows[round(y)]): x for t in figure.data for y, x in zip(t.y, t.x, strict=True)}
     assert len(drawn) == 14
-    assert drawn["B", style.SHORT["akiec"]] == pytest.approx(70)
-    headings = [a.text for a in figure.layout.annotations]
-    assert headings == ["<b>Malignant</b>", "<b>Pre-malignant</b>", "<b>Benign</b>"]
-    assert len({bar.marker.pattern.shape for bar in figure.data}) == 2, "not by colour alone"
+    assert drawn["B", style.ROWS["akiec"]] == pytest.approx(70)
+    assert len({t.marker.symbol for t in figure.data}) == 2, "not by colour alone"
+    assert figure.data[0].name == "A (calls nothing)"
+    assert figure.data[0].marker.color == style.NEUTRAL
+    written = {rows[a.y]: a.text for a in figure.layout.annotations}
+    assert written[style.ROWS["akiec"]] == "70 %"
+    assert len(written) == 7
 
 
 def test_a_difference_is_first_minus_second() -> None:

@@ -9,6 +9,8 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation import metrics
 from dermlens.evaluation.intervals import (
     FEW_LESIONS,
+    Z,
+    auc_interval,
     bootstrap,
     effective_size,
     lesion_weights,
@@ -275,3 +277,44 @@ def test_a_figure_survives_being_written_and_read() -> None:
     for broken in (None, [1], {"value": 1}, {**estimate.to_dict(), "low": "x"}):
         with pytest.raises(DataError, match="value, low, high"):
             Estimate.from_dict(broken)
+
+
+@pytest.mark.parametrize(
+    ("auc", "m", "n"), [(0.7, 30, 60), (0.9, 20, 20), (0.99, 12, 400), (1.0, 30, 1000), (0.0, 5, 5)]
+)
+def test_the_ends_of_an_auc_are_where_it_is_just_no_surprise(auc: float, m: int, n: int) -> None:
+    low, high = auc_interval(auc, m, n)
+    assert 0 <= low <= auc <= high <= 1
+    assert high > low
+
+    def variance(true: float) -> float:
+        more = (m + n) / 2 - 1
+        return true * (1 - true) * (1 + more * ((1 - true) / (2 - true) + true / (1 + true))) / (m * n)
+
+    for end in (low, high):
+        if 0 < end < 1:
+            assert abs(auc - end) == pytest.approx(Z * np.sqrt(variance(end)), rel=1e-6)
+    mirrored = auc_interval(1 - auc, m, n)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-6), "which class is called positive does not matter"
+
+
+def test_an_auc_without_one_of_its_sides_has_no_interval() -> None:
+    assert np.isnan(auc_interval(1.0, 0, 5)).all()
+    assert np.isnan(auc_interval(np.nan, 5, 5)).all()
+
+
+def test_classes_told_apart_nearly_or_wholly_get_like_intervals() -> None:
+    """The lower end must not fall because one more pair is in order."""
+    rng = np.random.default_rng(0)
+    y = np.r_[np.full(20, 6), np.full(300, 5)]
+    ids = [f"I{i}" for i in range(len(y))]
+    ends = []
+    for mistakes in (0, 1):
+        logits = np.zeros((len(y), 7))
+        logits[:, 6] = np.r_[rng.uniform(2, 3, 20), rng.uniform(0, 1, 300)]
+        logits[20 : 20 + mistakes, 6] = 2.5
+        found = summarise(make_predictions(ids, ids, "test", y, logits), replicates=200).per_class["vasc"]["auc"]
+        ends.append((found.low, found.high))
+    assert ends[0][1] == 1
+    assert ends[1][0] <= ends[0][0] < 0.99
+    assert ends[0][0] - ends[1][0] < 0.02

@@ -52,10 +52,10 @@ def test_metrics_of_a_slice_are_those_of_its_images() -> None:
 def test_a_slice_of_one_class_has_no_single_number() -> None:
     p = predictions(["nv"] * 3 + ["mel", "nv"], ["nv", "nv", "mel", "mel", "nv"])
     found = {s.name: s for s in slices(p, cases(dx_type=["follow_up"] * 3 + ["histo"] * 2), "dx_type", replicates=50)}
-    assert found["follow_up"].accuracy is None
-    assert found["follow_up"].balanced_accuracy is None
-    assert found["follow_up"].recall["nv"].value == pytest.approx(2 / 3)
-    assert found["histo"].accuracy is not None
+    assert found["follow-up"].accuracy is None
+    assert found["follow-up"].balanced_accuracy is None
+    assert found["follow-up"].recall["nv"].value == pytest.approx(2 / 3)
+    assert found["histology"].accuracy is not None
 
 
 def test_small_counts_lesions_and_not_images() -> None:

@@ -9,6 +9,7 @@ from dermlens.explain.localisation import (
     STEPS,
     Finding,
     area_under,
+    centred,
     energy_share,
     map_seen,
     mask_seen,
@@ -204,3 +205,17 @@ def test_a_ring_is_on_all_sides_and_an_even_or_empty_map_is_no_finding() -> None
     ring[10:-10, 10:-10] = 0
     assert where_it_sits(ring) == Finding("border", "all sides", pytest.approx(1))
     assert where_it_sits(np.ones((1, 32))) is None, "a sliver has no corners"
+
+
+def test_a_blob_has_the_values_of_a_map_and_its_heat_in_the_middle() -> None:
+    heat = np.zeros((4, 6), np.float32)
+    heat[0, 0], heat[0, 5], heat[3, 5] = 5, 3, 1
+    blob = centred(heat)
+    assert sorted(blob.ravel()) == sorted(heat.ravel())
+    middle = np.zeros_like(heat, bool)
+    middle[1:3, 2:4] = True
+    assert energy_share(blob, middle) == 1
+    assert blob.max() == blob[1, 2], "of equally near pixels the first"
+    whole = np.random.default_rng(0).random((31, 31))
+    falling = centred(whole)[15, 15:]
+    assert (np.diff(falling) <= 0).all()

@@ -9,10 +9,12 @@ from dermlens.errors import DataError
 from dermlens.explain.localisation_results import (
     COLUMNS,
     FILE,
+    METHODS,
     REMOVALS,
     lesions,
+    offered,
     read_attention,
-    read_results,
+    read_published,
     removal,
     summarise,
     where,
@@ -21,7 +23,9 @@ from dermlens.labels import CLASSES, SHOWN
 from dermlens.models import registry
 
 
-def rows(n: int = 140, methods: tuple[str, ...] = ("grad_cam",), measured: int = 70, seed: int = 0) -> pd.DataFrame:
+def rows(
+    n: int = 140, methods: tuple[str, ...] = ("grad_cam",), measured: int = 70, seed: int = 0, split: str = "test"
+) -> pd.DataFrame:
     """Return a made-up table: two images a lesion, every class alike, deletion for the first `measured` images."""
     rng = np.random.default_rng(seed)
     table = []
@@ -31,13 +35,15 @@ def rows(n: int = 140, methods: tuple[str, ...] = ("grad_cam",), measured: int =
             areas = rng.random(4) if i < measured else np.full(4, np.nan)
             table.append(
                 {
-                    "image_id": f"I{i:03}",
+                    "image_id": f"{split[0].upper()}{i:03}",
                     "lesion_id": f"L{i // 2:03}",
+                    "split": split,
                     "y_true": true,
                     "called": true if i % 4 else CLASSES[0],
                     "method": method,
                     "warning": ("", "border", "corner")[i % 20 if i % 20 < 3 else 0],
                     "energy_share": rng.uniform(0.4, 1),
+                    "blob_share": rng.uniform(0.3, 0.7),
                     "lesion_share": rng.uniform(0.1, 0.5),
                     "usual_share": rng.uniform(0.3, 0.6) if method == "grad_cam" else np.nan,
                     "hit": float(rng.random() < 0.9),
@@ -67,7 +73,7 @@ def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
     ("column", "row", "value", "said"),
     [
         ("image_id", 5, "", "line 7, column image_id: '' is empty"),
-        ("image_id", 5, "I004", "'I004' appears a second time with this method"),
+        ("image_id", 5, "T004", "'T004' appears a second time with this method"),
         ("lesion_id", 0, " ", "line 2, column lesion_id"),
         ("y_true", 3, "MEL", "line 5, column y_true: 'MEL' must be one of akiec"),
         ("called", 3, "9", "line 5, column called"),
@@ -78,6 +84,8 @@ def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
         ("lesion_share", 2, "", "column lesion_share: '' is empty"),
         ("hit", 2, "0.5", "column hit: '0.5' must be 0 or 1"),
         ("hit", 2, "", "hit: '' and energy_share go together"),
+        ("blob_share", 2, "", "blob_share: '' and energy_share go together"),
+        ("split", 2, "train", "line 4, column split: 'train' must be one of validation, test"),
         ("insertion", 2, "", "go together"),
         ("deletion", 100, "0.5", "line 102, column deletion"),
     ],
@@ -103,12 +111,14 @@ def test_estimates_by_hand(tmp_path: Path) -> None:
     table = rows(4, measured=4)
     table["energy_share"], table["lesion_share"] = [0.9, 0.7, 0.5, np.nan], [0.5, 0.3, 0.4, 0.2]
     table["usual_share"] = [0.6, 0.6, 0.3, 0.3]
+    table["blob_share"] = [0.5, 0.5, 0.6, np.nan]
     table["hit"], table["centre_hit"] = [1, 0, 1, np.nan], [1, 1, 0, 0]
     table["deletion"], table["random_deletion"] = [0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.3, 0.3]
     found = read_attention(write(tmp_path, table))
     w, r = where(found), removal(found)
     assert (w.energy.value, w.area.value, w.gain.value) == pytest.approx((0.7, 0.4, 0.3))
     assert (w.usual.value, w.usual_gain.value) == pytest.approx((0.5, 0.2))
+    assert (w.blob.value, w.blob_gain.value) == pytest.approx((1.6 / 3, 0.5 / 3))
     assert (w.hits.value, w.centre.value) == pytest.approx((2 / 3, 2 / 3))
     assert w.without == 1
     assert (w.energy.n_images, w.energy.n_lesions) == (3, 2)
@@ -129,9 +139,10 @@ def test_one_lesion_has_no_interval_and_none_no_estimate(tmp_path: Path) -> None
 
 
 def test_groups_methods_and_warnings(tmp_path: Path) -> None:
-    table = read_attention(write(tmp_path, rows(methods=("grad_cam", "smooth_grad"), measured=42)))
+    compared = rows(42, methods=("grad_cam", "smooth_grad"), measured=42, split="validation")
+    table = read_attention(write(tmp_path, pd.concat([compared, rows(measured=42)])))
     found = summarise(table)
-    own = table[table["method"] == "grad_cam"]
+    own = table[(table["method"] == "grad_cam") & (table["split"] == "test")]
     right = own["y_true"] == own["called"]
     assert set(found.where) == {"all", "right", "wrong", *CLASSES}
     assert found.where["all"].energy.value == pytest.approx(own["energy_share"].mean())
@@ -141,17 +152,28 @@ def test_groups_methods_and_warnings(tmp_path: Path) -> None:
     assert set(found.methods) == {"grad_cam", "smooth_grad"}
     both = found.methods["smooth_grad"]
     assert both[0].energy.n_images == both[1].deletion.n_images == 42
-    assert np.isnan(both[0].usual.value)
     warned = own["warning"] != ""
     assert found.warned.share.value == pytest.approx(warned.mean())
     assert found.warned.right_if_warned.value == pytest.approx(right[warned].mean())
     assert found.warned.right_if_not.value == pytest.approx(right[~warned].mean())
 
 
-def test_one_method_alone_is_compared_with_none(tmp_path: Path) -> None:
+def test_what_was_not_measured_is_not_summed_up(tmp_path: Path) -> None:
     found = summarise(read_attention(write(tmp_path, rows(methods=("grad_cam",), measured=0))))
     assert found.methods == {}
     assert found.removal == {}
+
+
+def test_a_method_that_is_clearly_worse_than_a_blob_in_the_middle_is_not_offered(tmp_path: Path) -> None:
+    table = rows(140, methods=tuple(METHODS), measured=140, split="validation")
+    noise = np.random.default_rng(3).normal(0, 0.05, len(table))
+    gains = {"grad_cam": 0.0, "grad_cam_plus_plus": -0.1, "score_cam": 0.1, "smooth_grad": -0.2}
+    table["blob_share"] = 0.5
+    table["energy_share"] = 0.5 + table["method"].map(gains) + noise
+    assert offered(read_attention(write(tmp_path, table))) == ("grad_cam", "score_cam")
+    assert offered(read_attention(write(tmp_path, table.assign(split="test")))) == tuple(METHODS), "not chosen on test"
+    few = table[table["lesion_id"] == "L000"]
+    assert offered(read_attention(write(tmp_path, few))) == tuple(METHODS), "one lesion proves nothing"
 
 
 def test_intervals_cover_the_truth_for_few_lesions_and_for_many() -> None:
@@ -170,12 +192,12 @@ def test_intervals_cover_the_truth_for_few_lesions_and_for_many() -> None:
 def test_a_file_that_the_card_does_not_know_is_not_used(tmp_path: Path) -> None:
     folder = tmp_path / "toy"
     with pytest.raises(DataError, match="There is no attention.csv in toy. .*--only attention"):
-        read_results(folder, None)
+        read_published(folder, None)
     path = write(folder, rows())
     with pytest.raises(DataError, match="SHA-256"):
-        read_results(folder, {"files": {FILE: "0" * 64}})
-    found = read_results(folder, {"files": {FILE: registry.sha256(path)}})
-    assert found.where["all"].energy.n_images == 140
+        read_published(folder, {"files": {FILE: "0" * 64}})
+    found = read_published(folder, {"files": {FILE: registry.sha256(path)}})
+    assert len(found) == 140
 
 
 def test_charts_show_every_group_beside_what_needs_no_look(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.faults.kit import Count
 from tests.faults.models import model_files
+from tests.faults.record import FAULTS as RECORD
 from tests.faults.servers import decoder_killed, server_killed
 from tests.faults.surroundings import cache_deleted, clock_set_back, port_in_use
 from tests.faults.writing import full_disk, killed_while_writing
@@ -20,6 +21,7 @@ Fault = Callable[[bool, Path, Path], Count]
 QUICK: tuple[Fault, ...] = (
     *(model_files, full_disk, killed_while_writing, server_killed, decoder_killed),
     *(clock_set_back, cache_deleted, port_in_use),
+    *RECORD,
 )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.faults import __doc__ as about
-from tests.faults import run
+from tests.faults import record, run
 from tests.faults.kit import Count
 from tests.faults.models import Mutants, mutated_serving_files
 from tests.faults.writing import on_full_disk
@@ -32,6 +32,7 @@ def children() -> dict[str, Callable[..., Count | Mutants]]:
     """Return what a fault may have done in a process of its own."""
     found: dict[str, Callable[..., Count | Mutants]] = {
         "serving": lambda folder, cuts, changes: mutated_serving_files(Path(folder), int(cuts), int(changes), seed=11),
+        "record-disk": lambda folder: record.on_full_disk(Path(folder)),
         "disk": lambda disk, models, images, limit="": on_full_disk(
             Path(disk), Path(models), Path(images), bool(limit)
         ),

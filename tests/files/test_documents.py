@@ -3,6 +3,7 @@ import json
 import os
 import resource
 import signal
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from dermlens.errors import DataError, ModelError
 from dermlens.files.documents import (
     MAX_DEPTH,
     Document,
+    canonical,
     encode_object,
     read_bytes,
     read_document,
@@ -139,3 +141,12 @@ def test_a_file_that_cannot_be_written_is_left_as_it_was(tmp_path: Path) -> None
 def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gone/x cannot be written: No such file"):
         write_whole(tmp_path / "gone" / "x", b"")
+
+
+def test_the_canonical_form_is_one_for_equal_values_and_refuses_what_json_lacks() -> None:
+    noon = datetime(2026, 5, 1, 14, tzinfo=timezone(timedelta(hours=2)))
+    written = b'{"a":[1,0.1,null],"at":"2026-05-01T12:00:00.000000+00:00","b":"\xc3\xbc"}'
+    assert canonical({"b": "ü", "at": noon, "a": [1, 0.1, None]}) == written
+    for bad in (float("nan"), datetime(2026, 5, 1), {1}):
+        with pytest.raises(ValueError, match=r"."):
+            canonical({"x": bad})

@@ -10,8 +10,8 @@ import pytest
 
 from dermlens.errors import DataError, DermlensError, ModelError
 from dermlens.evaluation.predictions import read_predictions
-from dermlens.explain.localisation_results import read_results
-from dermlens.files.hashes import listed, read, sha256
+from dermlens.explain.localisation_results import read_published
+from dermlens.files.hashes import check, listed, read, sha256
 from dermlens.models.card import read_card
 from dermlens.models.published import read_estimates
 from dermlens.models.runs import read_history
@@ -54,7 +54,7 @@ def fitted(folder: Path, card: dict) -> str:
         (("predictions.csv",), lambda f, card: read_predictions(f / "predictions.csv", card).logits.tolist()),
         (("metrics.json",), lambda f, card: repr(read_estimates(f / "metrics.json", card))),
         (("history.csv",), lambda f, card: read_history(f / "history.csv", card).to_csv()),
-        (("attention.csv",), lambda f, card: repr(read_results(f, card))),
+        (("attention.csv",), lambda f, card: repr(read_published(f, card))),
         (("familiarity.json", "familiarity.csv"), lambda f, card: read_scores(f, card)[0].to_csv()),
         (
             (
@@ -111,3 +111,14 @@ def test_a_built_file_exchanged_after_it_was_checked_is_not_used(
     assert read(file, expected, "toy/build/head.npz", 9) == b"right"
     with pytest.raises(ModelError, match=r"toy/build/head\.npz is damaged or was changed"):
         read(file, expected, "toy/build/head.npz", 99)
+
+
+def test_a_sparse_file_of_any_size_is_refused_before_it_is_hashed(tmp_path: Path) -> None:
+    sparse = tmp_path / "models" / "predictions.csv"
+    sparse.parent.mkdir()
+    with sparse.open("wb") as file:
+        file.truncate(20 * 2**30)
+    with pytest.raises(ModelError, match=r"predictions\.csv is larger than 1,024 MiB"):
+        sha256(sparse)
+    with pytest.raises(ModelError, match="larger than"):
+        check(sparse, "0" * 64, "models/x/predictions.csv")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dermlens.errors import DataError
-from dermlens.files.tables import read_csv, refuse
+from dermlens.files.tables import plain_cell, read_csv, refuse
 
 TYPES = {"name": str, "value": float}
 NUMBERS = [
@@ -105,3 +105,12 @@ def test_a_refused_number_is_shown_as_it_is_read(tmp_path: Path) -> None:
     assert not isinstance(found, str)
     with pytest.raises(DataError, match=r"t\.csv, line 4, column value: nan is no number\.$"):
         refuse(tmp_path / "t.csv", found, "value", found["value"].isna(), "is no number")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_what_a_spreadsheet_would_run_is_made_text(text: str) -> None:
+    assert plain_cell(text) == f"'{text}"
+
+
+def test_other_cells_stay_as_they_are() -> None:
+    assert [plain_cell(text) for text in ("", "a=b", "'=1", "ISIC_0024306")] == ["", "a=b", "'=1", "ISIC_0024306"]

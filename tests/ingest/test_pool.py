@@ -244,3 +244,30 @@ def test_a_decoder_that_was_taken_over_can_answer_what_it_likes(answer: bytes, m
     monkeypatch.setattr(pool, "_Template", Liar)
     with pytest.raises(ImageError, match="broke down"):
         pool.decode(GOOD, "PNG", LIMITS)
+
+
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1])
+def test_whatever_signal_comes_from_outside_the_picture_is_not_blamed(endless: bytes, number: int) -> None:
+    with ThreadPoolExecutor(1) as workers:
+        job, child = at_work(endless, workers)
+        os.kill(child, number)
+        again: int = until(lambda: [c for pid in templates() for c in children(pid) if c != child])[0]
+        os.kill(again, number)
+        with pytest.raises(ImageError, match="stopped from outside"):
+            job.result(PATIENCE)
+    assert works()
+
+
+@needs_proc
+def test_a_decoder_that_was_halted_is_asked_once_more_and_the_picture_is_not_blamed(endless: bytes) -> None:
+    halted: list[int] = []
+    with ThreadPoolExecutor(1) as workers:
+        job = workers.submit(pool.decode, endless, "JPEG", Limits(cpu_seconds=60, seconds=2.0))
+        for _ in range(2):
+            child = until(lambda: [c for pid in templates() for c in children(pid) if c not in halted])[0]
+            os.kill(child, signal.SIGSTOP)
+            halted.append(child)
+        with pytest.raises(ImageError, match="stopped from outside"):
+            job.result(PATIENCE)
+    assert works()

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +8,10 @@ from PIL import Image, ImageCms
 
 from dermlens.errors import ImageError
 from dermlens.ingest.decoders.pixels import BACKGROUND
-from dermlens.ingest.formats import Limits
+from dermlens.ingest.formats import NO_HEIC, Limits
 from dermlens.ingest.read import read_file, read_image
 from tests.conftest import encode
-from tests.image_files import png_of_size, saved
+from tests.image_files import picture, png_of_size, saved
 
 
 def test_png_is_read_exactly(lesion: np.ndarray) -> None:
@@ -190,3 +192,26 @@ def test_read_file_takes_the_content_whatever_the_name(tmp_path: Path, lesion: n
         read_file(tmp_path / "b.jpg")
     with pytest.raises(ImageError):
         read_file(tmp_path)
+
+
+def test_without_the_decoder_of_heic_a_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    heic, jpeg = tmp_path / "a.heic", tmp_path / "a.jpg"
+    heic.write_bytes(saved(picture(), "HEIF"))
+    jpeg.write_bytes(saved(picture(), "JPEG"))
+    program = (
+        "import sys; sys.modules['pillow_heif'] = None\n"
+        "from pathlib import Path\n"
+        "from dermlens.errors import ImageError\n"
+        "from dermlens.ingest.formats import LISTED\n"
+        "from dermlens.ingest.read import read_file\n"
+        "assert 'HEIC' not in LISTED and 'AVIF' in LISTED\n"
+        f"print(read_file(Path({str(jpeg)!r})).pixels.shape)\n"
+        "try:\n"
+        f"    read_file(Path({str(heic)!r}))\n"
+        "except ImageError as e:\n"
+        "    print(e)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True
+    )
+    assert done.stdout.splitlines() == [str(picture().shape), NO_HEIC]

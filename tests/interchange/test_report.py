@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
 
@@ -11,6 +12,9 @@ from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, called
 from dermlens.interchange.report import case_report
 from dermlens.labels import CLASSES, NAMES
 from dermlens.models.model import Model
+from dermlens.trust.calibration import Calibration
+from dermlens.trust.fitted import Fitted
+from dermlens.trust.referral import Referral
 from dermlens.wording import percent
 from tests.conftest import encode
 
@@ -53,3 +57,22 @@ def test_a_drawing_is_marked_and_a_failure_told(lesion: np.ndarray, toy: Model) 
     assert "synthetic drawing" in report
     assert "No model has answered." in report
     assert "&lt;b&gt;broken&lt;/b&gt;" in report
+
+
+def test_the_report_says_first_whether_to_refer_at_whatever_mix(image: CaseImage, toy: Model) -> None:
+    limits = {"toy": {"melanoma": 0.0, "malignant": 1.0}}
+    own = Referral({"toy": 0.95}, limits, 0.4, {})
+    calibration = Calibration("temperature", (1.0,) * 7, (0.0,) * 7, (1, 1, 1, 1, 1, 4, 1))
+    model = replace(toy, fitted=Fitted(calibration=calibration, referral=own))
+    answers = {"toy": replace(image.answers["toy"], calibrated=True)}
+    here = form([model], answers)
+    there = here.at_mix(np.array([1.0, 1, 1, 1, 90, 1, 1]), "Said once.")
+    reports = [case_report(image, opinion, NOW) for opinion in (here, there)]
+    line = '<strong class="verdict">Refer</strong><ul><li>Melanoma: Toy toy is above its 95 % threshold.</li>'
+    for report in reports:
+        assert report.index(line) < report.index("<h2>Diagnosis</h2>")
+    assert reports[1].count("Said once.") == 1
+    shown = percent(float(there.shown["toy"].probabilities[CLASSES.index("mel")]), 1)
+    assert shown != percent(float(answers["toy"].probabilities[CLASSES.index("mel")]), 1)
+    assert f'<td class="n">{shown}</td>' in reports[1]
+    assert percent(float(answers["toy"].probabilities[CLASSES.index("mel")]), 1) not in reports[1]

@@ -17,7 +17,7 @@ from dermlens.trust import calibration, conformal, referral, thresholds
 from dermlens.trust.fitted import read_fitted
 from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import TARGETS, decision_curve, per_thousand
-from dermlens.wording import interval, percent, short_percent
+from dermlens.wording import interval, percent, percent_with_interval, short_percent
 from tests.dashboard import check, fill, open_page, text
 from training.fits import calibration as fit_calibration
 from training.fits import conformal as fit_conformal
@@ -102,11 +102,11 @@ def test_operating_points_of_a_split(models: Path, split: str) -> None:
     measured = found.point("malignant", 0.8).measured[split]
     outcome = per_thousand(measured.sensitivity.value, measured.specificity.value, 0.05)
     shown = metrics_shown(app)
-    assert shown["Missed per 1,000"] == f"{outcome.missed:.1f}"
-    assert shown["Referred per 1,000"] == f"{outcome.referred:.0f}"
+    assert shown["Missed per 1,000 images"] == f"{outcome.missed:.1f}"
+    assert shown["Referred per 1,000 images"] == f"{outcome.referred:.0f}"
     assert shown["Of these benign"] == f"{outcome.unnecessary:.0f}"
     table = app.dataframe[0].value
-    assert table["Missed per 1,000"].iloc[0] == f"{outcome.missed:.1f}"
+    assert table["Missed per 1,000 images"].iloc[0] == f"{outcome.missed:.1f}"
     assert len(table) == len(thresholds.SENSITIVITIES)
 
 
@@ -138,7 +138,10 @@ def test_referral_on_a_split(models: Path, split: str) -> None:
     app = open_page("metrics", show="Referral", split=split)
     found = referral.read(models / "a" / "referral.json")
     measured = found.measured[split]
-    table, of_rules = (d.value for d in app.dataframe)
+    limits, table, of_rules = (d.value for d in app.dataframe)
+    assert limits["Model"].tolist() == ["A"]
+    assert limits["Melanoma, from"].tolist() == [percent(found.thresholds["a"]["melanoma"], 1)]
+    assert "measured cross-fitted" in text(app).replace("\\", "")
     table, of_rules = table.set_index("What"), of_rules.set_index("Rule")
     assert table.loc["Referred", "Share"] == percent(measured.referred.value, 1)
     assert table.loc["Referred", "95 % interval"] == interval(measured.referred)
@@ -149,8 +152,8 @@ def test_referral_on_a_split(models: Path, split: str) -> None:
     assert len(of_rules) == len(measured.rules) == 3  # melanoma, malignant, undecided
     said = {rule.key: rule.description for rule in RULES}
     for key, of_rule in measured.rules.items():
-        assert of_rules.loc[said[key], "Fires"] == percent(of_rule.fired.value, 1)
-        assert of_rules.loc[said[key], "Fires alone"] == percent(of_rule.alone.value, 1)
+        assert of_rules.loc[said[key], "Applies"] == percent(of_rule.fired.value, 1)
+        assert of_rules.loc[said[key], "Applies alone"] == percent(of_rule.alone.value, 1)
     assert f"{split.capitalize()} split, all of it: {measured.referred.n_images:,} images" in text(app)
     assert "Filters chosen above do not apply here" in text(app)
 
@@ -161,8 +164,8 @@ def test_the_coverage_curve_is_that_of_calls_the_model_has_not_been_calibrated_o
     found = read_fitted(models / "a", read_card(models / "a"))
     assert found.calibration is not None
     assert found.referral is not None
-    sure = calibration.unseen(p, found.calibration)[np.arange(len(p)), p.y_pred]
-    coverage, accuracy = referral.coverage_curve(sure, p.y_pred == p.y_true)
+    answers = calibration.unseen(p, found.calibration)
+    coverage, accuracy = referral.coverage_curve(answers.max(1), answers.argmax(1) == p.y_true)
     drawn = json.loads(app.get("plotly_chart")[0].proto.spec)
     line = next(t for t in drawn["data"] if t.get("name") == "A")
     assert np.isin(values(line["y"]), 100 * accuracy).all()
@@ -244,7 +247,7 @@ def case(models: str, shares: dict[str, float]) -> None:
         probabilities[INDEX[code]] = share
     answer = SimpleNamespace(probabilities=probabilities, logits=np.log(probabilities + 1e-9))
     parts = {"a": read_fitted(folder, read_card(folder)), "b": NOTHING_FITTED}
-    asked = [SimpleNamespace(id=i, name=i.upper(), fitted=part) for i, part in parts.items()]
+    asked = [SimpleNamespace(id=i, name=i.upper(), fitted=part, role="diagnosis") for i, part in parts.items()]
     opinion = form(asked, {"a": answer, "b": answer})  # type: ignore[arg-type, dict-item]
     decisions.prediction_sets(opinion)
     decisions.operating(opinion)
@@ -254,39 +257,49 @@ def open_case(models: Path, **shares: float) -> AppTest:
     return check(AppTest.from_function(case, args=(str(models), shares)).run(timeout=60))
 
 
-def refer(models: str, more: int) -> None:
-    """The sentence on referral, of a model and of a second one whose rules missed `more` melanomas of validation."""
-    import copy
+def refer(models: str, shares: dict[str, float]) -> None:
+    """The first line of a case, of a model and of one shown for comparison with the same rules of its own."""
     import dataclasses
     from pathlib import Path
     from types import SimpleNamespace
 
     import numpy as np
 
+    from dermlens.case.decision import decide
     from dermlens.case.opinion import form
+    from dermlens.labels import INDEX
     from dermlens.models.card import read_card
     from dermlens.trust.fitted import read_fitted
-    from ui.predict import referral
+    from ui.predict import verdict
 
     folder = Path(models) / "a"
     first = read_fitted(folder, read_card(folder))
     assert first.referral is not None
-    measured = copy.deepcopy(first.referral.measured)
-    estimate = measured["validation"].missed["mel"]
-    value = estimate.value + more / estimate.n_images
-    measured["validation"].missed["mel"] = dataclasses.replace(estimate, value=value, low=0.0, high=1.0)
-    second = dataclasses.replace(first, referral=dataclasses.replace(first.referral, measured=measured))
-    answer = SimpleNamespace(probabilities=np.full(7, 1 / 7), logits=np.zeros(7))
-    image = SimpleNamespace(quality=SimpleNamespace(findings=()))
-    parts = {"a": first, "b": second}
-    asked = [SimpleNamespace(id=i, name=i.upper(), fitted=part, card={}) for i, part in parts.items()]
-    referral.sentence(image, form(asked, {"a": answer, "b": answer}))  # type: ignore[arg-type, dict-item]
+    limits, wanted = first.referral.thresholds["a"], first.referral.sensitivity["a"]
+    second = dataclasses.replace(first.referral, thresholds={"b": limits}, sensitivity={"b": wanted})
+    parts = {"a": first, "b": dataclasses.replace(first, referral=second)}
+    quiet, loud = np.eye(7)[INDEX["nv"]], np.zeros(7)
+    for code, share in shares.items():
+        loud[INDEX[code]] = share
+    answers = {
+        i: SimpleNamespace(probabilities=p, logits=np.zeros(7), calibrated=True) for i, p in (("a", quiet), ("b", loud))
+    }
+    image = SimpleNamespace(quality=SimpleNamespace(findings=(), poor=False))
+    roles = {"a": "diagnosis", "b": "comparison"}
+    asked = [SimpleNamespace(id=i, name=i.upper(), fitted=part, card={}, role=roles[i]) for i, part in parts.items()]
+    opinion = form(asked, answers)  # type: ignore[arg-type]
+    verdict.card(image, opinion, decide(opinion))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("more", "speaks"), [(-1, "B"), (0, "A"), (1, "A")])
-def test_the_rules_that_missed_the_fewest_speak_and_of_equals_the_first(models: Path, more: int, speaks: str) -> None:
-    app = check(AppTest.from_function(refer, args=(str(models), more)).run(timeout=60))
-    assert [w.value.split("(by ")[1] for w in app.warning] == [f"{speaks})*"]
+def test_a_model_for_comparison_over_its_threshold_is_in_the_first_line(models: Path) -> None:
+    app = check(AppTest.from_function(refer, args=(str(models), {"mel": 0.56, "nv": 0.44})).run(timeout=60))
+    shown = text(app).replace("\\", "")
+    assert [h.value for h in app.header] == ["No rule applies, but look again"]
+    assert "B, shown for comparison, would refer for melanoma" in shown
+    quiet = check(AppTest.from_function(refer, args=(str(models), {"nv": 1.0})).run(timeout=60))
+    assert [h.value for h in quiet.header] == ["No rule for referral applies"]
+    assert "That is **not an all-clear**" in text(quiet)
+    assert "would refer" not in text(quiet)
 
 
 def test_a_case_says_what_is_not_ruled_out_and_which_thresholds_it_reaches(models: Path) -> None:
@@ -303,11 +316,16 @@ def test_a_case_says_what_is_not_ruled_out_and_which_thresholds_it_reaches(model
     assert "**B**: no prediction sets" in shown
     assert "training.fit b --only thresholds" in shown
     strict = "above" if found.thresholds.reached("melanoma", probabilities, 0.8) else "below"
+    reached = found.thresholds.strictest(probabilities, "melanoma")
+    assert reached is not None
     for wanted, side in ((0.8, strict), (0.95, "above")):
         app.select_slider(key="sensitivity").set_value(wanted)
         check(app.run())
-        assert f"- Melanoma, probability 30.0 %: **{side}** the {100 * wanted:g}" in text(app).replace("\\", "")
-    assert all(sentence in text(app) for sentence in found.thresholds.above(probabilities))
+        table = app.table[0].value.set_index("For")
+        assert table.loc["Melanoma", f"At {short_percent(wanted)}"].strip("*") == side
+        assert table.loc["Melanoma", "Highest reached"] == f"for {short_percent(reached.wanted)}"
+        measured = found.thresholds.point("melanoma", wanted).measured["test"].sensitivity
+        assert table.loc["Melanoma", "Found on test"] == percent_with_interval(measured)
 
 
 def test_a_call_that_is_not_in_its_own_set_is_explained(models: Path) -> None:
@@ -347,9 +365,10 @@ def test_the_model_card_says_what_the_files_give(models: Path) -> None:
     line = [x for x in shown.splitlines() if x.startswith(f"| malignant or pre-malignant | {short_percent(0.97)}")][-1]
     assert f"| {percent(sensitivity.value, 1)} ({interval(sensitivity)}) |" in line
     rules = referral.read(folder / "referral.json")
-    melanoma, malignant = (percent(rules.thresholds[key], 1) for key in ("melanoma", "malignant"))
+    melanoma, malignant = (percent(rules.thresholds["a"][key], 1) for key in ("melanoma", "malignant"))
     shown = "\n".join(decisions.referral(folder))
-    assert f"Both thresholds, {melanoma} for melanoma and {malignant} for" in shown
+    assert f"| `a` | {short_percent(rules.sensitivity['a'])} | {melanoma} | {malignant} |" in shown
+    assert "cross-fitted" in shown
     measured = rules.measured["test"]
     table = shown.split("| test |")[1]
     assert f"| referred | {measured.referred.n_images} | {percent(measured.referred.value, 1)} " in table

@@ -108,7 +108,7 @@ def drawn(app: AppTest) -> str:
 
 
 def test_slices_of_one_class_are_drawn(models: Path) -> None:
-    app = open_page("metrics", show="Slices", dx_type="follow_up")
+    app = open_page("metrics", show="Slices", dx_type="follow-up")
     assert "has no overall number" in text(app)
     assert app.get("plotly_chart")
 
@@ -159,3 +159,10 @@ def test_a_model_with_test_predictions_alone_is_not_shown_as_validation(own: Pat
     assert app.selectbox(key="split").options == ["test"]
     assert "Test split:" in text(app)
     assert "Final: not for choosing between models" in text(app)
+
+
+@pytest.mark.parametrize(("tab", "name"), [("Calibration", "bins"), ("Slices", "by"), ("Operating points", "target")])
+def test_a_link_that_names_a_choice_and_leaves_it_empty_means_the_first_one(models: Path, tab: str, name: str) -> None:
+    app = open_page("metrics", show=tab, **{name: ""})
+    assert "unexpected error" not in text(app)
+    assert text(app) == text(open_page("metrics", show=tab))

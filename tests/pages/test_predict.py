@@ -9,7 +9,9 @@ from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.testing.v1 import AppTest
 
 from dermlens.case import predict
+from dermlens.case.opinion import form
 from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, called
+from dermlens.charts.style import ROWS
 from dermlens.errors import DownloadError
 from dermlens.ingest.read import read_image
 from dermlens.labels import NAMES
@@ -17,7 +19,9 @@ from dermlens.models import registry
 from dermlens.wording import percent
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
-from ui.predict.downloads import isic_table
+from tests.image_files import dicom
+from ui.predict.downloads import isic_table, row_id
+from ui.predict.triage import SHOWN
 
 
 @pytest.fixture
@@ -40,10 +44,11 @@ def test_an_upload_is_answered_by_every_model(app: AppTest, pair: Path, lesion: 
         answer = predict.predict(model, read_image(data).pixels)
         probabilities, diagnosis = answer.probabilities, called(answer)
         assert model.name in shown
-        assert NAMES[diagnosis.code] in shown
-        assert f"**{percent(float(probabilities.max()))}** uncalibrated score" in shown
+        assert diagnosis.name in shown
+        if model_id == "toy":
+            assert f"{NAMES[diagnosis.code]} {percent(float(probabilities.max()))}" in shown
+            assert "Uncalibrated score by Toy toy" in shown
     assert "disagree" in shown or "Both models call it" in shown
-    assert CANNOT_NAME in shown
     assert "External" not in shown
     assert [s.label for s in app.selectbox if s.label == "Evidence for"]
 
@@ -66,11 +71,9 @@ def test_switching_class_model_or_opacity_asks_no_model(
     check(app.run())
     app.slider(key="opacity").set_value(20)
     check(app.run())
-    app.button_group(key="view").set_value("Overlay")
-    check(app.run())
     app.button_group(key="network").set_value("toy2")
     check(app.run())
-    assert "Toy toy2: Melanoma" in str(app.get("plotly_chart")[-1].proto)
+    assert "Toy toy2: Melanoma" in "".join(str(chart.proto) for chart in app.get("plotly_chart"))
 
 
 def test_the_case_survives_a_change_of_page_and_new_case_clears_it(app: AppTest, lesion: np.ndarray) -> None:
@@ -78,10 +81,10 @@ def test_the_case_survives_a_change_of_page_and_new_case_clears_it(app: AppTest,
     app.switch_page("pages/home.py").run()
     assert "One image in this case" in text(check(app))
     app.switch_page("pages/predict.py").run()
-    assert "uncalibrated score" in text(check(app))
+    assert "Uncalibrated score" in text(check(app))
     next(b for b in app.button if b.label == "New case").click().run()
     shown = text(check(app))
-    assert "uncalibrated score" not in shown
+    assert "Uncalibrated score" not in shown
     assert "in this case" not in shown
     assert "image" not in app.query_params
 
@@ -94,7 +97,7 @@ def test_a_file_that_is_no_image_is_refused_in_a_sentence_and_the_others_go_on(
     assert len(errors) == 2
     assert "0 bytes" in errors[0].replace("\\", "")
     assert r"\[x\]\(http\://evil\)\*" in errors[1], "a file name must not become markup"
-    assert "uncalibrated score" in text(app)
+    assert "Uncalibrated score" in text(app)
 
 
 def test_files_that_were_taken_are_not_kept_by_streamlit_as_well(
@@ -121,20 +124,24 @@ def test_files_that_were_taken_are_not_kept_by_streamlit_as_well(
     assert len(app.session_state["case_images"]) == 1
 
 
-def test_many_images_make_a_table_and_a_row_opens_a_case(app: AppTest, lesion: np.ndarray) -> None:
+def test_many_images_make_a_table_and_the_first_row_is_shown(app: AppTest, lesion: np.ndarray) -> None:
     flipped = np.ascontiguousarray(lesion[:, ::-1])
     upload(app, ("a.png", encode(lesion)), ("b.png", encode(flipped)))
     table = app.dataframe[0].value
-    assert list(table["file"]) == ["a.png", "b.png"]
-    assert {"Toy toy", "Toy toy2", "agree"} <= set(table.columns)
-    assert app.query_params["image"]
+    assert set(table["file"]) == {"a.png", "b.png"}
+    assert table["suspect"].tolist() == sorted(table["suspect"], reverse=True)
+    assert table["shown"].tolist() == [SHOWN, ""]
+    image = app.session_state["case_images"][app.session_state["image"]]
+    assert image.name == table["file"].iloc[0]
+    answer = called(image.answers["toy"])
+    assert table["diagnosis"].iloc[0].startswith(ROWS[answer.code])
 
 
 def test_an_example_is_labelled_synthetic(app: AppTest) -> None:
     assert "synthetic and show no real lesion" in text(app)
     app.button(key="example-red").click().run()
     assert "Synthetic drawing." in text(check(app))
-    assert "uncalibrated score" in text(app)
+    assert "Uncalibrated score" in text(app)
 
 
 def test_a_link_to_an_image_of_another_session_says_that_it_is_gone(
@@ -195,7 +202,7 @@ def test_an_image_of_the_isic_archive_comes_through_the_same_door(
         if len(asked) == 1:
             assert "cannot be reached" in app.error[0].value
     assert asked == ["ISIC_0024306"] * 2
-    assert "uncalibrated score" in text(app)
+    assert "Uncalibrated score" in text(app)
 
 
 def test_of_a_folder_only_images_are_taken(app: AppTest, lesion: np.ndarray) -> None:
@@ -205,7 +212,7 @@ def test_of_a_folder_only_images_are_taken(app: AppTest, lesion: np.ndarray) -> 
     upload(app, ("case/a.png", encode(lesion)), ("case/notes.txt", b"text"), ("case/.DS_Store", b"x"))
     shown = text(app)
     assert "2 files of the folder are not images" in shown
-    assert "uncalibrated score" in shown
+    assert "Uncalibrated score" in shown
     assert not app.error
 
 
@@ -225,7 +232,7 @@ def test_squeezed_files_are_stretched_when_the_person_says_so(app: AppTest, lesi
     stretched = read_image(encode(squeezed), stored_aspect="4:3").pixels
     assert stretched.shape == (90, 120, 3)
     expected = float(predict.predict(model, stretched).probabilities.max())
-    assert f"**{percent(expected)}** uncalibrated score" in text(app)
+    assert f" {percent(expected)}" in "".join(str(h.value) for h in app.subheader)
 
 
 def test_what_was_chosen_for_one_case_does_not_reach_the_next(app: AppTest, lesion: np.ndarray) -> None:
@@ -239,17 +246,13 @@ def test_what_was_chosen_for_one_case_does_not_reach_the_next(app: AppTest, lesi
     assert "prevalence" not in app.session_state
 
 
-def test_two_files_of_one_name_have_two_ids_in_the_isic_table(
-    app: AppTest, lesion: np.ndarray, pair: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from ui import state
-
+def test_two_files_of_one_name_have_two_ids_in_the_isic_table(app: AppTest, lesion: np.ndarray, pair: Path) -> None:
     flipped = np.ascontiguousarray(lesion[::-1])
     upload(app, ("a/mole.png", encode(lesion)), ("b/mole.png", encode(flipped)), ("other.png", encode(lesion[:80])))
     images = app.session_state["case_images"]
-    monkeypatch.setattr(state, "images", lambda: images)
     model = registry.load(registry.find(pair, "toy"))
-    first, second, third = isic_table(model, [model])["image"]
+    table = isic_table([(image, form([model], image.answers)) for image in images.values()], model)
+    first, second, third = table["image"]
     keys = list(images)
     assert (first, second, third) == (f"mole-{keys[0]}", f"mole-{keys[1]}", "other")
 
@@ -259,6 +262,7 @@ def count_pictures(app: AppTest) -> int:
 
 
 def test_another_method_is_drawn_on_demand(app: AppTest, lesion: np.ndarray) -> None:
+    app.query_params["show-research"] = "true"
     upload(app, ("a.png", encode(lesion)))
     pictures = count_pictures(app)
     next(b for b in app.button if b.label == "Draw").click().run()
@@ -268,14 +272,61 @@ def test_another_method_is_drawn_on_demand(app: AppTest, lesion: np.ndarray) -> 
     assert [key[1:3] for key in drawn] == [("toy", "grad_cam_plus_plus")]
 
 
-def test_every_image_is_in_the_isic_table(app: AppTest, lesion: np.ndarray, pair: Path) -> None:
-    from ui.predict.downloads import row_id
-
+def test_a_row_of_the_isic_table_runs_nothing(app: AppTest, lesion: np.ndarray) -> None:
     assert row_id("folder/ISIC_0024306.jpg") == "ISIC_0024306"
     assert row_id("..\\..\\a.b.png") == "a.b"
     assert row_id("=cmd().png") == "'=cmd()", "a spreadsheet must not run it"
+    app.query_params["show-research"] = "true"
+    app.query_params["show-limits"] = "true"
     upload(app, ("ISIC_1.png", encode(lesion)))
     assert [b.label for b in app.get("download_button") if "ISIC CSV" in b.label] == [
         "All images by Toy toy (ISIC CSV)",
         "All images by Toy toy2 (ISIC CSV)",
     ]
+    assert CANNOT_NAME in text(app)
+
+
+def test_one_file_under_two_names_is_two_rows_and_twice_under_one_name_is_one(app: AppTest, lesion: np.ndarray) -> None:
+    data = encode(lesion)
+    upload(app, ("a.png", data), ("=b.png", data), ("a.png", data))
+    (table,) = app.dataframe
+    assert table.value["file"].tolist() == ["a.png", "'=b.png"], "a spreadsheet must not run a file name"
+    assert len(set(app.session_state["case_images"])) == 2
+
+
+def test_masks_in_a_folder_are_passed_over_and_dicom_is_known_by_its_content(app: AppTest, lesion: np.ndarray) -> None:
+    app.segmented_control(key="kind").set_value("A folder").run()
+    data = encode(lesion)
+    files = [("f/ISIC_0000001.png", data), ("f/ISIC_0000001_segmentation.png", data), ("f/IM01", dicom(lesion))]
+    upload(app, *files, ("f/notes", b"text"))
+    assert app.dataframe[0].value["file"].tolist() == ["f/ISIC_0000001.png", "f/IM01"]
+    assert "2 files of the folder are not images, or only masks, and were passed over." in text(app)
+
+
+def test_a_method_that_is_not_offered_is_named_and_its_map_not_drawn(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered = {"toy": ("score_cam",), "toy2": ("grad_cam", "smooth_grad")}
+    monkeypatch.setattr("ui.cache.maps_offered", lambda model: offered[model.id])
+    app.query_params["show-research"] = "true"
+    upload(app, ("a.png", encode(lesion)))
+    shown = text(app).replace("\\", "")
+    assert app.button_group(key="network").options == ["Toy toy2"]
+    assert "Not shown for Toy toy" in shown
+    assert app.selectbox(key="method-toy").options == ["Score-CAM"]
+    assert "Not offered for this model: Grad-CAM++ and SmoothGrad." in shown
+
+
+def test_a_link_sets_the_models_for_comparison_before_anything_is_drawn(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lesion: np.ndarray
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(pair, models)
+    card = models / "toy2" / "card.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "role": "comparison"}))
+    monkeypatch.setenv("DERMLENS_MODELS", str(models))
+    alone = upload(open_page("predict"), ("a.png", encode(lesion)))
+    assert "Only one model has answered" in text(alone)
+    assert [t.label for t in alone.toggle] == ["Show for comparison: Toy toy2"]
+    asked = upload(open_page("predict", comparison="true"), ("a.png", encode(lesion)))
+    assert "Only one model has answered" not in text(asked)

@@ -165,3 +165,10 @@ def test_without_runs_the_page_says_what_to_do(runs: Path) -> None:
     shown = text(open_page("training_curves"))
     assert "There is no training run yet." in shown
     assert "reload this page" in shown, "it is not redrawn by itself"
+
+
+def test_a_link_that_leaves_the_time_empty_means_epochs(runs: Path) -> None:
+    add_run(runs, "one", 1)
+    app = open_page("training_curves", **{"by-time": ""})
+    assert "unexpected error" not in text(app)
+    assert app.get("plotly_chart")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dermlens.errors import BusyError
 from dermlens.server.limiter import Limiter
+from dermlens.server.shares import Shares, Who
 
 PATIENCE = 30.0  # seconds after which a test fails rather than hangs
 
@@ -182,7 +183,7 @@ def test_whatever_the_order_the_limits_hold_and_no_turn_is_lost(at_once: int, wa
     for event in events:
         if event == "come" and len(inside) + len(queue) < at_once + waiting:
             place = line._join()
-            (inside if place.is_set() else queue).append(place)
+            (inside if place.admitted.is_set() else queue).append(place)
         elif event == "come":
             with pytest.raises(BusyError):
                 line._join()
@@ -193,6 +194,66 @@ def test_whatever_the_order_the_limits_hold_and_no_turn_is_lost(at_once: int, wa
         elif event == "leave" and queue:
             line._leave(queue.pop())
         assert line.length() == (len(inside), len(queue))
-        assert all(p.is_set() for p in inside)
-        assert not any(p.is_set() for p in queue)
+        assert all(p.admitted.is_set() for p in inside)
+        assert not any(p.admitted.is_set() for p in queue)
         assert [line._before(p) for p in queue] == [len(inside) + i for i in range(len(queue))]
+
+
+def test_who_has_used_much_waits_for_who_has_used_little_and_among_equals_the_first_to_come_is_first() -> None:
+    now = [0.0]
+    line = Limiter(1, 10, clock=lambda: now[0])
+    greedy, modest, newcomer = Who("greedy"), Who("modest"), Who("newcomer")
+
+    def serve(who: Who, seconds: float) -> None:
+        place = line._join(who)
+        assert place.admitted.is_set()
+        now[0] += seconds
+        blocker = line._join(Who("blocker"))  # so that the line is never empty and nothing is forgotten
+        line._leave(place)
+        line._leave(blocker)
+
+    first = line._join(Who("first"))
+    waiting = [line._join(greedy), line._join(greedy), line._join(modest)]
+    now[0] += 1.0
+    line._leave(first)  # greedy is served, for 10 s
+    now[0] += 10.0
+    last = line._join(newcomer)
+    again = line._join(greedy)
+    line._leave(waiting[0])
+    order = []
+    names = {id(waiting[1]): "greedy joined early", id(waiting[2]): "modest", id(last): "newcomer", id(again): "again"}
+    while line._in:
+        order.append(names[id(line._in[0])])
+        line._leave(line._in[0])
+    assert order == ["greedy joined early", "modest", "newcomer", "again"], "turns taken together count as one"
+    serve(greedy, 1.0)
+
+
+def test_a_visitor_with_slow_images_gets_no_more_time_than_each_of_those_with_quick_ones() -> None:
+    now = [0.0]
+    line = Limiter(1, 20, clock=lambda: now[0])
+    cost = {"slow": 10.0, **{f"quick {i}": 1.0 for i in range(9)}}
+    used = dict.fromkeys(cost, 0.0)
+    for name in cost:
+        line._join(Who(name))
+    for _ in range(1000):
+        place = line._in[0]
+        now[0] += cost[place.payer]
+        used[place.payer] += cost[place.payer]
+        line._leave(place)
+        line._join(Who(place.payer))  # it comes again at once
+    assert max(used.values()) <= min(used.values()) + 2 * cost["slow"]
+
+
+def test_places_in_the_line_are_shared_and_given_back() -> None:
+    shares = Shares(total=10, session=2, person=3, address=10)
+    line = Limiter(1, 10, shares)
+    who = Who("a", "Ada")
+    with line.turn(who=who):
+        line._join(who)
+        with pytest.raises(BusyError, match="You have 2 images in the line already"), line.turn(who=who):
+            pytest.fail("has its share")
+        line._join(Who("b", "Ada"))
+        with pytest.raises(BusyError, match="in the line already"), line.turn(who=Who("c", "Ada")):
+            pytest.fail("the person has her share")
+    assert shares.held("a") == 1

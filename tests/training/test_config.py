@@ -96,6 +96,13 @@ def test_unknown_or_impossible_settings_are_refused(assignment: str, message: st
         override(PLAIN, [assignment])
 
 
+def test_an_older_run_is_read_without_a_setting_that_is_gone_and_was_of_no_effect() -> None:
+    then = {**dataclasses.asdict(PLAIN), "logit_adjustment": 0.0}
+    assert from_dict(then) == PLAIN
+    with pytest.raises(ConfigError, match="Unknown setting logit_adjustment"):
+        from_dict({**then, "logit_adjustment": 0.5})
+
+
 def test_settings_that_change_nothing_change_nothing() -> None:
     assert not any(dataclasses.asdict(Augment.none()).values())
 

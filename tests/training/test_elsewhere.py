@@ -20,9 +20,9 @@ from dermlens.models import registry
 from dermlens.trust.fitted import read_calibrated
 from tests import fake_ham10000, fake_isic2019
 from tests.conftest import publish_toy, toy_network
-from training import external, gains, source_probe
+from training import archives, external, gains, source_probe
 from training import other_lights as lights
-from training.fits import archives, embeddings
+from training.fits import embeddings
 from training.fits import other_archives as step
 from training.fits.ood_pictures import OodPicture
 from training.fits.subject import Subject

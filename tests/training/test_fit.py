@@ -55,17 +55,17 @@ def test_what_was_fitted_on_validation_is_what_users_get(fitted: Path) -> None:
     stored = json.loads((fitted / "calibration.json").read_text())
     found = read_fitted(fitted, read_card(fitted)).calibration
     assert found is not None
-    assert found == calibration.METHODS[stored["method"]](validation.logits, validation.y_true)
+    assert found == calibration.METHODS[stored["method"]](validation.logits, validation.y_true, stored["prior_sd"])
     users = read_calibrated(fitted, read_card(fitted))
     np.testing.assert_array_equal(users.probabilities, found.apply(raw.logits))
-    assert (users.y_pred == raw.y_pred).all()
+    assert (users.y_pred == found.apply(raw.logits).argmax(1)).all()
     assert stored["class_mix"] == np.bincount(validation.y_true, minlength=7).tolist()
 
 
 def test_the_measured_figures_are_of_both_splits_and_validation_is_cross_fitted(fitted: Path) -> None:
     stored = json.loads((fitted / "calibration.json").read_text())
     raw = read_predictions(fitted / "predictions.csv")
-    crossed = calibration.out_of_fold(raw.of_split("validation"), stored["method"])
+    crossed = calibration.out_of_fold(raw.of_split("validation"), stored["method"], stored["prior_sd"])
     y = raw.of_split("validation").y_true
     nll = -np.log(crossed[np.arange(len(y)), y]).mean()
     assert stored["measured"]["validation"]["after"]["nll"]["value"] == pytest.approx(nll, abs=1e-6)

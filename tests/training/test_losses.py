@@ -81,16 +81,6 @@ def test_blended_labels_get_the_blend_of_both_losses() -> None:
     assert loss(blended, LOGITS[:1])[0] == pytest.approx(0.3 * both[0] + 0.7 * both[1], rel=1e-5)
 
 
-def test_logit_adjustment_adds_the_log_prior() -> None:
-    prior = COUNTS / COUNTS.sum()
-    np.testing.assert_allclose(
-        loss(logit_adjustment=0.7), loss(logits=(LOGITS + 0.7 * np.log(prior)).astype(np.float32)), rtol=1e-4
-    )
-    # With tau 1, logits that are 0 everywhere say what the prior says.
-    flat = np.zeros((4, N_CLASSES), np.float32)
-    assert loss(logits=flat, logit_adjustment=1.0) == pytest.approx(-np.log(prior[[0, 3, 5, 5]]), rel=1e-5)
-
-
 def test_hits_are_counted_by_class_and_added_up() -> None:
     tally = ClassHits()
     answers = np.eye(N_CLASSES, dtype=np.float32)[[0, 5, 5, 4]]

@@ -16,7 +16,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from dermlens.dataset import isic2019
-from dermlens.dataset.ham10000 import image_path, load_split
+from dermlens.dataset.ham10000 import check_rows, image_path, load_split
 from dermlens.errors import ConfigError, ModelError
 from dermlens.labels import CLASSES
 from dermlens.models.runs import ELSEWHERE, HISTORY
@@ -26,6 +26,7 @@ from training import run as runs
 from training.architectures import build, feature_layer
 from training.config import Config, Phase, load_config
 from training.dataset import select_rows
+from training.drawn_data import LESIONS, draw
 from training.train import earlier_runs, first_network, main, new_id, smoke
 
 ROOT = Path(__file__).parents[2]
@@ -144,6 +145,11 @@ def test_run_json_tells_what_was_done(trained: SimpleNamespace) -> None:
     assert record["weights_missing"] == [f"block5_bn/{v}" for v in ("gamma", "beta", "moving_mean", "moving_variance")]
     assert record["data"]["images"] == {"train": 77, "validation": 14}
     assert len(record["resumed"]) == 3
+    assert record["precision"] == "float32"
+    for later in record["resumed"]:
+        assert (later["backend"], later["precision"]) == (record["backend"], "float32")
+        assert later["when"] >= record["started"]
+        assert later["processor"] == record["hardware"]["processor"]
     table = history(trained.runs / "broken")
     assert record["best_epoch"] == table["epoch"][table["val_cross_entropy"].idxmin()]
     assert record["best_validation"]["val_loss"] == pytest.approx(table["val_loss"][record["best_epoch"] - 1], rel=1e-4)
@@ -304,13 +310,11 @@ def test_rows_of_a_run_are_never_of_the_test_split() -> None:
     assert set(without["dx"]) == set(CLASSES) - {"vasc"}
 
 
-def test_smoke_runs_the_whole_pipeline_from_the_command_line(tmp_path: Path) -> None:
-    fake_ham10000.write(tmp_path / "data")
-    environment = {**os.environ, "DERMLENS_RUNS": str(tmp_path / "runs"), "HAM10000_DIR": str(tmp_path / "data")}
-    split = ["--split", str(tmp_path / "data" / "split.csv")]
+def test_smoke_runs_the_whole_pipeline_from_the_command_line_without_a_data_set(tmp_path: Path) -> None:
+    environment = {**os.environ, "DERMLENS_RUNS": str(tmp_path / "runs"), "HAM10000_DIR": ""}
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     done = subprocess.run(
-        [sys.executable, "-m", "training.train", "baseline_cnn", "--smoke", *split],
+        [sys.executable, "-m", "training.train", "baseline_cnn", "--smoke"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -323,7 +327,38 @@ def test_smoke_runs_the_whole_pipeline_from_the_command_line(tmp_path: Path) -> 
     assert {p.name for p in folder.iterdir()} == {"run.json", "history.csv", "events", "checkpoints"}
     assert len(history(folder)) == 1
     assert "epoch 1: loss" in done.stdout
-    assert json.loads((folder / "run.json").read_text())["best_epoch"] == 1
+    record = json.loads((folder / "run.json").read_text())
+    assert record["best_epoch"] == 1
+    assert record["data"]["images"] == {"train": 28, "validation": 28}
+
+
+def test_drawn_data_is_the_same_every_time_and_whole(tmp_path: Path) -> None:
+    first, second = draw(tmp_path / "a"), draw(tmp_path / "b")
+    assert first.read_bytes() == second.read_bytes()
+    rows = load_split(first)
+    check_rows(tmp_path / "a", rows, decode=True)
+    assert rows.groupby(["split", "dx"]).size().tolist() == [LESIONS] * 2 * len(CLASSES)
+    with pytest.raises(SystemExit):
+        main(["baseline_cnn", "--smoke", "--split", str(first)])
+
+
+@pytest.mark.parametrize("empty", ["train", "validation"])
+def test_a_split_without_images_is_refused_before_anything_is_made(tmp_path, monkeypatch, capsys, empty) -> None:
+    monkeypatch.setenv("DERMLENS_RUNS", str(tmp_path / "runs"))
+    split = draw(tmp_path / "data")
+    table = pd.read_csv(split)
+    table.replace({"split": {empty: "test"}}).to_csv(split, index=False)
+    assert main(["baseline_cnn", "--data", str(tmp_path / "data"), "--split", str(split)]) == 2
+    assert f"split.csv has no image to use in {empty}. Training needs both" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "a b", "x" * 101, "-x", "ä"])
+def test_a_run_gets_no_name_that_leads_elsewhere(tmp_path, monkeypatch, capsys, name) -> None:
+    monkeypatch.setenv("DERMLENS_RUNS", str(tmp_path / "runs"))
+    assert main(["baseline_cnn", "--smoke", f"--run={name}"]) == 2
+    assert f"got {name!r}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

@@ -17,9 +17,11 @@ from dermlens.labels import CLASSES, N_CLASSES
 from dermlens.trust import calibration
 from dermlens.trust.calibration import (
     METHODS,
+    PRIORS,
     Calibration,
     calibrate,
     choose,
+    choose_prior,
     fit_bias,
     fit_temperature,
     fit_vector,
@@ -132,10 +134,38 @@ def test_out_of_fold_calibrates_without_the_lesion_itself() -> None:
 
 
 def test_the_simplest_method_that_nothing_clearly_beats_is_chosen() -> None:
+    logits, y = true_model(1500, seed=8)
+    assert choose(predictions_of(2 * logits, y))[0] == "temperature"
+    assert choose(predictions_of(2 * logits - 1.4 * np.log(MIX), y))[0] == "bias"
+    assert choose(predictions_of(logits / np.array([0.2, 1, 3, 1, 0.3, 1, 1]), y))[0] == "vector"
+
+
+def test_the_prior_is_the_narrowest_within_one_standard_error_of_the_best() -> None:
     logits, y = true_model(1500, seed=6)
-    assert choose(predictions_of(2 * logits, y)) == "temperature"
-    assert choose(predictions_of(2 * logits - 1.4 * np.log(MIX), y)) == "bias"
-    assert choose(predictions_of(logits / np.array([0.2, 1, 3, 1, 0.3, 1, 1]), y)) == "vector"
+    p = predictions_of(logits / np.array([0.4, 1, 2, 1, 0.5, 1, 1]), y)
+    found = choose_prior(p, "vector")
+    losses = {}
+    for sd in PRIORS:
+        q = out_of_fold(p, "vector", sd)
+        losses[sd] = -np.log(q[np.arange(len(y)), y])
+    best = min(losses.values(), key=np.mean)
+    for sd in PRIORS:
+        more = losses[sd] - best
+        within = more.mean() <= more.std() / np.sqrt(len(more))  # a lesion an image
+        assert not within or sd >= found
+    assert losses[found].mean() - best.mean() <= (losses[found] - best).std() / np.sqrt(len(y))
+    narrower = [sd for sd in PRIORS if sd < found]
+    assert all((losses[sd] - best).mean() > (losses[sd] - best).std() / np.sqrt(len(y)) for sd in narrower)
+    assert narrower, "scales this unequal are not held to their mean"
+    even = choose_prior(predictions_of(logits, y), "vector")
+    assert even == PRIORS[0], "where all scales are one, the narrowest prior loses nothing"
+
+
+def test_a_narrow_prior_holds_a_class_with_few_images_to_the_others() -> None:
+    logits, y = true_model(400, seed=3)
+    spread = [np.std(np.log(fit_vector(logits, y, sd).scale)) for sd in PRIORS]
+    assert spread == sorted(spread)
+    assert spread[0] < 0.5 * spread[-1]
 
 
 def test_calibrated_predictions_call_the_most_probable_class_and_know_their_mix() -> None:

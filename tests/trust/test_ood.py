@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dermlens.case.opinion import form
+from dermlens.case.opinion import Opinion, form
 from dermlens.dataset.ham10000 import load_split
 from dermlens.errors import ModelError
 from dermlens.labels import CLASSES
@@ -24,6 +24,7 @@ from dermlens.trust.ood import (
     refused_by_class,
 )
 from dermlens.trust.reference_set import METHODS, encode, make_reference_set
+from dermlens.trust.withholding import Withholding
 
 N = 40
 C = 6
@@ -229,35 +230,41 @@ def test_scores_of_the_data_sets_images_say_which_were_refused(tmp_path: Path) -
             read_scores(tmp_path)
 
 
-def test_all_members_of_an_ensemble_must_accept_an_image() -> None:
+def test_a_network_that_refuses_silences_itself_and_the_ensembles_rule_all() -> None:
     near, far = embeddings()[0].astype(np.float32), np.full(C, 50.0, np.float32)
 
-    def model(model_id: str, detector: object) -> SimpleNamespace:
-        return SimpleNamespace(id=model_id, fitted=SimpleNamespace(ood=detector))
+    def model(model_id: str, detector: object, role: str = "diagnosis") -> SimpleNamespace:
+        return SimpleNamespace(id=model_id, role=role, fitted=SimpleNamespace(ood=detector))
+
+    def ensemble(by: str | None) -> Ensemble:
+        rule = None if by is None else Withholding(by, 0.0, {"one": 1.0, "two": 1.0}, ())
+        joint = JointOodDetector(("one", "two"), Measured({}, {}, {}), rule)
+        return Ensemble("both", "Both", (one, two), (0.5, 0.5), (0.0,) * 7, {}, Path(), Fitted(ood=joint))  # type: ignore[arg-type]
 
     one, two, none = model("one", familiar()), model("two", familiar()), model("none", None)
-    both = Ensemble("both", "Both", (one, two), (0.5, 0.5), (0.0,) * 7, {}, Path(), Fitted())  # type: ignore[arg-type]
+    third = model("three", familiar(), "comparison")
 
-    def asked(**answers: np.ndarray) -> dict[str, bool]:
-        found = {name: SimpleNamespace(embedding=e) for name, e in answers.items()}
-        return form([one, none, both], found).accepted  # type: ignore[list-item, return-value]
+    def judged(models: list, synthetic: bool = False, **answers: np.ndarray) -> Opinion:
+        return form(models, {name: SimpleNamespace(embedding=e) for name, e in answers.items()}, synthetic)  # type: ignore[misc]
 
-    assert asked(one=near, two=near, none=near) == {"one": True, "both": True}
-    assert asked(one=near, two=far) == {"one": True, "both": False}
-    assert asked(one=near) == {"one": True}, "an ensemble cannot tell without all of its members"
-    assert asked(one=far) == {"one": False, "both": False}
+    def asked(by: str | None, **answers: np.ndarray) -> dict[str, bool]:
+        return dict(judged([one, none, ensemble(by)], **answers).accepted)
 
-    def silent(models: list, synthetic: bool = False, **answers: np.ndarray) -> frozenset[str]:
-        found = {name: SimpleNamespace(embedding=e) for name, e in answers.items()}
-        return form(models, found, synthetic).refused
+    for by, alone in (("any", False), ("all", True), ("one", True), ("two", False), (None, False)):
+        assert asked(by, one=near, two=near, none=near) == {"one": True, "both": True}
+        assert asked(by, one=near, two=far) == {"one": True, "both": alone}
+        assert asked(by, one=far, two=far) == {"one": False, "both": False}
+    assert asked("any", one=near) == {"one": True}, "an ensemble cannot tell without all of its members"
 
-    third = model("three", familiar())
-    everyone = [one, two, third, none, both]
-    assert silent(everyone, one=near, two=near, three=near) == set()
-    assert silent(everyone, one=near, two=near, three=far) == {"three"}, "it is no member of the ensemble"
-    assert silent(everyone, one=near, two=far, three=near) == {"one", "two", "three", "none", "both"}
-    assert silent([one, third, none], one=near, three=far) == {"one", "three", "none"}
-    assert silent(everyone, synthetic=True, one=far, two=far, three=far) == set()
+    def silent(by: str, synthetic: bool = False, **answers: np.ndarray) -> frozenset[str]:
+        return judged([one, two, third, none, ensemble(by)], synthetic, **answers).refused
+
+    assert silent("any", one=near, two=near, three=near) == set()
+    assert silent("any", one=near, two=near, three=far) == {"three"}, "a model for comparison silences itself"
+    assert silent("all", one=near, two=far, three=near) == {"two"}
+    assert silent("any", one=near, two=far, three=near) == {"one", "two", "three", "none", "both"}
+    assert judged([one, third, none], one=near, three=far).refused == {"three"}
+    assert silent("any", synthetic=True, one=far, two=far, three=far) == set()
 
 
 def test_refusals_are_counted_by_true_diagnosis(tmp_path: Path) -> None:

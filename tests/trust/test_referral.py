@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,20 +9,12 @@ from dermlens.errors import ModelError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import make_predictions
 from dermlens.labels import CLASSES, INDEX
-from dermlens.trust.referral import (
-    Measured,
-    Referral,
-    RuleMeasured,
-    any_of,
-    coverage_curve,
-    n_missed,
-    read,
-    reasons,
-    sentence,
-)
-from dermlens.trust.referral_rules import RULES
-from dermlens.trust.thresholds import SENSITIVITIES, Point, Thresholds
-from training.fits.referral import choose, measure
+from dermlens.trust.conformal import PredictionSets
+from dermlens.trust.referral import Measured, Referral, RuleMeasured, any_of, coverage_curve, read, what_is_missed
+from dermlens.trust.referral_rules import RULES, Inputs
+from dermlens.trust.thresholds import SENSITIVITIES
+from training.fits.conformal import LEVELS
+from training.fits.referral import Answers, choose, cross_fitted, measure
 
 AKIEC, BCC, BKL, MEL, NV = (INDEX[c] for c in ("akiec", "bcc", "bkl", "mel", "nv"))
 
@@ -44,25 +37,45 @@ def referral() -> Referral:
     missed = {"mel": estimate(0.1, 50), "akiec": estimate(0.25, 8), "bcc": estimate(0.0, 20)}
     rules = {"melanoma": RuleMeasured(estimate(0.2, 500), estimate(0.05, 500))}
     measured = Measured(estimate(0.3, 500), estimate(0.2, 422), missed, rules)
-    return Referral(0.95, {"melanoma": 0.08, "malignant": 0.2}, 0.4, {"test": measured})
+    return Referral({"own": 0.95}, {"own": {"melanoma": 0.08, "malignant": 0.2}}, 0.4, {"test": measured})
+
+
+def alone(p: np.ndarray, **more: np.ndarray) -> Inputs:
+    return Inputs({"own": np.atleast_2d(p)}, **more)
 
 
 def test_a_rule_fires_at_its_threshold_and_not_below(referral: Referral) -> None:
     p = np.stack([shares(mel=0.08), shares(mel=0.079), shares(mel=0.05, bcc=0.1, akiec=0.05), shares(bkl=0.9)])
-    fired = referral.fired(p)
+    fired = referral.fired(alone(p))
     assert fired["melanoma"].tolist() == [True, False, False, False]
     assert fired["malignant"].tolist() == [False, False, True, False]
     assert any_of(fired).tolist() == [True, False, True, False]
 
 
-def test_missed_images_are_counted_over_what_must_not_be_missed(referral: Referral) -> None:
-    assert n_missed(referral, "test") == 5 + 0 + 2
+def test_one_member_over_its_own_threshold_is_enough_and_models_outside_have_no_say(referral: Referral) -> None:
+    both = replace(
+        referral,
+        sensitivity={"own": 0.98, "member": 0.9},
+        thresholds={**referral.thresholds, "member": {"melanoma": 0.3, "malignant": 0.5}},
+    )
+    quiet, loud = shares(mel=0.01)[None], shares(mel=0.3)[None]
+    assert both.models == ("own", "member")
+    assert any_of(both.fired(Inputs({"own": quiet, "member": loud})))[0]
+    assert not any_of(both.fired(Inputs({"own": quiet, "member": shares(mel=0.29)[None]})))[0]
+    assert not any_of(both.fired(Inputs({"own": quiet, "member": quiet, "stranger": loud})))[0]
+    melanoma = next(rule for rule in RULES if rule.key == "melanoma")
+    assert {m: bool(hit[0]) for m, hit in both.reached(melanoma, {"own": quiet, "member": loud}).items()} == {
+        "own": False,
+        "member": True,
+    }
+    assert any_of(both.fired(Inputs({"own": loud})))[0], "a member that has not answered is left out"
 
 
 def test_rules_without_their_input_are_left_out_and_keep_their_order(referral: Referral) -> None:
     p = shares()[None]
-    assert list(referral.fired(p)) == ["melanoma", "malignant"]
-    every = referral.fired(p, np.ones((1, 7), bool), np.array([[NV, NV]]), np.array([False]))
+    assert list(referral.fired(alone(p))) == ["melanoma", "malignant"]
+    second = replace(referral, thresholds={**referral.thresholds, "b": referral.thresholds["own"]})
+    every = second.fired(Inputs({"own": p, "b": p}, np.ones((1, 7), bool), np.array([False])))
     assert list(every) == [rule.key for rule in RULES]
 
 
@@ -71,59 +84,65 @@ def test_an_empty_set_and_one_that_rules_hardly_anything_out_are_undecided(
     referral: Referral, size: int, fires: bool
 ) -> None:
     kept = np.arange(7)[None] < size
-    assert referral.fired(shares()[None], sets=kept)["undecided"].tolist() == [fires]
+    assert referral.fired(alone(shares(), sets=kept))["undecided"].tolist() == [fires]
 
 
 def test_models_disagree_when_their_groups_differ_not_their_diagnoses(referral: Referral) -> None:
+    second = replace(referral, thresholds={**referral.thresholds, "b": referral.thresholds["own"]})
     calls = np.array([[NV, BKL], [MEL, BCC], [NV, MEL], [MEL, AKIEC]])
-    fired = referral.fired(np.stack([shares()] * 4), calls=calls)
+    fired = second.fired(Inputs({"own": np.eye(7)[calls[:, 0]], "b": np.eye(7)[calls[:, 1]]}))
     assert fired["disagree"].tolist() == [False, False, True, True]
 
 
-def test_the_sentence_gives_the_reasons_with_their_numbers(referral: Referral) -> None:
-    p = shares(mel=0.3)
-    said = sentence(referral, p, referral.fired(p[None], calls=np.array([[MEL, NV]])))
-    assert said.startswith(
-        "Refer: melanoma has 30.0 %, at or above the threshold of 8.0 %, chosen on validation to find 95 % of "
-        "melanomas;"
+def test_what_is_missed_is_counted_and_on_validation_said_to_be_cross_fitted(referral: Referral) -> None:
+    counts = (
+        "missed 5 of 50 melanoma images, 2 of 8 images of actinic keratosis or Bowen's disease and 0 of 20 basal cell "
+        "carcinoma images."
     )
-    assert "together have 30.0 %" in said
-    assert "different groups" in said
-    assert len(reasons(referral, p, referral.fired(p[None]))) == 2
+    assert what_is_missed(referral) == f"on the test split these rules {counts}"
+    elsewhere = replace(referral, measured={"validation": referral.measured["test"]})
+    assert what_is_missed(elsewhere) == f"on the validation split these rules, fitted on other lesions of it, {counts}"
 
 
-def test_silence_is_no_all_clear_and_says_what_is_missed(referral: Referral) -> None:
-    p = shares(mel=0.01)
-    said = sentence(referral, p, referral.fired(p[None]))
-    assert said == (
-        "No rule for referral fires. That is not an all-clear: on the test split these rules missed 5 of 50 melanoma "
-        "images, 2 of 8 images of actinic keratosis or Bowen's disease and 0 of 20 basal cell carcinoma images."
-    )
+def test_the_fewest_missed_under_the_cap_are_chosen_and_then_the_strictest() -> None:
+    """Melanomas and nevi in even steps of probability: what a wanted sensitivity finds and refers is known."""
+    y = np.r_[np.full(100, MEL), np.full(300, NV)]
+    mel = np.r_[np.linspace(0.2, 0.99, 100), np.linspace(0, 0.4, 300)]
+    p = np.stack([shares(mel=share) for share in mel])
+    for wanted in SENSITIVITIES:
+        limit = np.sort(mel[:100])[::-1][int(np.ceil(wanted * 100 - 1e-9)) - 1]
+        cap = float((mel >= limit).mean())
+        chosen = choose(y, alone(p), cap)
+        assert chosen.sensitivity == {"own": wanted}
+        assert chosen.thresholds["own"]["melanoma"] == pytest.approx(limit, abs=1e-8)
+        assert any_of(chosen.fired(alone(p))).mean() <= cap
+    assert choose(y, alone(p), 0.01).sensitivity == {"own": min(SENSITIVITIES)}
+    same = Inputs({"own": p, "member": p})
+    assert choose(y, same, 1.0).sensitivity == {"own": max(SENSITIVITIES), "member": max(SENSITIVITIES)}
+    noise = np.stack([shares(mel=share) for share in np.random.default_rng(0).uniform(0, 1, 400)])
+    found = choose(y, Inputs({"own": p, "member": noise}), 0.9)
+    assert found.sensitivity["member"] < found.sensitivity["own"], "what costs more than it finds is held back"
 
 
-def test_an_unfamiliar_image_comes_before_every_number(referral: Referral) -> None:
-    p = shares(mel=0.9)
-    said = sentence(referral, p, referral.fired(p[None], unfamiliar=np.array([True])))
-    assert said.startswith("Do not rely on these numbers")
-
-
-def test_the_highest_sensitivity_under_the_cap_is_chosen() -> None:
-    p = np.stack([shares(mel=share) for share in np.linspace(0, 0.99, 100)])
-
-    def points(*thresholds: float) -> tuple[Point, ...]:
-        pairs = zip(SENSITIVITIES, thresholds, strict=True)
-        return tuple(Point(wanted, threshold, {}) for wanted, threshold in pairs)
-
-    thresholds = Thresholds(
-        {
-            "melanoma": points(0.9, 0.8, 0.75, 0.7, 0.5, 0.3, 0.2),
-            "malignant": points(0.95, 0.9, 0.75, 0.65, 0.6, 0.2, 0.1),
-        },
-        {},
-    )
-    chosen = choose(thresholds, lambda r: r.fired(p), cap=0.4)
-    assert (chosen.sensitivity, *chosen.thresholds.values()) == (0.95, 0.7, 0.65)  # refers 35, the next 50
-    assert choose(thresholds, lambda r: r.fired(p), cap=0.01).sensitivity == min(SENSITIVITIES)
+def test_misses_are_counted_on_lesions_that_the_rules_were_not_fitted_on() -> None:
+    """With thresholds at the lowest melanoma, each fold's own lowest one is missed where it is lower than the rest."""
+    rng = np.random.default_rng(1)
+    y = np.r_[np.full(60, MEL), np.full(400, NV)]
+    mel = np.r_[rng.uniform(0.3, 0.9, 60), rng.uniform(0, 0.2, 400)]
+    p = np.stack([shares(mel=share) for share in mel])
+    ids = [f"I{i:03}" for i in range(len(y))]
+    predictions = make_predictions(ids, ids, "validation", y, np.log(p + 1e-9))
+    sets = PredictionSets(LEVELS, np.zeros((len(LEVELS), 7)), np.ones((len(LEVELS), 7), bool), (60,) * 7, {}, {})
+    answers = Answers(predictions, alone(p))
+    own = any_of(choose(y, answers.inputs).fired(answers.inputs))
+    crossed = any_of({k: v for k, v in cross_fitted(answers, sets).items() if k != "undecided"})
+    assert 1 - own[:60].mean() == pytest.approx(1 / 60)
+    assert (~crossed[:60]).sum() >= (~own[:60]).sum()
+    moved = mel.copy()
+    moved[int(mel[:60].argmin())] = 0.0
+    p[:] = np.stack([shares(mel=share) for share in moved])
+    again = any_of({k: v for k, v in cross_fitted(answers, sets).items() if k != "undecided"})
+    assert not again[int(mel[:60].argmin())], "a melanoma unlike all others is missed out of fold"
 
 
 def test_what_is_referred_and_missed_is_counted_by_class_and_rule() -> None:
@@ -154,7 +173,8 @@ def test_the_file_is_read_back_and_a_damaged_one_is_refused(referral: Referral, 
     file.write_text(json.dumps(good))
     assert read(file) == referral
     one = good["measured"]["test"]
-    damaged: list[dict] = [{"melanoma": 2}, {"measured": {}}, {"cap": "x"}]
+    high = {"own": {"sensitivity": 0.95, "melanoma": 2, "malignant": 0.1}}
+    damaged: list[dict] = [{"models": high}, {"models": {}}, {"models": {"own": {}}}, {"measured": {}}, {"cap": "x"}]
     damaged += [{"measured": {"test": {k: v for k, v in one.items() if k != lost}}} for lost in one]
     for wrong in damaged:
         file.write_text(json.dumps({**good, **wrong}))
@@ -164,10 +184,9 @@ def test_the_file_is_read_back_and_a_damaged_one_is_refused(referral: Referral, 
 
 
 def test_every_rule_says_when_it_fires_and_why_it_did(referral: Referral) -> None:
-    p = shares(mel=0.9)
     for rule in RULES:
         assert rule.description[0].isupper()
         assert rule.description.endswith(".")
-        (why,) = reasons(referral, p, {rule.key: np.array([True])})
-        assert "{" not in why
-        assert (rule.key in referral.thresholds) == (rule.target is not None) == bool(rule.subject)
+        assert rule.reason[0].islower()
+        assert not rule.reason.endswith(".")
+        assert (rule.key in referral.thresholds["own"]) == (rule.target is not None) == (rule.fires is None)

@@ -7,9 +7,10 @@ from ui import pages
 
 def test_every_page_stands_in_the_table_once_and_no_two_look_alike() -> None:
     files = sorted(str(path.relative_to(HOME.parent)) for path in (HOME.parent / "pages").glob("*.py"))
-    assert sorted(page.path for page in pages.PAGES) == files
-    for values in zip(*((page.title, page.icon, page.lede) for page in pages.PAGES), strict=True):
-        assert len(set(values)) == len(pages.PAGES)
+    every = (*pages.PAGES, pages.RECORD)
+    assert sorted(page.path for page in every) == files
+    for values in zip(*((page.title, page.icon, page.lede) for page in every), strict=True):
+        assert len(set(values)) == len(every)
 
 
 def test_home_leads_to_every_other_page_and_each_has_its_heading_and_sentence(tmp_path: Path, monkeypatch) -> None:

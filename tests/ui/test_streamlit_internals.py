@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import inspect
 import json
 import re
 from collections.abc import Coroutine
@@ -20,15 +21,23 @@ from starlette.responses import Response
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import Runtime
+from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import RerunException, StopException
 from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
 from streamlit.runtime.secrets import Secrets
+from streamlit.runtime.session_manager import SessionInfo
 from streamlit.runtime.uploaded_file_manager import DeletedFile, UploadedFileRec
+from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.testing.v1 import AppTest
 from streamlit.web.server.app_discovery import discover_asgi_app
-from streamlit.web.server.starlette import starlette_auth_routes, starlette_routes
+from streamlit.web.server.starlette import (
+    starlette_app_utils,
+    starlette_auth_routes,
+    starlette_routes,
+    starlette_websocket,
+)
 from streamlit.web.server.starlette.starlette_app import create_streamlit_routes
 
 from tests.dashboard import HOME, check
@@ -151,7 +160,7 @@ def test_every_kind_of_message_is_known() -> None:
         "Streamlit's browser says other things now: do they affect other sessions?"
     )
     frame = BackMsg(clear_cache=True).SerializeToString()
-    assert streamlit_internals.kind_of_message(frame) == "clear_cache"
+    assert streamlit_internals.kind_of_message(frame) == ("clear_cache", 0)
     assert streamlit_internals.kind_of_message(b"\xff\xff") is None
 
 
@@ -187,19 +196,6 @@ def test_an_upload_never_touches_the_disk(monkeypatch: pytest.MonkeyPatch) -> No
     scope = {"type": "http", "headers": headers, "path_params": {"session_id": "s", "file_id": "f"}}
     assert finish(put.endpoint(Request(scope, receive))).status_code == 204
     assert len(manager.get_files("s", ["f"])[0].data) == 4_000_000
-
-
-def test_the_bytes_of_all_uploads_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = MemoryUploadedFileManager("/upload")
-    server = MagicMock(spec=Runtime)  # which has no attribute that Streamlit's has not
-    server.uploaded_file_mgr = manager
-    monkeypatch.setattr(Runtime, "_instance", server)
-    assert streamlit_internals.bytes_of_uploads() == 0
-    for session, size in (("a", 900), ("b", 50)):
-        manager.add_file(session, UploadedFileRec("1", "a.png", "image/png", bytes(size)))
-    assert streamlit_internals.bytes_of_uploads() == 950, "the server would take uploads without end"
-    monkeypatch.setattr(Runtime, "_instance", None)
-    assert streamlit_internals.bytes_of_uploads() == 0
 
 
 def takes_uploads() -> None:
@@ -266,3 +262,58 @@ def test_what_the_style_sheet_names_is_on_the_page() -> None:
     built = "".join(path.read_text(encoding="utf-8") for path in (STATIC / "static" / "js").glob("*.js"))
     assert named
     assert {name for name in named if f'"{name}"' not in built and f"`{name}`" not in built} == set()
+
+
+class Session:
+    """Stands for a session of Streamlit's, which is ended by a call."""
+
+    def __init__(self, name: str, ended: list[str]) -> None:
+        self.id, self._ended = name, ended
+
+    def shutdown(self) -> None:
+        self._ended.append(self.id)
+
+
+def test_a_session_ends_when_its_time_is_up_with_nobody_else_around() -> None:
+    now, ended = [0.0], list[str]()
+    kept = streamlit_internals.Sessions(100.0, 3, lambda: now[0])
+    for i in range(4):
+        now[0] = float(i)
+        kept.save(SessionInfo(None, Session(f"{i}", ended), 0))  # type: ignore[arg-type]
+    assert ended == ["0"], "of one too many the oldest"
+    assert kept.get("1") is not None
+    kept.delete("2")  # it has come back
+    now[0] = 101.0
+    assert kept.get("1") is None
+    assert kept.sweep() == 1
+    assert ended == ["0", "1"]
+    assert [info.session.id for info in kept.list()] == ["3"]
+    now[0] = 200.0
+    assert kept.sweep() == 1
+    assert kept.sweep() == 0
+    assert ended == ["0", "1", "3"]
+
+
+def test_what_the_server_is_watched_by_is_there() -> None:
+    assert inspect.signature(Runtime.connect_session).parameters.keys() >= {"client", "user_info"}
+    assert "remove_session_files" in inspect.getsource(AppSession.shutdown), "nobody would be told that a session ended"
+    assert "client=client" in inspect.getsource(starlette_websocket), "nobody would be told that one began"
+    assert "_websocket" in inspect.getsource(starlette_websocket.StarletteSessionClient)
+    assert "self._session_storage.get(" in inspect.getsource(WebsocketSessionManager), "sessions would not come back"
+    names = Runtime._loop_coroutine.__code__.co_varnames
+    assert {"active_session_info", "msg_list", "msg"} <= set(names), "the last session's answers would stay in memory"
+
+
+def test_the_browser_is_told_by_the_cookie_of_its_token_and_the_user_by_those_of_one_name() -> None:
+    token = starlette_app_utils.generate_xsrf_token_string(b"0123456789abcdef")
+    assert streamlit_internals.browser_of_cookies({"_streamlit_xsrf": token}) == b"0123456789abcdef"
+    assert streamlit_internals.browser_of_cookies({}) is None
+    written = ("_streamlit_user", "_streamlit_user_1", "_streamlit_user__1", "_streamlit_user_tokens")
+    assert all(map(streamlit_internals.is_cookie_of_user, written))
+    assert not streamlit_internals.is_cookie_of_user("_streamlit_xsrf")
+
+
+def test_the_end_of_a_run_is_known() -> None:
+    end = ForwardMsg(script_finished=ForwardMsg.FINISHED_SUCCESSFULLY).SerializeToString()
+    assert streamlit_internals.is_end_of_run(end)
+    assert not streamlit_internals.is_end_of_run(ForwardMsg().SerializeToString())

@@ -1,6 +1,6 @@
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 from dermlens.case.image import CaseImage
 from dermlens.errors import ImageError
 from dermlens.server.limiter import Limiter
+from dermlens.server.shares import VISITS, Shares, Who
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
 from ui import state, waiting
@@ -95,42 +96,74 @@ def test_a_run_that_is_stopped_half_way_leaves_the_image_to_the_next_one(
     assert "One image in this case" in text(app)
 
 
+@pytest.fixture
+def visit(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The session of every AppTest, as a server would know it."""
+    session = "test session id"
+    VISITS.begin(Who(session))
+    yield session
+    VISITS.end(session)
+
+
+def shares(monkeypatch: pytest.MonkeyPatch, kind: str, total: int, session: int) -> Shares:
+    found = Shares(total, session, session, session)
+    monkeypatch.setattr(VISITS, kind, found)
+    return found
+
+
 def test_a_session_cannot_hand_in_more_than_its_share(
-    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    app: AppTest, visit: str, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ui.state.MAX_WAITING", len(encode(lesion)) + 10)
+    files = shares(monkeypatch, "files", 10**9, len(encode(lesion)) + 10)
     upload(app, lesion, lesion)
     assert "were uploaded at once" in app.error[0].value
     assert "One image in this case" in text(app)
+    assert files.held() == 0, "what was examined is not held any more"
 
 
 def test_all_sessions_together_hand_in_no_more_than_the_server_may(
-    app: AppTest, line: Limiter, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    app: AppTest, visit: str, line: Limiter, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ui.state.MAX_WAITING_OF_ALL", len(encode(lesion)) + 10)
-    monkeypatch.setattr("ui.state._handed_in", WeakSet())
-    other = open_page("predict")
+    files = shares(monkeypatch, "files", 10**6, 10**6)
+    assert files.take(Who("other"), 400_000) is None
+    assert files.take(Who("another"), 300_000) is None
+    large = np.random.default_rng(0).integers(0, 256, (250, 250, 3), np.uint8)
+    upload(app, large)
+    assert "The server cannot hold any more files" in app.error[0].value
+    files.end("other")
     with line.turn():
-        upload(other, lesion)  # it waits, and keeps its file
-        upload(app, lesion)
-        assert "The server cannot hold any more files" in app.error[0].value
-    press(other, "Try again")
-    upload(app, lesion)
-    assert "One image in this case" in text(app)
-
-
-def test_all_sessions_together_keep_no_more_than_the_server_may(
-    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ui.state.MAX_KEPT_BY_ALL", lesion.nbytes - 1)
-    monkeypatch.setattr("ui.state._alive", WeakSet())  # images of other tests may not be forgotten yet
-    other = open_page("predict")
-    upload(other, lesion)
-    upload(app, np.ascontiguousarray(lesion[::-1]))
-    assert "cannot hold any more images" in warnings(app)
-    press(other, "New case")
-    del other
+        upload(app, large)
+        assert files.held(visit) == len(encode(large)), "it waits, and its file is kept"
     press(app, "Try again")
+    assert "One image in this case" in text(app)
+    assert files.held(visit) == 0
+
+
+def test_all_sessions_together_keep_no_more_than_the_server_may_and_a_new_case_gives_back(
+    app: AppTest, visit: str, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = state.KEPT_AT_MOST
+    kept = shares(monkeypatch, "kept", 3 * most, 2 * most)
+    assert kept.take(Who("other"), most + most // 2) is None
+    upload(app, lesion)
+    assert "cannot hold any more images" in warnings(app)
+    kept.end("other")
+    press(app, "Try again")
+    assert "One image in this case" in text(app)
+    assert kept.held(visit) == lesion.nbytes
+    assert VISITS.who(visit).answered
+    upload(app, lesion)
+    assert kept.held(visit) == lesion.nbytes, "the same image once more"
+    press(app, "New case")
+    assert kept.held(visit) == 0
+
+
+def test_a_case_is_full_when_a_session_keeps_its_share(
+    app: AppTest, visit: str, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares(monkeypatch, "kept", 10**9, state.KEPT_AT_MOST + lesion.nbytes // 2)
+    upload(app, lesion, np.ascontiguousarray(lesion[::-1]))
+    assert "The case is full" in app.error[0].value
     assert "One image in this case" in text(app)
 
 

@@ -4,27 +4,29 @@ from typing import Any
 
 import numpy as np
 
-from dermlens.evaluation.calibration_error import by_chance, log_loss, measure
+from dermlens.evaluation.calibration_error import by_chance, measure
 from dermlens.evaluation.metrics import log_softmax
 from dermlens.evaluation.predictions import Predictions
 from dermlens.files.documents import encode_object
 from dermlens.labels import CLASSES
-from dermlens.trust.calibration import METHODS, Calibration, choose, out_of_fold, unseen
+from dermlens.trust.calibration import METHODS, PRIORS, Calibration, choose, losses, unseen
 from training.fits.subject import Subject
 
 
 def make(subject: Subject) -> dict[str, bytes]:
-    """Choose the method by its cross-fitted likelihood, fit it on validation, and measure before and after."""
+    """Choose method and prior by their cross-fitted likelihood, fit on validation, and measure before and after."""
     p = subject.predictions.of_split("validation")
-    crossed = {method: out_of_fold(p, method) for method in METHODS}
-    method = choose(p)
-    calibration = METHODS[method](p.logits, p.y_true)
+    method, prior_sd = choose(p)
+    calibration = METHODS[method](p.logits, p.y_true, prior_sd)
+    tried = {name: [_mean(losses(p, name, sd)) for sd in PRIORS] for name in METHODS}
     content = {
         "method": method,
         "classes": list(CLASSES),
         "scale": list(calibration.scale),
         "bias": list(calibration.bias),
-        "cross_fitted_nll": {name: round(float(log_loss(q, p.y_true).mean()), 6) for name, q in crossed.items()},
+        "prior_sd": prior_sd,
+        "priors": list(PRIORS),
+        "cross_fitted_nll": tried,
         "class_mix": list(calibration.class_mix),
         "fitted_on": {
             "split": "validation",
@@ -35,6 +37,10 @@ def make(subject: Subject) -> dict[str, bytes]:
         "measured": measured(subject.predictions, calibration),
     }
     return {"calibration.json": encode_object(content)}
+
+
+def _mean(values: np.ndarray) -> float:
+    return round(float(values.mean()), 6)
 
 
 def measured(predictions: Predictions, calibration: Calibration) -> dict[str, Any]:

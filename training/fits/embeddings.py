@@ -27,21 +27,24 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation import metrics
 from dermlens.evaluation.intervals import (
     REPLICATES,
+    at_a_bound,
+    auc_interval,
     effective_size,
     lesion_weights,
     percentile_interval,
     rank_metrics,
     rank_table,
     share,
-    wilson_interval,
 )
 from dermlens.evaluation.predictions import SPLITS
 from dermlens.files.documents import encode_object
 from dermlens.ingest.read import read_file
 from dermlens.trust.ood import EMBEDDINGS_FILE, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
 from dermlens.trust.reference_set import METHODS, ReferenceSet, encode, make_reference_set
+from dermlens.trust.withholding import Withholding
+from training.archives import answers, training_rows
 from training.dataset import class_indices
-from training.fits.archives import answers, training_rows
+from training.fits import withholding
 from training.fits.embed import embed
 from training.fits.ood_pictures import OodPicture, broken, first_half, pictures
 from training.fits.subject import Subject
@@ -69,9 +72,13 @@ def make(subject: Subject) -> dict[str, bytes]:
     """
     files: dict[str, bytes] = {}
     if subject.card.get("members"):
-        table = of_members(subject)
+        table, rule = of_members(subject)
         threshold = 0.0
-        chosen: dict[str, Any] = {"method": MEMBERS, "members": list(subject.card["members"])}
+        chosen: dict[str, Any] = {
+            "method": MEMBERS,
+            "members": list(subject.card["members"]),
+            "withholding": rule.to_dict(),
+        }
     else:
         reference_set, trained = reference_set_of(subject)
         table, embeddings = seen(subject)
@@ -219,23 +226,24 @@ def auroc(real: pd.DataFrame, others: pd.DataFrame) -> Estimate:
     sources = groups[positive]
     if len(np.unique(sources)) < FEW_SOURCES:
         low = high = np.nan
-    elif value in (0, 1):
-        low, high = wilson_interval(value, effective_size(np.ones(len(sources), bool), sources))
     else:
         ranks = rank_table(positive, scores, groups)
         draws = [
             rank_metrics(ranks, w, average_precision=False)[0] for w in lesion_weights(groups.max() + 1, REPLICATES)
         ]
         low, high = percentile_interval(np.concatenate(draws))
+        if at_a_bound(low, high):
+            low, high = auc_interval(
+                value, *(effective_size(side[side], groups[side]) for side in (positive, ~positive))
+            )
     return Estimate(value, float(low), float(high), len(others), len(np.unique(sources)))
 
 
-def of_members(subject: Subject) -> pd.DataFrame:
-    """Join the scores of an ensemble's members: all must accept an image, so the least accepting one decides.
+def of_members(subject: Subject) -> tuple[pd.DataFrame, Withholding]:
+    """Join the scores of an ensemble's members by the rule that is chosen on them.
 
     Returns:
-        A table as `seen` gives it with "score": the largest excess over a member's threshold, in standard deviations
-        of that member's scores on validation; up to 0 is accepted.
+        A table as `seen` gives it with "score", how far an image is beyond the rule, up to 0 accepted; and the rule.
     """
     first = None
     excess = []
@@ -246,11 +254,20 @@ def of_members(subject: Subject) -> pd.DataFrame:
             first = table
         elif not _pictures(first).equals(_pictures(table)):
             raise DataError(f"{member}/{SCORES_FILE} is of other pictures than that of another member: fit both again.")
-        spread = table.loc[of_split(table, "validation"), "score"].std()
-        excess.append((table["score"] - threshold) / spread)
+        excess.append(table["score"] - threshold)
     if first is None:
         raise DataError(f"{subject.folder.name} has no members.")
-    return first.assign(score=np.max(excess, axis=0))
+    scores = np.stack(excess, 1)
+    real = np.logical_or.reduce(_fitted(first))
+    other = (first["part"].isin(["first half", "second half"]) & (first["kind"] != NOT_CHOSEN_BY)).to_numpy()
+    tables = pd.concat([subject.table[["image_id", "dx"]], load_external()[["image_id", "dx"]]])
+    diagnosis = first.loc[real, "name"].map(tables.set_index("image_id")["dx"])
+    second = (first.loc[other, "part"] == "second half").to_numpy()
+    kinds = first.loc[other, "kind"].tolist()
+    rule = withholding.choose(
+        scores[real], diagnosis.tolist(), scores[other], kinds, second, list(subject.card["members"])
+    )
+    return first.assign(score=np.round(rule.score(scores), 6)), rule
 
 
 def _pictures(table: pd.DataFrame) -> pd.DataFrame:

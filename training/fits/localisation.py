@@ -1,8 +1,8 @@
-"""Where the model looked in the test images: attention.csv (`explain.localisation_results` says what stands in it).
+"""Where the model looked: attention.csv (`explain.localisation_results` says what stands in it).
 
-Grad-CAM of the class it called, as the app shows it, for every image. Deletion and insertion, for a fixed sample, and
-the methods that need gradients or many passes, for a smaller one, look at the image in one view: with all views they
-would take hours.
+Grad-CAM of the class it called, as the app shows it: for every test image, and for a fixed sample of validation, on
+which every other method is measured too. Those need gradients or many passes; they, deletion and insertion look at the
+image in one view: with all views they would take hours.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from dermlens.errors import DataError
 from dermlens.explain import gradients
 from dermlens.explain.localisation import (
     area_under,
+    centred,
     energy_share,
     map_seen,
     mask_seen,
@@ -36,30 +37,33 @@ from dermlens.models.model import AnyModel, Model
 from training.fits.subject import Subject
 
 REMOVED = 20
-"""Lesions of each diagnosis, one image each, for deletion and insertion: 39 passes an image."""
-SLOW = 3
-"""Of these, for every method of dermlens.explain.gradients."""
+"""Lesions of each diagnosis of test, one image each, for deletion and insertion: 39 passes an image."""
+COMPARED = 4
+"""Lesions of each diagnosis of validation, one image each, for every method."""
 
 
 def make(subject: Subject) -> dict[str, bytes]:
-    """Return attention.csv; raises DataError without the test images and their masks."""
-    rows = subject.table[subject.table["split"] == "test"].sort_values("image_id")
-    if subject.data is None or rows.empty:
+    """Return attention.csv; raises DataError without the images and their masks."""
+    test, validation = (subject.table[subject.table["split"] == split] for split in ("test", "validation"))
+    if subject.data is None or test.empty:
         raise DataError("Where a model looked is measured on the images of the test split: pass --data DIR.")
+    compared = validation[validation["image_id"].isin(sample(validation, COMPARED))]
+    rows = pd.concat([compared, test]).sort_values(["split", "image_id"])
     missing = [i for i in rows["image_id"] if mask_path(subject.data, i) is None]
-    raise_problems(str(subject.data), {"test image without a lesion mask (see data.download)": missing})
+    raise_problems(str(subject.data), {"image without a lesion mask (see data.download)": missing})
     return {FILE: measure(subject, rows).to_csv(index=False, float_format="%.5f", lineterminator="\n").encode()}
 
 
 def measure(subject: Subject, rows: pd.DataFrame) -> pd.DataFrame:
-    """Measure some images of the split table; columns as in localisation_results.COLUMNS, one row per image and method.
+    """Measure some images of the split table; columns as in localisation_results.COLUMNS, one row per image and method:
+    every method on images of validation, Grad-CAM alone on others.
 
     An ensemble has no network of its own, so of it there is Grad-CAM alone, and no deletion.
     """
     model: AnyModel = registry.load_any(registry.inspect(subject.folder)) if _combines(subject) else subject.model
-    removed = sample(rows, 0 if _combines(subject) else REMOVED)
-    slow = sample(rows[rows["image_id"].isin(removed)], SLOW)
-    network = gradients.load_network(model) if slow and isinstance(model, Model) else None
+    compared = rows["split"] == "validation"
+    removed = sample(rows[~compared], REMOVED) | set(rows.loc[compared, "image_id"])
+    network = gradients.load_network(model) if compared.any() and isinstance(model, Model) else None
     found: list[dict[str, Any]] = []
     maps = []
     lesions = []
@@ -70,19 +74,21 @@ def measure(subject: Subject, rows: pd.DataFrame) -> pd.DataFrame:
         drawn = {"grad_cam": answer.maps[index]}
         areas: dict[str, dict[str, float]] = {}
         if isinstance(model, Model) and row.image_id in removed:
-            if row.image_id in slow:
+            if row.split == "validation":
                 one_view = dataclasses.replace(model, views=1)
                 drawn |= {m: gradients.explain_with(m, one_view, network, pixels, index) for m in gradients.METHODS}
             chance = np.random.default_rng(zlib.crc32(str(row.image_id).encode())).random(answer.maps.shape[1:])
             areas = removal_areas(model, pixels, drawn, chance, index)
-        ids = {"image_id": row.image_id, "lesion_id": row.lesion_id, "y_true": row.dx, "called": CLASSES[index]}
+        ids = {"image_id": row.image_id, "lesion_id": row.lesion_id, "split": row.split}
+        ids |= {"y_true": row.dx, "called": CLASSES[index]}
         for method, heat in drawn.items():
             seen = map_seen(heat, pixels.shape[0], pixels.shape[1], model.geometry)
             found.append({**ids, "method": method, **shares(seen, lesion), **areas.get(method, {})})
-        maps.append(answer.maps[index] / (answer.maps[index].sum() or 1))
-        lesions.append((np.packbits(lesion), lesion.shape, pixels.shape[:2]))
-    usual = np.mean(maps, 0)
-    own = (row for row in found if row["method"] == "grad_cam")
+        if row.split == "test":
+            maps.append(answer.maps[index] / (answer.maps[index].sum() or 1))
+            lesions.append((np.packbits(lesion), lesion.shape, pixels.shape[:2]))
+    usual = np.mean(maps, 0) if maps else None
+    own = (row for row in found if row["split"] == "test")
     for row, (bits, shape, (height, width)) in zip(own, lesions, strict=True):
         lesion = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
         row["usual_share"] = energy_share(map_seen(usual, height, width, model.geometry), lesion)
@@ -105,6 +111,7 @@ def shares(heat: np.ndarray, lesion: np.ndarray) -> dict[str, Any]:
     return {
         "warning": warning.kind if warning else "",
         "energy_share": energy_share(heat, lesion),
+        "blob_share": energy_share(centred(heat), lesion),
         "lesion_share": lesion.mean(),
         "hit": np.nan if hit is None else int(hit),
         "centre_hit": int(lesion[lesion.shape[0] // 2, lesion.shape[1] // 2]),

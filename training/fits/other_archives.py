@@ -21,6 +21,7 @@ from dermlens.models import registry
 from dermlens.trust import calibration, conformal
 from dermlens.trust import referral as rules
 from dermlens.trust.ood import OOD_FILE, SCORES_FILE, known, refused
+from dermlens.trust.referral_rules import Inputs
 from training.fits.referral import measure
 from training.fits.subject import Subject
 
@@ -83,28 +84,33 @@ def _decisions(
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, dict[str, np.ndarray] | None]:
     """Return probabilities (n, 7), prediction sets (n, 7), images refused (n,) and the rules that fire.
 
-    None for what the model lacks; of the rules too if it is not known which images are refused.
+    None for what the model lacks; of the rules too if it is not known which images are refused. An ensemble's rules
+    look at its members as well.
     """
     folder = subject.folder
-    calibrated = (folder / "calibration.json").exists()
-    probabilities = calibration.read(folder / "calibration.json").apply(p.logits) if calibrated else p.probabilities
+    probabilities = _calibrated(folder, p)
     sets = unlike = fired = None
     if (folder / "conformal.json").exists():
         sets = conformal.read(folder / "conformal.json").sets(probabilities, conformal.CASE_LEVEL)
     if (folder / SCORES_FILE).exists() and known(folder, p.image_id):
         unlike = refused(folder, p.image_id)
     if (folder / "referral.json").exists() and (unlike is not None or not (folder / SCORES_FILE).exists()):
-        calls = [_calls(folder.parent / name, p) for name in subject.card.get("members", {})]
-        fired = rules.read(folder / "referral.json").fired(
-            probabilities, sets, np.stack(calls, 1) if calls else None, unlike
-        )
+        members = {name: _probabilities(folder.parent / name, p) for name in subject.card.get("members", {})}
+        inputs = Inputs({folder.name: probabilities, **members}, sets, unlike)
+        fired = rules.read(folder / "referral.json").fired(inputs)
     return probabilities, sets, unlike, fired
 
 
-def _calls(folder: Path, p: Predictions) -> np.ndarray:
-    """Return what a member of an ensemble calls, (n,) int, by its own calibration if it has one."""
-    own, _, _ = align(read_predictions(folder / EXTERNAL_FILE, splits=HELD_BACK).of_split(p.split[0]), p)
-    if own.image_id.tolist() != p.image_id.tolist():
-        raise DataError(f"{folder.name}/{EXTERNAL_FILE} is of other images: ask its model again (training.external).")
+def _calibrated(folder: Path, p: Predictions) -> np.ndarray:
+    """Return a model's probabilities (n, 7), by its own calibration if it has one."""
     file = folder / "calibration.json"
-    return (calibration.read(file).adjust(own.logits) if file.exists() else own.logits).argmax(1)
+    return calibration.read(file).apply(p.logits) if file.exists() else p.probabilities
+
+
+def _probabilities(folder: Path, p: Predictions) -> np.ndarray:
+    """Return the probabilities (n, 7) that a member of an ensemble gives to the images of `p`."""
+    theirs = read_predictions(folder / EXTERNAL_FILE, splits=HELD_BACK).of_split(p.split[0])
+    _, own, _ = align(p, theirs)
+    if len(own) < len(p):
+        raise DataError(f"{folder.name}/{EXTERNAL_FILE} is of other images: ask its model again (training.external).")
+    return _calibrated(folder, own)

@@ -1,7 +1,12 @@
-"""Rules for referral (`dermlens.trust.referral`): how strict they are is chosen on validation under a cap."""
+"""Rules for referral (`dermlens.trust.referral`): how strict they are is chosen on validation under a cap.
 
-from collections.abc import Callable
-from dataclasses import replace
+An ensemble's rules look at its members as well, and are fitted and measured as one. What they miss on validation is
+counted on lesions that neither their thresholds nor their strictness were chosen on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -9,50 +14,120 @@ import pandas as pd
 from dermlens.errors import DataError
 from dermlens.estimate import Estimate
 from dermlens.evaluation import intervals
-from dermlens.evaluation.predictions import Predictions, read_predictions
+from dermlens.evaluation.predictions import Predictions
 from dermlens.files.documents import encode_object
 from dermlens.labels import CLASSES, SUSPECT
-from dermlens.models.card import read_card
+from dermlens.models import registry
 from dermlens.trust import conformal
-from dermlens.trust.calibration import unseen
-from dermlens.trust.fitted import read_fitted
+from dermlens.trust.calibration import folds
 from dermlens.trust.ood import SCORES_FILE, refused
 from dermlens.trust.referral import Measured, Referral, RuleMeasured, any_of
-from dermlens.trust.referral_rules import RULES
-from dermlens.trust.thresholds import SENSITIVITIES, Thresholds
-from dermlens.trust.thresholds import read as read_thresholds
+from dermlens.trust.referral_rules import RULES, Inputs
+from dermlens.trust.thresholds import SENSITIVITIES, TARGETS, threshold_for
 from training.fits.calibrated import calibrated, fitted_on
+from training.fits.conformal import one_image_a_lesion
+from training.fits.conformal import thresholds as set_thresholds
 from training.fits.subject import Subject
+from training.fits.thresholds import down
 
 CAP = 0.4
 """Largest share of validation images that may be referred: with one in five malignant or pre-malignant, at most about
 one needless referral for each that is needed."""
 
-Fired = Callable[[Referral], dict[str, np.ndarray]]
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What the rules look at on one split; validation is calibrated on other lesions than an image's own."""
+
+    predictions: Predictions
+    """of the model that the rules belong to"""
+    inputs: Inputs
+    """of the same images in the same order, the model's own probabilities first"""
+
+    def rows(self, chosen: np.ndarray, sets: np.ndarray | None = None) -> Inputs:
+        """Return the inputs of some images, (n,) bool, with their prediction sets, (k, 7) bool, if others are given."""
+        i = self.inputs
+        own = None if i.sets is None else i.sets[chosen]
+        unfamiliar = None if i.unfamiliar is None else i.unfamiliar[chosen]
+        return Inputs({m: p[chosen] for m, p in i.probabilities.items()}, own if sets is None else sets, unfamiliar)
 
 
 def make(subject: Subject) -> dict[str, bytes]:
     """Return referral.json."""
-    thresholds = read_thresholds(subject.folder / "thresholds.json")
-    splits = {split: _rules(subject, split) for split in subject.predictions.splits}
-    referral = choose(thresholds, splits["validation"][1])
-    measured = {split: measure(p, fired(referral)) for split, (p, fired) in splits.items()}
-    content = {"fitted_on": fitted_on(subject), **replace(referral, measured=measured).to_dict()}
+    sets = conformal.read(subject.folder / "conformal.json")
+    splits = {split: _answers(subject, split, sets) for split in subject.predictions.splits}
+    validation = splits["validation"]
+    referral = choose(validation.predictions.y_true, validation.inputs)
+    fired = {split: referral.fired(answers.inputs) for split, answers in splits.items()}
+    fired["validation"] = cross_fitted(validation, sets)
+    measured = {split: measure(splits[split].predictions, found) for split, found in fired.items()}
+    members = [subject.folder.parent / member for member in subject.card.get("members", {})]
+    others = {folder.name: registry.sha256(folder / "calibration.json") for folder in members}
+    sources = {**fitted_on(subject), **({"member_calibrations": others} if others else {})}
+    content = {"fitted_on": sources, **Referral(*_choice(referral), measured).to_dict()}
     return {"referral.json": encode_object(content)}
 
 
-def choose(thresholds: Thresholds, fired: Fired, cap: float = CAP) -> Referral:
-    """Return the rules with the highest wanted sensitivity that keep the cap on validation; the lowest if none does.
+def _choice(referral: Referral) -> tuple[dict[str, float], dict[str, dict[str, float]], float]:
+    return referral.sensitivity, referral.thresholds, referral.cap
+
+
+def choose(y_true: np.ndarray, inputs: Inputs, cap: float = CAP) -> Referral:
+    """Return the rules that miss the fewest malignant and pre-malignant images under the cap; not measured yet.
+
+    Two wanted sensitivities are chosen, one for the model and one, at most as high, for all of its members. Of choices
+    that miss equally few the strictest for the model, then for the members, is taken; where none keeps the cap, the
+    one that refers the least.
 
     Args:
-        thresholds: of the model. fired: which rules fire on the validation images. cap: 0..1.
+        y_true: (n,) int, of validation images. inputs: of these images. cap: 0..1.
     """
-    for wanted in sorted(SENSITIVITIES, reverse=True):
-        chosen = {rule.key: thresholds.point(rule.target, wanted).threshold for rule in RULES if rule.target}
-        referral = Referral(wanted, chosen, cap, {})
-        if any_of(fired(referral)).mean() <= cap:
-            break
-    return referral
+    own, *members = inputs.probabilities
+    each = {wanted: _thresholds(y_true, inputs.probabilities, wanted) for wanted in SENSITIVITIES}
+    suspect = np.isin(y_true, SUSPECT)
+    ranked = []
+    for wanted, theirs in product(SENSITIVITIES, SENSITIVITIES if members else SENSITIVITIES[:1]):
+        if theirs > wanted:
+            continue
+        sensitivity = {own: wanted, **dict.fromkeys(members, theirs)}
+        referral = Referral(sensitivity, {m: each[s][m] for m, s in sensitivity.items()}, cap, {})
+        referred = any_of(referral.fired(inputs))
+        over = max(0.0, float(referred.mean()) - cap)
+        ranked.append((-over, -int((~referred & suspect).sum()), wanted, theirs, referral))
+    return max(ranked, key=lambda found: found[:-1])[-1]
+
+
+def _thresholds(
+    y_true: np.ndarray, probabilities: Mapping[str, np.ndarray], wanted: float
+) -> dict[str, dict[str, float]]:
+    """Return model -> key of a rule with a target -> the threshold for a wanted sensitivity."""
+    targets = {rule.key: TARGETS[rule.target] for rule in RULES if rule.target}
+    return {
+        model: {k: down(threshold_for(t.positive(y_true), t.score(p), wanted)) for k, t in targets.items()}
+        for model, p in probabilities.items()
+    }
+
+
+def cross_fitted(answers: Answers, sets: conformal.PredictionSets) -> dict[str, np.ndarray]:
+    """Return which rules fire on every validation image, by rules fitted on the other folds' lesions.
+
+    Thresholds, strictness and prediction sets are fitted there. Which images look unfamiliar is as it is.
+
+    Args:
+        answers: of validation. sets: the model's, which say what classes have thresholds of their own.
+    """
+    p = answers.predictions
+    fold, chosen = folds(p), np.isin(np.arange(len(p)), one_image_a_lesion(p))
+    probabilities = next(iter(answers.inputs.probabilities.values()))
+    found: dict[str, np.ndarray] = {}
+    for i in np.unique(fold):
+        here = fold == i
+        limits = set_thresholds(probabilities[~here & chosen], p.y_true[~here & chosen], sets.own)
+        kept = probabilities >= limits[sets.row(conformal.CASE_LEVEL)]
+        referral = choose(p.y_true[~here], answers.rows(~here, kept[~here]))
+        for key, fires in referral.fired(answers.rows(here, kept[here])).items():
+            found.setdefault(key, np.zeros(len(p), bool))[here] = fires
+    return found
 
 
 def measure(p: Predictions, fired: dict[str, np.ndarray]) -> Measured:
@@ -77,36 +152,14 @@ def measure(p: Predictions, fired: dict[str, np.ndarray]) -> Measured:
     )
 
 
-def _rules(subject: Subject, split: str) -> tuple[Predictions, Fired]:
-    """Return the predictions of a split and a function that says which rules fire on them."""
-    p, probabilities = calibrated(subject, split)
-    sets = conformal.read(subject.folder / "conformal.json").sets(probabilities, conformal.CASE_LEVEL)
-    calls = _calls_of_members(subject, p)
-    unfamiliar = _unfamiliar(subject, p)
-    return p, lambda referral: referral.fired(probabilities, sets, calls, unfamiliar)
-
-
-def _calls_of_members(subject: Subject, p: Predictions) -> np.ndarray | None:
-    """Return (n, m) the classes that the members of an ensemble call, None for a model that is none.
-
-    A member calls what its own calibration makes most probable, cross-fitted on validation; what its scores do if it
-    has none.
-    """
-    calls = []
+def _answers(subject: Subject, split: str, sets: conformal.PredictionSets) -> Answers:
+    p, own = calibrated(subject, split)
+    probabilities = {subject.folder.name: own}
     for member in subject.card.get("members", {}):
-        folder = subject.folder.parent / member
-        own = read_predictions(folder / "predictions.csv").of_split(p.split[0])
-        calibration = read_fitted(folder, read_card(folder)).calibration
-        probabilities = own.probabilities if calibration is None else unseen(own, calibration)
-        found = pd.Series(probabilities.argmax(1), own.image_id).reindex(p.image_id)
-        if found.isna().any():
+        theirs, found = calibrated(Subject(subject.folder.parent / member, subject.table), split)
+        rows = pd.Series(np.arange(len(theirs)), theirs.image_id).reindex(p.image_id)
+        if rows.isna().any():
             raise DataError(f"{member}/predictions.csv lacks images that {subject.folder.name} has predictions of.")
-        calls.append(found.to_numpy(np.int64))
-    return np.stack(calls, 1) if calls else None
-
-
-def _unfamiliar(subject: Subject, p: Predictions) -> np.ndarray | None:
-    """Return (n,) bool, which images the model, or any member of an ensemble, refuses; None if that is not fitted."""
-    if not (subject.folder / SCORES_FILE).exists():
-        return None
-    return refused(subject.folder, p.image_id)
+        probabilities[member] = found[rows.to_numpy(np.int64)]
+    unfamiliar = refused(subject.folder, p.image_id) if (subject.folder / SCORES_FILE).exists() else None
+    return Answers(p, Inputs(probabilities, sets.sets(own, conformal.CASE_LEVEL), unfamiliar))

@@ -32,7 +32,7 @@ def point(target: str, wanted: float, answers: dict[str, tuple[Predictions, np.n
     """
     validation, probabilities = answers["validation"]
     positive, score = TARGETS[target].positive(validation.y_true), TARGETS[target].score(probabilities)
-    threshold = _down(threshold_for(positive, score, wanted))
+    threshold = down(threshold_for(positive, score, wanted))
     called = {"validation": cross_fitted(positive, score, folds(validation), wanted)}
     if "test" in answers:
         called["test"] = TARGETS[target].score(answers["test"][1]) >= threshold
@@ -44,7 +44,7 @@ def cross_fitted(positive: np.ndarray, score: np.ndarray, fold: np.ndarray, want
     called = np.zeros(len(score), bool)
     for i in np.unique(fold):
         here = fold == i
-        called[here] = score[here] >= _down(threshold_for(positive[~here], score[~here], wanted))
+        called[here] = score[here] >= down(threshold_for(positive[~here], score[~here], wanted))
     return called
 
 
@@ -57,6 +57,6 @@ def measure(target: str, p: Predictions, called: np.ndarray) -> Measured:
     )
 
 
-def _down(threshold: float) -> float:
+def down(threshold: float) -> float:
     """Round so that the image the threshold was taken from still reaches it."""
     return float(np.floor(threshold * 10**DIGITS) / 10**DIGITS)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.trust import conformal, thresholds
-from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE, Measured, OfClass
+from dermlens.trust.conformal import CASE_LEVEL, CHOSEN_BY, NO_GUARANTEE, Measured, OfClass
 from dermlens.trust.referral import RuleMeasured
 from dermlens.trust.referral import read as read_referral
 from dermlens.trust.referral_rules import RULES, Rule
@@ -24,7 +24,7 @@ def prediction_sets(folder: Path) -> list[str]:
         f"Class-conditional conformal sets at {short_percent(CASE_LEVEL)}, the level used on a case: of new lesions of "
         "a diagnosis, at least that share has it in the set, as long as they are like those of HAM10000. Fitted on "
         f"{sum(found.lesions):,} validation lesions, one image each; validation is measured with thresholds from other "
-        f"lesions. {found.caveat()}".rstrip(),
+        f"lesions. {CHOSEN_BY} {found.caveat()}".rstrip(),
         "",
     ]
     for split, rows in found.measured.items():
@@ -78,14 +78,24 @@ def referral(folder: Path) -> list[str]:
     if not (folder / "referral.json").is_file():
         return []
     found = read_referral(folder / "referral.json")
-    limits = [f"{percent(found.thresholds[rule.key], 1)} for {rule.subject}" for rule in RULES if rule.target]
+    targets = [rule for rule in RULES if rule.target]
     lines = [
         "## Referral",
         "",
-        f"An image is referred if at least one of the rules below fires. Both thresholds, {' and '.join(limits)}, were "
-        f"chosen on validation to find {short_percent(found.sensitivity)} there: of the wanted sensitivities the "
-        f"highest that keeps the share of referred images at or below {short_percent(found.cap)}, the lowest if none "
-        "does. An image that is not referred is not cleared.",
+        "An image is referred if at least one of the rules below applies, at the class mix of HAM10000 whatever mix is "
+        "set. A rule with a threshold applies where one of these models reaches its own. Thresholds were chosen on "
+        "validation, together: of the wanted sensitivities those that miss the fewest malignant and pre-malignant "
+        f"images and keep the share of referred images at or below {short_percent(found.cap)}. Validation is measured "
+        "cross-fitted: by thresholds, sensitivities and prediction sets chosen on other lesions. An image that is not "
+        "referred is not cleared.",
+        "",
+        f"| model | wanted sensitivity | {' | '.join(f'threshold: {rule.reason}' for rule in targets)} |",
+        "| --- " * (2 + len(targets)) + "|",
+        *[
+            f"| `{model}` | {short_percent(found.sensitivity[model])} | "
+            f"{' | '.join(percent(own[rule.key], 1) for rule in targets)} |"
+            for model, own in found.thresholds.items()
+        ],
         "",
     ]
     for split, measured in found.measured.items():

@@ -4,9 +4,12 @@ from pathlib import Path
 
 from dermlens.errors import ModelError
 from dermlens.files.documents import read_object
+from dermlens.labels import CLASSES
+from dermlens.trust import withholding
 from dermlens.trust.ood import MEMBERS, OOD_FILE, measured_of
 from dermlens.trust.reference_set import NEIGHBOUR
-from dermlens.wording import number_with_interval, percent_with_interval
+from dermlens.trust.withholding import TradeOff, Withholding
+from dermlens.wording import number_with_interval, percent, percent_with_interval
 
 METHODS = {
     "mahalanobis": "the Mahalanobis distance to the nearest class mean, with one covariance for all classes",
@@ -22,8 +25,11 @@ def ood(folder: Path) -> list[str]:
     stored = read_object(folder / OOD_FILE, ModelError)
     found = measured_of(stored, OOD_FILE)
     if stored["method"] == MEMBERS:
-        how = f"All of {', '.join(stored['members'])} must accept an image."
+        rule = withholding.from_dict(stored.get("withholding"), stored["members"], OOD_FILE)
+        how = f"A member refuses for itself what lies beyond its own limit, and is then silent. {rule.sentence({})}"
+        curve = _curve(rule)
     else:
+        curve = []
         how = f"Score: {METHODS[stored['method']]}. Training images: the {stored['n_train']:,} of the split table."
     accepted = "; ".join(f"{split} {percent_with_interval(share)}" for split, share in found.accepted.items())
     return [
@@ -41,4 +47,25 @@ def ood(folder: Path) -> list[str]:
             for kind, refused in found.refused.items()
         ],
         "",
+        *curve,
     ]
+
+
+def _curve(rule: Withholding) -> list[str]:
+    """Return the table of all rules that an ensemble's was chosen among."""
+    return [
+        "The rules it was chosen among, with the images of validation that each withholds and the photographs of the "
+        "measuring half that it refuses; the choice is in bold. It was made on the other half: the most photographs, "
+        "then no diagnosis over the wanted share, then the most other pictures, then the fewest images.",
+        "",
+        f"| goes by | beyond | {' | '.join(CLASSES)} | all | photographs | other pictures |",
+        "| --- " * (len(CLASSES) + 5) + "|",
+        *[_point(point, point == rule.chosen) for point in rule.curve],
+        "",
+    ]
+
+
+def _point(point: TradeOff, chosen: bool) -> str:
+    cells = [point.by, f"{point.limit:.2f}", *(f"{n} of {of}" for n, of in point.withheld.values())]
+    cells += [percent(point.share, 1), f"{point.photographs[0]} of {point.photographs[1]}", percent(point.others, 1)]
+    return f"| {' | '.join(f'**{cell}**' if chosen else cell for cell in cells)} |"

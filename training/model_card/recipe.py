@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from dermlens.models.runs import best_row, flat, read_history
+from dermlens.models.runs import best_row, flat, read_history, without_removed
 
 
 def training_data(run: dict[str, Any]) -> list[str]:
@@ -49,7 +49,9 @@ def recipe(folder: Path, run: dict[str, Any]) -> list[str]:
     history = read_history(folder / "history.csv")
     epochs = len(history)
     best = run.get("best_epoch") or best_row(history)["epoch"]
-    settings = {name: value for name, value in flat(run["config"]).items() if not name.startswith("phases.")}
+    settings = {
+        name: value for name, value in flat(without_removed(run["config"])).items() if not name.startswith("phases.")
+    }
     if run["config"].get("start"):  # a run that goes on from a model looks at no other weights
         settings.pop("weights", None)
     return [
@@ -71,7 +73,8 @@ def recipe(folder: Path, run: dict[str, Any]) -> list[str]:
         *[f"| {name} | {value} |" for name, value in settings.items()],
         "",
         *_missing_line(run),
-        f"Code at commit `{run['git_commit']}`, Python {run['python']}, "
+        (f"Computed in {run['precision']}. " if run.get("precision") else "")
+        + f"Code at commit `{run['git_commit']}`, Python {run['python']}, "
         + ", ".join(f"{name} {version}" for name, version in run["versions"].items())
         + ".",
     ]

@@ -12,10 +12,10 @@ from dermlens.evaluation.predictions import SPLITS
 from dermlens.explain import localisation_results
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
-from dermlens.wording import number_with_interval, percent
+from dermlens.wording import counted, number_with_interval, percent, percent_with_interval, points_with_interval
 from training.model_card.decisions import operating_points, prediction_sets, referral
 from training.model_card.elsewhere import other_archives, other_lights
-from training.model_card.network import data_of_members, network
+from training.model_card.network import data_of_members, eight_bits, network
 from training.model_card.ood import ood
 from training.model_card.recipe import recipe, training_data
 
@@ -60,8 +60,12 @@ CITATION = (
 )
 
 
-def render(folder: Path) -> str:
-    """Return the model card of models/ID as Markdown, from its JSON files and history.csv."""
+def render(folder: Path, models: Path | None = None) -> str:
+    """Return the model card of models/ID as Markdown, from its JSON files and history.csv.
+
+    Args:
+        folder: models/ID. models: where an ensemble's members are; by default beside it.
+    """
     card = read_object(folder / "card.json")
     run = None if "members" in card else read_object(folder / "run.json")
     calibrated = (folder / "calibration.json").is_file()
@@ -79,17 +83,18 @@ def render(folder: Path) -> str:
         *(data_of_members(card) if run is None else training_data(run)),
         CITATION,
         "",
-        *_metrics(folder, run, calibrated),
+        *_metrics(folder, run, calibrated, models or folder.parent),
         *[line for section in SECTIONS for line in section(folder)],
         *([] if run is None else recipe(folder, run)),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool) -> list[str]:
+def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool, models: Path) -> list[str]:
     """Return the section on metrics.json, split by split; `run` is None for an ensemble."""
     metrics = read_object(folder / "metrics.json")
-    splits = [line for split in SPLITS if split in metrics for line in _split_section(split, metrics[split], run)]
+    note = _seen(run) if run else _seen_by_members(folder, models)
+    splits = [line for split in SPLITS if split in metrics for line in _split_section(split, metrics[split], note)]
     if "test" not in metrics:
         splits += ["### Test split", "", "Not measured: the test split has not been used with this model.", ""]
     mixes = (
@@ -108,15 +113,41 @@ def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool) -> list
     ]
 
 
-def _split_section(split: str, measured: dict[str, Any], run: dict[str, Any] | None) -> list[str]:
+def _seen(run: dict[str, Any]) -> str:
+    """Say how often test was predicted with a run and those before it."""
+    times = [t["when"] for t in run.get("test_evaluations", [])]
+    said = f" This split was predicted {_times(len(times))} with this run"
+    said += f" ({', '.join(times)})" if times else ""
+    before = sum(len(earlier["test_evaluations"]) for earlier in run.get("earlier_runs", []))
+    return said + (f", and {_times(before)} with the networks that it continues from." if before else ".")
+
+
+def _seen_by_members(folder: Path, models: Path) -> str:
+    """Say how often test was predicted with an ensemble's members and the networks that they continue from.
+
+    A run that several members have behind them counts once. The ensemble itself predicts nothing: it is computed from
+    its members' predictions.
+    """
+    seen: dict[str, int] = {}
+    unknown = []
+    for member in read_object(folder / "card.json")["members"]:
+        if not (models / member / "run.json").is_file():
+            unknown.append(f"`{member}`")
+            continue
+        run = read_object(models / member / "run.json")
+        for one in (*run.get("earlier_runs", []), run):
+            seen[one["id"]] = len(one.get("test_evaluations", []))
+    missing = f" Of {', '.join(unknown)} it is not recorded." if unknown else ""
+    return (
+        f" This split was predicted {_times(sum(seen.values()))} with the {counted(len(seen), 'training run')} behind "
+        f"its members; the ensemble is computed from those predictions.{missing}"
+    )
+
+
+def _split_section(split: str, measured: dict[str, Any], seen: str) -> list[str]:
+    """Return the section of one split; `seen` says how often test was predicted."""
     overall = measured["accuracy"]
-    note = SPLIT_TEXT[split]
-    if split == "test" and run:
-        times = [t["when"] for t in run.get("test_evaluations", [])]
-        note += f" This split was predicted {_times(len(times))} with this run"
-        note += f" ({', '.join(times)})" if times else ""
-        before = sum(len(earlier["test_evaluations"]) for earlier in run.get("earlier_runs", []))
-        note += f", and {_times(before)} with the networks that it continues from." if before else "."
+    note = SPLIT_TEXT[split] + (seen if split == "test" else "")
     return [
         f"### {split.capitalize()} split",
         "",
@@ -158,7 +189,11 @@ def calibration(folder: Path) -> list[str]:
     if not (folder / "calibration.json").is_file():
         return []
     fitted = read_object(folder / "calibration.json")
-    losses = ", ".join(f"{METHODS[name]} {value:.3f}" for name, value in fitted["cross_fitted_nll"].items())
+    losses = ", ".join(f"{METHODS[name]} {min(values):.3f}" for name, values in fitted["cross_fitted_nll"].items())
+    of_priors = ", ".join(
+        f"{sd:g}: {value:.4f}"
+        for sd, value in zip(fitted["priors"], fitted["cross_fitted_nll"][fitted["method"]], strict=True)
+    )
     mix = fitted["class_mix"]
     suspect = sum(mix[i] for i in SUSPECT) / sum(mix)
     lines = [
@@ -166,7 +201,9 @@ def calibration(folder: Path) -> list[str]:
         "",
         f"By {METHODS[fitted['method']]}, fitted on {fitted['fitted_on']['n_images']:,} validation images: the "
         "simplest of three methods that no richer one clearly beats in cross-fitted cross-entropy "
-        f"({losses}). The probabilities hold where {percent(suspect, 1)} of the images are malignant or pre-malignant, "
+        f"({losses}). Its normal prior has a standard deviation of {fitted['prior_sd']:g}, the smallest whose "
+        f"cross-entropy, cross-fitted by lesion, is within one standard error of the lowest ({of_priors}). The "
+        f"probabilities hold where {percent(suspect, 1)} of the images are malignant or pre-malignant, "
         "which is HAM10000's mix: the numbers below are measured at it. Validation is measured cross-fitted by lesion. "
         "A perfect model would show the errors in the last column by chance.",
         "",
@@ -185,6 +222,28 @@ def calibration(folder: Path) -> list[str]:
     return lines
 
 
+def _methods(found: localisation_results.LocalisationResults) -> list[str]:
+    """Return which heat map methods are offered for the model, and what that was decided by."""
+    if not found.methods:
+        return []
+    measured = next(iter(found.methods.values()))[0].energy
+    return [
+        "Every method is held against a blob in the middle of the picture, as concentrated as its own map, on "
+        f"{measured.n_images} images of validation with their lesion masks; one with less of its heat in the lesion, "
+        "with the whole 95 % interval of the difference below zero, is not offered.",
+        "",
+        "| method | heat inside | blob inside | difference in points | offered |",
+        "| --- " * 5 + "|",
+        *[
+            f"| {localisation_results.METHODS[name]} | {percent_with_interval(where.energy)} | "
+            f"{percent_with_interval(where.blob)} | {points_with_interval(where.blob_gain)} | "
+            f"{'no' if where.worse else 'yes'} |"
+            for name, (where, _) in found.methods.items()
+        ],
+        "",
+    ]
+
+
 def attention(folder: Path) -> list[str]:
     """Return the section on where the model looked; empty if that is not measured."""
     if not (folder / localisation_results.FILE).is_file():
@@ -192,10 +251,12 @@ def attention(folder: Path) -> list[str]:
     found = localisation_results.summarise(localisation_results.read_attention(folder / localisation_results.FILE))
     names = {"all": "all", **dict.fromkeys(CLASSES), "right": "called right", "wrong": "called wrong"}
     columns = ("energy", "area", "usual", "hits", "centre")
+    head = ["## Where it looked", "", *_methods(found)]
+    if "all" not in found.where:
+        return [*head, "Not measured on test.", ""]
     everything = found.where["all"]
     lines = [
-        "## Where it looked",
-        "",
+        *head,
         f"Grad-CAM of the called diagnosis on {everything.energy.n_images:,} test images and their lesion masks: the "
         "share of the heat inside the lesion, beside the lesion's share of the area and what the mean map of all "
         "images has inside; how often the hottest point is in the lesion, beside the centre of the picture. "
@@ -230,6 +291,7 @@ def _text(stored: dict[str, Any]) -> str:
 
 
 SECTIONS: tuple[Callable[[Path], list[str]], ...] = (
+    eight_bits,
     calibration,
     prediction_sets,
     operating_points,

@@ -35,8 +35,11 @@ def metrics_of(folder: Path) -> dict[str, Any]:
     return summaries
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, models: Path | None = None) -> None:
     """Make metrics.json and its hash, hashes that card.json lacks, and README.md from the other files.
+
+    Args:
+        folder: of the model. models: where an ensemble's members are; by default beside it.
 
     Raises:
         DermlensError: a file is missing or cannot be read.
@@ -48,7 +51,7 @@ def write(folder: Path) -> None:
     hashes = {name: registry.sha256(folder / name) for name in needed if name not in known}
     card["files"] = {name: {**known, **hashes}[name] for name in sorted({**known, **hashes})}
     write_object(folder / "card.json", card)
-    write_whole(folder / "README.md", render(folder).encode())
+    write_whole(folder / "README.md", render(folder, models).encode())
 
 
 def note_hash(folder: Path, name: str) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dermlens.errors import DermlensError
 from ui import widgets
-from ui.access.sign_in import admitted, sign_in_is_set_up
+from ui.access.sign_in import admitted, sign_in_is_set_up, sign_out
 
 logger = logging.getLogger(__name__)
 
@@ -46,4 +46,4 @@ def _signed_in_as() -> None:
     name = str(st.user.get("email") or st.user.get("name") or st.user.get("sub"))
     with st.sidebar:
         st.caption(f"Signed in as {widgets.escape(name)}")
-        st.button("Sign out", icon=":material/logout:", on_click=st.logout)
+        st.button("Sign out", icon=":material/logout:", on_click=sign_out)

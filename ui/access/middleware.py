@@ -1,38 +1,45 @@
 """The headers that the server sends with every answer, and the requests it refuses, around Streamlit's own checks."""
 
-import asyncio
 import base64
 import hashlib
-import time
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from dermlens.ingest.formats import LIMITS
-from ui import streamlit_internals
+from dermlens.ingest.formats import LIMITS as FILE
+from ui import leaving, streamlit_internals
+from ui.access import api, pages, sign_in, uploads
+from ui.access.pages import CONNECTIONS
 from ui.access.sign_in import may_fetch
-from ui.streamlit_internals import AFFECTS_OTHERS, FOR_MACHINES, MEDIA, UPLOADS
-
-MAX_UPLOADED = 2**30
-"""Most bytes of uploads that the server takes and holds for all sessions before their scripts have them."""
-UPLOAD_WAITS = 60.0
-"""Seconds that one more upload waits for room, before it is refused."""
+from ui.access.uploads import say
+from ui.access.visitors import OWNERS, PEER, VISITOR, Visitor, trusted_proxies, visitor_of
+from ui.streamlit_internals import FOR_MACHINES, MEDIA, SIGN_OUT, UPLOADS, is_cookie_of_user, media_id
 
 
 def middleware() -> list[Middleware]:
     """Return the layers around Streamlit's server, outermost first."""
-    streamlit_internals.keep_uploads_in_memory(LIMITS.bytes + 2**20)
+    streamlit_internals.keep_uploads_in_memory(FILE.bytes + 2**20)
     hosts = st.get_option("server.allowedHosts") or ["*"]
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False), Middleware(Shield)]
+    return [
+        Middleware(Peer),
+        Middleware(ProxyHeadersMiddleware, trusted_hosts=trusted_proxies()),
+        Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+        Middleware(Shield),
+        *api.layers(),
+    ]
 
 
 def headers() -> dict[str, str]:
     """Return the headers of every answer: nothing is loaded from, sent to or framed by another host."""
-    scripts = " ".join(f"'sha256-{_digest(script)}'" for script in streamlit_internals.inline_scripts())
+    scripts = " ".join(
+        f"'sha256-{_digest(script)}'" for script in (*streamlit_internals.inline_scripts(), leaving.SCRIPT)
+    )
     policy = {
         "default-src": "'none'",
         "script-src": f"'self' {scripts}",
@@ -61,27 +68,49 @@ def _digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
+class Peer:
+    """An ASGI layer that notes who is connected, before a proxy is asked whom it speaks for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request or connection."""
+        scope[PEER] = scope.get("client")
+        await self._app(scope, receive, send)
+
+
 class Shield:
     """An ASGI layer that adds the headers and refuses what is closed."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._coming = 0
-        """bytes of uploads that are being taken"""
         self._headers = {name.encode(): value.encode() for name, value in headers().items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request or connection."""
-        if scope["type"] == "websocket" and not _same_origin(scope):
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        if scope["type"] == "websocket":
-            await self._app(scope, _without(AFFECTS_OTHERS, receive), send)
-            return
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        visitor = scope[VISITOR] = visitor_of(scope)
+        if not visitor.may_stay() and scope["path"] != SIGN_OUT:
+            scope["headers"] = _without_sign_in(scope["headers"])
+            visitor.sign_in = None
+        if scope["type"] == "http":
+            CONNECTIONS.ask(visitor.peer)
+            try:
+                await self._answer(visitor, scope, receive, send)
+            except ClientDisconnect:  # who asked has left
+                pass
+            finally:
+                CONNECTIONS.answer(visitor.peer)
+        elif _same_origin(scope):
+            await pages.serve(self._app, visitor, scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _answer(self, visitor: Visitor, scope: Scope, receive: Receive, send: Send) -> None:
         path = str(scope["path"])
         ours = dict(self._headers)
         if MEDIA in path:  # pictures of a case must not outlive it in the browser's cache on the disk
@@ -94,29 +123,28 @@ class Shield:
             await send(message)
 
         if any(closed in path for closed in FOR_MACHINES):  # the dashboard does not need them
-            await _say(guarded, 404, "Not found")
-        elif (UPLOADS in path or MEDIA in path) and not may_fetch(Request(scope).cookies):
-            await _say(guarded, 403, "Sign in first.")
-        elif scope["method"] == "PUT" and UPLOADS in path:
-            await self._take(scope, receive, guarded)
+            await say(guarded, 404, "Not found")
+        elif (UPLOADS in path or MEDIA in path) and not may_fetch(visitor.sign_in):
+            await say(guarded, 403, "Sign in first.")
+        elif UPLOADS in path and scope["method"] in ("PUT", "DELETE"):
+            await uploads.take(self._app, visitor, scope, receive, guarded)
+        elif MEDIA in path and not OWNERS.may_see(visitor, media_id(path)):
+            await say(guarded, 403, "No page of yours shows this.")
         else:
+            if path == SIGN_OUT and visitor.sign_in:
+                sign_in.end(visitor.sign_in)
             await self._app(scope, receive, guarded)
 
-    async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let an upload through once there is room for it; its body is not read until then."""
-        length = Request(scope).headers.get("content-length", "")
-        size = int(length) if length.isdecimal() else LIMITS.bytes
-        end = time.monotonic() + UPLOAD_WAITS
-        while self._coming + streamlit_internals.bytes_of_uploads() + size > MAX_UPLOADED:
-            if time.monotonic() >= end:
-                await _say(send, 503, "The server cannot hold any more files now. Try again in a minute.")
-                return
-            await asyncio.sleep(0.2)
-        self._coming += size
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._coming -= size
+
+def _without_sign_in(found: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return headers without the cookies of a sign-in that does not count any more."""
+    kept = []
+    for name, value in found:
+        if name.lower() == b"cookie":
+            parts = [part.strip() for part in value.decode("latin-1").split(";")]
+            value = "; ".join(p for p in parts if not is_cookie_of_user(p.partition("=")[0].strip())).encode("latin-1")
+        kept.append((name, value))
+    return kept
 
 
 def _same_origin(scope: Scope) -> bool:
@@ -126,22 +154,3 @@ def _same_origin(scope: Scope) -> bool:
     if origin is None or origin in st.get_option("server.corsAllowedOrigins"):
         return True
     return urlsplit(origin).netloc == found.get(b"host")
-
-
-def _without(kinds: frozenset[str], receive: Receive) -> Receive:
-    """Return a `receive` that passes over messages of these kinds."""
-
-    async def heard() -> Message:
-        while True:
-            message = await receive()
-            if streamlit_internals.kind_of_message(message.get("bytes") or b"") not in kinds:
-                return message
-
-    return heard
-
-
-async def _say(send: Send, status: int, sentence: str) -> None:
-    body = sentence.encode()
-    head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": body})

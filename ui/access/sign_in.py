@@ -9,10 +9,14 @@ from pathlib import Path
 import streamlit as st
 
 from dermlens.errors import ConfigError
+from ui.access.sign_outs import SignOuts, state_file
 from ui.streamlit_internals import NO_SECRETS, optional_secrets_files, user_of_cookies
 
 SIGNED_IN_HOURS = 12
 """How long a sign-in lasts: Streamlit's cookie alone would last 30 days, whatever becomes of the account."""
+CLOCKS_DIFFER = 60.0
+"""Seconds by which the provider's clock may be ahead of this one."""
+SIGN_OUTS = SignOuts(state_file())
 logger = logging.getLogger(__name__)
 
 
@@ -50,19 +54,51 @@ def sign_in_is_set_up() -> bool:
     return found
 
 
-def may_fetch(cookies: dict[str, str]) -> bool:
-    """Return whether a request with these cookies may send files and fetch pictures; as `admitted`, outside a page."""
+def sign_in_of(cookies: dict[str, str]) -> bytes | None:
+    """Return what a browser's cookies say of who is signed in, None if nobody is, or no sign-in is set up."""
     try:
-        if not sign_in_is_set_up():
-            return True
+        return user_of_cookies(cookies) if sign_in_is_set_up() else None
+    except ConfigError:
+        return None
+
+
+def may_fetch(sign_in: bytes | None) -> bool:
+    """Return whether who is signed in so may send files and fetch pictures; as `admitted`, outside a page."""
+    try:
+        return not sign_in_is_set_up() or (sign_in is not None and lasts(sign_in))
     except ConfigError:
         return False
+
+
+def lasts(sign_in: bytes) -> bool:
+    """Return whether a sign-in, given as its cookie says it, still lasts and was not ended."""
     try:
-        return _signed_in(json.loads(user_of_cookies(cookies) or b"{}"))
+        user = json.loads(sign_in)
     except ValueError:
         return False
+    return isinstance(user, dict) and _signed_in(user) and sign_in not in SIGN_OUTS
+
+
+def person_of(sign_in: bytes) -> str:
+    """Return what tells the person of a sign-in from all others, as the provider says it."""
+    user = json.loads(sign_in)
+    return next((f"{user.get('iss', '')} {user[key]}" for key in ("sub", "email", "name") if user.get(key)), "someone")
+
+
+def end(sign_in: bytes) -> None:
+    """End a sign-in for good, in every browser that holds a copy of its cookie."""
+    SIGN_OUTS.add(sign_in, time.time() + 3600 * SIGNED_IN_HOURS + CLOCKS_DIFFER)
+
+
+def sign_out() -> None:
+    """End the sign-in of the person whose page this is, and send the browser to the provider to do the same."""
+    if sign_in := sign_in_of(dict(st.context.cookies)):
+        end(sign_in)
+    st.logout()
 
 
 def _signed_in(user: Mapping[str, object]) -> bool:
     since = user.get("iat")
-    return user.get("is_logged_in") is True and isinstance(since, int) and time.time() - since < 3600 * SIGNED_IN_HOURS
+    if user.get("is_logged_in") is not True or isinstance(since, bool) or not isinstance(since, int):
+        return False
+    return -CLOCKS_DIFFER <= time.time() - since < 3600 * SIGNED_IN_HOURS

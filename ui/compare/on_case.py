@@ -16,7 +16,7 @@ from dermlens.explain.grad_cam import heat_on_image
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.models.model import AnyModel, networks
 from dermlens.wording import percent
-from ui import widgets
+from ui import cache, widgets
 from ui.predict import answer, heat_map, prevalence, warnings
 
 SIDE = 160  # pixels: enough to measure an overlap of maps that are about 7 x 7
@@ -30,18 +30,21 @@ def show(image: CaseImage, everyone: Opinion, ids: list[str]) -> None:
         ids: of the models to compare.
     """
     warnings.warnings(image, everyone)
+    everyone = prevalence.at_chosen(everyone)
     by_id = {m.id: m for m in everyone.asked}
     opinion = everyone.among(by_id[i] for i in ids)
-    shares = {m.name: opinion.answers[m.id].probabilities for m in opinion.asked}
+    shares = {m.name: opinion.shown[m.id].probabilities for m in opinion.asked}
     # An ensemble is no second opinion on its members; a model that calls nothing has no opinion.
-    alone = {m.name: opinion.answers[m.id] for m in networks(opinion.calling)}
+    alone = {m.name: opinion.shown[m.id] for m in networks(opinion.calling)}
     sentences = [agreement(alone)] if len(alone) > 1 else []
-    if not opinion.refused:  # what is greyed is not put into words
-        sentences.append(largest_gap(shares))
+    known = {m.name: shares[m.name] for m in opinion.calling}
+    if len(known) > 1:  # what is refused is not put into words
+        sentences.append(largest_gap(known))
     if sentences:
         st.markdown(widgets.escape(" ".join(sentences), 1000))
-    st.caption(prevalence.UNCHANGED)
-    with st.container(key="greyed" if opinion.refused else "scores"):
+    if opinion.class_mix:
+        st.caption(opinion.class_mix)
+    with st.container(key="greyed" if opinion.withheld else "scores"):
         _scores(opinion, shares)
     maps(image, opinion)
 
@@ -64,7 +67,11 @@ def _scores(opinion: Opinion, shares: Mapping[str, np.ndarray]) -> None:
 def maps(image: CaseImage, opinion: Opinion) -> None:
     """Show the heat maps of one class next to each other; redraws alone."""
     st.header("Where they looked", anchor=False)
-    models = opinion.asked
+    models = [m for m in opinion.asked if heat_map.GRAD_CAM in cache.maps_offered(m)]
+    if len(models) < len(opinion.asked):
+        st.caption(heat_map.not_shown([m.name for m in opinion.asked if m not in models]))
+    if not models:
+        return
     first = INDEX[opinion.call(models[0]).code]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         code = widgets.choose_class("Evidence for", "evidence", index=first, width=340)

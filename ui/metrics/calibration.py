@@ -103,9 +103,7 @@ def _diagrams(parts: dict[str, np.ndarray], chosen: Predictions, name: str) -> N
         of = st.selectbox(
             "Probability of", list(OF), key="stated", format_func=OF.__getitem__, bind="query-params", width=340
         )
-        width = st.segmented_control(
-            "Bins", list(BINNINGS), default=next(iter(BINNINGS)), required=True, key="bins", bind="query-params"
-        )
+        width = widgets.one_of("Bins", list(BINNINGS), "bins")
     bins = {heading: diagram(*_event(q, chosen, of), chosen.lesion, BINNINGS[width]) for heading, q in parts.items()}
 
     def data() -> pd.DataFrame:

@@ -11,7 +11,7 @@ from dermlens.case.summary import quantity
 from dermlens.charts import case as charts
 from dermlens.evaluation.predictions import Predictions, cases_of
 from dermlens.explain.grad_cam import heat_on_image, overlay
-from dermlens.labels import CLASSES, INDEX, NAMES
+from dermlens.labels import CLASSES, CONFIRMED, INDEX, NAMES
 from dermlens.wording import percent
 from ui import cache, dataset, state, widgets
 from ui.pages import PREDICT
@@ -76,6 +76,7 @@ def _frame(answers: Mapping[str, Predictions]) -> pd.DataFrame:
     if known is not None:
         facts = cases_of(predictions, known)
         names = {"age": "age", "sex": "sex", "localization": "site", "dx_type": "confirmed by"}
+        facts = facts.assign(dx_type=facts["dx_type"].replace(CONFIRMED))
         frame = frame.assign(**{shown: facts[name].to_numpy() for name, shown in names.items()})
     if dataset.at_hand() or dataset.others_at_hand():
         frame.insert(0, "picture", [dataset.small(str(i)) for i in predictions.image_id])

@@ -7,7 +7,8 @@ from dermlens.charts import localisation as charts
 from dermlens.estimate import Estimate
 from dermlens.explain.localisation_results import METHODS, LocalisationResults, Where
 from dermlens.models.registry import Entry
-from dermlens.wording import interval, percent, percent_with_interval
+from dermlens.trust.fit_command import fit_command
+from dermlens.wording import interval, percent, percent_with_interval, points_with_interval
 from ui import cache, widgets
 
 READING = (
@@ -35,6 +36,10 @@ def section(entry: Entry) -> None:
         )
         return
     found = result.value
+    if "all" not in found.where:
+        st.caption(f"Not measured on test. Measure it with `{fit_command(entry.id, 'attention', pictures=True)}`.")
+        _methods(found)
+        return
     everything = found.where["all"]
     st.caption(
         "Measured on the test split, whatever split and filter are chosen above: "
@@ -54,8 +59,7 @@ def section(entry: Entry) -> None:
         )
         alt = "Areas under the deletion and insertion curves by diagnosis, beside those in random order"
         widgets.chart(charts.removal(found.removal), alt, lambda: _removal_table(found), "deletion-insertion")
-    if found.methods:
-        _methods(found)
+    _methods(found)
     _warnings(found)
 
 
@@ -79,22 +83,34 @@ def _headline(found: Where) -> None:
 
 
 def _methods(found: LocalisationResults) -> None:
-    count = next(iter(found.methods.values()))[0].energy.n_images
+    if not found.methods:
+        return
+    measured = next(iter(found.methods.values()))[0].energy
     st.markdown(
-        f"**Methods on the same {count} images.** The others take seconds per image, so there are few images "
-        "and the intervals are wide; they use one view of the image, Grad-CAM all of the model's views."
+        f"**Which methods are offered.** On {measured.n_images} images of {measured.n_lesions} lesions of validation, "
+        "as many of each diagnosis, every method is held against a blob in the middle of the picture that is as "
+        "concentrated as its own map but made without looking. A method whose heat lies in the lesion less than the "
+        "blob's does, with the whole 95 % interval of the difference below zero, is not offered for this model. The "
+        "slower methods use one view of the image, Grad-CAM all of the model's views."
     )
     rows = [
         {
             "Method": METHODS[name],
+            "Offered": "no" if where.worse else "yes",
             "Heat inside the lesion": percent_with_interval(where.energy),
+            "Of such a blob": percent_with_interval(where.blob),
+            "Difference (points)": points_with_interval(where.blob_gain),
             "Hottest point in the lesion": percent_with_interval(where.hits),
             "Deletion (lower is better)": percent_with_interval(removal.deletion),
             "Insertion (higher is better)": percent_with_interval(removal.insertion),
         }
         for name, (where, removal) in found.methods.items()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Metrics of every heat map method on the same images")
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        alt="Every heat map method on the same images of validation, and whether it is offered",
+    )
 
 
 def _warnings(found: LocalisationResults) -> None:

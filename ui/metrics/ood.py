@@ -4,10 +4,11 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import elsewhere as charts
-from dermlens.labels import NAMES
+from dermlens.labels import DIAGNOSES, INDEX, NAMES
 from dermlens.models.registry import Entry
 from dermlens.trust.fit_command import fit_command
-from dermlens.trust.ood import Measured, OodDetector
+from dermlens.trust.ood import JointOodDetector, Measured, OodDetector
+from dermlens.trust.withholding import COMBINED, Withholding
 from dermlens.wording import interval, percent
 from ui import cache, widgets
 
@@ -35,13 +36,20 @@ def section(entry: Entry, split: str) -> None:
             "below and is measured on the other half. "
         )
     else:
-        method = "The ensemble accepts an image if all of its members do. It is measured on one half of the pictures. "
+        names = {e.id: e.name for e in cache.entries()}
+        rule = found.withholding
+        method = (
+            f"{rule.sentence(names)} The rule was chosen on one half of the pictures below and is measured on the "
+            "other half. A network that refuses an image by its own limit is silent itself, and the others go on. "
+            if rule
+            else "The ensemble accepts an image if all of its members do. It is measured on one half of the pictures. "
+        )
     limit = measured.accepted.get("validation")
     st.markdown(
         method
         + (
             f"Its limit was set on the validation images, of which it accepts {percent(limit.value, 1)}. "
-            if limit
+            if limit and isinstance(found, OodDetector)
             else ""
         )
         + NO_WORD
@@ -53,6 +61,41 @@ def section(entry: Entry, split: str) -> None:
     _by_diagnosis(entry, split)
     figure = charts.refused(measured)
     widgets.chart(figure, "Share of other pictures refused, and AUROC against test images, by kind", data, "unfamiliar")
+    if isinstance(found, JointOodDetector) and found.withholding is not None:
+        _trade_off(found.withholding)
+
+
+def _trade_off(rule: Withholding) -> None:
+    """Show what every rule that was tried withholds and refuses."""
+    names = {e.id: f"{e.name} alone" for e in cache.entries()}
+    named = {by: COMBINED.get(by) or names.get(by, by) for by in dict.fromkeys(p.by for p in rule.curve)}
+
+    def data() -> pd.DataFrame:
+        rows = []
+        for p in rule.curve:
+            counts = {f"withheld_{code}": n for code, (n, _) in p.withheld.items()}
+            counts |= {f"images_{code}": of for code, (_, of) in p.withheld.items()}
+            refused, photographs = p.photographs
+            row = {"by": p.by, "limit": p.limit, **counts, "photographs_refused": refused, "photographs": photographs}
+            rows.append({**row, "other_pictures_refused": p.others, "chosen": p == rule.chosen})
+        return pd.DataFrame(rows)
+
+    widgets.chart(
+        charts.trade_off(rule, named),
+        "Share of the other pictures refused against the largest share of a diagnosis withheld, for every rule tried",
+        data,
+        "withheld",
+    )
+    chosen = rule.chosen
+    if chosen is None:
+        return
+    lost = ", ".join(f"{n} of {of} {DIAGNOSES[INDEX[code]].name}" for code, (n, of) in chosen.withheld.items())
+    refused, photographs = chosen.photographs
+    st.caption(
+        f"The rule in use, the large mark, withholds {percent(chosen.share, 1)} of the validation images ({lost}) and "
+        f"refuses {refused} of {photographs} photographs of the measuring half. Open marks miss at least one of these "
+        "photographs."
+    )
 
 
 def _by_diagnosis(entry: Entry, split: str) -> None:

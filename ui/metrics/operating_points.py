@@ -36,8 +36,8 @@ POINTS = (
 
 
 CURVE = (
-    "Net benefit weighs needless referrals against malignant or pre-malignant lesions found (Vickers & Elkin 2006). "
-    "Anyone who refers at a risk of 10 % or more accepts nine needless referrals for one such lesion found. A model is "
+    "Net benefit weighs needless referrals against malignant or pre-malignant images found (Vickers & Elkin 2006). "
+    "Anyone who refers at a risk of 10 % or more accepts nine needless referrals for one such image found. A model is "
     "worth asking where its line is above both referring all and referring none. The probabilities are first adjusted "
     "to the prevalence above; sensitivity and specificity are assumed to stay the same."
 )
@@ -141,15 +141,7 @@ def _curve_data(curve: DecisionCurve, policy: np.ndarray) -> pd.DataFrame:
 
 def choose_target() -> str:
     """Let a person choose what is to be found; the choice is part of the link."""
-    return st.segmented_control(
-        "What to find",
-        list(TARGETS),
-        default=next(iter(TARGETS)),
-        required=True,
-        key="target",
-        format_func=lambda t: TARGETS[t].title,
-        bind="query-params",
-    )
+    return widgets.one_of("What to find", list(TARGETS), "target", format_func=lambda t: TARGETS[t].title)
 
 
 def _headline(point: Point, target: str, split: str, prevalence: float) -> None:
@@ -159,8 +151,8 @@ def _headline(point: Point, target: str, split: str, prevalence: float) -> None:
     shown = (
         ("Sensitivity", percent(sensitivity.value, 1), interval(sensitivity)),
         ("Specificity", percent(specificity.value, 1), interval(specificity)),
-        ("Missed per 1,000", f"{at.missed:.1f}", f"{fewest.missed:.1f} to {most.missed:.1f}"),
-        ("Referred per 1,000", f"{at.referred:.0f}", ""),
+        ("Missed per 1,000 images", f"{at.missed:.1f}", f"{fewest.missed:.1f} to {most.missed:.1f}"),
+        ("Referred per 1,000 images", f"{at.referred:.0f}", ""),
         (_needless(target), f"{at.unnecessary:.0f}", f"{fewest.unnecessary:.0f} to {most.unnecessary:.0f}"),
     )
     for label, value, span in shown:
@@ -188,8 +180,8 @@ def _points_table(points: tuple[Point, ...], target: str, split: str, prevalence
                 "From": percent(point.threshold, 1),
                 "Sensitivity": percent_with_interval(found.sensitivity),
                 "Specificity": percent_with_interval(found.specificity),
-                "Missed per 1,000": f"{outcome.missed:.1f}",
-                "Referred per 1,000": f"{outcome.referred:.0f}",
+                "Missed per 1,000 images": f"{outcome.missed:.1f}",
+                "Referred per 1,000 images": f"{outcome.referred:.0f}",
                 _needless(target): f"{outcome.unnecessary:.0f}",
             }
         )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dermlens.charts import referral as charts
+from dermlens.charts import decisions as charts
 from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import NAMES
@@ -15,6 +15,11 @@ from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import TARGETS
 from dermlens.wording import interval, percent, short_percent
 from ui import cache, widgets
+
+CHOSEN = (
+    "The rules were chosen on validation, where they are measured cross-fitted: each image by rules fitted on other "
+    "lesions."
+)
 
 
 def section(entry: Entry, split: str, whole: Predictions) -> None:
@@ -27,12 +32,12 @@ def section(entry: Entry, split: str, whole: Predictions) -> None:
     known = referral is not None and split in referral.measured
     st.caption(
         f"{split.capitalize()} split, all of it: {len(whole):,} images of {whole.n_lesions:,} lesions; 95 % intervals "
-        "over lesions. The rules were chosen on validation. Filters chosen above do not apply here."
+        f"over lesions. {CHOSEN} Filters chosen above do not apply here."
     )
     if referral is None or not known:
         widgets.not_fitted(entry, "rules for referral that were measured on this split", "referral")
     else:
-        _tables(referral, split)
+        _tables(referral, split, {e.id: e.name for e in cache.entries()})
     p, probabilities = cache.unseen(entry, split).value or (whole, whole.probabilities)
     curve = rules.coverage_curve(probabilities.max(1), probabilities.argmax(1) == p.y_true)
     kept = 1 - referral.measured[split].referred.value if referral is not None and known else None
@@ -54,17 +59,23 @@ def section(entry: Entry, split: str, whole: Predictions) -> None:
     )
 
 
-def _tables(referral: Referral, split: str) -> None:
+def _tables(referral: Referral, split: str, names: dict[str, str]) -> None:
     found = referral.measured[split]
-    limits = [
-        f"{TARGETS[rule.target].title.lower()} {percent(referral.thresholds[rule.key], 1)}"
-        for rule in RULES
-        if rule.target
-    ]
     st.markdown(
-        f"Thresholds for {short_percent(referral.sensitivity)} sensitivity: {', '.join(limits)}. "
-        f"The aim was to refer at most {percent(referral.cap)} of the validation images."
+        "Each of these models has thresholds of its own. They were chosen together: of the wanted sensitivities those "
+        "that miss the fewest malignant and pre-malignant images of validation and refer at most "
+        f"{percent(referral.cap)} of its images."
     )
+    targets = {rule.key: TARGETS[rule.target].title for rule in RULES if rule.target}
+    limits = [
+        {
+            "Model": names.get(model, model),
+            "Wanted sensitivity": short_percent(referral.sensitivity[model]),
+            **{f"{title}, from": percent(own[key], 1) for key, title in targets.items()},
+        }
+        for model, own in referral.thresholds.items()
+    ]
+    st.dataframe(pd.DataFrame(limits), hide_index=True, width="content", alt="The thresholds of every model")
     totals = {"Referred": found.referred, "Benign images referred": found.benign_referred}
     missed = {f"{NAMES[code]}, not referred": share for code, share in found.missed.items()}
     rows = [{"What": name, **_cells(f)} for name, f in {**totals, **missed}.items()]
@@ -76,14 +87,14 @@ def _tables(referral: Referral, split: str) -> None:
     of_rules = [
         {
             "Rule": rule.description,
-            "Fires": percent(found.rules[rule.key].fired.value, 1),
+            "Applies": percent(found.rules[rule.key].fired.value, 1),
             "95 % interval": interval(found.rules[rule.key].fired),
-            "Fires alone": percent(found.rules[rule.key].alone.value, 1),
+            "Applies alone": percent(found.rules[rule.key].alone.value, 1),
         }
         for rule in RULES
         if rule.key in found.rules
     ]
-    st.dataframe(pd.DataFrame(of_rules), hide_index=True, alt="How often each rule fires, and fires alone")
+    st.dataframe(pd.DataFrame(of_rules), hide_index=True, alt="How often each rule applies, and applies alone")
 
 
 def _cells(estimate: Estimate) -> dict[str, str]:

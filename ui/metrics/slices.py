@@ -76,9 +76,7 @@ def show(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...
     if known is None:
         widgets.nothing_here("The table of cases cannot be read.", widgets.escape(cache.cases().sentence, 400))
         return
-    by = st.segmented_control(
-        "Slices by", list(BY), default="age", required=True, key="by", format_func=BY.__getitem__, bind="query-params"
-    )
+    by = widgets.one_of("Slices by", list(BY), "by", format_func=BY.__getitem__)
     found = cache.slices_of(entry, (split, *key, by), chosen, known, by)
     st.caption(
         f"{split.capitalize()} split, {counted(len(chosen), 'image')} of {counted(chosen.n_lesions, 'lesion')}. "

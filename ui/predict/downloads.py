@@ -1,66 +1,89 @@
-"""What can be taken away from a case: the report, the heat map, the ISIC table."""
+"""What can be taken away from a case: the report, and the ISIC table of every model.
+
+A download is made when it is asked for, outside the session: all that goes into it is handed over here.
+"""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import partial
 
 import pandas as pd
 import streamlit as st
 
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion, form
+from dermlens.files.tables import plain_cell
 from dermlens.interchange.report import case_report
 from dermlens.labels import INDEX
 from dermlens.models.model import AnyModel
 from dermlens.score import ISIC_COLUMNS
-from ui import state
+from ui import cache, state
+from ui.predict import prevalence, stability
+from ui.predict.heat_map import GRAD_CAM
 
 
-def downloads(image: CaseImage, opinion: Opinion) -> None:
-    """Offer the case report, and every image's probabilities in the ISIC format."""
-    models = opinion.asked
+def report(image: CaseImage, opinion: Opinion) -> None:
+    """Offer the case report, which has a field for notes."""
+    with st.popover("Report", icon=":material/description:", key="report"):
+        mapped = frozenset(m.id for m in opinion.calling if GRAD_CAM in cache.maps_offered(m))
+        probes = state.probes()
 
-    def report() -> bytes:
-        return case_report(image, opinion, datetime.now(UTC)).encode()
+        def made() -> bytes:
+            steady = stability.results(image, opinion, probes)
+            return case_report(image, opinion, datetime.now(UTC), mapped=mapped, steady=steady).encode()
 
-    with st.container(horizontal=True, gap="small"):
         st.download_button(
-            "Case report (HTML, to print)",
-            report,
+            "Save the report (HTML, to print)",
+            made,
             f"dermlens-{image.key}.html",
             "text/html",
-            icon=":material/description:",
-            on_click="ignore",
+            key="save-report",
+            icon=":material/download:",
+            on_click=state.note_saved,
+            args=([image.key],),
         )
-        for model in models:
+        st.caption(
+            "One page to open in a browser and print. It holds the image, the maps, the probabilities and the models' "
+            "hashes, and a field for notes to type or write into, but no file name."
+        )
+
+
+def tables(opinion: Opinion) -> None:
+    """Offer every image's probabilities in the format of ISIC 2018, task 3, a file a model."""
+    images = list(state.images().values())
+    opinions = [(image, prevalence.at_chosen(form(opinion.models, image.answers, image.synthetic))) for image in images]
+    with st.container(horizontal=True, gap="small"):
+        for model in opinion.asked:
+
+            def made(model: AnyModel = model) -> bytes:
+                return isic_csv(isic_table(opinions, model))
+
             st.download_button(
                 f"All images by {model.name} (ISIC CSV)",
-                partial(isic_csv, model, models),
+                made,
                 f"{model.id}.csv",
                 "text/csv",
                 key=f"isic-csv-{model.id}",
                 icon=":material/table:",
-                on_click="ignore",
+                on_click=state.note_saved,
+                args=([image.key for image in images],),
             )
     st.caption(
-        "The report holds the image, the maps, the scores and the models' hashes, but no file name. Images that do not "
-        "look like dermoscopic ones are left out of the tables, which hold for the class mix of HAM10000."
+        "Images that a model does not know are left out of its table. All probabilities are at the class mix set."
     )
 
 
-def isic_table(model: AnyModel, models: Iterable[AnyModel]) -> pd.DataFrame:
-    """Return the probabilities of every image of the case in the format of ISIC 2018, task 3.
+def isic_table(opinions: Iterable[tuple[CaseImage, Opinion]], model: AnyModel) -> pd.DataFrame:
+    """Return the probabilities of images in the format of ISIC 2018, task 3.
 
-    Images on which the models call nothing are left out. Files of one name are told apart by their image's key.
+    Images on which the model calls nothing are left out. Files of one name are told apart by their image's key.
 
     Args:
-        model: whose probabilities. models: all that answered.
+        opinions: of the images, at the class mix that is wanted. model: whose probabilities.
     """
     rows = []
-    for image in state.images().values():
-        opinion = form(models, image.answers, image.synthetic)
+    for image, opinion in opinions:
         if model in opinion.calling:
-            probabilities = opinion.answers[model.id].probabilities
+            probabilities = opinion.shown[model.id].probabilities
             shares = {column: float(probabilities[INDEX[column.lower()]]) for column in ISIC_COLUMNS}
             rows.append({"image": row_id(image.name), **shares, "key": image.key})
     table = pd.DataFrame(rows, columns=["image", *ISIC_COLUMNS, "key"])
@@ -70,11 +93,10 @@ def isic_table(model: AnyModel, models: Iterable[AnyModel]) -> pd.DataFrame:
 
 
 def row_id(name: str) -> str:
-    """Return a file name without folder and suffix; a leading sign that a spreadsheet would run is made harmless."""
-    stem = name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    return f"'{stem}" if stem[:1] in "=+-@\t\r" else stem
+    """Return a file name without folder and suffix, as a spreadsheet may read it."""
+    return plain_cell(name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0])
 
 
-def isic_csv(model: AnyModel, models: Iterable[AnyModel]) -> bytes:
+def isic_csv(table: pd.DataFrame) -> bytes:
     """Return `isic_table` as CSV."""
-    return isic_table(model, models).to_csv(index=False, float_format="%.8f").encode()
+    return table.to_csv(index=False, float_format="%.8f").encode()

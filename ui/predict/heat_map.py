@@ -11,64 +11,72 @@ from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.explain.localisation import map_seen, where_it_sits
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX, NAMES
 from dermlens.models.model import AnyModel
-from dermlens.wording import percent
-from ui import widgets
+from dermlens.wording import joined, percent
+from ui import cache, widgets
 
 FRAME = "dashed frame: what the model sees"
 PREDICTED = "predicted"
-VIEWS = ("Side by side", "Overlay")
 READING = (
-    "Grad-CAM: bright areas raised the score of the chosen diagnosis. It shows where the model looked, not why, and "
-    "not whether it was right. Outside the dashed frame the model saw nothing. Drag over a picture to zoom in; "
-    "double-click to zoom out."
+    "Bright areas raised the probability of the chosen diagnosis (Grad-CAM). That shows where the model looked, not "
+    "why, and not whether it was right. Outside the dashed frame it saw nothing."
 )
+GRAD_CAM = "grad_cam"
+HEIGHT = 375  # pixels
 
 
 @st.fragment
 def where_it_looked(image: CaseImage, opinion: Opinion) -> None:
-    """Redraws alone: no choice made here asks a model again."""
-    st.header("Where the model looked", anchor=False)
-    by_id = {m.id: m for m in opinion.asked}
-    with st.container(horizontal=True, vertical_alignment="top", gap="small"):
-        model = by_id[
-            st.segmented_control(
-                "Model",
-                list(by_id),
-                key="network",
-                format_func=lambda i: by_id[i].name,
-                required=True,
-                default=opinion.asked[0].id,
-                bind="query-params",
-            )
-        ]
-        view = st.segmented_control("View", VIEWS, key="view", required=True, default=VIEWS[0], bind="query-params")
+    """Show the image with the heat map of one model and diagnosis. Redraws alone: no choice made here asks a model."""
+    by_id = {m.id: m for m in opinion.calling if GRAD_CAM in cache.maps_offered(m)}
+    if not by_id:
+        plain(image, opinion.asked[0], "image")
+        st.caption(not_shown([m.name for m in opinion.calling]))
+        return
+    place = st.container(key="heat-place")
+    first = opinion.lead.id if opinion.lead and opinion.lead.id in by_id else next(iter(by_id))
+    model = by_id[
+        widgets.one_of(
+            "Heat map of",
+            list(by_id),
+            "network",
+            first,
+            format_func=lambda i: by_id[i].name,
+            label_visibility="collapsed",
+        )
+    ]
+    one, two = st.columns([3, 2], gap="small", vertical_alignment="bottom")
+    with one:
         code = st.selectbox(
             "Evidence for",
             (PREDICTED, *CLASSES),
             key="class",
             bind="query-params",
             format_func=lambda c: "What the model called it" if c == PREDICTED else widgets.class_name(c),
-            width=270,
         )
-        opacity = st.slider("Opacity", 0, 100, 60, 5, format="%d %%", key="opacity", bind="query-params", width=160)
+    with two:
+        opacity = st.slider("Opacity", 0, 100, 60, 5, format="%d %%", key="opacity", bind="query-params")
     answer, code = opinion.answers[model.id], opinion.call(model).code if code == PREDICTED else code
-    if view == "Overlay":
-        with st.container(width=820):
-            heat_map(image, model, answer, code, opacity / 100, "heat", 660)
-    else:
-        one, two = st.columns(2, gap="medium")
-        with one:
-            plain(image, model, "image")
-        with two:
-            heat_map(image, model, answer, code, opacity / 100, "heat")
+    with place:
+        heat_map(image, model, answer, code, opacity / 100, "heat")
     warning = map_warning(image, model, answer, code)
     if warning:
-        st.warning(widgets.escape(warning, 1000), icon=":material/crop_free:")
+        st.caption(f":material/crop_free: **{widgets.escape(warning, 1000)}**")
     st.caption(READING)
+    left_out = [m.name for m in opinion.calling if m.id not in by_id]
+    if left_out:
+        st.caption(not_shown(left_out))
+
+
+def not_shown(names: list[str]) -> str:
+    """Say why there is no heat map of some models."""
+    return (
+        f"Not shown for {widgets.escape(joined(names), 400)}: measured on validation, the heat map finds the lesion "
+        "less well than a blob in the middle of the picture does."
+    )
 
 
 def heat_map(
-    image: CaseImage, model: AnyModel, answer: Prediction, code: str, opacity: float, key: str, height: int = 370
+    image: CaseImage, model: AnyModel, answer: Prediction, code: str, opacity: float, key: str, height: int = HEIGHT
 ) -> None:
     """Show the image with the Grad-CAM of one class and model over it."""
     heat = heat_on_image(answer.maps[INDEX[code]], image.pixels.shape[0], image.pixels.shape[1], model.geometry)
@@ -80,7 +88,7 @@ def heat_map(
     widgets.zoomable(figure, f"Grad-CAM of {NAMES[code]} by {model.name} over the image, {where}.", key)
 
 
-def plain(image: CaseImage, model: AnyModel, key: str, height: int = 370) -> None:
+def plain(image: CaseImage, model: AnyModel, key: str, height: int = HEIGHT) -> None:
     """Show the image alone, the part that the model does not see dimmed."""
     figure = charts.picture(image.pixels, "Image", FRAME, seen_part(image, model.geometry), height=height)
     widgets.zoomable(figure, "The image; what lies outside the dashed frame is not seen by the model.", key)

@@ -1,31 +1,23 @@
-"""How images come in: uploads, drawn examples, the table of a case with many images."""
+"""How images come in: uploads, an id of the ISIC Archive, drawn examples."""
 
 from collections.abc import Sequence
-from pathlib import PurePath
 
 import pandas as pd
 import streamlit as st
 
-from dermlens.case.image import thumbnail
-from dermlens.case.opinion import form
-from dermlens.case.summary import share_called
 from dermlens.dataset import isic_archive
 from dermlens.errors import DermlensError
+from dermlens.files.tables import plain_cell
 from dermlens.image import examples
-from dermlens.image.encode import data_uri
 from dermlens.image.preprocess import STORED_ASPECTS
-from dermlens.ingest.formats import IMAGE_SUFFIXES, LISTED
-from dermlens.labels import NAMES
+from dermlens.ingest import folder as folders
+from dermlens.ingest.formats import LISTED
 from dermlens.models.model import AnyModel
 from dermlens.wording import counted
 from ui import settings, state, streamlit_internals, widgets
-from ui.predict import prevalence
 
 KINDS = ("Images", "A folder", "By ISIC id")
 SHOWN_REFUSALS = 5
-SHOWN_ROWS = 4
-"""Of the table of a case, so that the answer below it stays in sight; the others are scrolled to."""
-NO_DIAGNOSIS = "No diagnosis: unlike dermoscopy"
 
 
 def receive(models: Sequence[AnyModel]) -> None:
@@ -37,7 +29,7 @@ def receive(models: Sequence[AnyModel]) -> None:
 def welcome() -> None:
     """Fill the page of a case without images: the uploader, and drawings for anyone without an image."""
     uploader()
-    _refusals()
+    refusals()
     st.header("No image at hand?", anchor=False)
     st.caption("Four drawings made by this project. They are synthetic and show no real lesion.")
     cells = st.grid(4, min_column_width=180)
@@ -53,7 +45,6 @@ def add_more() -> None:
     """Offer to add images to the open case."""
     with st.popover("Add images", icon=":material/add_photo_alternate:"):
         uploader()
-    _refusals()
 
 
 def uploader() -> None:
@@ -103,55 +94,18 @@ def _by_id(number: int) -> None:
         st.rerun()
 
 
-def case_table(models: Sequence[AnyModel]) -> None:
-    """List the images of a case; a click on a row opens it."""
-    images = list(state.images().values())
-    rows = []
-    for image in images:
-        opinion = prevalence.at_chosen(form(models, image.answers, image.synthetic))
-        row: dict[str, object] = {"image": data_uri(thumbnail(image.pixels, 64)), "file": image.name}
-        for m in models:
-            if m in opinion.calling:
-                row[m.name] = NAMES[opinion.call(m).code]
-                row[f"{m.name} score"] = share_called(opinion.shown[m.id])
-            elif m.id in opinion.refused:
-                row[m.name] = NO_DIAGNOSIS
-        row["agree"] = "" if len(opinion.voices) < 2 else "yes" if opinion.agree else "no"
-        rows.append(row)
-
-    def open_row() -> None:
-        chosen = st.session_state["case-table"].selection.rows
-        if chosen:
-            state.select(images[chosen[0]].key)
-
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        row_height=52,
-        height=52 * min(len(rows), SHOWN_ROWS) + 40,
-        key="case-table",
-        on_select=open_row,
-        selection_mode="single-row",
-        alt="The images of this case with the call of each model",
-        column_config={
-            "image": st.column_config.ImageColumn("Image", width="small"),
-            "file": st.column_config.TextColumn("File"),
-            **{
-                f"{m.name} score": st.column_config.ProgressColumn("score", min_value=0, max_value=1, format="percent")
-                for m in models
-            },
-        },
-    )
-
-
 def _take_uploads(key: str, folder: bool) -> None:
     files = streamlit_internals.uploaded_files(st.session_state[key])
     for file in files:
-        if not folder or PurePath(file.name).suffix.lower() in IMAGE_SUFFIXES:
-            state.hand_in(file.getvalue(), file.name)
+        data = file.getvalue()
+        streamlit_internals.forget_upload(file)  # which would outlive "New case"
+        kind = folders.kind_by_name(file.name) if folder else "image"
+        if kind == "unknown" and folders.is_image(file.name, data[: folders.HEAD]):
+            kind = "image"
+        if kind == "image":
+            state.hand_in(data, file.name)
         else:
             state.skip()
-        streamlit_internals.forget_upload(file)  # which would outlive "New case"
     if files:
         state.renew_uploader()
 
@@ -160,9 +114,14 @@ def _take_example(example: examples.Example) -> None:
     state.hand_in(examples.png(example), f"{example.name} (synthetic drawing)", synthetic=True)
 
 
-def _refusals() -> None:
+def refusals() -> None:
+    """Say which files could not be used, and why."""
     if state.skipped():
-        is_none = "is not an image and was" if state.skipped() == 1 else "are not images and were"
+        is_none = (
+            "is not an image, or only a mask, and was"
+            if state.skipped() == 1
+            else "are not images, or only masks, and were"
+        )
         st.caption(f"{counted(state.skipped(), 'file')} of the folder {is_none} passed over.")
     found = state.refused()
     if len(found) <= SHOWN_REFUSALS:
@@ -172,5 +131,7 @@ def _refusals() -> None:
     else:
         st.error(f"{len(found)} files could not be used.", icon=":material/broken_image:")
         st.dataframe(
-            pd.DataFrame(found, columns=["file", "reason"]), hide_index=True, alt="Files that could not be used"
+            pd.DataFrame([(plain_cell(name), why) for name, why in found], columns=["file", "reason"]),
+            hide_index=True,
+            alt="Files that could not be used",
         )

@@ -8,18 +8,23 @@ from dermlens.errors import DermlensError
 from dermlens.explain import gradients
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.labels import CLASSES, INDEX, NAMES, SHOWN
+from dermlens.models.card import INT8
 from dermlens.models.model import networks
 from dermlens.server.limiter import SLOW
-from dermlens.wording import percent
+from dermlens.wording import joined, percent
 from ui import cache, state, waiting, widgets
 
 SIDE = 300
+WORSE = "Measured on validation, it finds the lesion less well than a blob in the middle of the picture does."
+NONE_OFFERED = (
+    "No slower method is offered for this model: each finds the lesion less well than a blob in the middle does."
+)
 
 
 def every_class(image: CaseImage, opinion: Opinion) -> None:
     """Show the Grad-CAM of all seven classes and every model as small pictures on one scale per model."""
     small = thumbnail(image.pixels, SIDE)
-    for model in opinion.asked:
+    for model in (m for m in opinion.calling if "grad_cam" in cache.maps_offered(m)):
         found = opinion.shown[model.id]
         highest = float(found.maps.max())
         st.markdown(f"**{widgets.escape(model.name)}**")
@@ -39,25 +44,34 @@ def every_class(image: CaseImage, opinion: Opinion) -> None:
 @st.fragment
 def other_methods(image: CaseImage, opinion: Opinion) -> None:
     """Draw a heat map by a slower method on demand; what was drawn stays until the case is closed."""
-    by_id = {m.id: m for m in networks(opinion.asked)}
+    by_id = {m.id: m for m in networks(opinion.calling)}
     if not by_id:
         st.caption("An ensemble has no network of its own: these methods are drawn for its members.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        method = st.selectbox(
-            "Method", list(gradients.METHODS), format_func=gradients.METHODS.__getitem__, key="method", width=200
-        )
         model = by_id[
             st.selectbox("Model", list(by_id), format_func=lambda i: by_id[i].name, key="method-model", width=240)
         ]
+        offered = [m for m in gradients.METHODS if m in cache.maps_offered(model)]
+        if not offered:
+            st.caption(NONE_OFFERED)
+            return
+        method = st.selectbox(
+            "Method", offered, format_func=gradients.METHODS.__getitem__, key=f"method-{model.id}", width=200
+        )
         own = opinion.call(model).code
         code = st.selectbox(
             "Class", CLASSES, index=INDEX[own], format_func=widgets.class_name, key="method-class", width=320
         )
         wanted = st.button("Draw", icon=":material/brush:")
     said = "These need gradients or many passes and take seconds; the first one also loads TensorFlow."
-    if len(by_id) < len(opinion.asked):
+    if model.precision == INT8:
+        said += f" {model.name} answers in 8-bit integers; these maps are drawn by the network it was made from."
+    if len(by_id) < len(opinion.calling):
         said += " An ensemble has no network of its own: choose one of its members."
+    if len(offered) < len(gradients.METHODS):
+        left_out = joined([name for key, name in gradients.METHODS.items() if key not in offered])
+        said += f" Not offered for this model: {left_out}. {WORSE}"
     st.caption(said)
     key = (image.key, model.id, method, code)
     if wanted and key not in state.drawn():

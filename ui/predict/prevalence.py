@@ -5,15 +5,14 @@ from dataclasses import replace
 import numpy as np
 import streamlit as st
 
+from dermlens.case.decision import FITTED_MIX
 from dermlens.case.opinion import Opinion
 from dermlens.evaluation.class_mix import mix_at
 from dermlens.labels import SUSPECT
 from dermlens.wording import percent
 from ui import state
 
-STEP = 0.5  # percent
-UNCHANGED = "Calibrated probabilities hold for the class mix of HAM10000."
-"""Shown where no other one can be set."""
+STEP, MOST = 0.5, 90.0  # percent
 
 
 def choose(opinion: Opinion) -> Opinion:
@@ -33,7 +32,7 @@ def choose(opinion: Opinion) -> Opinion:
         st.slider(
             "Malignant or pre-malignant among the images you take",
             STEP,
-            90.0,
+            MOST,
             nearest,
             STEP,
             format="%.1f %%",
@@ -65,8 +64,7 @@ def at_chosen(opinion: Opinion) -> Opinion:
         mix_at(mix, wanted),
         f"The probabilities, and the calls with them, are re-weighted for images of which {percent(wanted, 1)} are "
         f"malignant or pre-malignant; in HAM10000 {percent(usual, 1)} are. That holds only if each diagnosis looks the "
-        "same there. What was fitted for the class mix of HAM10000 stays as it is: prediction sets, thresholds, rules "
-        "for referral, and whether the models' calls disagree in them.",
+        f"same there. {FITTED_MIX}",
     )
 
 
@@ -86,4 +84,10 @@ def _usual(mix: np.ndarray) -> tuple[float, float]:
 
 def _chosen(usual: float, nearest: float) -> float:
     wanted = float(st.session_state.get(state.PREVALENCE, nearest))
+    linked = state.linked(state.PREVALENCE)
+    if linked is not None:  # numbers are worked out before the slider that takes its value from the link is drawn
+        try:
+            wanted = float(linked) if STEP <= float(linked) <= MOST else nearest
+        except ValueError:
+            wanted = nearest
     return usual if wanted == nearest else wanted / 100

@@ -8,22 +8,18 @@ import streamlit as st
 from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.opinion import Opinion
 from dermlens.dataset import isic_archive
-from dermlens.labels import DIAGNOSES, INDEX, NAMES
+from dermlens.labels import CONFIRMED, DIAGNOSES, INDEX, NAMES
 from dermlens.trust.fit_command import fit_command
 from dermlens.trust.ood import Neighbour, OodDetector
 from ui import cache, dataset, widgets
 
 NEIGHBOURS = 5
 
-
-CONFIRMED = {
-    "histo": "histology",
-    "follow_up": "follow-up",
-    "consensus": "expert consensus",
-    "confocal": "confocal microscopy",
-}
-
-
+NO_PICTURES = (
+    "No pictures: HAM10000 is not on this server, as its licence does not let it come with Dermlens. Each id leads to "
+    "the picture in the ISIC Archive. To see them here, get the data set with `python -m data.download --to DIR` and "
+    "start the dashboard with `HAM10000_DIR=DIR`."
+)
 SIMILAR = (
     "The training images that look most like this one to the model, one per lesion. They show what the model was "
     "taught on such pictures. They are not a second opinion: the model learned from them. Distance is between the "
@@ -35,20 +31,11 @@ SIMILAR = (
 @st.fragment
 def similar_cases(image: CaseImage, opinion: Opinion) -> None:
     """Show the training cases that look most like the image to one model; redraws alone."""
-    able = {m.id: m for m in opinion.asked if isinstance(m.fitted.ood, OodDetector)}
-    st.header("Similar cases", anchor=False)
+    able = {m.id: m for m in opinion.calling if isinstance(m.fitted.ood, OodDetector)}
     if not able:
         st.caption(f"No model here has its training cases stored: run `{fit_command('ID', 'embeddings')}`.")
         return
-    chosen = st.segmented_control(
-        "According to",
-        list(able),
-        key="similar-by",
-        format_func=lambda i: able[i].name,
-        required=True,
-        default=next(iter(able)),
-        bind="query-params",
-    )
+    chosen = widgets.one_of("According to", list(able), "similar-by", format_func=lambda i: able[i].name)
     detector = able[chosen].fitted.ood
     assert isinstance(detector, OodDetector)
     own = lesion_of(image)
@@ -59,6 +46,10 @@ def similar_cases(image: CaseImage, opinion: Opinion) -> None:
     for rank, case in enumerate(found, start=1):
         with cells.cell(), st.container(border=True, gap="xsmall", height="stretch", key=f"similar-{rank}"):
             _card(rank, case)
+    if not dataset.at_hand():
+        st.caption(NO_PICTURES)
+    elif any(dataset.pixels(case.image_id) is None for case in found):
+        st.caption("A picture that is not shown is missing in the folder that HAM10000_DIR names, or cannot be read.")
     st.caption(SIMILAR + (" Cases of the image's own lesion are left out." if own else ""))
 
 

@@ -6,7 +6,9 @@ page waits for it or starts it again. The results are the session's, one per ima
 
 import logging
 import weakref
+from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -27,35 +29,46 @@ READING = (
     "darker, a little out of focus, with a hair across. A steady answer can still be wrong; one that changes with a "
     "hair rests on little."
 )
+Probes = Mapping[tuple[str, str], Future[Stability]]
 logger = logging.getLogger(__name__)
+
+
+def start(image: CaseImage, opinion: Opinion) -> None:
+    """Have every network that calls something probed, once; a page does it last, so that the answer comes first."""
+    for model in networks(opinion.calling):
+        key = (image.key, model.id)
+        if key not in state.probes():
+            state.probes()[key] = cache.prober().submit(_probe, model, weakref.ref(image))
 
 
 def section(image: CaseImage, opinion: Opinion) -> None:
     """Show how steady each model's answer is. Ensembles are left out: their members are probed."""
-    asked = networks(opinion.asked)
+    asked = networks(opinion.calling)
     if not asked:
         return
-    st.header("Is the answer steady?", anchor=False)
-    if opinion.shown is not opinion.answers:
-        st.caption("Judged at the class mix of HAM10000, whatever mix is set above.")
     waiting = not all(_done(image, model) for model in asked)
-    st.fragment(_show, run_every=POLL if waiting else None)(image, asked, waiting)
+    st.fragment(_show, run_every=POLL if waiting else None)(image, opinion, asked)
 
 
-def _show(image: CaseImage, models: list[Model], waiting: bool) -> None:
-    """Redraws alone while it waits. The run after the first one starts the probe."""
-    if not waiting:
-        _results(image, models)
-        return
-    for model in models:
-        key = (image.key, model.id)
-        if key not in state.probes():
-            state.probes()[key] = None
-        elif state.probes()[key] is None:
-            state.probes()[key] = cache.prober().submit(_probe, model, weakref.ref(image))
+def results(image: CaseImage, opinion: Opinion, probes: Probes) -> dict[str, Stability]:
+    """Return what is known by now, by model name; `probes` is what state.probes gives, so no session is needed."""
+    found = {m: probes.get((image.key, m.id)) for m in networks(opinion.calling)}
+    return {
+        m.name: _at_mix(f.result(), m, opinion)
+        for m, f in found.items()
+        if f and f.done() and not f.cancelled() and not f.exception()
+    }
+
+
+def _at_mix(found: Stability, model: Model, opinion: Opinion) -> Stability:
+    return stability.at_mix(found, opinion.shown[model.id].probabilities, partial(opinion.moved, model))
+
+
+def _show(image: CaseImage, opinion: Opinion, models: list[Model]) -> None:
+    """Redraws alone while it waits."""
     if all(_done(image, model) for model in models):
         polling.end()
-        _results(image, models)
+        _results(image, opinion, models)
         return
     n = len(stability.alterations(models[0].views, models[0].geometry))
     st.caption(f":material/hourglass_top: Asking again with {n} altered copies of the image.")
@@ -74,13 +87,14 @@ def _done(image: CaseImage, model: Model) -> bool:
     return future is not None and future.done()
 
 
-def _results(image: CaseImage, models: list[Model]) -> None:
+def _results(image: CaseImage, opinion: Opinion, models: list[Model]) -> None:
     found: dict[str, Stability] = {}
     for model in models:
         result = _result(state.probes()[image.key, model.id])
         if result is None:
             st.caption(f"{widgets.escape(model.name)} could not be asked again; the server's log has the details.")
             continue
+        result = _at_mix(result, model, opinion)
         found[model.name] = result
         icon = ":material/anchor:" if not result.changed else ":material/swap_horiz:"
         st.markdown(f"{icon} {widgets.escape(stability.sentence(result, model.name), 1000)}")

@@ -6,45 +6,59 @@ from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
 from dermlens.labels import DIAGNOSES, INDEX
 from dermlens.models.model import AnyModel, Ensemble, networks
-from dermlens.wording import percent
+from dermlens.wording import joined, percent
 from ui import cache, widgets
 
 OFTEN = 4
 """Times as often as all dermoscopic images: a diagnosis that is refused so often is named."""
 DRAWN = (
-    "This is a drawing, and not all models take it for a dermoscopic image. An upload would be refused for that, with "
-    "no diagnosis called; the models answer for the drawing all the same, to show what this page offers."
+    "This is a drawing, and not all models take it for a dermoscopic image. An upload like it may be refused; the "
+    "models answer for the drawing all the same, to show what this page offers."
 )
+UNLIKE = "This does not look like a dermoscopic image."
 
 
 def warnings(image: CaseImage, opinion: Opinion) -> None:
-    """Say what speaks against believing any answer: an unlike image first, then its quality, with advice."""
-    unlike = [m for m in opinion.models if opinion.accepted.get(m.id) is False]
-    if unlike and image.synthetic:
-        st.info(DRAWN, icon=":material/draw:")
-    elif unlike:
-        names = _listed([m.name for m in networks(unlike) or unlike])
-        judge = next((m for m in unlike if isinstance(m, Ensemble)), unlike[0])
-        st.warning(
-            f"**This does not look like a dermoscopic image** of the kind that {names} learned from, so no diagnosis "
-            "is called and the numbers below mean nothing. It may be another kind of picture, a poor one, or a lesion "
-            f"of a kind that was too rare to learn.{_how_often(judge)}",
-            icon=":material/help:",
-        )
-    if image.notices:
-        st.info("  \n".join(widgets.escape(notice, 400) for notice in image.notices), icon=":material/info:")
-    quality = image.quality.findings
-    poor = [f"**{f.text}** {f.advice}" for f in quality if f.poor]
+    """Say above a comparison what speaks against believing any answer: an unlike image, then its quality."""
+    if opinion.withheld:
+        st.warning(f"**{UNLIKE}** {_unlike(opinion)}", icon=":material/help:")
+    drawing(image, opinion)
+    poor = [f"**{f.text}** {f.advice}" for f in image.quality.findings if f.poor]
     if poor:
         st.warning("  \n".join(["The image may be too poor to be read.", *poor]), icon=":material/blur_on:")
-    notes = [f"{f.text} {f.advice}" for f in quality if not f.poor]
-    if notes:
-        st.info("  \n".join(notes), icon=":material/info:")
+    notes(image)
 
 
-def _listed(names: list[str]) -> str:
-    *most, last = map(widgets.escape, names)
-    return f"{', '.join(most)} and {last}" if most else last
+def withheld(opinion: Opinion) -> None:
+    """Fill the card of an image that is withheld: what it is not, and what to do."""
+    st.header("No diagnosis", anchor=False)
+    st.markdown(f"**{UNLIKE}** {_unlike(opinion)}")
+    st.markdown(":material/forward: Take another picture, or refer: this page cannot help with this image.")
+
+
+def drawing(image: CaseImage, opinion: Opinion) -> None:
+    """Say of the project's own drawing that an upload like it would be refused, where it would."""
+    if image.synthetic and False in opinion.accepted.values():
+        st.caption(f":material/draw: {DRAWN}")
+
+
+def notes(image: CaseImage) -> None:
+    """Say what was passed over in the file, and what lies over the skin."""
+    said = [widgets.escape(notice, 400) for notice in image.notices]
+    said += [f"{f.text} {f.advice}" for f in image.quality.findings if not f.poor]
+    if said:
+        st.caption("  \n".join(f":material/info: {line}" for line in said))
+
+
+def _unlike(opinion: Opinion) -> str:
+    refusing = [m for m in opinion.models if opinion.accepted.get(m.id) is False]
+    names = joined([widgets.escape(m.name) for m in networks(refusing) or refusing])
+    judge = next((m for m in refusing if isinstance(m, Ensemble)), refusing[0])
+    return (
+        f"It is not of the kind that {names} learned from, so no diagnosis is called and the numbers mean nothing. It "
+        "may be another kind of picture, a poor one, or a lesion of a kind that was too rare to learn."
+        f"{_how_often(judge)}"
+    )
 
 
 def _how_often(model: AnyModel) -> str:

@@ -12,6 +12,9 @@ from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
@@ -54,6 +57,8 @@ _NEW_SYNTAXES = {  # those that pydicom has no name for
 _ROOT = "1.2.840.10008."
 """of every syntax of the standard"""
 _JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+_EMPTY = bytes(256)
+_GAP = "The JPEG 2000 data hold a long run of zeros, as if a part were lost; look whether the picture is whole."
 _LOOKS_WRONG = "The file says that its colours are RGB, but they look like YCbCr; they are shown as it says."
 
 
@@ -68,7 +73,10 @@ def decode(data: bytes, limits: Limits) -> Decoded:
         ImageError: no picture, more than allowed, or a transfer syntax or photometric interpretation without a decoder.
         Exception: anything, for a damaged file.
     """
-    file = pydicom.dcmread(io.BytesIO(data), specific_tags=list(_TAGS))
+    file = pydicom.dcmread(io.BytesIO(data), specific_tags=list(_TAGS), force=data[128:132] != b"DICM")
+    if "TransferSyntaxUID" not in file.file_meta:  # in a file without its head, which pydicom told from the data
+        implicit, _ = file.original_encoding
+        file.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     _check(file, limits)
     notices = list(check_pictures(int(file.get("NumberOfFrames") or 1), limits))
     frame = _frame(file, limits, notices)
@@ -132,6 +140,8 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
         extended_offsets=offsets if all(offsets) else None,
     )
     if syntax not in _JPEG:
+        if syntax in JPEG2000TransferSyntaxes and _EMPTY in coded:
+            notices.append(_GAP)
         frame = _decoded(file, coded, plugin)
         return grey.aligned(frame, file) if syntax == RLELossless else frame
     stream = jpeg.read(coded)

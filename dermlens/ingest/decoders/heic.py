@@ -11,26 +11,52 @@ from pathlib import Path
 
 import pillow_heif
 
-from dermlens.ingest.decoders.damage import DamagedError
+from dermlens.errors import ImageError
+from dermlens.ingest.decoders import hevc
+from dermlens.ingest.decoders.damage import TAIL, DamagedError
 
 UNCHECKED = "Whether the HEIC data are whole could not be checked; look whether the picture is."
+_HEAD = 1 << 16
+"""Bytes of a file in which its list of items stands."""
+_OTHER_CODECS = {b"vvc1": "VVC", b"evc1": "EVC", b"avc1": "H.264", b"j2k1": "JPEG 2000"}
 _MOST_CALLS = 10_000
+_MOST_BYTES = 4 * 2**20
+"""of a file whose data are decoded without their end as well, which takes time"""
+_FILL = b"\0\3"
+"""What may follow the data of a slice (ITU-T H.265, 7.3.2.10)."""
 _ODD = (KeyError, IndexError, ValueError)
 """What reading a file of an unusual structure raises."""
 
 
-def check(data: bytes, notices: list[str]) -> None:
-    """Raise DamagedError if the decoder warns about the coded data of the picture."""
+def refuse_kinds(data: bytes) -> None:
+    """Raise ImageError if a file holds no HEVC, but data of a codec that is not read."""
+    head = data[:_HEAD]
+    name = next((name for item, name in _OTHER_CODECS.items() if item in head), None)
+    if name and not any(item in head for item in (b"hvc1", b"hev1")):
+        raise ImageError(f"The file holds a HEIF image compressed as {name}, which is not read here. Save it as JPEG.")
+
+
+def check(data: bytes, notices: list[str]) -> tuple[int, int]:
+    """Return the colours that the coded data of the picture name, as two numbers of ITU-T H.273: hevc.UNNAMED for none.
+
+    Raises:
+        DamagedError: the decoder warns about the data; or they go on after the picture, so that without their end,
+            which those that are sound need, it would not warn.
+    """
     try:
         pictures = list(_pictures(data))
     except _ODD:
         pictures = []
     if _DECODER is None or not pictures:
         notices.append(UNCHECKED)
-        return
+        return hevc.UNNAMED
     for units in pictures:
         if _warns(_DECODER, units):
             raise DamagedError("the decoder warned")
+        last = units[-1].rstrip(_FILL)
+        if len(data) <= _MOST_BYTES and not _warns(_DECODER, [*units[:-1], last[:-TAIL]]):
+            raise DamagedError("the picture is complete before its data are")
+    return hevc.colours(pictures[0]) or hevc.UNNAMED
 
 
 def _library() -> ctypes.CDLL | None:

@@ -7,6 +7,7 @@ once more, by a reader to which a warning is an error.
 import re
 from dataclasses import dataclass, field
 
+import numpy as np
 import simplejpeg
 
 from dermlens.errors import ImageError
@@ -14,6 +15,11 @@ from dermlens.ingest.decoders.damage import TAIL, DamagedError
 
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 """A marker, and none of those that stand inside a scan."""
+_IN_SCAN = re.compile(rb"\xff+[^\x00\xff]")
+"""Any marker."""
+_RESTARTS = range(0xD0, 0xD8)
+_MORE = bytes(4) + b"\x35\x9c\x71\xe2" * 4
+"""No more zeros than an encoder leaves out, and then anything."""
 LOSSLESS = 0xC3
 _END, _SCAN, _LS = 0xD9, 0xDA, 0xF7
 _BARE = (0x01, 0xD8, _END)
@@ -21,6 +27,7 @@ _BARE = (0x01, 0xD8, _END)
 _FRAMES = frozenset({*range(0xC0, 0xD0), _LS} - {0xC4, 0xC8, 0xCC})
 _READ = (0xC0, 0xC1, 0xC2, LOSSLESS, 0xC9, 0xCA)
 _PROGRESSIVE = (0xC2, 0xCA)
+_ARITHMETIC = (0xC9, 0xCA)
 _KINDS = {0xCB: "a JPEG image that is lossless and arithmetic-coded", _LS: "a JPEG-LS image"}
 _DAMAGE = ("corrupt jpeg data", "premature end", "inconsistent progression")
 """How those of libjpeg's warnings begin that tell of damage; others tell of odd headers."""
@@ -102,12 +109,39 @@ def whole(data: bytes, notices: list[str]) -> bytes:
         raise DamagedError("scans are missing")
     # Not scaled down, which would be faster: with a lossless stream the reader then writes beyond its buffer.
     try:
-        simplejpeg.decode_jpeg(data, "RGB" if stream.frame == LOSSLESS else "GRAY", strict=True)
+        colours = stream.frame == LOSSLESS and len(stream.components) > 1
+        simplejpeg.decode_jpeg(data, "RGB" if colours else "GRAY", strict=True)
     except ValueError as e:
         if str(e).lower().startswith(_DAMAGE):
             raise DamagedError("the decoder warned") from e
         notices.append(_UNCHECKED)
+    if stream.frame in _ARITHMETIC and not np.array_equal(_grey(data), _grey(_with_more(data))):
+        raise DamagedError("the data end before the picture is complete")
     return data
+
+
+def _grey(data: bytes) -> np.ndarray:
+    return simplejpeg.decode_jpeg(data, "GRAY", strict=False)
+
+
+def _with_more(data: bytes) -> bytes:
+    """Return an arithmetic-coded stream with bytes at the end of every scan that a whole one does not need.
+
+    Where data are missing a decoder goes on with zeros, as it must (ITU-T T.81, D.2.6), and does not warn.
+    """
+    at = data.index(b"\xff\xda")
+    made = bytearray(data[:at])
+    while found := _IN_SCAN.search(data, at):
+        scanned = data[at : found.start()]
+        made += scanned + (_MORE if scanned else b"") + found[0]
+        at = found.end()
+        if found[0][-1] == _END:
+            break
+        if found[0][-1] not in _RESTARTS:
+            length = int.from_bytes(data[at : at + 2], "big")
+            made += data[at : at + length]
+            at += length
+    return bytes(made)
 
 
 def with_another_end(data: bytes) -> bytes:

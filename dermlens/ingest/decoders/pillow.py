@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,6 +26,10 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     notices: list[str] = []
     if kind == "JPEG":
         jpeg.refuse_kinds(jpeg.read(data))
+    elif kind == "HEIC":
+        from dermlens.ingest.decoders import heic
+
+        heic.refuse_kinds(data)
     if kind == "TIFF":
         image, page, pictures = _open_tiff(data, limits)
     else:
@@ -35,9 +40,11 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     if image.mode in ("F", "I"):
         raise ImageError(tiff.FLOATING)
     if kind != "TIFF":
-        del image  # WebP's holds a canvas, and the check needs one as well
-        data = _checked(data, kind, notices)
-        image = _open(data, kind)
+        info = image.info
+        del image  # WebP's holds two canvases
+        data, coded = _checked(data, kind, notices)
+        image = _reopened(data, kind, info)
+        image.info.setdefault("coded_colours", coded)
     if kind == "JPEG":
         image.decodermaxblock = len(data)  # type: ignore[attr-defined] # what is arithmetic-coded must come in one piece
     image.load()
@@ -48,19 +55,39 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     return Decoded(_to_rgb(image, profile, orientation, notices), tuple(dict.fromkeys(notices)))
 
 
-def _checked(data: bytes, kind: str, notices: list[str]) -> bytes:
-    """Return the data that are to be decoded; raises DamagedError for damage of which the decoder would say nothing."""
+def _checked(data: bytes, kind: str, notices: list[str]) -> tuple[bytes, tuple[int, int] | None]:
+    """Return the data that are to be decoded, and the colours that are named in the midst of them, if there are any.
+
+    Raises:
+        DamagedError: they are damaged, and the decoder would not say so.
+    """
     if kind == "JPEG":
-        return jpeg.whole(data, notices)
+        return jpeg.whole(data, notices), None
     if kind == "PNG":
         damage.check_png(data)
     elif kind == "WebP":
-        damage.check_webp(data)
+        from dermlens.ingest.decoders import opencv
+
+        opencv.check_webp(data)
     elif kind == "HEIC":
         from dermlens.ingest.decoders import heic
 
-        heic.check(data, notices)
-    return data
+        return data, heic.check(data, notices)
+    elif kind == "AVIF":
+        from dermlens.ingest.decoders import opencv
+
+        opencv.check_avif(data, notices)
+    return data, None
+
+
+def _reopened(data: bytes, kind: str, info: dict[Any, Any]) -> Image.Image:
+    """Open a picture again; one of those that take less memory in another way is decoded, and gets its `info`."""
+    if kind == "WebP":
+        from dermlens.ingest.decoders import opencv
+
+        if opencv.is_still_webp(data):
+            return opencv.load_webp(data, info)
+    return _open(data, kind)
 
 
 def _open(data: bytes, kind: str) -> Image.Image:

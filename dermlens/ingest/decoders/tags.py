@@ -83,7 +83,9 @@ def _of_heif(image: Image.Image, data: bytes, mode: str, notices: list[str]) -> 
         named = int(told.get("color_primaries", 2)), int(told.get("transfer_characteristics", 2))
     elif at >= 0:
         named = struct.unpack_from(">HH", data, at + len(_NCLX))
-    return colour.coded(*named, mode, notices) if named else None
+    else:
+        named = image.info["coded_colours"]
+    return colour.coded(named[0], named[1], mode, notices) if named else None
 
 
 def _of_tiff(image: Image.Image, mode: str, notices: list[str]) -> bytes | None:

@@ -182,7 +182,9 @@ def test_auroc_counts_pairs() -> None:
     assert np.isnan([few.low, few.high]).all(), "three even less"
 
 
-def test_all_members_of_an_ensemble_must_accept(subject: Subject, files: dict[str, bytes]) -> None:
+def test_an_ensemble_goes_by_its_rule_and_withholds_what_all_its_members_refuse(
+    subject: Subject, files: dict[str, bytes]
+) -> None:
     models = subject.folder.parent
     other = models / "second"
     ensemble = models / "ensemble"
@@ -200,10 +202,14 @@ def test_all_members_of_an_ensemble_must_accept(subject: Subject, files: dict[st
     for name, content in made.items():
         (ensemble / name).write_bytes(content)
     joined, limit = read_scores(ensemble)
-    both = (table["score"] <= threshold) & (flipped["score"] <= second["threshold"])
-    assert ((joined["score"] <= limit) == both).all()
-    assert 0 < both.mean() < 1
-    assert isinstance(read(ensemble / "familiarity.json"), JointOodDetector)
+    found = read(ensemble / "familiarity.json")
+    assert isinstance(found, JointOodDetector)
+    assert found.withholding is not None
+    excess = np.stack([table["score"] - threshold, flipped["score"] - second["threshold"]], 1)
+    withheld = np.array([found.withholding.withholds(row) for row in excess])
+    assert ((joined["score"] > limit) == withheld).all(), "the table and the page decide alike"
+    assert withheld[(excess > 0).all(1)].all()
+    assert 0 < withheld.mean() < 1
     rounded = flipped.assign(name=flipped["name"].str.replace(r", [0-9a-f]{12}$", ", 0123456789ab", regex=True))
     assert (rounded["name"] != flipped["name"]).any()
     rounded.to_csv(other / "familiarity.csv", index=False)

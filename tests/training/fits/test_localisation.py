@@ -12,7 +12,7 @@ from dermlens.case.predict import predict
 from dermlens.dataset.ham10000 import MASK_FOLDER, image_path, mask_path, read_mask
 from dermlens.errors import DataError
 from dermlens.explain import localisation_results
-from dermlens.explain.localisation import energy_share, map_seen, mask_seen
+from dermlens.explain.localisation import centred, energy_share, map_seen, mask_seen
 from dermlens.image.preprocess import Geometry
 from dermlens.ingest.read import read_file
 from dermlens.labels import CLASSES
@@ -45,16 +45,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def subject(published: Path, data: Path) -> Subject:
     table = pd.read_csv(data / "split.csv")
     table = pd.concat([table[table["dx"] == code].head(3) for code in CLASSES[:4]])
-    return Subject(published / "toy", table.assign(split="test"), data)
+    compared = table.groupby("dx").head(1).index
+    return Subject(
+        published / "toy", table.assign(split=np.where(table.index.isin(compared), "validation", "test")), data
+    )
 
 
 @pytest.fixture(scope="module")
 def made(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the attention.csv of the toy model; deletion on two lesions a class, other methods on one."""
+    """A folder with the attention.csv of the toy model; deletion on two lesions a class, every method on one."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "REMOVED", 2)
-        patch.setattr(step, "SLOW", 1)
+        patch.setattr(step, "COMPARED", 1)
         for name, content in step.make(subject).items():
             (folder / name).write_bytes(content)
     return folder
@@ -63,10 +66,11 @@ def made(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_there_is_a_row_an_image_and_method(made: Path, subject: Subject) -> None:
     table = localisation_results.read_attention(made / localisation_results.FILE)
     own = table[table["method"] == "grad_cam"]
-    assert own["image_id"].tolist() == sorted(subject.table["image_id"])
-    measured = table["deletion"].notna()
-    assert measured.sum() == table[table["image_id"].isin(step.sample(subject.table, 2))]["energy_share"].notna().sum()
+    assert own["image_id"].tolist() == subject.table.sort_values(["split", "image_id"])["image_id"].tolist()
+    assert (table.loc[table["energy_share"].notna(), "deletion"].notna()).all(), "two lesions of each class are all"
     assert set(table["method"]) == set(localisation_results.METHODS)
+    compared = table[table["split"] == "validation"]
+    assert len(compared) == 4 * len(localisation_results.METHODS)
     assert len(table) == len(own) + 4 * (len(localisation_results.METHODS) - 1)
 
 
@@ -83,24 +87,26 @@ def test_a_row_is_what_the_image_and_its_mask_give(made: Path, subject: Subject,
     assert row["lesion_share"] == pytest.approx(lesion.mean(), abs=1e-5)
     seen = map_seen(answer.maps[index], *pixels.shape[:2], toy.geometry)
     assert row["energy_share"] == pytest.approx(energy_share(seen, lesion), abs=1e-5)
+    assert row["blob_share"] == pytest.approx(energy_share(centred(seen), lesion), abs=1e-5)
 
 
 def test_the_usual_map_knows_nothing_of_the_image(made: Path) -> None:
     table = localisation_results.read_attention(made / localisation_results.FILE)
     own = table[table["method"] == "grad_cam"]
+    own, compared = own[own["split"] == "test"], table[table["split"] == "validation"]
     assert own["usual_share"].notna().all()
-    assert table.loc[table["method"] != "grad_cam", "usual_share"].isna().all()
+    assert compared["usual_share"].isna().all()
     assert own["usual_share"].corr(own["lesion_share"]) > 0.8, "it follows the lesion's size and place alone"
 
 
 def test_the_same_is_made_again(made: Path, subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "REMOVED", 2)
-    monkeypatch.setattr(step, "SLOW", 0)
+    monkeypatch.setattr(step, "COMPARED", 0)
     first = localisation_results.read_attention(made / localisation_results.FILE)
     (name, content), *_ = step.make(subject).items()
     (made / "again.csv").write_bytes(content)
     again = localisation_results.read_attention(made / "again.csv")
-    own = first[first["method"] == "grad_cam"].reset_index(drop=True)
+    own = first[first["split"] == "test"].reset_index(drop=True)
     pd.testing.assert_frame_equal(own, again.reset_index(drop=True), check_exact=True)
     assert name == localisation_results.FILE
 

@@ -3,24 +3,32 @@ import json
 import re
 import time
 import tomllib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.uploaded_file_manager import UploadedFileRec
+from streamlit.web.server.starlette.starlette_app_utils import generate_xsrf_token_string
 
-from dermlens.ingest.formats import LIMITS
+from dermlens.ingest.formats import LIMITS as FILE
+from dermlens.server.limits import LIMITS
+from dermlens.server.shares import VISITS, Shares, Who
 from ui import streamlit_internals
-from ui.access import middleware
+from ui.access import middleware, sign_in, uploads
 from ui.access.sign_in import SIGNED_IN_HOURS
+from ui.access.visitors import OWNERS, Visitor
 
 ROOT = Path(__file__).parents[3]
+
+
+def many_names(count: int) -> bytes:
+    message = BackMsg()
+    message.file_urls_request.file_names.extend(["x"] * count)
+    return message.SerializeToString()
 
 
 def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -82,8 +90,30 @@ def test_every_script_that_stands_in_the_page_itself_is_known_by_its_hash() -> N
     )
 
 
-def test_pictures_of_a_case_are_not_kept_by_the_browser() -> None:
+@pytest.fixture
+def mine() -> Iterator[str]:
+    """A session of a browser without cookies, which shows the picture 0123 and may upload the files a and b."""
+    visits = VISITS.files
+    OWNERS.begin("mine", Visitor(None, None, None, ""))
+    OWNERS.show("mine", "0123")
+    OWNERS.give_places("mine", ["a", "b"], 2)
+    yield "mine"
+    OWNERS.end("mine")
+    uploads.forget("mine")
+    assert visits.held("mine") == 0
+
+
+def test_pictures_of_a_case_are_not_kept_by_the_browser(mine: str) -> None:
     assert dict(ask("/media/0123.png")[0]["headers"])[b"cache-control"] == b"private, no-store"
+
+
+def test_a_picture_is_shown_to_the_browser_that_it_was_made_for_alone(mine: str) -> None:
+    assert ask("/media/0123.png")[0]["status"] == 200
+    assert ask("/media/4567.png")[0]["status"] == 403
+    other = f"_streamlit_xsrf={generate_xsrf_token_string()}"
+    assert ask("/media/0123.png", cookie=other)[0]["status"] == 403
+    OWNERS.end(mine)
+    assert ask("/media/0123.png")[0]["status"] == 403
 
 
 @pytest.mark.parametrize("path", ["/_stcore/metrics", "/_stcore/agent/interact", "/base/_stcore/agent/mcp"])
@@ -109,7 +139,7 @@ def test_only_a_page_of_this_server_may_connect(origin: dict, accepted: bool) ->
 
 @pytest.mark.parametrize("path", ["/_stcore/upload_file/session/file", "/media/0123.png"])
 def test_where_sign_in_is_set_up_files_come_and_go_only_with_its_cookie(
-    path: str, monkeypatch: pytest.MonkeyPatch
+    path: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     from streamlit.runtime.secrets import Secrets
     from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
@@ -123,21 +153,30 @@ def test_where_sign_in_is_set_up_files_come_and_go_only_with_its_cookie(
         signed = create_signed_value(secret * 40, name, content).decode()
         return ask(path, method="PUT", cookie=f"{name}={signed}")[0]["status"]
 
-    def person(hours_ago: float) -> str:
-        return json.dumps({"is_logged_in": True, "iat": int(time.time() - 3600 * hours_ago)})
+    def person(hours_ago: float, name: str = "Ada") -> str:
+        return json.dumps({"is_logged_in": True, "iat": int(time.time() - 3600 * hours_ago), "sub": name})
 
+    ada = person(SIGNED_IN_HOURS - 1, f"Ada {path}")
+    OWNERS.begin("session", Visitor(None, ada.encode(), None, ""))
+    OWNERS.show("session", "0123")
+    OWNERS.give_places("session", ["file"], 1)
+    request.addfinalizer(lambda: OWNERS.end("session"))
     assert ask(path, method="PUT")[0]["status"] == 403
     assert status("y", person(0)) == 403, "forged"
     assert status("x", person(0), "another") == 403
     assert status("x", "{}") == status("x", "no JSON") == 403
     assert status("x", person(SIGNED_IN_HOURS + 1)) == 403, "too long ago, as for the pages"
-    assert status("x", person(SIGNED_IN_HOURS - 1)) == 200
+    assert status("x", person(-1)) == 403, "from the future"
+    assert status("x", person(SIGNED_IN_HOURS - 1, "Bob")) == 403, "another person's"
+    assert status("x", ada) == 200
+    sign_in.end(ada.encode())
+    assert status("x", ada) == 403, "signed out"
     assert ask("/static/js/index.js")[0]["status"] == 200
 
 
 def test_nobody_can_have_the_models_of_all_sessions_loaded_anew() -> None:
     frames = [BackMsg(clear_cache=True), BackMsg(set_run_on_save=True), BackMsg(stop_script=True)]
-    incoming = [m.SerializeToString() for m in frames] + [b"\xff\xff"]
+    incoming = [m.SerializeToString() for m in [*frames, BackMsg(app_heartbeat=True)]]
     messages = iter(
         [{"type": "websocket.connect"}, *({"type": "websocket.receive", "bytes": frame} for frame in incoming)]
     )
@@ -157,66 +196,151 @@ def test_nobody_can_have_the_models_of_all_sessions_loaded_anew() -> None:
     assert heard == [None, *incoming[2:]]
 
 
+def talk(*frames: dict) -> list[dict]:
+    """Return what a page is sent that says these frames, after Streamlit has heard as many as reach it."""
+    sent: list[dict] = []
+    messages = iter([{"type": "websocket.connect"}, *({"type": "websocket.receive", **frame} for frame in frames)])
+
+    async def streamlit(scope: dict, receive, send) -> None:
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    async def receive() -> dict:
+        return next(messages)
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    finish(middleware.Shield(streamlit)({"type": "websocket", "path": "/", "headers": []}, receive, send))
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ({"text": "hello"}, 1003),
+        ({"bytes": b"\xff\xff"}, 1002),
+        ({"bytes": bytes(LIMITS.message_bytes + 1)}, 1009),
+        ({"bytes": many_names(10 * LIMITS.file_names + 1)}, 1009),
+    ],
+    ids=["text", "no message", "too long", "too many files"],
+)
+def test_a_page_that_says_what_it_may_not_is_closed_without_a_word_to_streamlit(frame: dict, code: int) -> None:
+    assert talk(frame) == [{"type": "websocket.close", "code": code}]
+
+
+class Sender:
+    """Sends a body in pieces; waits for ever after the last one, if it is not the end."""
+
+    def __init__(self, *pieces: bytes, ends: bool = True) -> None:
+        self._pieces, self._ends = list(pieces), ends
+
+    async def receive(self) -> dict:
+        if not self._pieces and not self._ends:
+            await asyncio.Event().wait()
+        body = self._pieces.pop(0) if self._pieces else b""
+        return {"type": "http.request", "body": body, "more_body": bool(self._pieces) or not self._ends}
+
+
+def put(sender: Sender, file: str = "a", session: str = "mine", keep: int | None = 0, **limits: float) -> dict:
+    """Return the answer to an upload, of which Streamlit keeps so many bytes (None: it is still reading)."""
+    sent: list[dict] = []
+
+    async def streamlit(scope: dict, receive, send) -> None:
+        while (await receive())["more_body"]:
+            pass
+        if keep:
+            uploads.arrived(session, file, keep)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+
+    async def send(message: dict) -> None:
+        sent.append(dict(message))
+
+    scope = {"type": "http", "method": "PUT", "path": f"/_stcore/upload_file/{session}/{file}", "headers": []}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uploads, "LIMITS", replace(LIMITS, **limits))  # type: ignore[arg-type]
+        patch.setattr(uploads, "RETRY", 0.001)
+        finish(middleware.Shield(streamlit)(scope, sender.receive, send))
+    return sent[0]
+
+
+def test_only_an_upload_that_a_page_was_given_a_place_for_is_taken_and_only_once(mine: str) -> None:
+    assert put(Sender(b"x"), "a", keep=1)["status"] == 204
+    assert put(Sender(b"x"), "a")["status"] == 403, "the place was used"
+    assert put(Sender(b"x"), "invented")["status"] == 403
+    assert put(Sender(b"x"), "a", "another session")["status"] == 403
+
+
+def test_places_are_given_up_to_the_limit(mine: str) -> None:
+    OWNERS.give_places(mine, ["c"], 2)
+    assert put(Sender(b"x"), "c")["status"] == 403
+    assert put(Sender(b"x"), "a", keep=1)["status"] == 204
+    OWNERS.give_places(mine, ["c"], 2)
+    assert put(Sender(b"x"), "c", keep=1)["status"] == 204
+
+
+def test_an_upload_counts_by_what_was_received_and_then_by_what_is_kept(mine: str) -> None:
+    assert put(Sender(bytes(600), bytes(500)), "a", keep=1000)["status"] == 204
+    assert VISITS.files.held(mine) == 1000
+    uploads.dropped(mine, "a", 1000)
+    assert VISITS.files.held(mine) == 0
+
+
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> MemoryUploadedFileManager:
-    """What Streamlit holds, of which it may hold 1,000 bytes."""
-    manager = MemoryUploadedFileManager("/upload")
-    monkeypatch.setattr(streamlit_internals.runtime, "exists", lambda: True)
-    monkeypatch.setattr(streamlit_internals.runtime, "get_instance", lambda: SimpleNamespace(uploaded_file_mgr=manager))
-    monkeypatch.setattr(middleware, "MAX_UPLOADED", 1000)
-    monkeypatch.setattr(middleware, "UPLOAD_WAITS", 0.0)
-    return manager
+def small(monkeypatch: pytest.MonkeyPatch) -> Shares:
+    """What all may hold together: 1,000 bytes, of which one session may hold 400."""
+    shares = Shares(1000, 400, 400, 400)
+    monkeypatch.setattr(VISITS, "files", shares)
+    return shares
 
 
-def upload(size: int) -> int:
-    return ask("/_stcore/upload_file/session/file", method="PUT", **{"content-length": str(size)})[0]["status"]
-
-
-def test_uploads_are_refused_while_the_server_holds_too_many(held: MemoryUploadedFileManager) -> None:
-    assert upload(1000) == 200
-    held.add_file("session", UploadedFileRec("1", "a.png", "image/png", bytes(900)))
-    assert upload(100) == 200
-    assert upload(101) == 503
-    assert ask("/_stcore/upload_file/session/file", method="DELETE")[0]["status"] == 200
-    held.remove_session_files("session")
-    assert upload(1000) == 200
-
-
-def test_an_upload_of_unknown_size_counts_as_the_largest(held: MemoryUploadedFileManager) -> None:
-    assert ask("/_stcore/upload_file/session/file", method="PUT")[0]["status"] == 503
-
-
-def test_uploads_that_are_being_taken_count_and_who_comes_after_waits_for_room(
-    held: MemoryUploadedFileManager, monkeypatch: pytest.MonkeyPatch
+def test_one_session_may_not_hold_more_than_its_share_and_what_was_refused_does_not_count(
+    small: Shares, mine: str
 ) -> None:
-    monkeypatch.setattr(middleware, "UPLOAD_WAITS", 30.0)
-    taken: list[str] = []
-    may_end = asyncio.Event()
+    assert put(Sender(bytes(200), bytes(201)))["status"] == 413
+    assert small.held() == 0
+    assert put(Sender(bytes(200), bytes(200)), keep=400)["status"] == 204
+    assert put(Sender(bytes(1)), "b")["status"] == 413
 
-    async def streamlit(scope: dict, receive: object, send: object) -> None:
-        taken.append(scope["path"])
-        if scope["path"].endswith("first"):
-            await may_end.wait()
 
-    async def pause(seconds: float) -> None:
-        assert taken == ["/_stcore/upload_file/s/first"], "the second one waits, its body unread"
-        may_end.set()
-        await real(0)
+def test_where_all_hold_too_much_an_upload_waits_and_is_refused_in_the_end(small: Shares, mine: str) -> None:
+    others = [Who(str(i)) for i in range(4)]
+    while [who for who in others if small.take(who, 10) is None]:
+        pass
+    assert put(Sender(bytes(250)), body_waits=0.01)["status"] == 503
+    assert small.held(mine) == 0
 
-    real = asyncio.sleep
-    monkeypatch.setattr(middleware.asyncio, "sleep", pause)
-    guard = middleware.Shield(streamlit)
+    class Leaves(Sender):
+        async def receive(self) -> dict:
+            for other in others:
+                asyncio.get_running_loop().call_later(0.01, small.end, other.session)
+            return await super().receive()
 
-    def put(name: str) -> Coroutine:
-        headers = [(b"content-length", b"600")]
-        scope = {"type": "http", "method": "PUT", "path": f"/_stcore/upload_file/s/{name}", "headers": headers}
-        return guard(scope, pause, pause)
+    assert put(Leaves(bytes(250)), "b", body_waits=60, keep=250)["status"] == 204
 
-    async def both() -> None:
-        await asyncio.gather(put("first"), put("second"))
 
-    finish(both())
-    assert [path[-6:] for path in taken] == ["/first", "second"]
+def test_a_body_that_does_not_come_or_comes_too_slowly_is_given_up(mine: str) -> None:
+    answer = put(Sender(ends=False), body_pause=0.01)
+    assert answer["status"] == 408
+    assert (b"connection", b"close") in answer["headers"]
+    assert put(Sender(*[b"x"] * 10, ends=False), body_pause=0.01)["status"] == 408
+    assert VISITS.files.held(mine) == 0
+    assert put(Sender(b"x"), keep=1)["status"] == 204, "a small one that ends is not slow"
+
+
+def test_a_body_is_not_longer_than_any_file(mine: str) -> None:
+    assert put(Sender(*[bytes(2**20)] * 52))["status"] == 413
+    assert VISITS.files.held(mine) == 0
+
+
+def test_who_leaves_in_the_middle_of_an_upload_is_no_error(mine: str) -> None:
+    async def streamlit(scope: dict, receive, send) -> None:
+        await receive()
+        raise ClientDisconnect
+
+    scope = {"type": "http", "method": "PUT", "path": "/_stcore/upload_file/mine/a", "headers": []}
+    finish(middleware.Shield(streamlit)(scope, Sender(b"x", ends=False).receive, streamlit))  # type: ignore[arg-type]
+    assert VISITS.files.held(mine) == 0
 
 
 def test_the_settings_are_closed_by_default() -> None:
@@ -229,7 +353,7 @@ def test_the_settings_are_closed_by_default() -> None:
     assert settings["browser"]["gatherUsageStats"] is False
     assert client["showErrorDetails"] == "none"
     assert client["allowedOrigins"] == []
-    assert server["maxUploadSize"] * 2**20 == LIMITS.bytes, "what the server takes is what can be read"
+    assert server["maxUploadSize"] * 2**20 == FILE.bytes, "what the server takes is what can be read"
 
 
 def test_an_upload_stays_in_memory_and_never_touches_the_disk() -> None:

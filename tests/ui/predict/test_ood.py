@@ -17,7 +17,7 @@ from dermlens.case.predict import predict
 from dermlens.dataset.ham10000 import load_split
 from dermlens.image.synthetic import draw_lesion
 from dermlens.interchange.report import case_report
-from dermlens.labels import INDEX
+from dermlens.labels import CONFIRMED, INDEX
 from dermlens.models import registry
 from dermlens.trust import reference_set
 from dermlens.trust.ood import OodDetector, read
@@ -25,8 +25,7 @@ from dermlens.trust.reference_set import mahalanobis, make_reference_set
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
 from training.model_card.write import note_hash
-from ui.predict import intake
-from ui.predict.similar_cases import CONFIRMED, NEIGHBOURS, lesion_of
+from ui.predict.similar_cases import NEIGHBOURS, NO_PICTURES, lesion_of
 
 UNLIKE = "This does not look like a dermoscopic image"
 ESTIMATE = {"low": 0.95, "high": 0.99, "n_images": 40, "n_lesions": 30}
@@ -68,7 +67,7 @@ def models(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def app(models: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     monkeypatch.setenv("DERMLENS_MODELS", str(models))
     monkeypatch.delenv("HAM10000_DIR", raising=False)
-    return open_page("predict")
+    return open_page("predict", **{"show-similar": "true"})
 
 
 def upload(app: AppTest, name: str, pixels: np.ndarray) -> str:
@@ -79,7 +78,6 @@ def upload(app: AppTest, name: str, pixels: np.ndarray) -> str:
 def test_a_familiar_image_is_answered_with_similar_cases(app: AppTest, lesion: np.ndarray, models: Path) -> None:
     shown = upload(app, "lesion.png", lesion)
     assert UNLIKE not in shown
-    assert "Similar cases" in shown
     found = read(models / "toy" / "familiarity.json")
     assert isinstance(found, OodDetector)
     model = registry.load(registry.inspect(models / "toy"))
@@ -89,39 +87,62 @@ def test_a_familiar_image_is_answered_with_similar_cases(app: AppTest, lesion: n
         assert f"[{case.image_id}](https://api.isic-archive.com/images/{case.image_id}/)" in shown
         assert f"Distance {case.distance:.2f}" in shown
     assert f"Confirmed by {CONFIRMED[cases[0].dx_type]}" in shown
+    assert NO_PICTURES in shown
 
 
-def test_an_unlike_image_is_named_first_and_not_diagnosed(app: AppTest) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
-    shown = upload(app, "cat.png", noise)
-    said = next(str(w.value) for w in app.warning if UNLIKE in str(w.value))
-    assert "Toy toy learned from" in said
+@pytest.fixture
+def alone(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """The page with the one model that can tell."""
+    shutil.copytree(models / "toy", tmp_path / "toy")
+    monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path))
+    monkeypatch.delenv("HAM10000_DIR", raising=False)
+    return open_page("predict")
+
+
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+
+
+def test_an_image_that_no_model_knows_is_named_first_and_diagnosed_nowhere(
+    alone: AppTest, lesion: np.ndarray, models: Path
+) -> None:
+    shown = upload(alone, "cat.png", noise())
+    said = next(str(m.value) for m in alone.markdown if UNLIKE in str(m.value))
+    assert shown.count(UNLIKE) == 1, "one banner"
     assert "no diagnosis is called" in said
     assert "3.7 % of the dermoscopic images of the test split" in said
-    assert shown.index(UNLIKE) >= 0
+    assert [h.value for h in alone.header] == ["No diagnosis"]
+    assert "altered copies" not in shown
+    image: CaseImage = alone.session_state["case_images"][alone.session_state["image"]]
+    opinion = form([registry.load(registry.inspect(models / "toy"))], image.answers)
+    assert opinion.withheld
+    report = case_report(image, opinion, datetime.now(UTC))
+    assert "No diagnosis</strong><ul><li>The image does not look like" in report
+    assert "<h2>Diagnosis" not in report
 
 
-def test_a_refused_image_is_diagnosed_nowhere(app: AppTest, lesion: np.ndarray, models: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
-    shown = upload(app, "cat.png", noise)
+def test_one_network_that_refuses_is_silent_and_the_other_goes_on(
+    app: AppTest, lesion: np.ndarray, models: Path
+) -> None:
+    shown = upload(app, "cat.png", noise())
     image: CaseImage = app.session_state["case_images"][app.session_state["image"]]
     ready = [registry.load(registry.inspect(models / name)) for name in ("toy", "toy2")]
     opinion = form(ready, image.answers)
-    assert opinion.refused == {"toy", "toy2"}, "toy2 cannot tell, and is silenced by toy"
-    assert shown.count("No diagnosis") == 2
-    assert "altered copies" not in shown
+    assert opinion.refused == {"toy"}, "toy2 cannot tell"
+    assert UNLIKE not in shown
+    assert "Toy toy does not know images like this one and calls nothing" in shown.replace("\\", "")
+    assert "No diagnosis" not in shown
+    assert app.button_group(key="network").options == ["Toy toy2"]
+    assert "Toy toy (calls nothing)" in "".join(str(chart.proto) for chart in app.get("plotly_chart"))
     report = case_report(image, opinion, datetime.now(UTC))
-    assert "Toy toy calls no diagnosis" in report
-    assert "<h2>Answer</h2><p>No diagnosis.</p>" in report
-    assert "<tbody><tr><td>Toy" not in report
+    assert "<td>Toy toy</td><td>calls nothing: unlike its images</td>" in report
     upload(app, "lesion.png", lesion)
-    table = app.dataframe[0].value
-    assert (table["Toy toy"] == intake.NO_DIAGNOSIS).tolist() == [True, False]
-    assert table["agree"].tolist()[0] == ""
+    table = app.dataframe[0].value.set_index("file")
+    assert table.loc["cat.png", "agreement"] == "one answers"
+    assert table.loc["lesion.png", "agreement"] in ("agree", "disagree")
     app.session_state["image"] = image.key
     app.switch_page("pages/compare.py")
     shown = text(check(app.run()))
-    assert UNLIKE in shown
     assert "models call it" not in shown
     assert "models disagree" not in shown
     assert "differ most on" not in shown
@@ -130,7 +151,7 @@ def test_a_refused_image_is_diagnosed_nowhere(app: AppTest, lesion: np.ndarray, 
 
 def test_a_poor_image_is_named_with_advice(app: AppTest, lesion: np.ndarray) -> None:
     upload(app, "small.png", lesion)
-    said = "\n".join(str(w.value) for w in app.warning)
+    said = next(str(m.value) for m in app.markdown if "too poor" in str(m.value))
     assert "The shorter side has 90 pixels" in said
     assert "Send the original file" in said
 
@@ -157,7 +178,7 @@ def test_models_without_a_reference_set_say_how_to_make_one(
     pair: Path, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DERMLENS_MODELS", str(pair))
-    shown = upload(open_page("predict"), "lesion.png", lesion)
+    shown = upload(open_page("predict", **{"show-similar": "true"}), "lesion.png", lesion)
     assert "--only embeddings" in shown
     assert UNLIKE not in shown
 

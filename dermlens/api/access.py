@@ -1,0 +1,178 @@
+"""Who may use the API: this machine alone, or who brings a token of the sign-in provider."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+from starlette.datastructures import Headers
+
+from dermlens.api.problems import Refusal
+from dermlens.errors import ConfigError, DataError
+from dermlens.files.documents import Document, read_object
+
+LOCAL = "local"
+"""Who asks where nobody signs in."""
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+FORWARDING = ("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip")
+"""Headers that a proxy adds; so do all that begin with x-forwarded-."""
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+"""How a token may be signed: with a key pair, never with a shared secret or not at all."""
+LEEWAY = 60
+"""Seconds that the clocks of server and provider may differ."""
+REFETCH = 60.0
+"""Least seconds between two times that the provider is asked for its keys."""
+MOST = 2**20
+"""Most bytes of a document of the provider."""
+_TIMEOUT = 10.0
+
+logger = logging.getLogger(__name__)
+
+Guard = Callable[[Headers], str]
+"""Returns who asks, from a request's headers; raises Refusal where nobody may."""
+
+
+def only_here(headers: Headers) -> str:
+    """Let requests of this machine in, and none that came through a proxy or from another site's page.
+
+    Raises:
+        Refusal: any other request.
+    """
+    forwarded = [h for h in headers if h in FORWARDING or h.startswith("x-forwarded-")]
+    if forwarded:
+        raise _forbidden(f"the request was forwarded (it has the header {forwarded[0][:40]})")
+    host = _name(headers.get("host", ""))
+    if host not in LOCAL_HOSTS:
+        raise _forbidden(f"it was asked for as {host[:80]!r}")
+    origin = headers.get("origin")
+    if origin is not None and _name(urlsplit(origin).netloc) not in LOCAL_HOSTS:
+        raise _forbidden("a page of another site asks")
+    return LOCAL
+
+
+def _forbidden(why: str) -> Refusal:
+    return Refusal(403, "forbidden", f"Without sign-in the API serves this machine alone, and {why}. See docs/api.md.")
+
+
+def _name(host: str) -> str:
+    """Return a host without its port, in lower case."""
+    before, colon, port = host.rpartition(":")
+    return (before if colon and port.isdecimal() else host).lower()
+
+
+def check_hosts(allowed: Sequence[str] | None) -> None:
+    """Raise ConfigError if a server without sign-in may be asked for by a name other than this machine's own."""
+    others = [host for host in allowed or ["*"] if host.lower() not in LOCAL_HOSTS]
+    if others:
+        raise ConfigError(
+            f"The API without sign-in serves this machine alone, but server.allowedHosts names {', '.join(others)}. "
+            "Set up sign-in (section [auth] of the secrets), or take DERMLENS_API away."
+        )
+
+
+def guard(auth: Mapping[str, Any] | None, audience: str | None) -> Guard:
+    """Return what decides on every request.
+
+    Args:
+        auth: section [auth] of the secrets, None where nobody signs in.
+        audience: what tokens must be issued for (DERMLENS_API_AUDIENCE).
+
+    Raises:
+        ConfigError: there is a sign-in, but no audience or no address of the provider.
+    """
+    if auth is None:
+        return only_here
+    sections = [auth, *(s for s in auth.values() if isinstance(s, Mapping))]
+    addresses = [str(s["server_metadata_url"]) for s in sections if s.get("server_metadata_url")]
+    if not addresses:
+        raise ConfigError("The API needs server_metadata_url in section [auth] of the secrets to check tokens.")
+    if not audience:
+        raise ConfigError("The API needs DERMLENS_API_AUDIENCE: the audience that its access tokens are issued for.")
+    providers = [Provider(address) for address in dict.fromkeys(addresses)]
+    return lambda headers: _subject(headers, providers, audience)
+
+
+def _subject(headers: Headers, providers: "Sequence[Provider]", audience: str) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise _unauthorised("Send an access token: Authorization: Bearer ...", "")
+    why = "no provider knows it"
+    for provider in providers:
+        try:
+            return provider.subject(token.strip(), audience)
+        except (JoseError, ValueError, KeyError, TypeError) as e:
+            why = getattr(e, "description", None) or str(e) or type(e).__name__
+    raise _unauthorised(f"The access token is not accepted: {why[:200]}.", ', error="invalid_token"')
+
+
+def _unauthorised(detail: str, more: str) -> Refusal:
+    return Refusal(401, "token", detail, {"www-authenticate": f'Bearer realm="dermlens"{more}'})
+
+
+class Provider:
+    """A sign-in provider: its issuer and its keys, fetched when first needed and when an unknown key turns up."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._lock = threading.Lock()
+        self._issuer, self._keys, self._asked = "", KeySet([]), -REFETCH
+
+    def subject(self, token: str, audience: str) -> str:
+        """Return whom a token was issued to.
+
+        Raises:
+            JoseError, ValueError: it is not a valid token of this provider for this audience.
+            Refusal: the provider cannot be reached.
+        """
+        known = self._fetched(again=False)
+        try:
+            decoded = jwt.decode(token, known, algorithms=list(ALGORITHMS))
+        except (JoseError, ValueError):
+            if (newer := self._fetched(again=True)) is known:
+                raise
+            decoded = jwt.decode(token, newer, algorithms=list(ALGORITHMS))
+        claims = decoded.claims
+        wanted = jwt.JWTClaimsRegistry(
+            leeway=LEEWAY,
+            iss={"essential": True, "value": self._issuer},
+            aud={"essential": True, "value": audience},
+            exp={"essential": True},
+            sub={"essential": True},
+        )
+        wanted.validate(claims)
+        issued = claims.get("iat")
+        if issued is not None and issued > time.time() + LEEWAY:
+            raise ValueError("it was issued in the future")
+        return str(claims["sub"])
+
+    def _fetched(self, again: bool) -> KeySet:
+        """Return the provider's keys; asked for anew at most every REFETCH seconds."""
+        with self._lock:
+            due = time.monotonic() - self._asked >= REFETCH
+            if due and (again or not self._issuer):
+                self._asked = time.monotonic()
+                found = _document(self.address)
+                self._issuer, keys = str(found["issuer"]), _document(str(found["jwks_uri"]))
+                public = [k for k in keys.get("keys", []) if isinstance(k, dict) and k.get("kty") != "oct"]
+                self._keys = KeySet.import_key_set({"keys": public})
+            if not self._issuer:
+                raise Refusal(503, "not-ready", "The sign-in provider cannot be reached. Try again in a minute.")
+            return self._keys
+
+
+def _document(address: str) -> dict[str, Any]:
+    try:
+        with requests.get(address, timeout=_TIMEOUT, stream=True, allow_redirects=False) as answer:
+            answer.raise_for_status()
+            body = answer.raw.read(MOST + 1, decode_content=True)
+        return read_object(Document(Path(address), body), most=MOST)
+    except (requests.RequestException, OSError, DataError) as e:
+        logger.warning("the sign-in provider does not answer as it should: %s", e)
+        raise Refusal(503, "not-ready", "The sign-in provider cannot be reached. Try again in a minute.") from e

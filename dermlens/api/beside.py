@@ -1,0 +1,70 @@
+"""The API in the dashboard's own server, or alone: settings, models, and how it is reached."""
+
+import logging
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dermlens.api.app import BELOW, BESIDE
+from dermlens.errors import ConfigError, ModelError
+from dermlens.models import registry
+from dermlens.models.model import AnyModel, Model
+
+SECRETS = Path(".streamlit/secrets.toml")
+logger = logging.getLogger(__name__)
+
+
+class Beside:
+    """An ASGI layer that hands the paths of the API to it, and everything else on."""
+
+    def __init__(self, app: ASGIApp, api: ASGIApp) -> None:
+        self._app, self._api = app, api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request or connection."""
+        path = str(scope.get("path"))
+        ours = scope["type"] == "http" and (path.startswith(BELOW) or path in BESIDE)
+        await (self._api if ours else self._app)(scope, receive, send)
+
+
+def audience() -> str | None:
+    """Return what access tokens must be issued for: DERMLENS_API_AUDIENCE, None if it is not set."""
+    return os.environ.get("DERMLENS_API_AUDIENCE") or None
+
+
+def auth_section(file: Path = SECRETS) -> Mapping[str, Any] | None:
+    """Return section [auth] of the dashboard's secrets, None if there is none.
+
+    Raises:
+        ConfigError: the file cannot be read, so that it is not known who may ask.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8")).get("auth")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as e:
+        raise ConfigError(f"{file} cannot be read, so it is not known who may use the API: {e}") from e
+
+
+def load_models() -> list[AnyModel]:
+    """Return the models that can be asked, in the order of their names; what is wrong with others goes to the log."""
+    networks: dict[str, Model] = {}
+
+    def member(entry: registry.Entry) -> Model:
+        if entry.id not in networks:
+            networks[entry.id] = registry.load(entry)
+        return networks[entry.id]
+
+    ready: list[AnyModel] = []
+    for entry in registry.discover(registry.models_dir()):
+        if not entry.can_be_asked:
+            continue
+        try:
+            ready.append(registry.load_any(entry, member) if entry.is_ensemble else member(entry))
+        except ModelError as e:
+            logger.warning("model %s is not served: %s", entry.id, e)
+    return ready

@@ -1,0 +1,131 @@
+"""What the record keeps of one answered image: plain values, worked out once, free of models and pixels."""
+
+import hashlib
+import tomllib
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dermlens.case.image import CaseImage
+from dermlens.case.opinion import Opinion
+from dermlens.labels import CLASSES, INDEX, SUSPECT
+from dermlens.models.model import AnyModel, Model
+from dermlens.trust import referral as rules
+from dermlens.trust.fitted import PARTS
+from dermlens.trust.ood import OodDetector
+
+
+@cache
+def app_version() -> str:
+    """Return the version of Dermlens."""
+    return str(tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"])
+
+
+def image_values(image: CaseImage) -> dict[str, Any]:
+    """Return the columns of `tables.Image` that the image itself gives. Its file name is none of them."""
+    return {
+        "pixels_sha256": pixels_hash(image.pixels),
+        "file_sha256": image.sha256,
+        "width": image.width,
+        "height": image.height,
+        "synthetic": image.synthetic,
+        "quality": {
+            **{name: _number(value) for name, value in asdict(image.quality).items()},
+            "poor": image.quality.poor,
+            "findings": [finding.name for finding in image.quality.findings],
+        },
+    }
+
+
+def prediction_values(image: CaseImage, opinion: Opinion, stored_aspect: str) -> list[dict[str, Any]]:
+    """Return the columns of `tables.Prediction` of every model in question, the first that has answered as lead."""
+    refer, reasons = referral(opinion)
+    refused_by = sorted(model_id for model_id, accepts in opinion.accepted.items() if not accepts)
+    lead = next((m.id for m in opinion.asked), None)
+    found = []
+    for model in opinion.models:
+        calibration = model.fitted.calibration
+        values: dict[str, Any] = {
+            "lead": model.id == lead,
+            "model_id": model.id,
+            "model_sha256": model.identity,
+            "fitted": _fitted_hashes(model),
+            "app_version": app_version(),
+            "settings": {
+                "stored_aspect": stored_aspect,
+                "class_mix": opinion.class_mix,
+                "fitted_mix": [int(n) for n in calibration.class_mix] if calibration else None,
+            },
+            "refused_by": refused_by,
+            "refer": refer,
+            "reasons": reasons,
+            "calibrated": calibration is not None,
+            "error": None if model.id in opinion.answers else image.failures.get(model.id, "The model was not asked."),
+        }
+        found.append(values | _answer(model, opinion))
+    return found
+
+
+def _answer(model: AnyModel, opinion: Opinion) -> dict[str, Any]:
+    names = ("logits", "probabilities", "shown", "called", "suspect", "prediction_set", "ood_score")
+    empty: dict[str, Any] = dict.fromkeys((*names, "heat_map_sha256", "milliseconds"))
+    if model.id not in opinion.answers:
+        return empty
+    answer, shown = opinion.answers[model.id], opinion.shown[model.id]
+    called = None if model.id in opinion.refused else opinion.call(model).code
+    sets, detector = model.fitted.prediction_sets, model.fitted.ood
+    kept = CLASSES if sets is None else [c for c, k in zip(CLASSES, sets.sets(answer.probabilities), strict=True) if k]
+    return empty | {
+        "logits": [float(x) for x in answer.logits],
+        "probabilities": [float(x) for x in answer.probabilities],
+        "shown": None if shown is answer else [float(x) for x in shown.probabilities],
+        "called": called,
+        "suspect": float(answer.probabilities[list(SUSPECT)].sum()),
+        "prediction_set": None if sets is None else list(kept),
+        "ood_score": float(detector.score(answer.embedding)) if isinstance(detector, OodDetector) else None,
+        "heat_map_sha256": hashlib.sha256(answer.maps[INDEX[called]].tobytes()).hexdigest() if called else None,
+        "milliseconds": float(answer.milliseconds),
+    }
+
+
+def referral(opinion: Opinion) -> tuple[bool | None, list[str]]:
+    """Return whether the rules refer the case, and why; None where no model has rules.
+
+    Of several models with rules those speak that missed the fewest images of validation, as on the page.
+    """
+    having = [(m, m.fitted.referral) for m in opinion.asked if m.fitted.referral is not None]
+    if not having:
+        return None, []
+    model, found = min(having, key=lambda pair: rules.n_missed(pair[1], "validation"))
+    probabilities = opinion.answers[model.id].probabilities
+    sets = model.fitted.prediction_sets
+    members = [opinion.answers[m] for m in model.card.get("members", {}) if m in opinion.answers]
+    fired = found.fired(
+        probabilities[None],
+        sets.sets(probabilities[None]) if sets else None,
+        np.array([[int(a.probabilities.argmax()) for a in members]]) if len(members) > 1 else None,
+        np.array([model.id in opinion.refused]) if model.id in opinion.accepted else None,
+    )
+    return bool(rules.any_of(fired)[0]), rules.reasons(found, probabilities, fired)
+
+
+def pixels_hash(pixels: np.ndarray) -> str:
+    """Return the SHA-256 of (h, w, 3) uint8 pixels and their size."""
+    size = f"{pixels.shape[0]} {pixels.shape[1]} ".encode()
+    return hashlib.sha256(size + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def _fitted_hashes(model: AnyModel) -> dict[str, str]:
+    hashes = model.card.get("files", {})
+    own = {part.file: str(hashes[part.file]) for part in PARTS.values() if part.file in hashes}
+    members = () if isinstance(model, Model) else model.members
+    return own | {f"{m.id}/{file}": digest for m in members for file, digest in _fitted_hashes(m).items()}
+
+
+def _number(value: float) -> float | int | None:
+    if isinstance(value, int | np.integer):
+        return int(value)
+    return float(value) if np.isfinite(value) else None

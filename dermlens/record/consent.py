@@ -1,0 +1,94 @@
+"""Forgetting: pictures after their term, and all that tells of a patient once consent is withdrawn."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+
+from dermlens.errors import RecordError
+from dermlens.record import people
+from dermlens.record.open import Record
+from dermlens.record.people import Who
+from dermlens.record.readings import NO_CASE
+from dermlens.record.store import audit
+from dermlens.record.store.tables import Image, Lesion, Outcome, Patient, Reading, Row
+
+KEPT_WITHOUT_STORE = (
+    "There are kept pictures, but their store is not set up: set DERMLENS_RECORD_PICTURES and DERMLENS_RECORD_KEY as "
+    "they were, and try again."
+)
+
+
+def withdraw(record: Record, who: Who, lesion_id: int, now: datetime | None = None) -> int:
+    """Erase what tells of a patient, in all the patient's cases: consent is withdrawn. Returns the number of cases.
+
+    Pictures, pseudonym, birth year, sex, place, labels, notes, sources and devices go; answers, readings and outcomes
+    stay, without a way back to the person. A case without a patient is treated alike.
+
+    Raises:
+        RecordError: this person may not, or it cannot be done; then all is as it was.
+    """
+    who.need("withdraw consent")
+    now = now or datetime.now(UTC)
+    with record.database.writing() as session:
+        lesion = session.get(Lesion, lesion_id)
+        if lesion is None or lesion.group_name not in who.groups:
+            raise RecordError(NO_CASE)
+        person = people.row_of(session, who.within(lesion.group_name), now)
+        patient = session.get(Patient, lesion.patient_id) if lesion.patient_id else None
+        lesions = [lesion]
+        if patient is not None:
+            lesions = list(session.scalars(select(Lesion).where(Lesion.patient_id == patient.id)))
+        ids = [found.id for found in lesions]
+        images = list(session.scalars(select(Image).where(Image.lesion_id.in_(ids))))
+        readings = session.scalars(select(Reading).where(Reading.image_id.in_([i.id for i in images]))).all()
+        outcomes = session.scalars(select(Outcome).where(Outcome.lesion_id.in_(ids))).all()
+        names = [image.picture for image in images if image.picture]
+        if names and record.pictures is None:
+            raise RecordError(KEPT_WITHOUT_STORE)
+        changed: list[Row] = [*lesions, *images, *readings, *outcomes]
+        for found in lesions:
+            found.site = found.side = found.label = found.map_view = found.map_x = found.map_y = None
+        for image in images:
+            image.picture = image.delete_after = image.device = image.taken_at = None
+        for reading in readings:
+            reading.note = None
+        for outcome in outcomes:
+            outcome.source = None
+        if patient is not None:
+            patient.pseudonym = patient.birth_year = patient.sex = None
+            patient.withdrawn_at = now
+            changed.append(patient)
+        audit.note(session, people.actor(person), "withdraw", *changed, at=now)
+        if record.pictures is not None:  # before the record forgets their names: nothing is told as erased that is not
+            for name in names:
+                record.pictures.delete(name)
+    return len(lesions)
+
+
+def expire(record: Record, now: datetime | None = None) -> int:
+    """Delete the pictures whose term is over, and what savings that were cut off have left; returns how many.
+
+    Raises:
+        RecordError: it cannot be done, and why.
+    """
+    now = now or datetime.now(UTC)
+    with record.database.reading() as session:
+        due = session.scalar(select(Image.id).where(Image.delete_after < now).limit(1))
+    if record.pictures is None:
+        if due is not None:
+            raise RecordError(KEPT_WITHOUT_STORE)
+        return 0
+    gone = 0
+    if due is not None:
+        with record.database.writing() as session:
+            images = list(session.scalars(select(Image).where(Image.delete_after < now)))
+            names = [str(image.picture) for image in images if image.picture]
+            for image in images:
+                image.picture = image.delete_after = None
+            audit.note(session, "command", "expire", *images, at=now)
+            for name in names:
+                record.pictures.delete(name)
+            gone = len(names)
+    with record.database.reading() as session:
+        named = {name for name in session.scalars(select(Image.picture)) if name}
+    return gone + record.pictures.sweep(named, now)

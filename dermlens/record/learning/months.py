@@ -1,0 +1,96 @@
+"""The record month by month: whether the model still meets the patients that it was measured on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dermlens.estimate import Estimate
+from dermlens.evaluation.intervals import share
+from dermlens.record.people import Who
+from dermlens.record.store.frames import frame
+from dermlens.record.store.tables import Image, Lesion, Prediction
+
+SHARES = {
+    "refer": "Referred",
+    "suspect": "Called malignant or pre-malignant",
+    "refused": "Refused",
+    "poor": "Poor picture",
+}
+"""Column -> what it is called."""
+
+
+def answered(session: Session, who: Who, model_id: str) -> pd.DataFrame:
+    """Return a row for each answer of a model, oldest first; drawings of the project are left out.
+
+    Returns:
+        case, month ("2026-05", of saving), called (None where refused), suspect (probability), refer (None without
+        rules), refused, poor (bool), sharpness, brightness, glare, ood_score (float, NaN where not known).
+    """
+    who.need("see")
+    query = (
+        select(
+            Lesion.id,
+            Image.saved_at,
+            Prediction.called,
+            Prediction.suspect,
+            Prediction.refer,
+            Prediction.ood_score,
+            Image.quality,
+        )
+        .join(Image, Image.id == Prediction.image_id)
+        .join(Lesion, Lesion.id == Image.lesion_id)
+        .where(
+            Lesion.group_name.in_(who.groups),
+            ~Image.synthetic,
+            Prediction.model_id == model_id,
+            Prediction.probabilities.is_not(None),
+        )
+        .order_by(Image.id)
+    )
+    names = ["case", "saved_at", "called", "suspect", "refer", "ood_score", "quality"]
+    table = frame(session, query, names)
+    quality = {name: [q.get(name) for q in table["quality"]] for name in ("sharpness", "brightness", "glare")}
+    return table.assign(
+        month=pd.to_datetime(table["saved_at"], utc=True).dt.strftime("%Y-%m"),
+        refused=table["called"].isna(),
+        poor=[bool(q.get("poor")) for q in table["quality"]],
+        ood_score=table["ood_score"].astype(float),
+        **{name: np.array(values, float) for name, values in quality.items()},
+    ).drop(columns=["quality", "saved_at"])
+
+
+@dataclass(frozen=True, eq=False)
+class Months:
+    """Shares of the answers of each month."""
+
+    months: tuple[str, ...]
+    shares: Mapping[str, tuple[Estimate, ...]]
+    """value of SHARES -> a share a month"""
+
+
+def by_month(table: pd.DataFrame, suspect: tuple[str, ...]) -> Months:
+    """Measure the months of a table as `answered` gives it.
+
+    Args:
+        suspect: codes of the diagnoses that are malignant or pre-malignant.
+    """
+    hits = {
+        "refer": table["refer"].fillna(False).astype(bool),
+        "suspect": table["called"].isin(suspect),
+        "refused": table["refused"],
+        "poor": table["poor"],
+    }
+    lesion = pd.factorize(table["case"])[0]
+    months = tuple(sorted(table["month"].unique()))
+    there = {month: (table["month"] == month).to_numpy() for month in months}
+    return Months(
+        months,
+        {
+            SHARES[key]: tuple(share(hit.to_numpy(bool)[there[m]], lesion[there[m]]) for m in months)
+            for key, hit in hits.items()
+        },
+    )

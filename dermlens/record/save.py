@@ -1,0 +1,251 @@
+"""Keeping a case: first all that is to be kept, as plain values, then one transaction that keeps all of it or nothing.
+
+What was prepared can be saved again after a failure, from any thread; what is there already is not saved twice.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dermlens.case.image import CaseImage, shown_name
+from dermlens.case.opinion import Opinion
+from dermlens.errors import RecordError
+from dermlens.record import people
+from dermlens.record.answers import image_values, prediction_values
+from dermlens.record.open import Record
+from dermlens.record.people import Who
+from dermlens.record.readings import NO_CASE, Judgement, add_reading
+from dermlens.record.store import audit
+from dermlens.record.store import keys as key_store
+from dermlens.record.store.tables import Image, Lesion, Patient, Prediction
+from dermlens.record.vocabulary import CONSENTS, SEXES, SIDES, SITES, VIEWS, covers
+
+NO_PICTURE = (
+    "Pictures cannot be kept here: that takes DERMLENS_RECORD_PICTURES, a folder or s3:// address, and "
+    "DERMLENS_RECORD_KEY."
+)
+NO_PATIENT = "Patients cannot be kept here: that takes DERMLENS_RECORD_KEY, the key that the record was begun with."
+
+
+@dataclass(frozen=True)
+class About:
+    """What a person says of an image beside the picture; all of it may be left out."""
+
+    patient: str = ""
+    """whatever names the patient at this place; only its keyed hash is kept"""
+    birth_year: int | None = None
+    sex: str | None = None
+    consent: str | None = None
+    """key of CONSENTS"""
+    lesion_id: int | None = None
+    """the case that the image belongs to; None for a new one"""
+    site: str | None = None
+    side: str | None = None
+    label: str = ""
+    place: tuple[str, float, float] | None = None
+    """on the body map: view, from the left and from the top, 0..1"""
+    taken_at: datetime | None = None
+    device: str = ""
+    keep_picture: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Saving:
+    """All that is to be kept of one image."""
+
+    token: str
+    image: dict[str, Any]
+    predictions: list[dict[str, Any]]
+    about: About
+    picture: np.ndarray | None = field(repr=False, default=None)
+    """(h, w, 3) uint8 RGB"""
+    readings: tuple[Judgement, ...] = ()
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where it went."""
+
+    lesion_id: int
+    image_id: int
+    notices: tuple[str, ...] = ()
+
+
+def prepare(
+    image: CaseImage,
+    opinion: Opinion,
+    about: About = About(),
+    stored_aspect: str = "as-is",
+    readings: Sequence[Judgement] = (),
+) -> Saving:
+    """Work out what is to be kept of an answered image.
+
+    Args:
+        image: the picture and its answers. opinion: of the models, as it is shown.
+        about: of patient and lesion. stored_aspect: that the file was read with.
+        readings: what the person has put down so far.
+
+    Raises:
+        RecordError: a value of `about` is none that the record knows.
+    """
+    check(about)
+    return Saving(
+        token=secrets.token_hex(16),
+        image=image_values(image),
+        predictions=prediction_values(image, opinion, stored_aspect),
+        about=replace(about, label=shown_name(about.label.strip(), 60), device=shown_name(about.device.strip(), 60)),
+        picture=image.pixels if about.keep_picture else None,
+        readings=tuple(readings),
+    )
+
+
+def check(about: About, now: datetime | None = None) -> None:
+    """Raise RecordError unless every value is one that the record knows."""
+    now = now or datetime.now(UTC)
+    for what, value, known in (
+        ("sex", about.sex, SEXES),
+        ("consent", about.consent, tuple(CONSENTS)),
+        ("site", about.site, SITES),
+        ("side", about.side, SIDES),
+    ):
+        if value is not None and value not in known:
+            raise RecordError(f"The {what} must be one of {', '.join(known)}; got {value!r}.")
+    if about.birth_year is not None and not 1900 <= about.birth_year <= now.year:
+        raise RecordError(f"The birth year must be from 1900 to {now.year}; got {about.birth_year}.")
+    if about.place is not None:
+        view, x, y = about.place
+        if view not in VIEWS or not (0 <= x <= 1 and 0 <= y <= 1):
+            raise RecordError("A place on the body map is front or back, and two numbers from 0 to 1.")
+    if about.taken_at is not None and about.taken_at > now + timedelta(days=1):
+        raise RecordError("The image cannot have been taken in the future; correct its date.")
+    if (about.birth_year or about.sex or about.consent) and not about.patient.strip():
+        raise RecordError("Birth year, sex and consent belong to a patient: name the patient too.")
+    if about.keep_picture and about.patient.strip() and not covers(about.consent, "pictures"):
+        raise RecordError("The picture of a patient is kept only if the consent includes pictures.")
+
+
+def save(record: Record, who: Who, saving: Saving, now: datetime | None = None) -> Saved:
+    """Keep what was prepared: all of it in one transaction, or nothing.
+
+    Raises:
+        RecordError: it cannot be saved, and why; or this person may not save that.
+    """
+    now = now or datetime.now(UTC)
+    who.need("save")
+    about, name = saving.about, None
+    if about.patient.strip():
+        who.need("name the patient")
+        if record.keys is None:
+            raise RecordError(NO_PATIENT)
+    if saving.picture is not None:
+        who.need("keep the picture")
+        if record.pictures is None:
+            raise RecordError(NO_PICTURE)
+    if saving.picture is not None and record.pictures is not None:  # one that no image names in the end is swept
+        name = record.pictures.keep(saving.picture)
+    with record.database.writing() as session:
+        there = session.execute(select(Image.lesion_id, Image.id).where(Image.token == saving.token)).first()
+        return Saved(*there) if there else _insert(session, record, who, saving, name, now)
+
+
+def edit(record: Record, who: Who, about: About, now: datetime | None = None) -> None:
+    """Add to what is known of a case, or correct it; what is left out stays as it is.
+
+    Args:
+        record: open. who: working for the group of the case. about: with a lesion_id.
+
+    Raises:
+        RecordError: there is no such case, this person may not, or it cannot be saved.
+    """
+    check(about, now)
+    who.need("save")
+    if about.patient.strip():
+        who.need("name the patient")
+        if record.keys is None:
+            raise RecordError(NO_PATIENT)
+    if about.lesion_id is None:
+        raise RecordError(NO_CASE)
+    now = now or datetime.now(UTC)
+    about = replace(about, label=shown_name(about.label.strip(), 60))
+    with record.database.writing() as session:
+        actor = people.actor(people.row_of(session, who, now))
+        if record.keys is not None and about.patient.strip():
+            key_store.begin(session, record.keys)
+        _lesion(session, who, about, _patient(session, record, who, about, actor, now), actor, now)
+
+
+def _insert(session: Session, record: Record, who: Who, saving: Saving, name: str | None, now: datetime) -> Saved:
+    about = saving.about
+    person = people.row_of(session, who, now)
+    actor = people.actor(person)
+    if record.keys is not None and (about.patient.strip() or name):
+        key_store.begin(session, record.keys)
+    patient = _patient(session, record, who, about, actor, now)
+    lesion = _lesion(session, who, about, patient, actor, now)
+    image = Image(
+        **saving.image,
+        lesion_id=lesion.id,
+        token=saving.token,
+        saved_at=now,
+        taken_at=about.taken_at,
+        device=about.device or None,
+        picture=name,
+        delete_after=now + timedelta(days=record.settings.days) if name else None,
+    )
+    audit.note(session, actor, "save", image, at=now)
+    predictions = [
+        Prediction(**values, image_id=image.id, person_id=person.id, at=now) for values in saving.predictions
+    ]
+    audit.note(session, actor, "save", *predictions, at=now)
+    for judgement in saving.readings:
+        add_reading(session, person, image, judgement, now)
+    return Saved(lesion.id, image.id, tuple(audit.notices(session)))
+
+
+def _patient(session: Session, record: Record, who: Who, about: About, actor: str, now: datetime) -> Patient | None:
+    if not about.patient.strip() or record.keys is None:
+        return None
+    pseudonym = record.keys.pseudonym(about.patient)
+    query = select(Patient).where(Patient.group_name == who.groups[0], Patient.pseudonym == pseudonym)
+    patient = session.scalars(query).first() or Patient(group_name=who.groups[0], pseudonym=pseudonym)
+    before = (patient.id, patient.birth_year, patient.sex, patient.consent_scope)
+    patient.birth_year = about.birth_year or patient.birth_year
+    patient.sex = about.sex or patient.sex
+    if about.consent is not None and about.consent != patient.consent_scope:
+        patient.consent_scope, patient.given_at = about.consent, now
+    if before != (patient.id, patient.birth_year, patient.sex, patient.consent_scope) or patient.id is None:
+        audit.note(session, actor, "patient", patient, at=now)
+    return patient
+
+
+def _lesion(session: Session, who: Who, about: About, patient: Patient | None, actor: str, now: datetime) -> Lesion:
+    if about.lesion_id is None:
+        lesion = Lesion(group_name=who.groups[0])
+    else:
+        found = session.get(Lesion, about.lesion_id)
+        if found is None or found.group_name not in who.groups:
+            raise RecordError(NO_CASE)
+        lesion = found
+    if patient is not None and lesion.patient_id not in (None, patient.id):
+        raise RecordError("The case belongs to another patient.")
+    if patient is not None and patient.group_name != lesion.group_name:
+        raise RecordError("The case belongs to another group than the patient.")
+    place = about.place or (lesion.map_view, lesion.map_x, lesion.map_y)
+    wanted = {
+        "patient_id": patient.id if patient else lesion.patient_id,
+        "site": about.site or lesion.site,
+        "side": about.side or lesion.side,
+        "label": about.label or lesion.label,
+        **dict(zip(("map_view", "map_x", "map_y"), place, strict=True)),
+    }
+    if lesion.id is None or any(getattr(lesion, column) != value for column, value in wanted.items()):
+        for column, value in wanted.items():
+            setattr(lesion, column, value)
+        audit.note(session, actor, "case", lesion, at=now)
+    return lesion

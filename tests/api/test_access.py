@@ -1,0 +1,180 @@
+"""Who may use the API: this machine alone, or who brings a valid token of the provider."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, RSAKey
+from starlette.datastructures import Headers
+
+from dermlens.api import access
+from dermlens.api.access import check_hosts, guard, only_here
+from dermlens.api.beside import auth_section
+from dermlens.api.problems import Refusal
+from dermlens.errors import ConfigError
+from tests.browser.provider import Provider, provide
+
+AUDIENCE = "dermlens-api"
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with provide() as running:
+        yield running
+
+
+@pytest.fixture
+def door(provider: Provider) -> access.Guard:
+    return guard({"server_metadata_url": f"{provider.address}/.well-known/openid-configuration"}, AUDIENCE)
+
+
+def claims(provider: Provider, **changed: object) -> dict:
+    now = int(time.time())
+    found = {"iss": provider.address, "aud": AUDIENCE, "sub": "ada", "iat": now, "exp": now + 600} | changed
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def bearer(token: str) -> Headers:
+    return Headers({"authorization": f"Bearer {token}"})
+
+
+def signed(provider: Provider, **changed: object) -> Headers:
+    return bearer(jwt.encode({"alg": "RS256", "kid": "1"}, claims(provider, **changed), provider.signing))
+
+
+def with_secret(said: dict, secret: bytes) -> str:
+    """Return a token signed with a shared secret, which no well-kept library would sign with a public key."""
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in ({"alg": "HS256"}, said)]
+    signature = hmac.digest(secret, b".".join(parts), hashlib.sha256)
+    return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
+
+
+def test_a_valid_token_says_who_asks(provider: Provider, door: access.Guard) -> None:
+    assert door(signed(provider)) == "ada"
+    assert door(signed(provider, aud=["another", AUDIENCE])) == "ada"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"aud": "another"},
+        {"aud": None},
+        {"iss": "http://elsewhere"},
+        {"exp": 1},
+        {"exp": None},
+        {"sub": None},
+        {"iat": int(time.time()) + 3600},
+        {"nbf": int(time.time()) + 3600},
+    ],
+    ids=lambda changed: f"{next(iter(changed.items()))}"[:20],
+)
+def test_a_token_for_another_purpose_or_time_is_refused(
+    provider: Provider, door: access.Guard, changed: dict[str, object]
+) -> None:
+    with pytest.raises(Refusal) as refused:
+        door(signed(provider, **changed))
+    assert refused.value.status == 401
+    assert "invalid_token" in refused.value.headers["www-authenticate"]
+
+
+def test_a_token_signed_by_another_key_or_none_is_refused(provider: Provider, door: access.Guard) -> None:
+    said = claims(provider)
+    public = provider.published.as_pem(private=False)
+    forged = {
+        "another key": jwt.encode(
+            {"alg": "RS256", "kid": "1"}, said, RSAKey.generate_key(2048, {"kid": "1", "alg": "RS256"})
+        ),
+        "another kind": jwt.encode({"alg": "ES256", "kid": "1"}, said, ECKey.generate_key("P-256", {"kid": "1"})),
+        "the public key as a secret": with_secret(said, public),
+        "no signature": "eyJhbGciOiJub25lIn0." + signed(provider)["authorization"].split(".")[1] + ".",
+        "cut": signed(provider)["authorization"].removeprefix("Bearer ")[:-9],
+        "no token": "x",
+        "too long": "x" * 100_000,
+    }
+    for name, token in forged.items():
+        with pytest.raises(Refusal) as refused:
+            door(bearer(token))
+        assert refused.value.status == 401, name
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Basic YTpi"}, {"authorization": "Bearer"}])
+def test_without_a_token_one_is_asked_for(provider: Provider, door: access.Guard, headers: dict[str, str]) -> None:
+    with pytest.raises(Refusal) as refused:
+        door(Headers(headers))
+    assert refused.value.headers["www-authenticate"] == 'Bearer realm="dermlens"'
+    assert not provider.asked
+
+
+def test_new_keys_of_the_provider_are_fetched_but_not_for_every_forgery(
+    provider: Provider, door: access.Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door(signed(provider))
+    for _ in range(3):
+        with pytest.raises(Refusal):
+            door(bearer("forged.token.x"))
+    assert provider.asked.count("/jwks") == 1
+    provider.published = provider.signing = RSAKey.generate_key(2048, {"kid": "1", "use": "sig", "alg": "RS256"})
+    monkeypatch.setattr(access, "REFETCH", 0.0)
+    assert door(signed(provider)) == "ada"
+    assert provider.asked.count("/jwks") == 2
+
+
+def test_a_provider_that_is_away_is_no_invalid_token() -> None:
+    door = guard({"server_metadata_url": "http://localhost:9/none"}, AUDIENCE)
+    with pytest.raises(Refusal) as refused:
+        door(bearer("a.b.c"))
+    assert refused.value.status == 503
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8501", "127.0.0.1:80", "[::1]:8501", "LOCALHOST"])
+def test_without_sign_in_this_machine_may_ask(host: str) -> None:
+    assert only_here(Headers({"host": host})) == access.LOCAL
+    assert only_here(Headers({"host": host, "origin": f"http://{host}"})) == access.LOCAL
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "dermlens.example.org"},
+        {"host": "localhost.example.org"},
+        {"host": "127.0.0.1.nip.io"},
+        {},
+        {"host": "localhost", "x-forwarded-for": "10.0.0.1"},
+        {"host": "localhost", "X-Forwarded-Anything": ""},
+        {"host": "localhost", "forwarded": "for=10.0.0.1"},
+        {"host": "localhost", "via": "1.1 proxy"},
+        {"host": "localhost", "x-real-ip": "10.0.0.1"},
+        {"host": "localhost", "origin": "https://evil.example"},
+        {"host": "localhost", "origin": "null"},
+    ],
+)
+def test_without_sign_in_nothing_from_elsewhere_is_answered(headers: dict[str, str]) -> None:
+    with pytest.raises(Refusal) as refused:
+        only_here(Headers(headers))
+    assert refused.value.status == 403
+
+
+def test_settings_that_would_open_it_to_strangers_are_refused(tmp_path: Path) -> None:
+    check_hosts(["localhost", "127.0.0.1"])
+    for allowed in (["localhost", "dermlens.example.org"], ["*"], [], None):
+        with pytest.raises(ConfigError, match="this machine alone"):
+            check_hosts(allowed)
+    with pytest.raises(ConfigError, match="DERMLENS_API_AUDIENCE"):
+        guard({"server_metadata_url": "https://login.example.org"}, None)
+    with pytest.raises(ConfigError, match="server_metadata_url"):
+        guard({"client_id": "x"}, AUDIENCE)
+
+
+def test_the_secrets_say_whether_there_is_a_sign_in(tmp_path: Path) -> None:
+    assert auth_section(tmp_path / "none.toml") is None
+    (tmp_path / "some.toml").write_text('[auth]\nclient_id = "x"\n')
+    assert auth_section(tmp_path / "some.toml") == {"client_id": "x"}
+    (tmp_path / "bad.toml").write_text("[auth")
+    with pytest.raises(ConfigError, match="not known who may"):
+        auth_section(tmp_path / "bad.toml")

@@ -1,0 +1,90 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dermlens.case.predict import predict
+from dermlens.cohort.answer import answer, pixels_sha256, schema_of
+from dermlens.cohort.drift import Compared, compare
+from dermlens.cohort.part import encode
+from dermlens.evaluation.class_mix import EVEN, reweight
+from dermlens.labels import CLASSES, MELANOMA
+from dermlens.models.model import Model
+from dermlens.models.registry import Entry
+from dermlens.trust.calibration import Calibration
+from dermlens.trust.conformal import PredictionSets
+from dermlens.trust.fitted import Fitted
+from dermlens.trust.referral import Referral
+
+MIX = (30, 50, 110, 10, 110, 670, 14)
+
+
+@pytest.fixture
+def fitted(toy: Model) -> Model:
+    """The toy model with a calibration, prediction sets that keep what has 10 %, and rules that refer from 5 % on."""
+    calibration = Calibration("temperature", (0.5,) * 7, (0.0,) * 7, MIX)
+    kept = np.full((1, 7), 0.1)
+    sets = PredictionSets((0.9,), kept, np.ones((1, 7), bool), (9,) * 7, {}, {})
+    rules = Referral({"toy": 0.95}, {"toy": {"melanoma": 0.05, "malignant": 0.9}}, 0.5, {})
+    return replace(toy, fitted=Fitted(calibration=calibration, prediction_sets=sets, referral=rules))
+
+
+def test_probabilities_hold_for_the_wanted_mix_and_sets_and_rules_for_their_own(
+    fitted: Model, lesion: np.ndarray
+) -> None:
+    own, equal = (answer(fitted, lesion, mix) for mix in ("ham10000", "equal"))
+    expected = predict(fitted, lesion).probabilities
+    shares, even = (np.array([row[f"p_{code}"] for code in CLASSES]) for row in (own, equal))
+    np.testing.assert_array_equal(shares, expected)
+    np.testing.assert_allclose(even, reweight(expected, np.array(MIX), EVEN), rtol=1e-5)
+    assert own["call"] == CLASSES[int(shares.argmax())]
+    assert equal["call"] == CLASSES[int(even.argmax())]
+    assert equal["suspect"] == pytest.approx(even[[0, 1, 4]].sum())
+    assert (
+        own["not_ruled_out"]
+        == equal["not_ruled_out"]
+        == [c for c, p in zip(CLASSES, expected, strict=True) if p >= 0.1]
+    )
+    fires = expected[MELANOMA] >= 0.05
+    assert own["refer"] == equal["refer"] == bool(own["reasons"])
+    assert ("melanoma" in own["reasons"]) == fires
+
+
+def test_a_refused_image_keeps_its_numbers_but_has_no_call(
+    fitted: Model, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dermlens.case.ood_gate.accepted", lambda models, answers: {"toy": False})
+    row = answer(fitted, lesion, "ham10000", maps=True)
+    assert row["refused"] is True
+    assert row["call"] is None
+    assert "map" not in row
+    assert sum(row[f"p_{code}"] for code in CLASSES) == pytest.approx(1, abs=1e-6)
+    assert "unfamiliar" in row["reasons"]
+    assert row["refer"] is True
+
+
+def test_equal_pictures_have_equal_hashes_and_others_do_not(lesion: np.ndarray) -> None:
+    assert pixels_sha256(lesion) == pixels_sha256(np.asfortranarray(lesion))
+    other = lesion.copy()
+    other[3, 4, 1] ^= 1
+    flat = lesion.reshape(lesion.shape[1], lesion.shape[0], 3)
+    assert len({pixels_sha256(lesion), pixels_sha256(other), pixels_sha256(flat)}) == 3
+
+
+def test_every_column_of_an_answer_is_in_the_schema(fitted: Model, lesion: np.ndarray) -> None:
+    row = answer(fitted, lesion, "ham10000", maps=True)
+    assert set(row) <= set(schema_of(("toy",), maps=True).names)
+    assert encode([{"row": 0, **row}], schema_of(("toy",), maps=True), {})
+
+
+def test_drift_says_of_each_quantity_why_it_cannot_be_compared(pair: Path) -> None:
+    entry = Entry("toy", pair / "toy", {"files": {}}, None, True, True)
+    rows = pa.table({f"p_{code}": np.full(50, 1 / 7) for code in CLASSES})
+    found = {one.name: one for one in compare(entry, "ham10000", rows)}
+    assert found["Calls"].drift is not None
+    assert found["Suspect probability"].drift is not None
+    assert found["Suspect probability"].drift.verdict == "drift"
+    assert "familiarity" in found["Unlikeness to Toy toy"].sentence
+    assert found["Hair"] == Compared("Hair", None, "The rows have no column quality_hair.")

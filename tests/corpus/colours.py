@@ -1,0 +1,139 @@
+"""Colour profiles and colour tags. Drawn here, by code."""
+
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from dermlens.ingest.decoders import colour
+from tests.corpus.case import Case
+from tests.image_files import (
+    dicom,
+    named_srgb,
+    picture,
+    png_chunk,
+    saved,
+)
+
+
+def cases() -> Iterator[Case]:
+    """Yield every case of this module."""
+    yield from _profiles()
+    yield from _colour_tags()
+
+
+def _profiles() -> Iterator[Case]:
+    shown = picture()
+    image = Image.fromarray(shown)
+    srgb = ImageCms.createProfile("sRGB")
+    yield Case("srgb profile", saved(image, "PNG", icc_profile=ImageCms.ImageCmsProfile(srgb).tobytes()), pixels=shown)
+    told = "The colour profile is damaged and was ignored"
+    yield Case("no profile for a profile", saved(image, "PNG", icc_profile=b"none"), told, pixels=shown)
+    told = "The colour profile is one for L*a*b* pictures, not for colour pictures"
+    lab = ImageCms.createProfile("LAB")
+    wrong = ImageCms.ImageCmsProfile(lab).tobytes()
+    yield Case("profile of another colour space", saved(image, "PNG", icc_profile=wrong), told, pixels=shown)
+    in_lab = ImageCms.profileToProfile(image, srgb, lab, outputMode="LAB")
+    back = ImageCms.profileToProfile(in_lab, lab, srgb, outputMode="RGB")
+    assert in_lab is not None
+    yield Case("tiff in L*a*b*", saved(in_lab, "TIFF"), pixels=np.asarray(back))
+
+
+def _to_srgb(linear: np.ndarray) -> np.ndarray:
+    """Return 8-bit sRGB of linear values in 0..1 (IEC 61966-2-1)."""
+    light = linear.clip(0, 1)
+    curved = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.rint(255 * curved).astype(np.uint8)
+
+
+def _colour_tags() -> Iterator[Case]:
+    shown = picture()
+    image = Image.fromarray(shown)
+    grey = np.asarray(image.convert("L"))
+    three = np.repeat(grey[..., None], 3, -1)
+    linear, linear_grey = (named_srgb(colour.coded(1, 8, mode, [])) for mode in ("RGB", "L"))
+    bright, bright_grey = _to_srgb(shown / 255), _to_srgb(three / 255)
+    for kind in ("PNG", "TIFF"):
+        yield Case(
+            f"linear profile named sRGB, {kind}", saved(image, kind, icc_profile=linear), pixels=bright, within=0.6
+        )
+    fits = saved(Image.fromarray(grey), "PNG", icc_profile=linear_grey)
+    yield Case("grey with a grey profile", fits, pixels=bright_grey, within=0.6)
+    deep = grey.astype(np.uint16) * 257
+    told = "16-bit grey values"
+    for kind in ("PNG", "TIFF"):
+        data = saved(deep, kind, icc_profile=linear_grey)
+        yield Case(f"16-bit grey with a grey profile, {kind}", data, told, pixels=bright_grey, within=0.6)
+    layers = Image.fromarray(np.dstack([grey, np.full_like(grey, 255)]), "LA")
+    data = saved(layers, "PNG", icc_profile=linear_grey)
+    yield Case("grey and alpha with a grey profile", data, pixels=bright_grey, within=0.6)
+    told = "The colour profile is one for colour pictures, not for grey pictures"
+    yield Case(
+        "grey with a profile of RGB", saved(Image.fromarray(grey), "PNG", icc_profile=linear), told, pixels=three
+    )
+    yield Case("dicom with a profile", dicom(shown, ICCProfile=linear), pixels=bright, within=0.6)
+    path = Dataset()
+    path.ICCProfile = linear
+    slide = dicom(shown, OpticalPathSequence=Sequence([path]))
+    yield Case("dicom with the profile of an optical path", slide, pixels=bright, within=0.6)
+    plain = saved(image, "PNG")
+    srgb = png_chunk(b"sRGB", b"\0")
+    gamma, usual = (png_chunk(b"gAMA", struct.pack(">I", value)) for value in (100_000, 45_455))
+    p3 = png_chunk(b"cICP", bytes([12, 13, 0, 1]))
+    matrix = np.array([[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]])
+    value = shown / 255
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    wide = _to_srgb(light @ matrix.T)
+    whites = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+    for name, chunks, wanted, says in (
+        ("gAMA of linear light", gamma, bright, ""),
+        ("the usual gAMA", usual, shown, ""),
+        ("sRGB before gAMA", srgb + gamma, shown, ""),
+        ("cICP of Display P3", p3, wide, ""),
+        ("cICP of PQ, without its primaries", png_chunk(b"cICP", bytes([1, 16, 0, 1])), shown, "high brightness (HDR)"),
+        ("cICP of a curve of film", png_chunk(b"cICP", bytes([1, 9, 0, 1])), shown, "colour tags that are not read"),
+        ("cHRM of Display P3", png_chunk(b"cHRM", whites), wide, ""),
+    ):
+        yield Case(f"png with {name}", plain[:33] + chunks + plain[33:], says, pixels=wanted, within=0.7)
+    for kind in ("AVIF", "HEIF"):
+        coded = saved(image, kind, quality=95)
+        at = coded.index(b"colrnclx") + 8
+        tagged = coded[:at] + struct.pack(">HH", 12, 13) + coded[at + 4 :]
+        yield Case(f"{kind} of Display P3", tagged, pixels=wide, within=5)
+        tagged = coded[:at] + struct.pack(">HH", 1, 16) + coded[at + 4 :]
+        yield Case(f"{kind} of PQ", tagged, "high brightness (HDR)", pixels=shown, within=4)
+    inside = {"color_primaries": 12, "transfer_characteristics": 13}
+    coded = saved(image, "HEIF", quality=95, **inside).replace(b"colrnclx", b"freenclx")
+    yield Case("heic of Display P3, named inside its data alone", coded, pixels=wide, within=5)
+    inside = {"color_primaries": 1, "transfer_characteristics": 16}
+    coded = saved(image, "HEIF", quality=95, **inside).replace(b"colrnclx", b"freenclx")
+    yield Case("heic of PQ, named inside its data alone", coded, "high brightness (HDR)", pixels=shown, within=5)
+    yield Case("bmp with a profile", _bmp_v5(shown, linear), pixels=bright, within=0.6)
+    yield Case("bmp whose alpha is all zero", _bmp_v5(np.dstack([shown, np.zeros_like(grey)])), pixels=shown)
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    told = "Only the XMP data say that the picture is to be turned"
+    for kind in ("JPEG", "PNG", "WEBP"):
+        options = {"quality": 95, "xmp": xmp} if kind != "PNG" else {"pnginfo": _xmp_text(xmp)}
+        yield Case(f"orientation in XMP alone, {kind}", saved(image, kind, **options), told, pixels=shown, within=5)
+
+
+def _xmp_text(xmp: bytes) -> PngInfo:
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    return info
+
+
+def _bmp_v5(pixels: np.ndarray, profile: bytes = b"") -> bytes:
+    """Return a BMP of 24 or 32 bits with a header of version 5, and a profile."""
+    height, width, channels = pixels.shape
+    order = [2, 1, 0, 3][:channels]
+    body = pixels[::-1, :, order].tobytes()
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) if channels == 4 else bytes(16)
+    head = struct.pack("<IiiHHIIiiII", 124, width, height, 1, 8 * channels, 3 * (channels == 4), len(body), 0, 0, 0, 0)
+    space = b"DEBM" if profile else b"BGRs"
+    head += masks + space + bytes(48) + struct.pack("<IIII", 4, 124 + len(body), len(profile), 0)
+    return b"BM" + struct.pack("<IHHI", 138 + len(body) + len(profile), 0, 0, 138) + head + body + profile

@@ -1,0 +1,100 @@
+"""Data lost or zeroed in the middle, and pictures cut at a place where no decoder minds. Drawn here, by code."""
+
+from collections.abc import Iterator
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    JPEG2000,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    RLELossless,
+)
+
+from tests.corpus.case import DAMAGED, Case
+from tests.corpus.encodings import arithmetic
+from tests.image_files import (
+    dicom,
+    dicom_by_gdcm,
+    dicom_jpeg2000,
+    dicom_rle,
+    frame_of,
+    picture,
+    saved,
+    with_zeros,
+    without,
+)
+
+
+def cases() -> Iterator[Case]:
+    """Yield every case of this module."""
+    yield from _damaged()
+
+
+def _damaged() -> Iterator[Case]:
+    """Data lost or zeroed in the middle, and pictures cut at a place where no decoder minds."""
+    shown = picture(180, 240)
+    image = Image.fromarray(shown)
+    jpeg, progressive = saved(image, "JPEG", quality=95), saved(image, "JPEG", quality=95, progressive=True)
+    scans = [at for at in range(len(progressive)) if progressive[at : at + 2] == b"\xff\xda"]
+    yield Case("jpeg that lost bytes", without(jpeg, 1000), DAMAGED)
+    yield Case("jpeg with zeros", with_zeros(jpeg, 600), DAMAGED)
+    yield Case("jpeg cut, with an end marker", jpeg[: len(jpeg) // 2] + b"\xff\xd9", DAMAGED)
+    yield Case("progressive jpeg that lost bytes", without(progressive), DAMAGED)
+    yield Case("progressive jpeg without its last scan", progressive[: scans[-1]] + b"\xff\xd9", DAMAGED)
+    seen = np.asarray(Image.open(BytesIO(jpeg)))
+    yield Case("jpeg without end marker", jpeg[:-2], "no end marker", pixels=seen)
+    yield Case("jpeg with half an end marker", jpeg[:-1], "no end marker", pixels=seen)
+    yield Case("dicom jpeg without end marker", _in_dicom(jpeg[:-2], shown), "no end marker", pixels=seen, within=0.5)
+    yield Case("dicom jpeg that lost bytes", _in_dicom(without(jpeg, 1000), shown), DAMAGED)
+    yield Case("dicom jpeg with zeros", _in_dicom(with_zeros(jpeg, 600), shown), DAMAGED)
+    inside = saved(image, "TIFF", compression="jpeg", quality=95)
+    yield Case("tiff jpeg with zeros", with_zeros(inside, 600), DAMAGED)
+    deflated = saved(image, "TIFF", compression="tiff_adobe_deflate")
+    yield Case("tiff deflate with zeros", with_zeros(deflated, 8), DAMAGED)
+    heic = saved(image, "HEIF", quality=90)
+    tiles = saved(image, "HEIF", quality=90, tile_size=64)
+    yield Case("heic of tiles", tiles, pixels=shown, within=4)
+    yield Case("heic of tiles with zeros in one", with_zeros(tiles, 64), DAMAGED)
+    yield Case("heic with zeros", with_zeros(heic, 64), DAMAGED)
+    yield Case("heic that lost its second half", heic[: len(heic) // 2] + bytes(len(heic) // 2), DAMAGED)
+    alone = saved(image, "HEIF", quality=90, enc_params={"x265:wpp": "0"})
+    yield Case("heic without parallel rows", alone, pixels=shown, within=4)
+    for name, share in (("first", 0.3), ("second", 0.7)):
+        yield Case(f"heic without parallel rows, zeros in its {name} half", with_zeros(alone, 64, share), DAMAGED)
+    avif = saved(image, "AVIF", quality=90)
+    yield Case("avif with zeros", with_zeros(avif, 64), DAMAGED)
+    yield Case("avif that lost its second half", avif[: len(avif) // 2] + bytes(len(avif) // 2), DAMAGED)
+    yield Case("lossless webp with few zeros", with_zeros(saved(image, "WEBP", lossless=True), 64), DAMAGED)
+    if arithmetic_coded := arithmetic(shown, "-quality", "95"):
+        yield Case("arithmetic-coded jpeg that lost bytes", without(arithmetic_coded, 600, 0.4), DAMAGED)
+    lost = with_zeros(frame_of(dicom_jpeg2000(shown)), 600)
+    file = _in_dicom(lost, shown, "YBR_RCT", JPEG2000)
+    yield Case("dicom jpeg 2000 with zeros", file, "as if a part were lost", pixels=shown, within=64)
+    yield Case("webp with zeros", with_zeros(saved(image, "WEBP", quality=90), 256), DAMAGED)
+    yield Case("webp that lost bytes", without(saved(image, "WEBP", quality=90)), DAMAGED)
+    yield Case("lossless webp with zeros", with_zeros(saved(image, "WEBP", lossless=True), 2000), DAMAGED)
+    both = saved(image, "WEBP", save_all=True, append_images=[Image.fromarray(255 - shown)])
+    yield Case("webp of several pictures with zeros in the first", with_zeros(both, 256, 0.2), DAMAGED)
+    png = bytearray(saved(image, "PNG", compress_level=0))
+    png[len(png) // 2] ^= 1
+    yield Case("png with one wrong bit", bytes(png), DAMAGED)
+    lossless = frame_of(dicom_by_gdcm(shown, JPEGLosslessSV1))
+    half = lossless[: len(lossless) // 2] + bytes(len(lossless) // 2 - 2) + b"\xff\xd9"
+    yield Case("dicom lossless jpeg, half of it zeros", _in_dicom(half, shown, "RGB", JPEGLosslessSV1), DAMAGED)
+    yield Case("lossless jpeg", lossless, pixels=shown)
+    deep = np.asarray(image.convert("L")).astype(np.uint16) * 257
+    file = dicom_by_gdcm(deep, JPEGLosslessSV1, "MONOCHROME2")
+    grey = np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, -1)
+    yield Case("dicom lossless jpeg of 16 bits", file, "more than 8 bits", pixels=grey)
+    coded = frame_of(file)
+    half = coded[: len(coded) // 2] + bytes(len(coded) // 2 - 2) + b"\xff\xd9"
+    yield Case("dicom lossless jpeg of 16 bits, half of it zeros", file.replace(coded, half), DAMAGED)
+    rle = frame_of(dicom_rle(shown))
+    yield Case("dicom rle with zeros", _in_dicom(with_zeros(rle, 256), shown, "RGB", RLELossless), DAMAGED)
+
+
+def _in_dicom(frame: bytes, shown: np.ndarray, says: str = "YBR_FULL_422", syntax: str = JPEGBaseline8Bit) -> bytes:
+    return dicom(encapsulate([frame]), says, syntax, shown.shape[:2])

@@ -1,0 +1,208 @@
+"""DICOM files: syntaxes, grey values, and what contradicts itself. Drawn here, by code."""
+
+from collections.abc import Iterator
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    HTJ2K,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+)
+
+from tests.corpus.case import DAMAGED, Case
+from tests.image_files import (
+    dicom,
+    dicom_by_gdcm,
+    dicom_jpeg,
+    dicom_jpeg2000,
+    dicom_rle,
+    frame_of,
+    jpeg_of_rgb,
+    jpeg_of_size,
+    picture,
+    saved,
+)
+
+
+def cases() -> Iterator[Case]:
+    """Yield every case of this module."""
+    yield from _dicoms()
+    yield from _dicoms_refused()
+    yield from _greys()
+    yield from _mislabelled()
+
+
+def _dicoms() -> Iterator[Case]:
+    shown = picture()
+    grey = np.asarray(Image.fromarray(shown).convert("L"))
+    three = np.repeat(grey[..., None], 3, -1)
+    yield Case("dicom rgb", dicom(shown), pixels=shown)
+    planes = np.ascontiguousarray(np.moveaxis(shown, -1, 0))
+    yield Case("dicom rgb by plane", dicom(planes.tobytes(), shape=(90, 120), PlanarConfiguration=1), pixels=shown)
+    yield Case("dicom monochrome2", dicom(grey, "MONOCHROME2"), pixels=three)
+    yield Case("dicom monochrome1", dicom(grey, "MONOCHROME1"), pixels=255 - three)
+    twelve = (grey.astype(np.uint16) << 4) | 7
+    told = "more than 8 bits were scaled"
+    deep = dicom(twelve, "MONOCHROME2", BitsStored=12, HighBit=11)
+    from_twelve = np.rint(np.repeat(twelve[..., None], 3, -1) / 4095 * 255).astype(np.uint8)
+    yield Case("dicom of 12 bits", deep, told, from_twelve)
+    signed = grey.astype(np.int16) - 128
+    seen = dicom(signed, "MONOCHROME2", BitsStored=8, HighBit=7)
+    yield Case("dicom of signed values", seen, pixels=three)
+    luma = np.asarray(Image.fromarray(shown).convert("YCbCr"))
+    yield Case("dicom ybr", dicom(luma, "YBR_FULL"), pixels=shown, within=1)
+    palette = Image.fromarray(shown).quantize(256)
+    colours = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
+    colours = np.vstack([colours, np.zeros((256 - len(colours), 3), np.uint8)])
+    tables: dict[str, object] = {}
+    for i, name in enumerate(("Red", "Green", "Blue")):
+        tables[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        tables[f"{name}PaletteColorLookupTableData"] = (colours[:, i].astype("<u2") * 257).tobytes()
+    indices = np.asarray(palette)
+    yield Case("dicom palette", dicom(indices, "PALETTE COLOR", **tables), pixels=colours[indices])
+    swapped = dicom(twelve, "MONOCHROME2", ExplicitVRBigEndian, big_endian=True, BitsStored=12, HighBit=11)
+    yield Case("dicom big endian", swapped, told, from_twelve)
+    yield Case("dicom deflated", dicom(shown, syntax=DeflatedExplicitVRLittleEndian), pixels=shown)
+    yield Case("dicom jpeg", dicom_jpeg(shown), pixels=shown, within=3)
+    yield Case("dicom jpeg 2000", dicom_jpeg2000(shown), pixels=shown)
+    yield Case("dicom rle", dicom_rle(shown), pixels=shown)
+    yield Case("dicom lossless jpeg", dicom_by_gdcm(shown, JPEGLosslessSV1), pixels=shown)
+    yield Case("dicom jpeg-ls", dicom_by_gdcm(shown, JPEGLSLossless), pixels=shown)
+    several = np.stack([shown, 255 - shown, shown])
+    frames = dicom(several.tobytes(), shape=(90, 120), NumberOfFrames=3)
+    yield Case("dicom of several frames", frames, "The file holds 3 pictures", pixels=shown)
+    hostile = {
+        "PatientName": "<script>alert(1)</script>" * 50,
+        "ImageComments": "\x1b[31m" + "A" * 10_000,
+        "PatientComments": "\u202e../../etc/passwd",
+        "DerivationDescription": "%s%n" * 100,
+    }
+    yield Case("dicom with hostile tags", dicom(shown, **hostile), pixels=shown)
+    yield Case("dicom with a deep sequence", dicom(shown, ReferencedImageSequence=_nested(150)), pixels=shown)
+    window = {"WindowCenter": 1000, "WindowWidth": 500, "BitsStored": 12, "HighBit": 11}
+    by_hand = np.clip((twelve - 999.5) / 499 + 0.5, 0, 1)
+    through = np.rint(255 * np.repeat(by_hand[..., None], 3, -1)).astype(np.uint8)
+    yield Case("dicom with a window", dicom(twelve, "MONOCHROME2", **window), told, through)
+
+
+def _dicoms_refused() -> Iterator[Case]:
+    shown = picture()
+    grey = np.asarray(Image.fromarray(shown).convert("L"))
+    yield Case("dicom without pixels", dicom(b"", PixelData=None, Rows=None, Columns=None), "holds no picture")
+    yield Case("dicom without a size", dicom(shown, Rows=None), "holds no picture")
+    yield Case("dicom of two thousand frames", dicom(shown, NumberOfFrames=2000), "more than 1000 pictures")
+    frame = encapsulate([saved(shown, "JPEG")])
+    coded = dicom(frame, "YBR_FULL_422", HTJ2K, (90, 120))
+    yield Case("dicom in a syntax without a decoder", coded, "High-Throughput JPEG 2000 Image Compression")
+    film = dicom(frame, "YBR_FULL_422", "1.2.840.10008.1.2.4.102", (90, 120))
+    yield Case("dicom film", film, "MPEG-4 AVC/H.264")
+    twelve = {"BitsAllocated": 16, "BitsStored": 12, "HighBit": 11}
+    extended = dicom(frame, "MONOCHROME2", JPEGExtended12Bit, (90, 120), **twelve)
+    yield Case("dicom jpeg of 12 bits", extended, "JPEG Extended (Process 2 and 4)")
+    maker = dicom(frame, "YBR_FULL_422", JPEGBaseline8Bit, (90, 120)).replace(
+        b"1.2.840.10008.1.2.4.50", b"1.2.826.0.1.3680043.22"
+    )
+    yield Case("dicom in a maker's syntax", maker, "a private transfer syntax")
+    yield Case("dicom in colours not known", dicom(shown, "ARGB", SamplesPerPixel=3), "stores its colours in a way")
+    yield Case("dicom that contradicts itself", dicom(shown, SamplesPerPixel=1), "contradicts itself")
+    yield Case("dicom with fewer pixels than it says", dicom(shown, Rows=91), DAMAGED)
+    other = encapsulate([saved(picture(64, 64), "JPEG")])
+    yield Case("dicom around another size", dicom(other, "YBR_FULL_422", JPEGBaseline8Bit, (90, 120)), DAMAGED)
+    bomb = encapsulate([jpeg_of_size(60_000, 60_000)])
+    yield Case("dicom around a bomb", dicom(bomb, "YBR_FULL_422", JPEGBaseline8Bit, (90, 120)), "")
+    endless = dicom(grey, "MONOCHROME2", RescaleSlope="1e308", RescaleIntercept="1e308")
+    yield Case("dicom of endless brightness", endless, "no usable brightness")
+    floats = dicom(grey, "MONOCHROME2", PixelData=None, FloatPixelData=grey.astype("<f4").tobytes(), BitsAllocated=32)
+    yield Case("dicom of floats", floats, "floating-point values")
+
+
+def _nested(depth: int) -> Sequence:
+    item = Dataset()
+    item.PatientID = "deep"
+    for _ in range(depth):
+        outer = Dataset()
+        outer.ReferencedImageSequence = Sequence([item])
+        item = outer
+    return Sequence([item])
+
+
+def _greys() -> Iterator[Case]:
+    """Everything that a grey or palette DICOM file may say of brightness."""
+    shown = picture()
+    grey = np.asarray(Image.fromarray(shown).convert("L"))
+    three = np.repeat(grey[..., None], 3, -1)
+    empty = {"WindowCenter": "", "WindowWidth": "", "RescaleSlope": "", "RescaleIntercept": "", "VOILUTFunction": ""}
+    yield Case("dicom with empty window and rescale", dicom(grey, "MONOCHROME2", **empty), pixels=three)
+    for name in ("ModalityLUTSequence", "VOILUTSequence"):
+        for depth in (8, 16):
+            table = Dataset()
+            table.LUTDescriptor = [256, 0, depth]
+            table.LUTData = (np.arange(256)[::-1] * (257 if depth == 16 else 1)).astype("<u2").tobytes()
+            table["LUTData"].VR = "OW"
+            data = dicom(grey, "MONOCHROME2", **{name: Sequence([table])})
+            yield Case(f"dicom with {name} of {depth} bits", data, pixels=255 - three)
+        yield Case(f"dicom with an empty {name}", dicom(grey, "MONOCHROME2", **{name: Sequence([])}), pixels=three)
+    yield Case("dicom shown inverse", dicom(grey, "MONOCHROME2", PresentationLUTShape="INVERSE"), pixels=255 - three)
+    yield Case(
+        "dicom monochrome1, inverse", dicom(grey, "MONOCHROME1", PresentationLUTShape="INVERSE"), pixels=255 - three
+    )
+    falling = {"RescaleSlope": -1, "RescaleIntercept": 255}
+    yield Case("dicom with a falling rescale", dicom(grey, "MONOCHROME2", **falling), pixels=255 - three)
+    window, group, seen = Dataset(), Dataset(), np.clip((grey - 99.5) / 49 + 0.5, 0, 1)
+    window.WindowCenter, window.WindowWidth = 100, 50
+    group.FrameVOILUTSequence = Sequence([window])
+    through = np.rint(255 * np.repeat(seen[..., None], 3, -1)).astype(np.uint8)
+    for which in ("Shared", "PerFrame"):
+        data = dicom(grey, "MONOCHROME2", **{f"{which}FunctionalGroupsSequence": Sequence([group])})
+        yield Case(f"dicom with a window in {which} groups", data, pixels=through)
+    twelve = grey.astype(np.uint16) << 4 | grey >> 4
+    told = "more than 8 bits were scaled"
+    high = dicom(twelve << 4, "MONOCHROME2", BitsStored=12, HighBit=15)
+    yield Case("dicom of 12 bits, the highest", high, told, pixels=three)
+    beside = dicom(twelve | 0x5000, "MONOCHROME2", BitsStored=12, HighBit=11)
+    yield Case("dicom of 12 bits with an overlay beside them", beside, told, pixels=three)
+    palette = Image.fromarray(shown).quantize(256)
+    colours = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
+    colours = np.vstack([colours, np.zeros((256 - len(colours), 3), np.uint8)])
+    indices = np.asarray(palette)
+    tables: dict[str, object] = {}
+    for i, name in enumerate(("Red", "Green", "Blue")):
+        tables[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        tables[f"{name}PaletteColorLookupTableData"] = colours[:, i].astype("<u2").tobytes()
+    data = dicom(indices, "PALETTE COLOR", **tables)
+    yield Case("dicom palette of 8 bits in 16", data, "they were read as 8", pixels=colours[indices])
+
+
+def _mislabelled() -> Iterator[Case]:
+    """DICOM files that say something of their frames that the frames contradict."""
+    shown = picture()
+    for name, stored in (("TIFF", b"II*\0\x08\0\0\0"), ("BMP", b"BM")):
+        yield Case(f"dicom with the preamble of {name}", stored.ljust(128, b"\0") + dicom(shown)[128:], pixels=shown)
+    by_plane = {"PlanarConfiguration": 1}
+    yield Case("dicom jpeg, said to be by plane", dicom_jpeg(shown, **by_plane), pixels=shown, within=3)
+    yield Case("dicom jpeg 2000, said to be by plane", dicom_jpeg2000(shown, **by_plane), pixels=shown)
+    yield Case("dicom rle, said to be by plane", dicom_rle(shown, **by_plane), pixels=shown)
+    for syntax in (JPEGLosslessSV1, JPEGLSLossless):
+        frame = encapsulate([frame_of(dicom_by_gdcm(shown, syntax))])
+        data = dicom(frame, "RGB", syntax, (90, 120), **by_plane)
+        yield Case(f"dicom {UID(syntax).name}, said to be by plane", data, pixels=shown)
+    coded = encapsulate([jpeg_of_rgb(shown)])
+    data = dicom(coded, "RGB", JPEGBaseline8Bit, (90, 120))
+    yield Case("dicom jpeg of components named R, G, B", data, pixels=shown, within=3)
+    jpeg = saved(shown, "JPEG", quality=95)
+    bare = jpeg[:2] + jpeg[2 + 2 + int.from_bytes(jpeg[4:6], "big") :]  # without JFIF's marker
+    luma = Image.open(BytesIO(jpeg))
+    luma.draft("YCbCr", luma.size)
+    says = "they look like YCbCr"
+    data = dicom(encapsulate([bare]), "RGB", JPEGBaseline8Bit, (90, 120))
+    yield Case("dicom jpeg of YCbCr said to be RGB", data, says, pixels=np.asarray(luma))

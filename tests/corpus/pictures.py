@@ -1,0 +1,127 @@
+"""Whole pictures of the usual formats: pixels, orientation, brands, how many a file holds. Drawn here, by code."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from tests.corpus.case import Case
+from tests.image_files import (
+    picture,
+    png_chunk,
+    saved,
+)
+
+
+def cases() -> Iterator[Case]:
+    """Yield every case of this module."""
+    yield from _pixels()
+    yield from _orientations()
+    yield from _pages()
+    yield from _brands()
+
+
+def _pixels() -> Iterator[Case]:
+    shown = picture()
+    image = Image.fromarray(shown)
+    grey = np.asarray(image.convert("L"))
+    three = np.repeat(grey[..., None], 3, -1)
+    yield Case("progressive jpeg", saved(image, "JPEG", progressive=True, quality=95), pixels=shown, within=3)
+    yield Case("cmyk jpeg", saved(image.convert("CMYK"), "JPEG", quality=98), pixels=shown, within=6)
+    yield Case("grey jpeg", saved(image.convert("L"), "JPEG", quality=98), pixels=three, within=3)
+    yield Case("webp", saved(image, "WEBP", lossless=True), pixels=shown)
+    yield Case("bmp", saved(image, "BMP"), pixels=shown)
+    yield Case("heic", saved(image, "HEIF", quality=95), pixels=shown, within=4)
+    deep = (grey.astype(np.uint16) << 8) | 0x7F
+    told = "16-bit grey values were scaled"
+    yield Case("16-bit grey png", saved(deep, "PNG"), told, pixels=three)
+    yield Case("16-bit colour png", _png16(shown), pixels=shown)
+    yield Case("16-bit grey tiff", saved(deep, "TIFF"), told, pixels=three)
+    clear = np.full(shown.shape[:2], 255, np.uint8)
+    clear[:20], clear[20:40] = 0, 51
+    mixed = shown.astype(float) * (clear / 255)[..., None] + 255 * (1 - clear / 255)[..., None]
+    blended = np.floor(mixed + 0.5).astype(np.uint8)
+    told = "transparent pixels; they are shown on white"
+    layers = np.dstack([shown, clear])
+    yield Case("png with alpha", saved(layers, "PNG"), told, pixels=blended, within=0.01)
+    yield Case("webp with alpha", saved(layers, "WEBP", lossless=True, exact=True), told, pixels=blended, within=0.01)
+    yield Case("tiff with alpha", saved(layers, "TIFF"), told, pixels=blended, within=0.01)
+    palette = image.quantize(16)
+    plain = np.asarray(palette.convert("RGB"))
+    yield Case("palette png", saved(palette, "PNG"), pixels=plain)
+    plain = plain.copy()
+    plain[np.asarray(palette) == 3] = 255
+    yield Case("palette png with a clear colour", saved(palette, "PNG", transparency=3), told, pixels=plain)
+    yield Case("wrong extension, jpeg named .dcm", saved(image, "JPEG", quality=95), pixels=shown, within=3)
+
+
+def _png16(shown: np.ndarray) -> bytes:
+    """Return a PNG of three 16-bit channels, by hand: Pillow does not write it."""
+    height, width = shown.shape[:2]
+    rows = ((shown.astype(np.uint16) << 8) | 0x7F).astype(">u2").reshape(height, -1)
+    body = b"".join(b"\0" + row.tobytes() for row in rows)
+    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    parts = png_chunk(b"IHDR", head), png_chunk(b"IDAT", zlib.compress(body)), png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def _orientations() -> Iterator[Case]:
+    """Every EXIF orientation: the picture stored as a camera would, and shown upright (EXIF 2.32, 4.6.4 A)."""
+    upright = picture()
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }
+    for orientation, pixels in stored.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        for kind, within, options in (
+            ("PNG", 0, {}),
+            ("JPEG", 3, {"quality": 95}),
+            ("TIFF", 0, {}),
+            ("WEBP", 0, {"lossless": True}),
+            ("HEIF", 4, {"quality": 95}),
+            ("AVIF", 4, {"quality": 95}),
+        ):
+            data = saved(image, kind, exif=exif.tobytes() if kind != "TIFF" else exif, **options)
+            yield Case(f"{kind} of orientation {orientation}", data, pixels=upright, within=within)
+    broken = b"Exif\0\0II*\0\xff\xff\xff\x7f"
+    yield Case("damaged exif", saved(upright, "PNG", exif=broken), pixels=upright)
+
+
+def _pages() -> Iterator[Case]:
+    first, second = picture(), picture(seed=8)
+    images = [Image.fromarray(p) for p in (first, second, first)]
+    for kind, within, options in (
+        ("PNG", 0, {}),
+        ("WEBP", 0, {"lossless": True}),
+        ("TIFF", 0, {}),
+        ("MPO", 3, {"quality": 95}),
+        ("HEIF", 4, {"quality": 95}),
+    ):
+        data = saved(images[0], kind, save_all=True, append_images=images[1:], **options)
+        yield Case(f"{kind} of several pictures", data, "The file holds 3 pictures; the first", first, within)
+    claims = png_chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
+    still = saved(first, "PNG")
+    yield Case(
+        "png that claims two thousand million frames", still[:33] + claims + still[33:], "more than 1000 pictures"
+    )
+
+
+def _brands() -> Iterator[Case]:
+    shown = picture()
+    avif, heic = saved(shown, "AVIF", quality=95), saved(shown, "HEIF", quality=95)
+    yield Case("avif", avif, pixels=shown, within=4)
+    yield Case("avif of brand mif1", avif[:8] + b"mif1" + avif[12:], pixels=shown, within=4)
+    for brand in (b"mif2", b"miaf", b"1pic", b"tmap"):
+        yield Case(f"heic of brand {brand.decode()}", heic[:8] + brand + heic[12:], pixels=shown, within=4)
+    yield Case("Canon's raw file", b"\0\0\0\x18ftypcrx " + bytes(40), "a camera raw file")

@@ -1,0 +1,120 @@
+"""20 honest sessions beside every attack of tests.hostile: `python -m tests.load --hostile`."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tests import hostile
+from tests.browser.app import serve
+from tests.load import Alone, Size, Tally, _alone, _answered, _at_once, _files, _insist, _server, _toys, memory
+from tests.visitor import PATIENCE, Visitor
+
+SLOWER = 2.0
+"""Most that the 95th percentile may grow under attack."""
+MEMORY_MB = 1500.0
+RECOVERY = 10.0
+"""Seconds after the attack in which everything must be as before."""
+LOG_MB = 1.0
+FULL = Size(20, 10, 5)
+SMALL = Size(3, 3, 3, (90, 120))
+ALL = "all attacks at once"
+
+
+def rows(full: bool, models: Path | None = None) -> Iterator[dict]:
+    """Yield a row for the attacks together; `full` also one for each alone. As tests.load.rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        if models is None and not full:
+            models = _toys(Path(folder) / "models")
+        log = Path(folder) / "log"
+        with serve(log, {"DERMLENS_MODELS": str(models)} if models else {}) as address:
+            pid, size = _server(address), FULL if full else SMALL
+            alone = [_alone(address, number, size)[0] for number in range(size.sessions)]
+            before = Tally()
+            _together(address, size, alone, before)
+            if before.wrong:
+                raise AssertionError(f"Without any attack: {before.wrong}")
+            for only in ("", *(hostile.ATTACKS if full else ())):
+                yield _beside(address, pid, size, alone, before, only, log)
+
+
+def _beside(address: str, pid: int, size: Size, alone: list[Alone], before: Tally, only: str, log: Path) -> dict:
+    tally, written = Tally(), log.stat().st_size
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.5):
+            tally.memory.append(memory(pid))
+
+    watcher = threading.Thread(target=watch)
+    with hostile.attacked(address, only):
+        watcher.start()
+        _together(address, size, alone, tally)
+        done.set()
+        watcher.join()
+    ended = time.monotonic()
+    calm, usual = 2 * float(np.percentile(before.seconds, 95)), float("nan")
+    while time.monotonic() - ended < RECOVERY:
+        usual = _one(address, size, alone)
+        if usual <= calm:
+            break
+    else:
+        tally.wrong.append(f"{RECOVERY:.0f} s after it an upload still takes {usual:.1f} s")
+    recovered = time.monotonic() - ended
+    was, now = (float(np.percentile(t.seconds or [np.inf], 95)) for t in (before, tally))
+    if now > SLOWER * was:
+        tally.wrong.append(f"p95 is {now / was:.1f} times that without the attack")
+    if max(tally.memory, default=np.inf) > MEMORY_MB:
+        tally.wrong.append(f"the server took {max(tally.memory, default=np.inf):.0f} MB")
+    logged = (log.stat().st_size - written) / 1e6
+    if logged > LOG_MB:
+        tally.wrong.append(f"{logged:.1f} MB were written to the log")
+    total, wrong = size.sessions * size.uploads, dict.fromkeys(tally.wrong)
+    lost = min(total, max(total - len(tally.seconds), len(wrong)))
+    return {
+        "name": f"{size.sessions} honest sessions beside: {only or ALL}",
+        "tried": total,
+        "survived": total - lost,
+        "refused": tally.refused,
+        "lost": lost,
+        "worst_seconds": max(tally.seconds, default=float("nan")),
+        "worst_memory_mb": max(tally.memory, default=float("nan")),
+        "note": f"p95 {1000 * now:.0f} ms, without it {1000 * was:.0f} ms; an upload took no longer than usual "
+        f"{recovered:.1f} s after it; {1000 * logged:.0f} kB of log." + "".join(f" WRONG: {w}." for w in wrong),
+    }
+
+
+def _together(address: str, size: Size, alone: list[Alone], tally: Tally) -> None:
+    def work(number: int, together: threading.Barrier) -> None:
+        files = _files(number, size)
+        with Visitor(address, "predict", source=f"127.1.0.{number + 1}") as visitor:
+            together.wait(PATIENCE)
+            for i in range(size.uploads):
+                begun = time.perf_counter()
+                visitor.upload(dict([files[i % size.images]]))
+                refused = _insist(visitor)
+                seconds = time.perf_counter() - begun
+                right = visitor.answer() == alone[number].answers[i % size.images]
+                with tally.lock:
+                    tally.refused += refused
+                    if right:
+                        tally.seconds.append(seconds)
+                    else:
+                        tally.wrong.append(f"session {number}, upload {i}: another answer than alone")
+                if i % size.images == size.images - 1:
+                    visitor.settle(0.0)
+                    visitor.press("New case")
+
+    _at_once(size.sessions, work, tally)
+
+
+def _one(address: str, size: Size, alone: list[Alone]) -> float:
+    begun = time.perf_counter()
+    with Visitor(address, "predict", source="127.1.0.1") as visitor:
+        visitor.upload(dict(_files(0, size)[:1]))
+        assert _answered(visitor)
+        assert visitor.answer() == alone[0].answers[0]
+    return time.perf_counter() - begun

@@ -1,0 +1,107 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dermlens.cohort import part
+from dermlens.cohort.run import Settings, run
+from dermlens.cohort.store import place
+from dermlens.models import registry
+from tests.cohort import folders
+from tests.dashboard import check, open_page, text
+from ui.cohort import table as module
+
+
+@pytest.fixture(scope="module")
+def finished(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one cohort of 40 images, "clinic"; images lie beside it."""
+    base = tmp_path_factory.mktemp("cohorts")
+    folders.write(base / "images", 40)
+    settings = Settings(str(base / "images"), place(base / "all" / "clinic"), "ham10000", workers=1, shard_rows=8)
+    run(registry.find(published, "toy"), settings, "Answering")
+    return base
+
+
+@pytest.fixture
+def cohorts(finished: Path, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(finished / "all", tmp_path / "all")
+    monkeypatch.setenv("DERMLENS_MODELS", str(published))
+    monkeypatch.setenv("DERMLENS_COHORTS", str(tmp_path / "all"))
+    return tmp_path / "all"
+
+
+def metrics(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def test_without_a_cohort_the_page_says_how_to_make_one(cohorts: Path) -> None:
+    shutil.rmtree(cohorts)
+    assert "dermlens.cohort run" in text(open_page("cohort"))
+
+
+def test_a_finished_cohort_is_counted_drawn_and_listed_by_risk(cohorts: Path) -> None:
+    app = open_page("cohort")
+    shown = metrics(app)
+    assert shown["Not readable"] == "5"
+    assert shown["Refused"] == "0 (0.0 %)"
+    assert shown["Poor pictures"].startswith("35 ")
+    assert "Time left" not in shown
+    assert "Toy toy" in text(app)
+    listed = app.dataframe[0].value
+    assert len(listed) == 25
+    assert listed["suspect"].is_monotonic_decreasing
+    broken = next(t.value for t in app.dataframe if "code" in t.value)
+    assert set(broken["code"]) == {"unreadable"}
+    assert len(broken) == 5
+    figures = [str(chart.proto) for chart in app.get("plotly_chart")]
+    assert len(figures) == 3, "calls, probabilities, and the pictures against validation"
+    assert "Against validation" in text(app)
+    compared = next(t.value for t in app.dataframe if "quantity" in t.value).set_index("quantity")
+    assert compared.loc["Brightness", "images"] == 35
+    assert "Calls: " in text(app), "why they are not compared: the toy model has no predictions"
+
+
+def test_a_row_opens_its_case_and_says_so_where_the_file_is_gone(
+    cohorts: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_page("cohort")
+    first = app.dataframe[0].value["image"].iloc[0]
+    opened: list[str] = []
+    monkeypatch.setattr(module.state, "hand_in", lambda data, name: opened.append(name))
+    monkeypatch.setattr(module.st, "session_state", {"cohort-table": None})
+    record = {"input": str(finished / "images"), "stored_aspect": "4:3"}
+    found = module.Status(record, 1, 1, 1, (), {}, 1.0, 0.0, "finished")
+    module._open(found, first)
+    assert opened == [Path(first).name]
+    assert module.st.session_state["cohort-opened"] == ""
+    assert module.st.session_state[module.state.STORED_ASPECT] == "4:3", "it is read as its row was"
+    module._open(found, "gone.png")
+    assert "gone.png cannot be read: No such file" in module.st.session_state["cohort-opened"]
+
+
+def test_an_unfinished_cohort_says_how_far_it_is(cohorts: Path) -> None:
+    for number in (1, 3):
+        (cohorts / "clinic" / part.name_of(number)).unlink()
+    app = open_page("cohort")
+    assert "24 of 40 images: running" in str(app.get("progress")[0].proto)
+    assert "Time left" in metrics(app)
+    assert len(app.dataframe[0].value) <= 24
+
+
+def test_a_damaged_cohort_is_a_sentence(cohorts: Path) -> None:
+    (cohorts / "clinic" / "manifest.parquet").write_bytes(b"damaged")
+    app = open_page("cohort")
+    assert "manifest" in str(app.error[0].value)
+    (cohorts / "clinic" / "cohort.json").write_text("[")
+    assert "cohort" in str(check(app.run()).error[0].value)
+
+
+def test_a_cohort_of_a_model_that_is_not_here_is_shown_without_comparison(
+    cohorts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path / "none"))
+    app = open_page("cohort")
+    assert "not among those published here" in text(app)
+    assert np.isfinite(app.dataframe[0].value["suspect"]).all()

@@ -1,0 +1,180 @@
+"""The record in the dashboard: not there unless switched on, saving from Predict, studies, the page itself."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dermlens.record import cases
+from dermlens.record.open import Record, open_record
+from dermlens.record.people import NOBODY_SIGNED_IN as ME
+from dermlens.record.settings import Settings
+from tests.dashboard import HOME, check, open_page, text
+from tests.record.filled import KEY, fill
+
+SAVE = "Save to the record"
+
+
+@pytest.fixture
+def off(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(pair))
+    monkeypatch.setenv("DERMLENS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("DERMLENS_DATABASE", raising=False)
+
+
+@pytest.fixture
+def kept(off: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
+    url = f"sqlite:///{tmp_path}/record.db"
+    monkeypatch.setenv("DERMLENS_DATABASE", url)
+    monkeypatch.setenv("DERMLENS_RECORD_KEY", KEY.hex())
+    monkeypatch.setenv("DERMLENS_RECORD_PICTURES", str(tmp_path / "pictures"))
+    return open_record(Settings(url, key=KEY, pictures=str(tmp_path / "pictures")))
+
+
+def ask() -> AppTest:
+    app = open_page("predict")
+    next(b for b in app.button if b.key and b.key.startswith("example-")).click()
+    return check(app.run())
+
+
+def button(app: AppTest, label: str):
+    return next(b for b in app.button if b.label == label)
+
+
+def listed(record: Record) -> list:
+    with record.database.reading() as session:
+        return cases.listed(session, ME)["case"].tolist()
+
+
+def test_without_a_database_nothing_of_it_shows_or_is_imported(off: None) -> None:
+    app = ask()
+    assert SAVE not in [b.label for b in app.button]
+    assert "Record" not in [link.proto.label.strip("*") for link in open_page("home").get("page_link")]
+    assert "record" not in str(open_page("metrics").get("selectbox")[1].proto.options)
+    program = (
+        "import sys; from streamlit.testing.v1 import AppTest;"
+        f"app = AppTest.from_file({str(HOME)!r}, default_timeout=120).run();"
+        "app.switch_page('pages/predict.py'); app.run();"
+        "own = ('dermlens.record', 'ui.record', 'sqlalchemy', 'alembic', 'psycopg');"
+        "print(*sorted(m for m in sys.modules if m.startswith(own)))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], cwd=HOME.parent, check=True, capture_output=True, text=True)
+    assert run.stdout.split() == []
+
+
+def test_a_case_is_saved_with_patient_and_place_and_its_name_reaches_no_log(
+    kept: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    app = ask()
+    fields = {element.label: element for element in (*app.text_input, *app.selectbox, *app.checkbox)}
+    fields["Patient"].set_value("Miller, Anna")
+    fields["Site"].set_value("back")
+    fields["The patient agreed to"].set_value("pictures")
+    fields["Label"].set_value("wrist band")
+    fields["Keep the picture too, encrypted"].set_value(True)
+    check(app.run())
+    button(app, SAVE).click()
+    check(app.run())
+    check(app.run())
+    assert "Saved to the record as case 1." in text(app)
+    assert SAVE not in [b.label for b in app.button]
+    with kept.database.reading() as session:
+        case = cases.one(session, ME, 1)
+    assert case.patient.pseudonym == kept.keys.pseudonym("miller, anna")
+    assert (case.lesion.site, case.lesion.label) == ("back", "wrist band")
+    assert len(kept.pictures.read(case.images[0].picture).shape) == 3
+    logged = caplog.text.lower()
+    assert not [word for word in ("miller", "wrist band", case.patient.pseudonym) if word in logged]
+
+
+def test_a_database_that_is_down_gives_a_sentence_and_a_second_attempt_and_the_answer_stands(
+    kept: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = kept.settings.database
+    monkeypatch.setenv("DERMLENS_DATABASE", url.replace("record.db", "nowhere/record.db"))
+    app = ask()
+    before = text(app)
+    button(app, SAVE).click()
+    check(app.run())
+    check(app.run())
+    assert "cannot be made: No such file or directory" in text(app).replace("\\", "")
+    assert "The answer above stands." in text(app)
+    assert before.splitlines()[0] in text(app)
+    monkeypatch.setenv("DERMLENS_DATABASE", url)
+    button(app, "Try again").click()
+    check(app.run())
+    check(app.run())
+    assert "Saved to the record as case 1." in text(app)
+    assert listed(kept) == [1]
+
+
+def test_in_a_study_the_answer_comes_after_the_reading_and_once_more_with_it(
+    kept: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_RECORD_STUDY", "1")
+    app = ask()
+    assert "Your reading first" in text(app)
+    assert "uncalibrated score" not in text(app)
+    assert not app.get("plotly_chart")
+    compare = app.switch_page("pages/compare.py").run()
+    assert "Your reading comes first." in text(check(compare))
+    app.switch_page("pages/predict.py")
+    check(app.run())
+    button(app, "Put down, and see the answer").click()
+    check(app.run())
+    assert "Diagnosis and management are needed" in text(app)
+
+    def put_down(label: str, diagnosis: str) -> None:
+        fields = {element.label: element for element in app.selectbox}
+        fields["Diagnosis"].set_value(diagnosis)
+        fields["What would you do?"].set_value("excision")
+        button(app, label).click()
+        check(app.run())
+        check(app.run())
+
+    put_down("Put down, and see the answer", "nv")
+    assert "uncalibrated score" in text(app)
+    assert "Your reading now" in text(app)
+    put_down("Put down", "mel")
+    assert "Your reading now" not in text(app)
+    with kept.database.reading() as session:
+        case = cases.one(session, ME, 1)
+    said = [(r.stage, r.diagnosis, r.management) for r in case.readings[case.images[0].id]]
+    assert said == [("before", "nv", "excision"), ("after", "mel", "excision")]
+    assert all(r.seconds is not None and r.seconds > 0 for r in case.readings[case.images[0].id])
+
+
+def test_the_page_lists_cases_shows_one_and_takes_outcomes(kept: Record) -> None:
+    assert "No case is kept yet." in text(open_page("record"))
+    fill(kept, 30, known=0)
+    app = open_page("record")
+    assert "**30 cases**" in text(app)
+    for part in ("Worth a second look", "In and out", "Upkeep"):
+        assert not open_page("record", part=part).exception
+    case = open_page("record", case="7")
+    assert "Case 7" in text(case)
+    assert "note 6" in text(case)
+    fields = {element.label: element for element in case.selectbox}
+    fields["It turned out to be"].set_value("mel")
+    fields["By"].set_value("histology")
+    check(case.run())
+    button(case, "Enter").click()
+    check(case.run())
+    assert "Melanoma, by histology" in text(case)
+    assert "There is no such case" in text(open_page("record", case="99"))
+    assert "There is no such case" in text(open_page("record", case="7 or 1"))
+
+
+def test_metrics_measures_the_record(kept: Record) -> None:
+    fill(kept, 60)
+    with kept.database.writing() as session:
+        from sqlalchemy import text as sql
+
+        session.execute(sql("UPDATE prediction SET model_id = 'toy' WHERE lead"))
+    app = open_page("metrics", of="toy", split="record", patience=120)
+    assert "mostly where something was cut out" in text(app)
+    assert "Record split" in text(app)

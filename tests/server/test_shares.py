@@ -1,0 +1,99 @@
+"""One visitor, one share. Values are worked out by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dermlens.server.limits import Limits
+from dermlens.server.shares import Shares, Visits, Who
+
+
+def test_one_greedy_visitor_gets_half_and_n_get_a_share_of_n_plus_one_each() -> None:
+    shares = Shares(total=1000, session=1000, person=1000, address=1000)
+    while shares.take(Who("a"), 1) is None:
+        pass
+    assert shares.held("a") == 500
+    many = Shares(total=1000, session=1000, person=1000, address=1000)
+    greedy = [Who(str(i)) for i in range(9)]
+    while [who for who in greedy if many.take(who, 1) is None]:
+        pass
+    assert {many.held(who.session) for who in greedy} == {100}
+    assert many.take(Who("newcomer"), 50) is None, "as much stays free for whoever comes next: 100, half of it at once"
+
+
+def test_a_session_a_person_and_an_address_have_limits_of_their_own() -> None:
+    shares = Shares(total=1000, session=100, person=150, address=180)
+    assert shares.take(Who("a", "Ada"), 100) is None
+    assert shares.take(Who("a", "Ada"), 1) == "own"
+    assert shares.take(Who("b", "Ada"), 50) is None
+    assert shares.take(Who("b", "Ada"), 1) == "own", "with all sessions"
+    assert shares.take(Who("c", "Bob", "10.0.0.1"), 100) is None
+    assert shares.take(Who("d", "Eve", "10.0.0.1"), 81) == "own"
+    assert shares.take(Who("d", "Eve", "10.0.0.1"), 80) is None
+    assert shares.take(Who("e", "Eve", ""), 20) is None, "an address that nobody vouches for is no account"
+
+
+def test_the_reserve_is_for_those_who_have_an_answered_case() -> None:
+    shares = Shares(total=100, session=100, person=100, address=100, reserve=0.25)
+    for i in range(6):
+        assert shares.take(Who(str(i)), 10) is None
+    assert shares.take(Who("stranger"), 10) == "all", "of 75 that are for all, 5 would be left: less than it asks for"
+    assert shares.take(Who("known", answered=True), 10) is None
+
+
+def test_what_a_session_holds_is_given_back_when_it_ends_and_once_only() -> None:
+    shares = Shares(total=100, session=100, person=100, address=100)
+    who = Who("a", "Ada", "10.0.0.1")
+    assert shares.take(who, 40) is None
+    shares.give("a", 10)
+    assert (shares.held("a"), shares.held()) == (30, 30)
+    shares.end("a")
+    assert (shares.held("a"), shares.held()) == (0, 0)
+    shares.give("a", 30)  # what was on its way when it ended
+    shares.end("a")
+    assert shares.held() == 0
+    assert shares.take(Who("b", "Ada", "10.0.0.1"), 50) is None, "nothing is left on the person's account either"
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["take", "give", "end"]), st.integers(1, 60))))
+def test_whatever_happens_the_books_balance_and_the_total_holds(events: list[tuple[str, str, int]]) -> None:
+    shares = Shares(total=100, session=80, person=90, address=90, reserve=0.1)
+    people = {"a": Who("a", "Ada"), "b": Who("b", "Ada"), "c": Who("c", address="10.0.0.1")}
+    for session, what, amount in events:
+        if what == "take":
+            shares.take(people[session], amount)
+        elif what == "give":
+            shares.give(session, amount)
+        else:
+            shares.end(session)
+        held = [shares.held(s) for s in people]
+        assert sum(held) == shares.held() <= 90
+        assert min(held) >= 0
+        assert max(held) <= 80
+        assert held[0] + held[1] <= 90
+    for session in people:
+        shares.end(session)
+    assert not shares._accounts
+    assert not shares._held
+
+
+def test_a_session_that_comes_back_keeps_its_answered_case_and_one_that_has_ended_is_forgotten() -> None:
+    visits = Visits(Limits())
+    visits.begin(Who("a", "Ada"))
+    visits.answered("a")
+    visits.begin(Who("a", "Ada"))
+    assert visits.who("a").answered
+    assert visits.kept.take(visits.who("a"), 5) is None
+    visits.end("a")
+    assert not visits.known("a")
+    assert visits.kept.held() == 0
+    visits.answered("a")
+    assert not visits.who("a").answered
+
+
+@pytest.mark.parametrize(
+    ("who", "payer"),
+    [(Who("s", "Ada", "1.2.3.4"), "person Ada"), (Who("s", "", "1.2.3.4"), "address 1.2.3.4"), (Who("s"), "s")],
+)
+def test_who_pays_for_a_turn(who: Who, payer: str) -> None:
+    assert who.payer() == payer

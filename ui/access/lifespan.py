@@ -1,0 +1,106 @@
+"""What the server does beside answering: ends what has expired, cleans up behind it, keeps its log short."""
+
+import asyncio
+import gc
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import streamlit as st
+
+from dermlens.models.engine import forget_images
+from dermlens.server import memory
+from dermlens.server.limits import LIMITS
+from dermlens.server.log_lines import Guard, guard_handlers
+from ui import streamlit_internals
+from ui.access import pages, uploads, uvicorn_internals
+from ui.access.pages import CONNECTIONS
+from ui.access.visitors import OWNERS, VISITOR
+
+SWITCH = 0.001
+"""Seconds after which a busy thread lets another one work: the one that answers has as many in its way as there are
+pages being drawn."""
+logger = logging.getLogger(__name__)
+
+
+def prepare() -> None:
+    """Do what must be done before the server opens its door."""
+    memory.raise_open_files(4 * LIMITS.connections)
+    sys.setswitchinterval(SWITCH)
+    memory.keep_few_heaps()
+    memory.wipe_what_is_freed()
+    uvicorn_internals.believe_no_proxy()
+    uvicorn_internals.watch_connections(CONNECTIONS.enter, CONNECTIONS.leave, LIMITS.message_bytes)
+
+
+@asynccontextmanager
+async def lifespan(app: Any) -> AsyncIterator[None]:
+    """Run beside Streamlit's server: st.App's `lifespan`."""
+    guard_handlers(Guard())
+    asyncio.get_running_loop().set_exception_handler(_note)
+    streamlit_internals.watch_uploads(
+        lambda session, files: OWNERS.give_places(session, files, LIMITS.file_names), uploads.arrived, uploads.dropped
+    )
+    streamlit_internals.watch_media(OWNERS.show)
+    ended = asyncio.Event()
+
+    def end(session: str) -> None:
+        OWNERS.end(session)
+        uploads.forget(session)
+        loop.call_soon_threadsafe(ended.set)
+
+    loop = asyncio.get_running_loop()
+    sessions = streamlit_internals.watch_sessions(
+        lambda session, scope: OWNERS.begin(session, scope[VISITOR]),
+        end,
+        st.get_option("server.disconnectedSessionTTL"),
+    )
+    sweeping = asyncio.create_task(_sweep(sessions, ended), name="sweep")
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+
+
+async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -> None:
+    """End what has expired, with nobody else around; then see that nothing of it is left in memory."""
+    told = 0
+    again = 0
+    """times that memory is still to be cleaned: a script that is being stopped holds its pictures a little longer"""
+    while True:
+        await asyncio.sleep(LIMITS.swept_seconds)
+        try:
+            pages.sweep()
+            sessions.sweep()
+            for session, file in uploads.overdue():
+                streamlit_internals.drop_upload(session, file)
+            if ended.is_set():
+                ended.clear()
+                again = 3
+            if again:
+                again -= 1
+                streamlit_internals.let_go_of_the_last_session()
+                streamlit_internals.drop_unused_media()
+                await asyncio.to_thread(_clean)
+            if CONNECTIONS.made_room > told:
+                logger.warning("all places were taken: %d connections were closed", CONNECTIONS.made_room - told)
+                told = CONNECTIONS.made_room
+        except Exception:
+            logger.exception("what has expired could not be ended")
+
+
+def _clean() -> None:
+    gc.collect()
+    forget_images()
+    memory.give_back(now=True)
+
+
+def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Write one line for what goes wrong between the server and its connections, without a traceback."""
+    reason = context.get("exception")
+    if isinstance(reason, OSError):
+        logger.error("%s: %s", context.get("message"), reason)
+    else:
+        loop.default_exception_handler(context)

@@ -1,0 +1,198 @@
+"""Keeps open pages within their limits: what they say, how much of it, and for how long they may stay."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dermlens.server.connections import Connections
+from dermlens.server.limits import LIMITS
+from dermlens.server.shares import VISITS
+from ui import streamlit_internals
+from ui.access.visitors import OWNERS, Visitor
+from ui.streamlit_internals import AFFECTS_OTHERS, is_end_of_run
+
+CONNECTIONS = Connections()
+"""All of this server."""
+PAUSE = 0.1
+NOT_A_MESSAGE, NOT_ALLOWED, TOO_BIG, POLICY = 1002, 1003, 1009, 1008
+"""Why a page is closed: RFC 6455, 7.4.1."""
+
+
+async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, send: Send) -> None:
+    """Connect a page with Streamlit, for as long as it keeps to the limits."""
+    stalled_since: float | None = None
+    is_closed = False
+    pace = Pace()
+    opening = Opening(visitor.address or str((visitor.peer or ("",))[0]))
+
+    async def told(message: Message) -> None:
+        nonlocal stalled_since, is_closed
+        if is_closed:
+            return
+        if opening.is_held and is_end_of_run(message.get("bytes") or b""):
+            opening.end()
+        stalled_since = time.monotonic()
+        try:
+            async with asyncio.timeout(LIMITS.stalled_seconds):
+                await send(message)
+        except TimeoutError:
+            is_closed = True
+            CONNECTIONS.drop(visitor.peer)
+        stalled_since = None
+
+    async def heard() -> Message:
+        nonlocal is_closed
+        while True:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return message
+            CONNECTIONS.hear(visitor.peer)
+            while stalled_since is not None and time.monotonic() - stalled_since > 1:  # it asks and does not listen
+                await asyncio.sleep(PAUSE)
+            await asyncio.sleep(pace.wait(time.monotonic()))
+            code = why_not(visitor, message)
+            if code is None:
+                if not await _unless_left(opening.begin(), visitor):
+                    return {"type": "websocket.disconnect", "code": 1001}
+                return message
+            if code:
+                is_closed = True
+                await send({"type": "websocket.close", "code": code})
+                if code == POLICY and visitor.session:
+                    streamlit_internals.close_session(visitor.session)
+                return {"type": "websocket.disconnect", "code": code}
+
+    CONNECTIONS.open_page(visitor.peer, visitor.person, visitor.address, lambda: VISITS.who(visitor.session).answered)
+    try:
+        await app(scope, heard, told)
+    finally:
+        opening.end()
+
+
+async def _unless_left(turn: Coroutine[None, None, None], visitor: Visitor) -> bool:
+    """Wait for a turn as long as the connection is there; returns whether it is."""
+    waiting = asyncio.ensure_future(turn)
+    while not waiting.done():
+        await asyncio.wait([waiting], timeout=1.0)
+        if not waiting.done() and visitor.peer is not None and visitor.peer not in CONNECTIONS:
+            waiting.cancel()
+            return False
+    return True
+
+
+class Pace:
+    """So many messages at once, and so many a second from then on: a token bucket."""
+
+    def __init__(self) -> None:
+        self._left, self._at = float(LIMITS.asks_burst), 0.0
+
+    def wait(self, now: float) -> float:
+        """Count a message that comes now; returns for how many seconds it has to wait."""
+        self._left = min(float(LIMITS.asks_burst), self._left + (now - self._at) * LIMITS.asks_rate) - 1
+        self._at = now
+        return max(0.0, -self._left / LIMITS.asks_rate)
+
+
+class Openings:
+    """The first runs of pages, of which there are few at once: fair to the addresses that they come from.
+
+    As in dermlens.server.limiter, who has opened least is next. Addresses are no accounts here: where all come through
+    one proxy, those who come first are served first.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once, self._running, self._now = at_once, 0, 0.0
+        self._finished: dict[str, float] = {}
+        self._queue: list[tuple[float, asyncio.Future[None]]] = []
+
+    async def begin(self, address: str) -> None:
+        """Wait for a turn, to be ended by `end`."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        start = max(self._now, self._finished.get(address, 0.0))
+        self._finished[address] = start + 1
+        self._queue.append((start, turn))
+        self._queue.sort(key=lambda place: place[0])  # which leaves those of one start in their order
+        self._admit()
+        try:
+            await turn
+        except asyncio.CancelledError:  # the page was closed meanwhile
+            if turn.done() and not turn.cancelled():
+                self.end()
+            raise
+
+    def end(self) -> None:
+        """Let the next one begin."""
+        self._running -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        self._queue = [place for place in self._queue if not place[1].done()]
+        while self._queue and self._running < self._at_once:
+            self._now, turn = self._queue.pop(0)
+            self._running += 1
+            turn.set_result(None)
+        if not self._queue:
+            self._finished = {address: end for address, end in self._finished.items() if end > self._now + 1}
+
+
+class Opening:
+    """The first run of one page."""
+
+    MOST = 20.0
+    """Seconds after which the next one begins, whatever has become of this one."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self.is_held = False
+        self._begun = False
+        self._overdue: asyncio.TimerHandle | None = None
+
+    async def begin(self) -> None:
+        """Wait for a turn, the first time that it is called."""
+        if not self._begun:
+            self._begun = True
+            await OPENINGS.begin(self._address)
+            self.is_held = True
+            self._overdue = asyncio.get_running_loop().call_later(self.MOST, self.end)
+
+    def end(self) -> None:
+        """Let the next one begin."""
+        if self.is_held:
+            self.is_held = False
+            OPENINGS.end()
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
+
+OPENINGS = Openings(LIMITS.openings)
+
+
+def why_not(visitor: Visitor, message: Message) -> int | None:
+    """Return why a message is not passed on: the code to close the page with, 0 to pass over it; None if it is."""
+    if not visitor.may_stay():
+        return POLICY
+    frame = message.get("bytes")
+    if frame is None:
+        return NOT_ALLOWED
+    if len(frame) > LIMITS.message_bytes:
+        return TOO_BIG
+    found = streamlit_internals.kind_of_message(frame)
+    if found is None:
+        return NOT_A_MESSAGE
+    kind, files = found
+    if files > 10 * LIMITS.file_names:
+        return TOO_BIG
+    return 0 if kind in AFFECTS_OTHERS else None
+
+
+def sweep() -> int:
+    """Close the pages of sign-ins that have ended, and connections without a word; returns how many sessions ended."""
+    ended = [visitor for visitor in OWNERS.all() if not visitor.may_stay()]
+    for visitor in ended:
+        CONNECTIONS.drop(visitor.peer)
+        streamlit_internals.close_session(visitor.session)
+    CONNECTIONS.sweep()
+    return len(ended)

@@ -1,0 +1,147 @@
+"""Takes uploads: only those that a page was given a place for, counted as they come, and not for ever."""
+
+import asyncio
+import time
+from urllib.parse import unquote
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dermlens.ingest.formats import LIMITS as FILE
+from dermlens.server.limits import LIMITS
+from dermlens.server.shares import VISITS
+from ui.access.visitors import OWNERS, Visitor
+from ui.streamlit_internals import UPLOADS
+
+RETRY = 0.2
+"""Seconds between two looks whether there is room."""
+_arrived: dict[tuple[str, str], tuple[float, int]] = {}
+"""session and id of each file that was received and not taken yet -> when, and its bytes"""
+
+
+class _RefusedError(Exception):
+    """The upload is not taken; with the status and the sentence for whoever sends it."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence = status, sentence
+
+
+async def say(send: Send, status: int, sentence: str, close: bool = False) -> None:
+    """Answer with a sentence; with `close`, the connection ends with it."""
+    body = sentence.encode()
+    head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    head += [(b"connection", b"close")] if close else []
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def take(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, send: Send) -> None:
+    """Let an upload, or the removal of one, through to Streamlit if it is this visitor's to make."""
+    session, _, file = unquote(str(scope["path"])).partition(UPLOADS)[2].partition("/")
+    if not OWNERS.owns(visitor, session):
+        await say(send, 403, "This upload belongs to another session. Load the page again.")
+    elif scope["method"] == "DELETE":
+        await app(scope, receive, send)
+    elif not OWNERS.may_upload(session, file):
+        await say(send, 403, f"No page has asked for this upload, or for more than {LIMITS.file_names} at once.")
+    else:
+        await _Upload(session, file, receive).run(app, scope, send)
+
+
+class _Upload:
+    """One body on its way."""
+
+    def __init__(self, session: str, file: str, receive: Receive) -> None:
+        self._session, self._file, self._receive = session, file, receive
+        self._received = 0
+        self._began = self._window = time.monotonic()
+        self._in_window = 0
+        """bytes that came since the window has begun, over which the rate is taken"""
+
+    async def run(self, app: ASGIApp, scope: Scope, send: Send) -> None:
+        status = 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            status = int(message.get("status", status))
+            await send(message)
+
+        kept = 0
+        try:
+            await app(scope, self._counted, noted)
+            if status == 204:
+                kept = _arrived.get((self._session, self._file), (0.0, 0))[1]
+        except _RefusedError as e:
+            if not status:
+                await say(send, e.status, e.sentence, close=e.status == 408)  # else the rest is read and forgotten
+        finally:
+            VISITS.files.give(self._session, self._received - kept)
+
+    async def _counted(self) -> Message:
+        """Return the next piece of the body, once there is room for it."""
+        while True:
+            left = self._window + LIMITS.body_pause - time.monotonic()
+            try:
+                async with asyncio.timeout(max(0.0, left)):
+                    message = await self._receive()
+            except TimeoutError:
+                self._check_rate()
+                continue
+            break
+        size = len(message.get("body") or b"")
+        self._received += size  # what is given back in the end, so it must be taken below or not be counted
+        try:
+            await self._make_room(size)
+        except BaseException:
+            self._received -= size
+            raise
+        self._in_window += size
+        if message.get("more_body") and time.monotonic() - self._window >= LIMITS.body_pause:
+            self._check_rate()
+        return message
+
+    def _check_rate(self) -> None:
+        now = time.monotonic()
+        if self._in_window < LIMITS.body_rate * LIMITS.body_pause or now - self._began > LIMITS.body_seconds:
+            raise _RefusedError(408, "The file came too slowly and was given up. Try again over a faster connection.")
+        self._window, self._in_window = now, 0
+
+    async def _make_room(self, size: int) -> None:
+        begun = time.monotonic()
+        while size:
+            if self._received > FILE.bytes + 2**20:
+                raise _RefusedError(413, f"The file is larger than {FILE.bytes / 2**20:.0f} MiB.")
+            refusal = VISITS.files.take(VISITS.who(self._session), size)
+            if refusal is None:
+                break
+            if refusal == "own":
+                most = f"{LIMITS.files_session / 2**20:.0f} MiB"
+                raise _RefusedError(413, f"More than {most} at once. Upload the rest once these were examined.")
+            if time.monotonic() - begun > LIMITS.body_waits:
+                raise _RefusedError(503, "The server cannot hold any more files now. Try again in a minute.")
+            await asyncio.sleep(RETRY)
+        self._window += time.monotonic() - begun  # it is not the sender who was slow then
+
+
+def arrived(session: str, file: str, size: int) -> None:
+    """Note that a file was received whole."""
+    _arrived[session, file] = (time.monotonic(), size)
+    OWNERS.uploaded(session, file)
+
+
+def dropped(session: str, file: str, size: int) -> None:
+    """Note that a file was taken by its page or removed."""
+    _arrived.pop((session, file), None)
+    VISITS.files.give(session, size)
+
+
+def overdue() -> list[tuple[str, str]]:
+    """Return session and id of the files that were received and that nobody has taken for too long."""
+    now = time.monotonic()
+    return [key for key, (since, _) in list(_arrived.items()) if now - since > LIMITS.untaken_seconds]
+
+
+def forget(session: str) -> None:
+    """Forget the files of a session that has ended."""
+    for key in [key for key in list(_arrived) if key[0] == session]:
+        _arrived.pop(key, None)

@@ -1,0 +1,101 @@
+"""How far a cohort is, what was called in it, and how far its images are from those of validation."""
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import streamlit as st
+
+from dermlens.charts import cohort as charts
+from dermlens.cohort.results import Status
+from dermlens.cohort.store import Place
+from dermlens.evaluation.class_mix import AT
+from dermlens.evaluation.drift import MEANING
+from dermlens.labels import CLASSES, NAMES
+from dermlens.wording import counted, duration, percent
+from ui import widgets
+from ui.cohort import reading
+
+
+def counts(found: Status) -> None:
+    """Say how far the run is and what was counted."""
+    done = max(1, found.done)
+    record = found.record
+    name = widgets.escape(str(record.get("model_name", record.get("model"))))
+    mix = AT.get(str(record.get("class_mix")), "")
+    st.progress(found.done / max(1, found.rows), f"{found.done:,} of {counted(found.rows, 'image')}: {found.state}")
+    st.caption(f"Answered by {name}; probabilities {mix}. Images: {widgets.escape(str(record.get('input')), 200)}")
+    left = "" if found.finished or found.state == "stopped" else duration(found.seconds_left)
+    rate = "n/a" if not found.rate > 0 else f"{found.rate:.1f} / s"
+    cells = st.grid(3, min_column_width=150)
+    for label, value, help_text in (
+        ("Rate", rate, "Images a second, of all workers together, while they worked"),
+        ("Time left" if left else "Not readable", left or f"{found.counts['unreadable']:,}", None),
+        *((("Not readable", f"{found.counts['unreadable']:,}", None),) if left else ()),
+        ("Refused", _share(found.counts["refused"], done), "Unlike dermoscopic images: they get no diagnosis"),
+        ("To refer", _share(found.counts["referred"], done), "At least one rule for referral fires"),
+        ("Poor pictures", _share(found.counts["poor"], done), "Blurred, badly lit or too small"),
+    ):
+        with cells.cell():
+            st.metric(label, value, help=help_text)
+
+
+def figures(table: pa.Table) -> None:
+    """Draw what was called and the suspect probabilities."""
+    counted_calls = {c["values"]: c["counts"] for c in pc.value_counts(table["call"]).to_pylist()}
+    readable = len(table) - pc.sum(pc.is_valid(table["error"])).as_py()
+    of_class = [counted_calls.get(code, 0) for code in CLASSES]
+    shares = table["suspect"].drop_null().to_numpy()
+    left, right = st.columns(2, gap="medium")
+    with left:
+        none = readable - sum(of_class)
+        data = pd.DataFrame({"call": [*(NAMES[c] for c in CLASSES), "No diagnosis"], "images": [*of_class, none]})
+        widgets.chart(charts.calls(of_class, none), "Images by call", data.copy, "cohort-calls")
+    with right:
+        data_of_shares = pd.DataFrame({"suspect": shares})
+        widgets.chart(charts.suspect(shares), "Suspect probabilities", data_of_shares.copy, "cohort-suspect")
+
+
+def against_validation(output: Place, found: Status, table: pa.Table) -> None:
+    """Say how far the images are from those that the model was measured on."""
+    st.header("Against validation", anchor=False)
+    compared = reading.compared(output, found, table)
+    if compared is None:
+        st.caption("The model of this cohort is not among those published here, so there is nothing to compare with.")
+        return
+    measured = [(one.name, one.drift) for one in compared if one.drift is not None]
+    if measured:
+        rows = [
+            {
+                "quantity": name,
+                "verdict": d.verdict,
+                "index": d.index,
+                "by chance": d.by_chance,
+                "largest gap": d.statistic,
+                "p-value": d.p_value,
+                "images": d.n,
+                "validation": d.m,
+            }
+            for name, d in measured
+        ]
+        frame = pd.DataFrame(rows)
+        widgets.chart(charts.drift(measured), "Index of every quantity", frame.copy, "cohort-drift")
+        number = st.column_config.NumberColumn
+        gap_help = "Between the two distribution functions; of calls Cramér's V"
+        st.dataframe(
+            frame,
+            hide_index=True,
+            alt="Distance of every quantity from validation",
+            column_config={
+                **{name: number(format="%.3f") for name in ("index", "by chance")},
+                "largest gap": number(format="%.3f", help=gap_help),
+                "p-value": number(format="%.2g"),
+            },
+        )
+    for one in compared:
+        if one.drift is None:
+            st.caption(f"{one.name}: {widgets.escape(one.sentence, 300)}")
+    st.caption(MEANING)
+
+
+def _share(number: int, of: int) -> str:
+    return f"{number:,} ({percent(number / of, 1)})"

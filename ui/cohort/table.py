@@ -1,0 +1,100 @@
+"""The images of a cohort, those most at risk first; a row opens the case if its file is there."""
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import streamlit as st
+
+from dermlens.cohort.results import Status
+from dermlens.errors import DermlensError
+from dermlens.files.tables import plain_cell
+from dermlens.ingest.read import file_bytes
+from dermlens.labels import NAMES
+from dermlens.wording import counted
+from ui import state, widgets
+from ui.pages import PREDICT
+
+PAGE = 25
+
+
+def by_risk(found: Status, table: pa.Table) -> None:
+    """List the images that could be read, a page at a time."""
+    st.header("Images by risk", anchor=False)
+    readable = table.filter(pc.is_null(table["error"]))
+    if not len(readable):
+        st.caption("No image could be read yet.")
+        return
+    order = np.argsort(-readable["suspect"].to_numpy(), kind="stable")
+    pages = -(-len(order) // PAGE)
+    page = st.pagination(pages, key="cohort-page") if pages > 1 else 1
+    chosen = readable.take(order[(page - 1) * PAGE : page * PAGE]).to_pylist()
+    rows = [
+        {
+            "image": plain_cell(row["image"]),
+            "suspect": row["suspect"],
+            "call": NAMES[row["call"]] if row["call"] else "No diagnosis",
+            "refer": {None: "", True: "yes", False: "no"}[row["refer"]],
+            "why": ", ".join(row["reasons"] or ()),
+            "picture": ", ".join(row["quality"]),
+        }
+        for row in chosen
+    ]
+
+    def open_row() -> None:
+        picked = st.session_state["cohort-table"].selection.rows
+        if picked:
+            _open(found, chosen[picked[0]]["image"])
+
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        key="cohort-table",
+        on_select=open_row,
+        selection_mode="single-row",
+        alt="The images of the cohort, most at risk first; choose a row to open its case",
+        column_config={
+            "suspect": st.column_config.ProgressColumn(
+                "suspect", min_value=0, max_value=1, format="percent", help="Malignant or pre-malignant"
+            ),
+            "why": st.column_config.TextColumn("rules that fire"),
+        },
+    )
+    said = st.session_state.pop("cohort-opened", None)
+    if said == "":
+        st.switch_page(PREDICT.path)
+    elif said:
+        st.error(widgets.escape(said, 400), icon=":material/broken_image:")
+    st.caption("Most at risk first. Choose a row to open its case with every model, if its file is there.")
+
+
+def not_readable(table: pa.Table) -> None:
+    """List the files without an answer, each with its reason."""
+    failed = table.filter(pc.is_valid(table["error"])).select(["image", "error", "error_sentence"])
+    if not len(failed):
+        return
+    with st.expander(f"{counted(len(failed), 'file')} could not be answered", icon=":material/broken_image:"):
+        rows = [(plain_cell(r["image"]), r["error"], r["error_sentence"]) for r in failed.slice(0, 1000).to_pylist()]
+        st.dataframe(
+            pd.DataFrame(rows, columns=["file", "code", "reason"]), hide_index=True, alt="Files without an answer"
+        )
+        if len(failed) > len(rows):
+            st.caption(f"The first {len(rows):,} of {len(failed):,}.")
+
+
+def _open(found: Status, image: str) -> None:
+    """Put an image of the cohort into the session's case; what is wrong is said when the page is drawn."""
+    folder = Path(str(found.record.get("input")))
+    try:
+        if "://" in str(folder):
+            raise DermlensError("The images of this cohort are in an object store: they are not opened from here.")
+        data = file_bytes(folder / image)
+    except (DermlensError, OSError) as e:
+        reason = str(e) if isinstance(e, DermlensError) else f"{image} cannot be read: {e.strerror}."
+        st.session_state["cohort-opened"] = reason
+        return
+    st.session_state[state.STORED_ASPECT] = str(found.record.get("stored_aspect", "as-is"))  # as its row was answered
+    state.hand_in(data, PurePosixPath(image).name)
+    st.session_state["cohort-opened"] = ""

@@ -1,0 +1,30 @@
+"""Parts of the dashboard that are imported only where the owner of the machine switched them on."""
+
+from typing import Any
+
+from ui.settings import keeps_record
+
+
+def record() -> Any:
+    """Return ui.record.offer, what Predict and Compare have of the record; None where no record is kept."""
+    if not keeps_record():
+        return None
+    from ui.record import offer
+
+    return offer
+
+
+RECORD_SPLIT = "record"
+"""Name of the split of Metrics that is made of the record's cases."""
+
+
+def more_splits() -> tuple[str, ...]:
+    """Return the splits of Metrics beyond those of the predictions files."""
+    return (RECORD_SPLIT,) if keeps_record() else ()
+
+
+def record_metrics() -> Any:
+    """Return ui.record.metrics; only where a record is kept."""
+    from ui.record import metrics
+
+    return metrics

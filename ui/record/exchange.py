@@ -1,0 +1,113 @@
+"""What goes into the record and out of it as a table."""
+
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from dermlens.errors import DermlensError
+from dermlens.files.documents import Document
+from dermlens.record import cases
+from dermlens.record.cases import Wanted
+from dermlens.record.exchange import export, outcome_table
+from dermlens.record.open import Record
+from dermlens.record.people import Who
+from dermlens.record.store.database import Session
+from dermlens.wording import counted
+from ui import streamlit_internals, widgets
+from ui.record import fields
+
+_ROWS = "record_outcomes"
+_TOLD = "record_outcomes_told"
+_NUMBER = "record_outcomes_number"
+
+
+def section(database: Session, record: Record, who: Who) -> None:
+    """Offer outcomes by CSV, and the tables of answers and readings."""
+    who.need("export")
+    left, right = st.columns(2, gap="large")
+    with left:
+        _outcomes(database, record, who)
+    with right:
+        _export(record, who)
+
+
+def _outcomes(database: Session, record: Record, who: Who) -> None:
+    st.header("Outcomes by CSV", anchor=False)
+    st.caption("Download the open cases, fill the table in, and hand it back. All rows are entered, or none.")
+
+    def template() -> bytes:
+        with record.database.reading() as own:  # a download is made after the run that offered it
+            return outcome_table.template(cases.listed(own, who, Wanted(outcome="open"), most=None))
+
+    if cases.count(database, who, Wanted(outcome="open")):
+        st.download_button(
+            "Open cases (CSV)", template, "outcomes.csv", "text/csv", icon=":material/download:", on_click="ignore"
+        )
+    number = st.session_state.get(_NUMBER, 0)
+    st.file_uploader(
+        "Filled-in table", "csv", True, key=f"outcomes-{number}", on_change=_take, args=(f"outcomes-{number}",)
+    )
+    if told := st.session_state.get(_TOLD):
+        show, sentence = told
+        (st.success if show else st.error)(
+            widgets.escape(sentence, 600), icon=":material/check:" if show else ":material/error:"
+        )
+    rows: list[outcome_table.Row] = st.session_state.get(_ROWS, [])
+    if not rows:
+        return
+    st.dataframe(
+        pd.DataFrame(
+            [
+                {"Case": r.lesion_id, "Outcome": fields.said(r.found.diagnosis, r.found.words), "By": r.found.basis,
+                 "Source": r.found.source}
+                for r in rows
+            ]
+        ),
+        hide_index=True,
+        height=min(36 * len(rows) + 38, 320),
+        alt="The outcomes to be entered",
+    )  # fmt: skip
+    if st.button(f"Enter {counted(len(rows), 'outcome')}", type="primary"):
+        try:
+            entered = outcome_table.enter_all(record, who, rows)
+            st.session_state[_TOLD] = (True, f"{counted(entered, 'outcome')} entered.")
+            st.session_state[_ROWS] = []
+        except DermlensError as e:
+            st.session_state[_TOLD] = (False, str(e))
+        st.rerun()
+
+
+def _take(key: str) -> None:
+    for file in streamlit_internals.uploaded_files(st.session_state[key])[:1]:
+        try:
+            st.session_state[_ROWS] = outcome_table.read_outcomes(Document(Path("table.csv"), file.getvalue()))
+            st.session_state[_TOLD] = None
+        except DermlensError as e:
+            st.session_state[_ROWS], st.session_state[_TOLD] = [], (False, str(e))
+        streamlit_internals.forget_upload(file)
+    st.session_state[_NUMBER] = st.session_state.get(_NUMBER, 0) + 1
+
+
+def _export(record: Record, who: Who) -> None:
+    st.header("Export", anchor=False)
+    st.caption(
+        "A row an answer, or a row a reading, of all your groups. Without pseudonyms, labels, notes, sources, devices "
+        "and people; dates by the month, ages by ten years. Drawings of this project are left out."
+    )
+    for name, table in {"Answers": export.answers, "Readings": export.readings}.items():
+        with st.container(horizontal=True, gap="small"):
+            for kind, (suffix, mime) in export.FORMATS.items():
+
+                def data(table=table, kind=kind) -> bytes:  # type: ignore[no-untyped-def]
+                    with record.database.reading() as own:
+                        return export.encode(table(own, who), kind)
+
+                st.download_button(
+                    f"{name} ({kind})",
+                    data,
+                    f"dermlens-{name.lower()}.{suffix}",
+                    mime,
+                    icon=":material/table:",
+                    on_click="ignore",
+                )

@@ -1,0 +1,147 @@
+"""The split "record" of the page Metrics: models and people on the cases whose outcome is known, and month by month."""
+
+import pandas as pd
+import streamlit as st
+
+from dermlens.charts import metrics as metric_charts
+from dermlens.charts import slices as charts
+from dermlens.errors import RecordError
+from dermlens.evaluation.class_mix import AT, HAM10000
+from dermlens.evaluation.intervals import Summary, summarise
+from dermlens.evaluation.predictions import Predictions
+from dermlens.labels import CLASSES, SUSPECT
+from dermlens.models.registry import Entry
+from dermlens.record.learning import measured, months
+from dermlens.record.learning.measured import FIGURES, SIDES, Changed, Compared
+from dermlens.record.people import Who
+from dermlens.record.store import audit
+from dermlens.record.store.database import Session
+from dermlens.wording import counted, number, percent, percent_with_interval
+from ui import widgets
+from ui.metrics import overview
+from ui.record import session
+
+
+def section(entry: Entry) -> None:
+    """Show what the record teaches about a model, and about the people who use it."""
+    record, who = session.record(), session.who()
+    st.info(measured.BIAS, icon=":material/balance:")
+    with record.database.reading() as database:
+        head = audit.head(database)
+        key = (record.settings.database, who, head.sha256 if head else "")
+        tabs = st.tabs(["The model", "People and the model", "Month by month"], key="record-show", on_change="rerun")
+        shows = (_model, _people, _months)
+        for tab, show in zip(tabs, shows, strict=True):
+            if tab.open:
+                with tab:
+                    try:
+                        show(database, who, entry, key)
+                    except RecordError as e:
+                        st.info(widgets.escape(str(e), 400), icon=":material/lock:")
+
+
+@st.cache_data(show_spinner="Measuring, with intervals", max_entries=32)
+def _summary(key: tuple, model_id: str, _predictions: Predictions) -> Summary:
+    return summarise(_predictions)
+
+
+def _model(database: Session, who: Who, entry: Entry, key: tuple) -> None:
+    found = measured.of_model(database, who, entry.id)
+    if not len(found.predictions):
+        widgets.nothing_here(
+            f"No case with a known outcome was answered by {widgets.escape(entry.name)}.",
+            "Enter outcomes on the page Record.",
+        )
+        return
+    summary = _summary(key, entry.id, found.predictions)
+    overview.headline(summary, measured.SPLIT)
+    left_out = [
+        f"{counted(found.other, 'image')} whose outcome is none of the seven diagnoses" if found.other else "",
+        f"{counted(found.refused, 'image')} that the model refused" if found.refused else "",
+    ]
+    if any(left_out):
+        st.caption(f"Left out: {' and '.join(text for text in left_out if text)}.")
+    if found.versions > 1:
+        st.caption(f"{found.versions} different sets of weights answered under this name.")
+    counts = summary.confusion
+    figure = metric_charts.confusion_matrix(counts, f"{entry.name}, {AT[HAM10000]}", "count")
+
+    def data() -> pd.DataFrame:
+        return pd.DataFrame(counts, index=CLASSES, columns=CLASSES).rename_axis("true \\ called").reset_index()
+
+    right = percent(float(counts.trace() / counts.sum()), 1)
+    widgets.chart(figure, f"Confusion matrix on the record; {right} on the diagonal", data, "record-confusion")
+    overview.per_class(summary, entry)
+
+
+@st.cache_data(show_spinner="Measuring, with intervals", max_entries=32)
+def _pairs(key: tuple, _table: pd.DataFrame) -> tuple[Changed, Compared]:
+    return measured.changed(_table), measured.compared(_table)
+
+
+def _people(database: Session, who: Who, entry: Entry, key: tuple) -> None:
+    table = measured.paired_readings(database, who)
+    if table.empty:
+        widgets.nothing_here(
+            "Nobody has read a case both before and with the model's answer.",
+            "DERMLENS_RECORD_STUDY=1 asks for both; see docs/record.md.",
+        )
+        return
+    changed, compared = _pairs(key, table)
+    st.caption(
+        "Read before the answer and once more with it, by the same person; the model is the first one shown. "
+        f"{counted(compared.readings, 'reading')} of {counted(compared.lesions, 'lesion')} by "
+        f"{compared.people} {'person' if compared.people == 1 else 'people'} have a known outcome."
+    )
+    rows = [
+        {"": name, **{SIDES[side]: percent_with_interval(compared.figures[figure][side]) for side in SIDES}}
+        for figure, name in FIGURES.items()
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Who is right how often, with 95 % intervals")
+    for (a, b), test in compared.tests.items():
+        st.markdown(
+            f"{SIDES[a]} against {SIDES[b].lower()}: only the former right on **{test.only_a}**, only the latter on "
+            f"**{test.only_b}** of {counted(test.n_lesions, 'lesion')} (McNemar, one reading a lesion, "
+            f"p {'< 0.001' if test.p < 0.001 else f'= {number(test.p)}'})."
+        )
+    st.header("What the answer changed", anchor=False)
+    shares = {
+        "The first reading was what the model called": changed.agreed_before,
+        "The second one was": changed.agreed_after,
+        "Overridden: the second one was not": changed.overridden,
+        "The second reading was not the first": changed.changed,
+        "Of those that first differed from the model, followed it": changed.followed,
+        "Another management than before": changed.management,
+    }
+    st.dataframe(
+        pd.DataFrame(
+            [{"": name, "Readings": e.n_images, "Share": percent_with_interval(e)} for name, e in shares.items()]
+        ),
+        hide_index=True,
+        alt="Agreement and overrides, with 95 % intervals",
+    )
+    seconds = {stage: number(value, 0) for stage, value in changed.seconds.items()}
+    st.markdown(f"Median time: {seconds['before']} s without the answer, {seconds['after']} s more with it.")
+
+
+def _months(database: Session, who: Who, entry: Entry, key: tuple) -> None:
+    table = months.answered(database, who, entry.id)
+    if table.empty:
+        widgets.nothing_here(f"The record holds no answer of {widgets.escape(entry.name)}.", "Save cases on Predict.")
+        return
+    found = months.by_month(table, tuple(CLASSES[i] for i in SUSPECT))
+
+    def data() -> pd.DataFrame:
+        return pd.DataFrame(
+            [
+                {"month": month, "share": name, **estimate.to_dict()}
+                for name, shares in found.shares.items()
+                for month, estimate in zip(found.months, shares, strict=True)
+            ]
+        )
+
+    figure = charts.shares_by_month(found.months, found.shares, "Answers, month by month")
+    widgets.chart(
+        figure, "Shares of the answers that were referred, suspect, refused or poor, by month", data, "months"
+    )
+    st.caption("By the month of saving, whatever the outcome, with 95 % intervals.")

@@ -1,0 +1,146 @@
+"""The open record, who works with it, and the threads that save: no page waits for a slow database."""
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from dermlens.errors import RecordError
+from dermlens.record import settings
+from dermlens.record.open import Record, open_record
+from dermlens.record.people import NOBODY_SIGNED_IN, Who, signed_in
+from dermlens.record.readings import Judgement, read
+from dermlens.record.save import Saved, Saving, save
+from dermlens.record.settings import Settings
+from ui import state
+from ui.access import sign_in
+
+AT_ONCE = 8
+"""Savings that one server works on at the same time."""
+USUAL = 0.025
+"""Seconds that a page waits for a saving to end before it says that it is under way."""
+GROUP = "record_group"
+logger = logging.getLogger(__name__)
+
+
+def record() -> Record:
+    """Return the open record; raises as `open_record`."""
+    settings.need_packages()
+    return _opened(settings.read())
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _opened(given: Settings) -> Record:
+    opened = open_record(given)
+    if opened.notice:
+        logger.warning("%s", opened.notice)
+    return opened
+
+
+def who() -> Who:
+    """Return who is at work, for the group that was chosen; RecordError if the sign-in gives no role or group."""
+    if not sign_in.sign_in_is_set_up():
+        return NOBODY_SIGNED_IN
+    given = settings.read()
+    listed = st.secrets.get("record", {}).get("people", {}) if "record" in st.secrets else {}
+    person = signed_in(st.user.to_dict(), given.role_claim, given.group_claim, listed)
+    chosen = st.session_state.get(GROUP)
+    return person.within(chosen) if chosen in person.groups else person
+
+
+def choose_group() -> None:
+    """Let somebody of several groups choose the one to work for."""
+    groups = who().groups
+    if len(groups) > 1:
+        st.selectbox("Group", sorted(groups), key=GROUP, persist_state="session", width=240)
+
+
+@dataclass(eq=False)
+class Entry:
+    """What a session has saved of one image, or tries to."""
+
+    saving: Saving
+    who: Who
+    future: Future[Saved]
+    seen_at: float
+    """when the answer was first shown, time.monotonic()"""
+    after: Future[int] | None = None
+    """the reading with the answer"""
+
+    @property
+    def saved(self) -> Saved | None:
+        """Where it is, once it is saved."""
+        return self.future.result() if self.future.done() and self.future.exception() is None else None
+
+    @property
+    def problem(self) -> str:
+        """Why it could not be saved, as a sentence; empty if it was, or is under way."""
+        for future in (self.future, self.after):
+            error = future.exception() if future is not None and future.done() else None
+            if error is not None:
+                return str(error) if isinstance(error, RecordError) else "It could not be saved; the log says why."
+        return ""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a thread is at work on it."""
+        return not all(future.done() for future in (self.future, self.after) if future is not None)
+
+
+def entries() -> dict[str, Entry]:
+    """Return what this session saved of its case, by the key of the image."""
+    return st.session_state.setdefault(state.RECORD, {})
+
+
+def begin(key: str, saving: Saving, person: Who, seen_at: float) -> None:
+    """Save in a thread, and wait for as long as it usually takes."""
+    entry = Entry(saving, person, _savers().submit(_logged_save, saving, person), seen_at)
+    entries()[key] = entry
+    wait([entry.future], timeout=USUAL)
+
+
+def again(key: str) -> None:
+    """Try again what failed."""
+    entry = entries()[key]
+    if entry.saved is None:
+        begin(key, entry.saving, entry.who, entry.seen_at)
+
+
+def add_after(key: str, judgement: Judgement) -> None:
+    """Save the reading with the answer: by itself, or with the image if that is not saved yet."""
+    entry = entries()[key]
+    saved = entry.saved
+    if saved is not None:
+        entry.after = _savers().submit(_logged_read, saved.image_id, entry.who, judgement)
+        wait([entry.after], timeout=USUAL)
+    else:
+        saving = replace(entry.saving, readings=(*entry.saving.readings, judgement))
+        begin(key, saving, entry.who, entry.seen_at)
+
+
+def _logged_save(saving: Saving, person: Who) -> Saved:
+    try:
+        return save(record(), person, saving)
+    except RecordError as e:
+        logger.warning("not saved: %s", e)
+        raise
+    except Exception:
+        logger.exception("a saving failed")
+        raise
+
+
+def _logged_read(image_id: int, person: Who, judgement: Judgement) -> int:
+    try:
+        return read(record(), person, image_id, judgement)
+    except RecordError as e:
+        logger.warning("not saved: %s", e)
+        raise
+    except Exception:
+        logger.exception("a saving failed")
+        raise
+
+
+@st.cache_resource(show_spinner=False)
+def _savers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="record")

@@ -39,6 +39,7 @@ STEPS: dict[str, Step] = {
     "conformal": Step(conformal.make, pictures=False),
     "thresholds": Step(thresholds.make, pictures=False),
     "embeddings": Step(embeddings.make, pictures=True, of_ensembles=False),
+    "familiarity": Step(other_archives.score, pictures=False),
     "attention": Step(localisation.make, pictures=True),
     "referral": Step(referral.make, pictures=False),
     "other_archives": Step(other_archives.make, pictures=False),
@@ -76,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=list(STEPS), action="append", help="default: every step")
     parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
     parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, default="as-is")
-    parser.add_argument("--external", type=Path, help="folder with the training set of ISIC 2019, for `embeddings`")
+    parser.add_argument("--external", type=Path, help="training set of ISIC 2019, for the refusal")
     parser.add_argument("--split", type=Path, default=SPLIT_TABLE, help="split table")
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
     args = parser.parse_args(argv)

@@ -37,7 +37,7 @@ from dermlens.evaluation.intervals import (
     share,
 )
 from dermlens.evaluation.predictions import SPLITS
-from dermlens.files.documents import encode_object
+from dermlens.files.documents import encode_object, read_object
 from dermlens.ingest.read import read_file
 from dermlens.trust.ood import EMBEDDINGS_FILE, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
 from dermlens.trust.reference_set import METHODS, ReferenceSet, encode, make_reference_set
@@ -143,7 +143,7 @@ def seen(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
         raise DataError(f"{subject.folder.name}/predictions.csv has images that are not in the split table.")
     real = embed(subject.model, *_real(subject, rows), "predicted images")
     table = pd.DataFrame({"name": p.image_id, "group": p.lesion_id, "kind": REAL, "part": p.split})
-    elsewhere, of_others = _elsewhere(subject)
+    added, of_others = elsewhere(subject)
     # A diagnosis left out of training is none of the known ones. It is measured on test and left out on validation.
     left_out = (rows["dx"] == _diagnosis_left_out(subject)).to_numpy()
     table.loc[left_out, "kind"] = LEFT_OUT
@@ -155,10 +155,10 @@ def seen(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
     found = embed(subject.model, hashes, lambda i: others[i].pixels, "other pictures")
     names = [f"{n.kind}, {n.source}, {digest[:12]}" for n, digest in zip(others, hashes, strict=True)]
     other = pd.DataFrame({"name": names, "group": sources, "kind": kinds, "part": half})
-    return pd.concat([table, elsewhere, other], ignore_index=True), np.concatenate([real, of_others, found])
+    return pd.concat([table, added, other], ignore_index=True), np.concatenate([real, of_others, found])
 
 
-def _elsewhere(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
+def elsewhere(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
     """Embed the images of other archives that no network trains on, as `seen` does; nothing if they are not at hand."""
     if subject.external is None:
         return pd.DataFrame(columns=["name", "group", "kind", "part"]), np.zeros((0, len(subject.model.head_kernel)))
@@ -242,6 +242,8 @@ def auroc(real: pd.DataFrame, others: pd.DataFrame) -> Estimate:
 def of_members(subject: Subject) -> tuple[pd.DataFrame, Withholding]:
     """Join the scores of an ensemble's members by the rule that is chosen on them.
 
+    It is chosen on HAM10000's validation images; on those of every archive if that is how its members were fitted.
+
     Returns:
         A table as `seen` gives it with "score", how far an image is beyond the rule, up to 0 accepted; and the rule.
     """
@@ -258,7 +260,9 @@ def of_members(subject: Subject) -> tuple[pd.DataFrame, Withholding]:
     if first is None:
         raise DataError(f"{subject.folder.name} has no members.")
     scores = np.stack(excess, 1)
-    real = np.logical_or.reduce(_fitted(first))
+    fitted = [read_object(subject.folder.parent / m / OOD_FILE) for m in subject.card["members"]]
+    everywhere = all("n_train_other_archives" in own for own in fitted)
+    real = np.logical_or.reduce(_fitted(first)) if everywhere else of_split(first, "validation")
     other = (first["part"].isin(["first half", "second half"]) & (first["kind"] != NOT_CHOSEN_BY)).to_numpy()
     tables = pd.concat([subject.table[["image_id", "dx"]], load_external()[["image_id", "dx"]]])
     diagnosis = first.loc[real, "name"].map(tables.set_index("image_id")["dx"])

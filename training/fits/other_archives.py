@@ -1,12 +1,14 @@
 """other_archives.json: what refusal, prediction sets and rules for referral do on images of other archives.
 
-Everything is as it was fitted for HAM10000; nothing is fitted here. Squamous cell carcinoma is measured on all the
+Everything is as it was fitted; nothing is fitted here. `score` puts these images into familiarity.csv, for a refusal
+that was fitted without them. Squamous cell carcinoma is measured on all the
 images that there are of it, as no network trains on it.
 """
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from dermlens.dataset.isic2019 import CARCINOMAS, HELD_BACK, TEST_SETS, VALIDATION_SETS
 from dermlens.errors import DataError
@@ -15,18 +17,76 @@ from dermlens.evaluation.compare import align
 from dermlens.evaluation.intervals import mean, share
 from dermlens.evaluation.other_archives import ALL, FILE, Carcinomas, OfArchive, OtherArchives
 from dermlens.evaluation.predictions import EXTERNAL_FILE, Predictions, read_predictions
-from dermlens.files.documents import encode_object
+from dermlens.files.documents import encode_object, read_object
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.models import registry
 from dermlens.trust import calibration, conformal
 from dermlens.trust import referral as rules
-from dermlens.trust.ood import OOD_FILE, SCORES_FILE, known, refused
+from dermlens.trust.ood import (
+    OOD_FILE,
+    REAL,
+    SCORES_FILE,
+    JointOodDetector,
+    OodDetector,
+    known,
+    read_scores,
+    refused,
+)
+from dermlens.trust.ood import read as read_ood
+from dermlens.trust.reference_set import METHODS
 from dermlens.trust.referral_rules import Inputs
+from training.fits.embeddings import elsewhere
+from training.fits.embeddings import measure as measure_scores
 from training.fits.referral import measure
 from training.fits.subject import Subject
 
 SOURCES = (EXTERNAL_FILE, "calibration.json", "conformal.json", OOD_FILE, "referral.json")
 """What the measurements rest on."""
+
+
+def score(subject: Subject) -> dict[str, bytes]:
+    """Return familiarity.json and familiarity.csv with other archives' images, scored by the refusal as it is fitted.
+
+    Nothing without a refusal, or without the images; an ensemble's come from the files of its members.
+    """
+    folder = subject.folder
+    if not (folder / SCORES_FILE).exists():
+        return {}
+    if subject.card.get("members"):
+        added = _of_members(subject)
+    elif subject.external is not None and isinstance(subject.model.fitted.ood, OodDetector):
+        added, embeddings = elsewhere(subject)
+        detector = subject.model.fitted.ood
+        found = METHODS[detector.method](detector.reference, embeddings)
+        added = added.assign(score=[float(f"{value:.7g}") for value in found])
+    else:
+        return {}
+    before, threshold = read_scores(folder)
+    before = before[~before["part"].isin(HELD_BACK)]
+    real = (before["kind"] == REAL).to_numpy()
+    table = pd.concat([before[real], added, before[~real]], ignore_index=True)
+    stored = read_object(folder / OOD_FILE)
+    return {
+        OOD_FILE: encode_object({**stored, "measured": measure_scores(table, threshold)}),
+        SCORES_FILE: table[list(before)].to_csv(index=False, lineterminator="\n").encode(),
+    }
+
+
+def _of_members(subject: Subject) -> pd.DataFrame:
+    """Return the other archives' images with the score of an ensemble's rule; no rows if a member has none of them."""
+    excess, rows = [], []
+    for member in subject.card["members"]:
+        table, threshold = read_scores(subject.folder.parent / member)
+        own = table[table["part"].isin(HELD_BACK)].reset_index(drop=True)
+        rows.append(own)
+        excess.append((own["score"] - threshold).to_numpy())
+    first = rows[0]
+    if any(not own.drop(columns="score").equals(first.drop(columns="score")) for own in rows):
+        raise DataError("The members have scores of different images of other archives: score them all again.")
+    rule = read_ood(subject.folder / OOD_FILE, subject.table)
+    if not isinstance(rule, JointOodDetector) or rule.withholding is None:
+        return first.iloc[:0]
+    return first.assign(score=np.round(rule.withholding.score(np.stack(excess, 1)), 6))
 
 
 def make(subject: Subject) -> dict[str, bytes]:

@@ -1,7 +1,6 @@
 """One image of a cohort as a row: what the dashboard would say of it, in the terms of programs."""
 
 import contextlib
-import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from dermlens.case.predict import Prediction, predict
 from dermlens.cohort.store import Place
 from dermlens.errors import DecoderError, ImageError, ModelError
 from dermlens.evaluation.class_mix import EQUAL, EVEN
+from dermlens.image.encode import pixels_sha256
 from dermlens.image.quality import check
 from dermlens.ingest.formats import LIMITS
 from dermlens.ingest.read import read_image
@@ -171,13 +171,6 @@ def answer(model: AnyModel, pixels: np.ndarray, class_mix: str, maps: bool = Fal
         heat = found[model.id].maps[CLASSES.index(row["call"])]
         row |= {"map": heat.ravel().tolist(), "map_width": heat.shape[1]}
     return row
-
-
-def pixels_sha256(pixels: np.ndarray) -> str:
-    """Return the SHA-256 of an image's height, width and pixels: equal for equal pictures, whatever their files."""
-    digest = hashlib.sha256(b"%d x %d\n" % pixels.shape[:2])
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()
 
 
 def _referral(opinion: Opinion) -> tuple[bool | None, list[str] | None]:

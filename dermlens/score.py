@@ -7,8 +7,8 @@ dermlens.cohort on this machine, whose parts lie in out.csv.parts/ until the fil
 the same command.
 
 Exit status: 0 all images scored, 2 nothing done because of bad input, 3 some images could not be read (they and the
-reasons are in out.errors.csv). Images that do not look like dermoscopic ones are scored, as the format wants a row
-for each, and listed in out.unlike.csv. Which to refer, and by which rules, is in out.referral.csv.
+reasons are in out.errors.csv), 130 stopped by Ctrl-C. Images that do not look like dermoscopic ones are scored, as the
+format wants a row for each, and listed in out.unlike.csv. Which to refer, and by which rules, is in out.referral.csv.
 """
 
 import argparse
@@ -111,6 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (DermlensError, OSError) as e:
         print(f"Not scored: {e}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on.", file=sys.stderr)
+        return 130
     done, failed, unlike, passed_over = scored
     fitted = read_fitted(entry.folder, entry.card)
     is_calibrated = fitted.calibration is not None

@@ -142,13 +142,13 @@ def ask(models: tuple[Model, ...], data: Path, rows: pd.DataFrame, stored_aspect
             logits, features, _ = forward(model, square)
             maps = grad_cam(features, model.head_kernel)
             seen = [map_seen(heat, *shape) for heat in maps]
-            hits = [points_inside(heat, lesion) for heat in seen]
+            peaks = [points_inside(heat, lesion) for heat in seen]
             own.append(
                 (
                     logits,
                     maps,
                     [energy_share(heat, lesion) for heat in seen],
-                    [np.nan if hit is None else float(hit) for hit in hits],
+                    [np.nan if hit is None else float(hit) for hit in peaks],
                 )
             )
     y_true = class_indices(rows)

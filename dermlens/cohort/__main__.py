@@ -5,7 +5,7 @@
     python -m dermlens.cohort export DIR --to rows.parquet
 
 A run that was stopped goes on with the same command. Exit status: 0 done, 2 not done, 3 done but for images that could
-not be read, each of which is a row with its reason.
+not be read, each of which is a row with its reason, 130 stopped by Ctrl-C.
 """
 
 import argparse
@@ -80,6 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (DermlensError, OSError) as e:
         print(f"Not done: {e}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on.", file=sys.stderr)
+        return 130
     print(summary(status))
     return 3 if given.command == "run" and status.counts["unreadable"] else 0
 

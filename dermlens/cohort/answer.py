@@ -1,10 +1,11 @@
 """One image of a cohort as a row: what the dashboard would say of it, in the terms of programs."""
 
 import contextlib
-import hashlib
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import cv2
@@ -17,6 +18,7 @@ from dermlens.case.predict import Prediction, predict
 from dermlens.cohort.store import Place
 from dermlens.errors import DecoderError, ImageError, ModelError
 from dermlens.evaluation.class_mix import EQUAL, EVEN
+from dermlens.image.encode import pixels_sha256
 from dermlens.image.quality import check
 from dermlens.ingest.formats import LIMITS
 from dermlens.ingest.read import read_image
@@ -89,21 +91,35 @@ def answers(
     Raises:
         OSError: a file cannot be read for a reason that may pass, such as a disk or network that fails.
     """
-    for number, path in zip(rows["row"].to_pylist(), rows["path"].to_pylist(), strict=True):
+    paths: list[bytes] = rows["path"].to_pylist()
+
+    def read(path: bytes) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
-        row: dict[str, Any] = {"row": number, "image": shown_path(path)}
-        try:
-            row |= answer(model, read_pixels(source, path, stored_aspect), class_mix, maps)
-        except DecoderError as e:
-            row |= {"error": DECODER, "error_sentence": str(e)}
-        except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as e:
-            row |= {"error": MISSING, "error_sentence": f"The file cannot be read: {(e.strerror or str(e)).lower()}."}
-        except ImageError as e:
-            row |= {"error": UNREADABLE, "error_sentence": str(e)}
-        except ModelError as e:
-            row |= {"error": MODEL, "error_sentence": str(e)}
-        row["milliseconds"] = 1000 * (time.perf_counter() - start)
-        yield row
+        return read_pixels(source, path, stored_aspect), time.perf_counter() - start
+
+    with ThreadPoolExecutor(1) as reader:  # the next image is read while the networks look at this one
+        ahead = deque(reader.submit(read, path) for path in paths[:1])
+        for i, (number, path) in enumerate(zip(rows["row"].to_pylist(), paths, strict=True)):
+            ahead.extend(reader.submit(read, following) for following in paths[i + 1 : i + 2])
+            yield {"row": number, "image": shown_path(path), **_answered(ahead.popleft(), model, class_mix, maps)}
+
+
+def _answered(coming: Future[tuple[np.ndarray, float]], model: AnyModel, class_mix: str, maps: bool) -> dict[str, Any]:
+    """Return the columns of an image that is being read; of one that cannot be answered the error."""
+    try:
+        pixels, seconds = coming.result()
+        start = time.perf_counter()
+        row = answer(model, pixels, class_mix, maps)
+        return {**row, "milliseconds": 1000 * (seconds + time.perf_counter() - start)}
+    except DecoderError as e:
+        return {"error": DECODER, "error_sentence": str(e)}
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as e:
+        reason = (e.strerror or str(e)).lower()
+        return {"error": MISSING, "error_sentence": f"The file cannot be read: {reason}."}
+    except ImageError as e:
+        return {"error": UNREADABLE, "error_sentence": str(e)}
+    except ModelError as e:
+        return {"error": MODEL, "error_sentence": str(e)}
 
 
 def read_pixels(source: Place, path: bytes, stored_aspect: str) -> np.ndarray:
@@ -171,13 +187,6 @@ def answer(model: AnyModel, pixels: np.ndarray, class_mix: str, maps: bool = Fal
         heat = found[model.id].maps[CLASSES.index(row["call"])]
         row |= {"map": heat.ravel().tolist(), "map_width": heat.shape[1]}
     return row
-
-
-def pixels_sha256(pixels: np.ndarray) -> str:
-    """Return the SHA-256 of an image's height, width and pixels: equal for equal pictures, whatever their files."""
-    digest = hashlib.sha256(b"%d x %d\n" % pixels.shape[:2])
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()
 
 
 def _referral(opinion: Opinion) -> tuple[bool | None, list[str] | None]:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -129,6 +130,7 @@ def _begin(lifeline: Connection, rows: Any) -> None:
     """Make a new process ready: it ends when the other end of its lifeline is closed."""
     global _rows
     _rows = rows
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started it
 
     def watch() -> None:
         lifeline.poll(None)

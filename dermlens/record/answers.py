@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from dermlens.case.decision import decide
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
+from dermlens.image.encode import pixels_sha256
 from dermlens.labels import CLASSES, INDEX, SUSPECT
 from dermlens.models.model import AnyModel, Model
-from dermlens.trust import referral as rules
 from dermlens.trust.fitted import PARTS
 from dermlens.trust.ood import OodDetector
 
@@ -27,7 +28,7 @@ def app_version() -> str:
 def image_values(image: CaseImage) -> dict[str, Any]:
     """Return the columns of `tables.Image` that the image itself gives. Its file name is none of them."""
     return {
-        "pixels_sha256": pixels_hash(image.pixels),
+        "pixels_sha256": pixels_sha256(image.pixels),
         "file_sha256": image.sha256,
         "width": image.width,
         "height": image.height,
@@ -92,30 +93,9 @@ def _answer(model: AnyModel, opinion: Opinion) -> dict[str, Any]:
 
 
 def referral(opinion: Opinion) -> tuple[bool | None, list[str]]:
-    """Return whether the rules refer the case, and why; None where no model has rules.
-
-    Of several models with rules those speak that missed the fewest images of validation, as on the page.
-    """
-    having = [(m, m.fitted.referral) for m in opinion.asked if m.fitted.referral is not None]
-    if not having:
-        return None, []
-    model, found = min(having, key=lambda pair: rules.n_missed(pair[1], "validation"))
-    probabilities = opinion.answers[model.id].probabilities
-    sets = model.fitted.prediction_sets
-    members = [opinion.answers[m] for m in model.card.get("members", {}) if m in opinion.answers]
-    fired = found.fired(
-        probabilities[None],
-        sets.sets(probabilities[None]) if sets else None,
-        np.array([[int(a.probabilities.argmax()) for a in members]]) if len(members) > 1 else None,
-        np.array([model.id in opinion.refused]) if model.id in opinion.accepted else None,
-    )
-    return bool(rules.any_of(fired)[0]), rules.reasons(found, probabilities, fired)
-
-
-def pixels_hash(pixels: np.ndarray) -> str:
-    """Return the SHA-256 of (h, w, 3) uint8 pixels and their size."""
-    size = f"{pixels.shape[0]} {pixels.shape[1]} ".encode()
-    return hashlib.sha256(size + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    """Return whether the rules refer the case, and why; None where no model has rules."""
+    decision = decide(opinion)
+    return (None, []) if decision is None else (decision.refer, list(decision.reasons))
 
 
 def _fitted_hashes(model: AnyModel) -> dict[str, str]:

@@ -47,8 +47,13 @@ def cases() -> Iterable[Case]:
         accepted(models, image.answers)
 
     bare = _bare(data, networks(models))
+
+    def bare_and_a_pause() -> None:
+        bare()
+        time.sleep(BESIDE / MOST)
+
     allowed = f"{MOST:.2f} x bare + {1000 * BESIDE:.0f} ms"
-    yield Case(f"answer: bytes to all of it, {allowed}", answer, lambda: (bare(), time.sleep(BESIDE / MOST)), MOST)
+    yield Case(f"answer: bytes to all of it, {allowed}", answer, bare_and_a_pause, MOST)
     faster = wanted_ratio(networks(models))
     name = f"answer: {faster} times faster than predict + Grad-CAM"
     yield Case(name, answer, _replaced(data, networks(models)), 1 / faster)
@@ -94,7 +99,7 @@ def _replaced(data: bytes, models: list[Model]) -> Callable[[], None]:
     drawers = [Gradcam(network, clone=False) for network in loaded]
 
     def run() -> None:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+        pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))[..., ::-1]
         for model, network, draw in zip(models, loaded, drawers, strict=True):
             view = fit(pixels, model.geometry)[None].astype(np.float32)
             called = int(network.predict(view, verbose=0)[0].argmax())

@@ -25,7 +25,6 @@ from tests.browser.app import chromium, chromium_path, serve
 from tests.conftest import encode
 from tests.dashboard import check, open_page
 from tests.visitor import Visitor
-from ui.predict.heat_map import VIEWS
 from ui.widgets import class_name
 
 MODES = ("row", "column", "count")
@@ -48,7 +47,7 @@ def _pause(seconds: float) -> Callable[[], None]:
 
 def _predict_page() -> Iterable[Case]:
     """Switch what is shown of a case, over the real protocol: as in a browser, a part of the page is drawn anew."""
-    classes, views = itertools.cycle(map(class_name, CLASSES)), itertools.cycle(reversed(VIEWS))
+    classes = itertools.cycle(map(class_name, CLASSES))
     opacities = itertools.cycle(range(20, 60, 5))
     log = Path(tempfile.mkdtemp()) / "log"
     with serve(log) as address, Visitor(address, "predict") as visitor:
@@ -57,7 +56,6 @@ def _predict_page() -> Iterable[Case]:
         switches: dict[str, Callable[[], object]] = {
             "class": lambda: visitor.choose("selectbox", "Evidence for", string_value=next(classes)),
             "opacity": lambda: visitor.choose("slider", "Opacity", double_array_value={"data": [next(opacities)]}),
-            "view": lambda: visitor.choose("button_group", "View", string_array_value={"data": [next(views)]}),
         }
 
         def another(name: str) -> None:

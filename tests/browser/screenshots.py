@@ -18,7 +18,7 @@ OUTPUT = ROOT / "docs" / "screenshots"
 WIDTH, HEIGHT = 1280, 800
 EXAMPLE = "two-toned"
 FRONT = {
-    ("predict", "light"): 1290,
+    ("predict", "light"): 1010,
     ("compare", "dark"): 1000,
     ("metrics", "light"): 1100,
     ("about_data", "dark"): 1000,

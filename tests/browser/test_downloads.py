@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Dialog, Locator, Page, expect
 
 from dermlens.case.predict import predict
 from dermlens.labels import INDEX
@@ -93,7 +93,12 @@ def test_saving_the_report_ends_the_warning_that_answers_would_be_lost(
     upload(page, lesion)
     expect(page.locator(".st-key-unsaved")).to_be_visible()
     asked: list[str] = []
-    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", stay)
     page.get_by_role("heading", name="Predict").click()  # a browser asks only where something was done on the page
     page.evaluate("setTimeout(() => location.reload())")
     expect(page.locator(".st-key-unsaved")).to_be_visible()

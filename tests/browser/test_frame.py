@@ -77,13 +77,15 @@ def test_a_case_and_all_that_is_shown_of_it_asks_nothing_of_another_host(
     with nothing_leaves(page, dashboard):
         page.goto(f"{dashboard}/predict")
         upload(page, lesion, np.ascontiguousarray(lesion[::-1]))
-        expect(page.get_by_text("Copy by copy")).to_be_visible()  # worked out behind the page; then it is drawn anew
+        expect(page.get_by_text("2 images in this case")).to_be_visible()
         choose(page, "Evidence for", "Melanoma (malignant)")
         expect(part(page, "heat")).to_contain_text("Melanoma")
         for expander in page.get_by_test_id("stExpander").all():
             expander.locator("summary").click()
             page.wait_for_selector(IDLE)
-        for button in ("Download plot", "Data (CSV)", "Case report"):
+        expect(page.get_by_text("Copy by copy")).to_be_visible()  # worked out behind the page; then it is drawn anew
+        page.locator(".st-key-report").get_by_role("button", name="Report").click()
+        for button in ("Save the report", "Download plot", "Data (CSV)"):
             with page.expect_download():
                 page.get_by_role("button", name=re.compile(re.escape(button))).first.click()
         for name in ("Compare models", "Metrics", "Training curves", "About the data"):

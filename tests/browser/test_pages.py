@@ -75,7 +75,7 @@ def test_figures_and_data_can_be_downloaded(page: Page, dashboard: str) -> None:
 def test_compare_on_one_image_and_on_a_split(page: Page, dashboard: str, lesion: np.ndarray) -> None:
     page.goto(f"{dashboard}/predict")
     upload(page, lesion)
-    expect(page.locator(".st-key-verdict-toy")).to_be_visible()
+    expect(page.locator("[class*=st-key-verdict]")).to_be_visible()
     go_to(page, "Compare models")
     expect(page.locator(".st-key-heat-toy")).to_be_visible()
     expect(page.locator(".st-key-heat-toy2")).to_be_visible()
@@ -132,7 +132,7 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, dashboard: str, lesion:
     page = context.new_page()
     page.goto(f"{dashboard}/predict")
     upload(page, lesion)
-    expect(page.locator(".st-key-verdict-toy")).to_be_visible()
+    expect(page.locator("[class*=st-key-verdict]")).to_be_visible()
     for name, title in PAGES.items():
         go_to(page, name, title)
         settle(page)

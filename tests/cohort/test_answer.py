@@ -6,10 +6,11 @@ import pyarrow as pa
 import pytest
 
 from dermlens.case.predict import predict
-from dermlens.cohort.answer import answer, pixels_sha256, schema_of
+from dermlens.cohort.answer import answer, schema_of
 from dermlens.cohort.drift import Compared, compare
 from dermlens.cohort.part import encode
 from dermlens.evaluation.class_mix import EVEN, reweight
+from dermlens.image.encode import pixels_sha256
 from dermlens.labels import CLASSES, MELANOMA
 from dermlens.models.model import Model
 from dermlens.models.registry import Entry

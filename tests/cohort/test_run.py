@@ -1,5 +1,8 @@
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,8 @@ from dermlens.labels import CLASSES
 from dermlens.models import registry
 from tests.cohort import folders
 from tests.cohort.conftest import Drawn
+from tests.cohort.kills import ROOT, victims
+from tests.faults.kit import alive, descendants, until
 
 
 def go(models: Path, source: Path, output: Place, **more: object) -> None:
@@ -231,3 +236,23 @@ def test_a_model_that_cannot_be_used_stops_the_run_with_its_sentence(
 ) -> None:
     with pytest.raises(ModelError, match="toy is not calibrated, so it cannot be re-weighted"):
         go(published, drawn.folder, place(tmp_path / "out"), class_mix="equal", workers=workers)
+
+
+def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(published: Path, drawn: Drawn, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dermlens.cohort", "run", "--model", "toy", "--models-dir", str(published)]
+    command += ["--input", str(tmp_path / "images"), "--output", str(tmp_path / "out"), "--workers", "2"]
+    (tmp_path / "images").mkdir()
+    for i in range(2_100):  # three shards
+        os.link(drawn.folder / drawn.paths[0], tmp_path / "images" / f"{i:04}.png")
+    driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until(lambda: len(victims(driver.pid)["decoder"]) == 2)
+    below = descendants(driver.pid)
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
+    assert driver.stderr is not None
+    said = driver.stderr.read()
+    assert driver.wait() == 130
+    assert "Stopped. The same command goes on." in said
+    assert "Traceback" not in said
+    until(lambda: not any(map(alive, below)))
+    go(published, tmp_path / "images", place(tmp_path / "out"), shard_rows=None)
+    assert results.status(place(tmp_path / "out"), 0.0).counts["rows"] == 2_100

@@ -17,7 +17,7 @@ MOST_PIXELS = 4_000_000
 EXACT, LOSSY = (1.0, 3), (1.0, 12)
 """Mean and largest difference, of 255, of the same picture: of lossless kinds, and of those that decoders round."""
 SAME, EXPLAINED, NOT_READ, DIFFERS = "same", "explained", "not read", "DIFFERS"
-_NO_NCLX = ("* of Display P3", "heeds no colours that are named by numbers (nclx, cICP) or in cHRM")
+_NO_NCLX = ("* of Display P3*", "heeds no colours that are named by numbers (nclx, cICP) or in cHRM")
 _FIRST_PAGE = ("tiff whose first page is a reduced one", "shows the first page, which is a reduced copy")
 _EMPTY = ("bmp whose alpha is all zero", "takes a fourth byte that writers leave empty for transparency")
 EXPLANATIONS = {

@@ -29,6 +29,7 @@ SHOWN = {  # means, and part of the only notice
     "dicom_palette_8bit_values_in_16bit_table.dcm": (COLOUR, "they were read as 8"),
     "dicom_with_tiff_preamble.dcm": (COLOUR, ""),
     "heic_brand_mif2.heic": (COLOUR, ""),
+    "heic_nclx_bt2020_pq.heic": (COLOUR, ""),  # neither a box nor its data name any colours
     "jpeg_arithmetic_over_64k_intact.jpg": (LARGE, ""),
     "jpeg_complete_but_no_end_marker.jpg": (COLOUR, "no end marker"),
     "jpeg_grey_with_srgb_profile.jpg": ((159, 159, 159), "for colour pictures, not for grey pictures"),

@@ -60,7 +60,7 @@ def test_what_is_kept_is_what_was_answered(record: Record, answered, lesion: np.
         case = cases.one(session, NOBODY_SIGNED_IN, saved.lesion_id)
     (kept,) = case.images
     assert kept.file_sha256 == hashlib.sha256(encode(lesion)).hexdigest()
-    assert kept.pixels_sha256 == hashlib.sha256(b"90 120 " + lesion.tobytes()).hexdigest()
+    assert kept.pixels_sha256 == hashlib.sha256(b"90 x 120\n" + lesion.tobytes()).hexdigest()
     assert (kept.width, kept.height, kept.saved_at, kept.picture) == (120, 90, NOW, None)
     assert kept.quality["short_side"] == 90
     rows = {row.model_id: row for row in case.predictions[kept.id]}

@@ -87,7 +87,7 @@ def measure(subject: Subject, rows: pd.DataFrame) -> pd.DataFrame:
         if row.split == "test":
             maps.append(answer.maps[index] / (answer.maps[index].sum() or 1))
             lesions.append((np.packbits(lesion), lesion.shape, pixels.shape[:2]))
-    usual = np.mean(maps, 0) if maps else None
+    usual = np.mean(maps, 0) if maps else np.zeros(0)
     own = (row for row in found if row["split"] == "test")
     for row, (bits, shape, (height, width)) in zip(own, lesions, strict=True):
         lesion = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)

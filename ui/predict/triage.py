@@ -74,7 +74,7 @@ def table(rows: Sequence[tuple[CaseImage, dict[str, object]]], shown: CaseImage)
         key=key,
         on_select=open_row,
         selection_mode="single-row",
-        selection_default={"selection": {"rows": [at]}},  # type: ignore[arg-type, typeddict-item]
+        selection_default={"selection": {"rows": [at]}},
         alt="The images of this case, riskiest first",
         column_config={
             "shown": text("", width=28, help="The image shown below"),

@@ -103,6 +103,8 @@ def whole(data: bytes, notices: list[str]) -> bytes:
     stream = read(data)
     refuse_kinds(stream)
     if not stream.ended:
+        if stream.frame in _ARITHMETIC:  # whose decoder goes on without data, so that none can be known to be there
+            raise DamagedError("no end marker")
         data = data.removesuffix(b"\xff") + b"\xff\xd9"
         notices.append(_NO_END)
     if any(any(bits) for bits in stream.missing.values()):

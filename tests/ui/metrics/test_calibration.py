@@ -53,14 +53,13 @@ def uploaded(app: AppTest, lesion: np.ndarray) -> AppTest:
 
 
 def test_a_case_shows_calibrated_probabilities_and_names_the_model_without(open_at, models: Path, lesion) -> None:
-    app = uploaded(open_at("predict"), lesion)
-    shown = text(app)
-    pixels = read_image(encode(lesion)).pixels
-    for model_id, quantity in (("toy", "calibrated probability"), ("toy2", "uncalibrated score")):
-        answer = predict(registry.load(registry.find(models, model_id)), pixels)
-        assert answer.calibrated == (model_id == "toy")
-        assert f"**{percent(share_called(answer))}** {quantity}" in shown
-        assert NAMES[called(answer).code] in shown
+    app = uploaded(open_at("predict", **{"show-limits": "true"}), lesion)
+    shown, drawn = text(app), "".join(str(chart.proto) for chart in app.get("plotly_chart"))
+    answer = predict(registry.load(registry.find(models, "toy")), read_image(encode(lesion)).pixels)
+    assert answer.calibrated
+    assert [h.value for h in app.subheader] == [f"{NAMES[called(answer).code]} {percent(share_called(answer))}"]
+    assert "Probability by Toy toy." in shown
+    assert "Calibrated probability (Toy toy2: uncalibrated score)" in drawn
     assert "There is no calibration.json, so its numbers are uncalibrated scores." in shown
 
 
@@ -68,17 +67,21 @@ def test_another_prevalence_reweights_the_calibrated_model_only_and_the_call_fol
     app = uploaded(open_at("predict"), lesion)
     mix = np.array(json.loads((models / "toy" / "calibration.json").read_text())["class_mix"])
     usual = mix[list(SUSPECT)].sum() / mix.sum()
-    assert f"hold where {100 * usual:.1f} % of the images are malignant or pre-malignant" in text(app)
+    assert [p.proto.popover.label for p in app.get("popover") if "Class mix" in p.proto.popover.label] == [
+        f"Class mix: {percent(usual, 1)} malignant or pre-malignant"
+    ]
     app.slider(key="prevalence").set_value(60.0)
     shown = text(check(app.run()))
     assert "re-weighted for images of which 60.0 % are malignant or pre-malignant" in shown
     pixels = read_image(encode(lesion)).pixels
-    toy, toy2 = (predict(registry.load(registry.find(models, i)), pixels) for i in ("toy", "toy2"))
+    toy = predict(registry.load(registry.find(models, "toy")), pixels)
+    toy2 = predict(registry.load(registry.find(models, "toy2")), pixels)
     there = reweight(toy.probabilities, mix, mix_at(mix, 0.6))
     assert there.max() != pytest.approx(share_called(toy), abs=0.02)
-    assert f"**{percent(there.max())}** calibrated probability" in shown
-    assert NAMES[CLASSES[int(there.argmax())]] in [h.value for h in app.header]
-    assert f"**{percent(share_called(toy2))}** uncalibrated score" in shown
+    assert [h.value for h in app.subheader] == [f"{NAMES[CLASSES[int(there.argmax())]]} {percent(there.max())}"]
+    drawn = json.loads(next(c.proto.spec for c in app.get("plotly_chart") if "uncalibrated score" in c.proto.spec))
+    of_toy2 = next(t for t in drawn["data"] if t.get("name") == "Toy toy2")
+    assert percent(share_called(toy2), 1) in {row[2] for row in of_toy2["customdata"]}
 
 
 def test_the_tab_shows_errors_before_and_after_and_the_diagram_of_what_is_chosen(open_at) -> None:

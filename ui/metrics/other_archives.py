@@ -7,7 +7,7 @@ import streamlit as st
 from dermlens.charts.elsewhere import by_diagnosis
 from dermlens.dataset.isic2019 import TEST_SETS, TITLES
 from dermlens.estimate import Estimate
-from dermlens.evaluation.class_mix import AT, EQUAL
+from dermlens.evaluation.class_mix import AT, EQUAL, HAM10000
 from dermlens.evaluation.intervals import Summary
 from dermlens.evaluation.other_archives import ABOUT, ALL, Carcinomas, OtherArchives
 from dermlens.evaluation.predictions import Predictions
@@ -53,20 +53,21 @@ def section(entry: Entry, everything: Predictions) -> None:
 
 def _headline(summary: Summary, found: OtherArchives | None, split: str) -> None:
     of_archive = found.archives.get(split) if found else None
-    cells: dict[str, Estimate | None] = {
-        "AUC of melanoma": summary.per_class["mel"]["auc"],
-        f"Balanced accuracy {AT[EQUAL]}": summary.overall["balanced_accuracy"],
-        f"Melanoma recall {AT[EQUAL]}": summary.overall["melanoma_recall_equal"],
-    }
+    overall = summary.overall
+    cells: list[tuple[str, str, Estimate | None]] = [
+        ("AUC of melanoma", AT[HAM10000], summary.per_class["mel"]["auc"]),
+        ("Balanced accuracy", AT[EQUAL], overall["balanced_accuracy"]),
+        ("Melanoma recall", AT[EQUAL], overall["melanoma_recall_equal"]),
+    ]
     if of_archive:
-        cells["Refused as no dermoscopy"] = of_archive.refused and of_archive.refused[ALL]
-        cells["Referred"] = of_archive.referred
-    known = {name: e for name, e in cells.items() if e is not None}
+        refused = of_archive.refused and of_archive.refused[ALL]
+        cells += [("Refused", "as no dermoscopy", refused), ("Referred", "by the rules", of_archive.referred)]
+    known = [(name, note, e) for name, note, e in cells if e is not None]
     grid = st.grid(len(known), min_column_width=150)
-    for name, estimate in known.items():
+    for name, note, estimate in known:
         with grid.cell(), st.container(border=True, gap=None, height="stretch"):
             st.metric(name, percent(estimate.value, 1))
-            st.caption(f"95 %: {interval(estimate)}")
+            st.caption(f"{note}  \n95 %: {interval(estimate)}")
 
 
 def _recall(summaries: dict[str, Summary], home: str, split: str) -> None:
@@ -93,7 +94,7 @@ def _pictures(entry: Entry, p: Predictions) -> None:
     benign = [d.group == "benign" for d in DIAGNOSES]
     missed = np.flatnonzero((p.y_true == MELANOMA) & np.array(benign)[equal.y_pred])
     melanomas = int((p.y_true == MELANOMA).sum())
-    st.markdown(f"**{len(missed)} of {melanomas} melanomas called benign** {AT[EQUAL]}")
+    st.markdown(f"**{len(missed)} of {melanomas} melanomas called benign** {AT[EQUAL]}, those that it refuses included")
     if not dataset.others_at_hand():
         st.caption("Set ISIC2019_DIR to the folder with the training set of ISIC 2019 to see them.")
         return

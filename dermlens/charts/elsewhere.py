@@ -79,7 +79,7 @@ def lost(found: OtherLights) -> go.Figure:
     named = {"Mean of all": found.lost, **{c.change.name.capitalize(): c.lost for c in found.changes}}
     figure = _dots({"lost": named}, "Balanced accuracy lost", AT[EQUAL])
     figure.add_vline(0, line={"width": 1, "dash": "dot"})
-    return figure.update_xaxes(ticksuffix=" %", zeroline=False)
+    return figure.update_xaxes(title_text="percentage points", zeroline=False)
 
 
 def by_diagnosis(series: Mapping[str, Mapping[str, Estimate]], title: str, subtitle: str = "") -> go.Figure:

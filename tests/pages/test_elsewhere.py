@@ -114,7 +114,7 @@ def test_the_tab_on_other_lights_says_what_is_lost(models: Path) -> None:
     app = open_page("metrics", of="a", show="Under other lights")
     found = other_lights.read(models / "a")
     shown = {m.label: m.value for m in app.metric}
-    assert shown["Balanced accuracy lost on average, at an equal mix"] == f"{100 * found.lost.value:.1f} %"
+    assert shown["Balanced accuracy lost on average, at an equal mix"] == f"{100 * found.lost.value:.1f} points"
     table = app.dataframe[0].value
     assert table["Of"].tolist() == ["red × 1.08, blue × 0.92", "quality 40"]
     assert "Set HAM10000_DIR" in text(app)

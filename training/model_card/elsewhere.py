@@ -12,7 +12,7 @@ from dermlens.evaluation.other_archives import ABOUT, ALL, Carcinomas, OfArchive
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.trust.conformal import CASE_LEVEL
-from dermlens.wording import number_with_interval, percent, percent_with_interval, short_percent
+from dermlens.wording import number_with_interval, percent, percent_with_interval, points_with_interval, short_percent
 
 
 def other_lights(folder: Path) -> list[str]:
@@ -26,13 +26,13 @@ def other_lights(folder: Path) -> list[str]:
         f"Balanced accuracy {AT[EQUAL]} on the {found.unchanged.n_images:,} validation images, each changed as another "
         f"dermatoscope, lamp or camera might ({_views(found.views)}): unchanged "
         f"{percent_with_interval(found.unchanged)}; lost on average over the {len(found.changes)} changes "
-        f"**{percent_with_interval(found.lost)}**. Paired: intervals draw the same lesions with and without a change.",
+        f"**{points_with_interval(found.lost)}**. Paired: intervals draw the same lesions with and without a change.",
         "",
         "| change | | balanced accuracy | lost |",
         "| --- | --- | --- | --- |",
         *[
             f"| {c.change.name} | {c.change.values()} | {percent_with_interval(c.balanced_accuracy)} | "
-            f"{percent_with_interval(c.lost)} |"
+            f"{points_with_interval(c.lost)} |"
             for c in found.changes
         ],
         "",

@@ -1,8 +1,9 @@
-"""Fetch HAM10000 into its official layout: `python -m data.download --to DIR [--source dataverse|isic]`.
+"""Fetch HAM10000 or ISIC 2019 in their official layouts: `python -m data.download --to DIR [--source SOURCE]`.
 
-Both sources end in the same folder: HAM10000_images_part_1/, HAM10000_images_part_2/, HAM10000_metadata.csv and, from
-Dataverse, HAM10000_segmentations_lesion_tschandl/. Every one of them appears only when it is whole; what was begun is
-continued by the next run, and what is there is not fetched again (`download.json` keeps the account).
+HAM10000 ends in the same folders from either source: HAM10000_images_part_1/, HAM10000_images_part_2/,
+HAM10000_metadata.csv and, from Dataverse, HAM10000_segmentations_lesion_tschandl/. Every file and folder appears only
+when it is whole; what was begun is continued by the next run, and what is there is not fetched again (`download.json`
+keeps the account).
 
 `dataverse`: Harvard Dataverse, doi:10.7910/DVN/DBW86T, the publication itself (2.8 GB in zips, about 6 GB free while
 unpacking). Sizes and checksums are the ones its listing publishes. A CSV that Dataverse has converted to .tab is
@@ -18,7 +19,14 @@ fetched in its original format, to which the published checksum belongs.
 - It holds the images of the ISIC 2018 test set too; only the images of the split table are fetched.
 - It has no lesion masks.
 
-Tschandl, Rosendahl, Kittler: The HAM10000 dataset, Sci Data 5:180161, 2018. Licence CC BY-NC 4.0.
+`isic2019`: the training set of the ISIC 2019 challenge (25,331 images, 9.1 GB zipped, about as much again free while
+unpacking), of which HAM10000 is a part; its other archives are trained on and tested with. ISIC_2019_Training_Input/,
+ISIC_2019_Training_GroundTruth.csv and ISIC_2019_Training_Metadata.csv, from the challenge's storage. It publishes no
+checksum: each file must have the length its server announces, the zip must unpack whole, and every image of the ground
+truth must be in it.
+
+Tschandl, Rosendahl, Kittler: The HAM10000 dataset, Sci Data 5:180161, 2018. Codella et al., arXiv:1710.05006, 2017.
+Combalia et al.: BCN20000, arXiv:1908.02288, 2019. Licence of all CC BY-NC 4.0.
 """
 
 import argparse
@@ -33,6 +41,7 @@ import requests
 from tqdm import tqdm
 
 from data.fetch import Remote, Sleep, fetch, get_json, unpack
+from dermlens.dataset import isic2019
 from dermlens.dataset.ham10000 import COLUMNS, IMAGE_FOLDERS, MASK_FOLDER, METADATA, SPLIT_TABLE, load_split
 from dermlens.errors import DermlensError, DownloadError, ImageError
 from dermlens.files.documents import read_object, write_object
@@ -40,7 +49,11 @@ from dermlens.ingest.read import read_file
 
 DOI = "doi:10.7910/DVN/DBW86T"
 COLLECTION = 212  # HAM10000
-BASE_URLS = {"dataverse": "https://dataverse.harvard.edu", "isic": "https://api.isic-archive.com/api/v2"}
+BASE_URLS = {
+    "dataverse": "https://dataverse.harvard.edu",
+    "isic": "https://api.isic-archive.com/api/v2",
+    "isic2019": "https://isic-challenge-data.s3.amazonaws.com/2019",
+}
 PART_1_IMAGES = 5000  # the official part 1 holds the first 5,000 ids
 ACCOUNT = "download.json"
 
@@ -91,6 +104,36 @@ def download_isic(
         _finish(to, METADATA, "isic")
 
 
+def download_isic2019(to: Path, base_url: str = BASE_URLS["isic2019"], sleep: Sleep = time.sleep) -> None:
+    """Fetch the training set of ISIC 2019 into `to`; raises DownloadError, or DataError if its tables do not match."""
+    to.mkdir(parents=True, exist_ok=True)
+    with _session() as session:
+        for name in (isic2019.GROUND_TRUTH, isic2019.METADATA, isic2019.IMAGE_FOLDER):
+            if _complete(to, name):
+                continue
+            if name != isic2019.IMAGE_FOLDER:
+                remote = Remote(f"{base_url}/{name}")
+                fetch(session, remote, _staging(to, name), sleep)
+            else:
+                remote, archive = Remote(f"{base_url}/{name}.zip"), to / f"{name}.zip"
+                fetch(session, remote, archive, sleep)
+                unpack(archive, _staging(to, name))
+                _check_images(_staging(to, name), isic2019.load_truth(to)["image_id"].tolist())
+            _finish(to, name, "isic2019", remote)
+            (to / f"{name}.zip").unlink(missing_ok=True)
+
+
+def _check_images(folder: Path, image_ids: list[str]) -> None:
+    """Raise DownloadError unless every image of the ground truth was in the zip."""
+    there = {file.stem.removesuffix(isic2019.REDUCED) for file in folder.iterdir()}
+    missing = [image_id for image_id in image_ids if image_id not in there]
+    if missing:
+        raise DownloadError(f"{len(missing)} of {len(image_ids)} images are not in the zip: {', '.join(missing[:5])}.")
+
+
+DOWNLOADS = {"dataverse": download_dataverse, "isic": download_isic, "isic2019": download_isic2019}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -102,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     base_url = (args.base_url or BASE_URLS[args.source]).rstrip("/")
     try:
-        (download_dataverse if args.source == "dataverse" else download_isic)(args.to, base_url)
+        DOWNLOADS[args.source](args.to, base_url)
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2
@@ -114,7 +157,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped. Run the same command again to continue.", file=sys.stderr)
         return 130
-    print(f"HAM10000 is complete in {args.to}.")
+    print(f"{'ISIC 2019' if args.source == 'isic2019' else 'HAM10000'} is complete in {args.to}.")
     return 0
 
 
@@ -223,7 +266,7 @@ def _finish(to: Path, name: str, source: str, remote: Remote | None = None) -> N
     """Enter `name` in the account, then give the staged file or folder its name."""
     entry = {"source": source, "files": _count(_staging(to, name))}
     if remote is not None:
-        entry |= {"url": remote.url, remote.algorithm: remote.digest}
+        entry |= {"url": remote.url, **({remote.algorithm: remote.digest} if remote.digest else {})}
     write_object(to / ACCOUNT, _account(to) | {name: entry})
     os.replace(_staging(to, name), to / name)
 

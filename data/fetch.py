@@ -25,7 +25,7 @@ ATTEMPTS = 6
 MAX_WAIT = 60.0
 TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of the body
 PIECE = 1 << 16  # at most this much of what has arrived is lost with a connection
-IMAGE_NAME = re.compile(r"ISIC_\d+(\.jpg|_segmentation\.png)", re.IGNORECASE)
+IMAGE_NAME = re.compile(r"ISIC_\d+(\.jpg|_downsampled\.jpg|_segmentation\.png)", re.IGNORECASE)
 
 Sleep = Callable[[float], None]
 T = TypeVar("T")
@@ -106,7 +106,7 @@ def get_json(
 def unpack(archive: Path, staging: Path) -> int:
     """Unpack the images of a zip flat into the new folder `staging` and return their number.
 
-    Folders inside the zip and files that are not HAM10000 images or masks are left out.
+    Folders inside the zip and files that are not images or masks of the ISIC Archive are left out.
 
     Raises:
         DownloadError: not a zip, damaged, with a path that leads outside or a link, with an image twice, or with none.

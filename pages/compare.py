@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dermlens.case.opinion import form
-from dermlens.evaluation.predictions import SPLITS
+from dermlens.evaluation.predictions import SHOWN_SPLITS
 from dermlens.models.model import networks
 from ui import cache, optional, splits, state, widgets
 from ui.compare import on_case, on_split
@@ -76,7 +76,7 @@ def data_split(entries: dict) -> None:
             bind="query-params",
         )
         found = {i: cache.predictions(entries[i]).value for i in ids}
-        common = [s for s in SPLITS if all(p is not None and s in p.splits for p in found.values())]
+        common = [s for s in SHOWN_SPLITS if all(p is not None and s in p.splits for p in found.values())]
         if len(ids) < 2 or not common:
             st.caption("Choose at least two models that were run on the same split.")
             return

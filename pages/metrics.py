@@ -9,12 +9,17 @@ from ui.metrics import (
     localisation,
     ood,
     operating_points,
+    other_archives,
+    other_lights,
     overview,
     prediction_sets,
     referral,
     slices,
 )
 from ui.pages import METRICS
+
+OF_HAM10000 = ("Calibration", "Prediction sets", "Operating points", "Referral", "Slices")
+"""Tabs on what was fitted for HAM10000, or goes by what is known of its images."""
 
 
 def page() -> None:
@@ -54,12 +59,15 @@ def page() -> None:
         "Slices": lambda: slices.show(entry, split, chosen, key),
         "Where it looked": lambda: localisation.section(entry),
         "Unlike images": lambda: unlike(entry, split, filtered=bool(key)),
+        "Under other lights": lambda: other_lights.section(entry),
+        "Another archive": lambda: other_archives.section(entry, everything),
     }
     tabs = st.tabs(list(sections), key="show", on_change="rerun", bind="query-params")
-    for tab, show in zip(tabs, sections.values(), strict=True):
+    for tab, (name, show) in zip(tabs, sections.items(), strict=True):
         if tab.open:
             with tab:
-                show()
+                if name not in OF_HAM10000 or not splits.only_elsewhere(split):
+                    show()
 
 
 def unlike(entry: Entry, split: str, filtered: bool) -> None:

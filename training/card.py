@@ -13,10 +13,12 @@ from typing import Any
 
 from dermlens.dataset.ham10000 import load_split
 from dermlens.errors import DermlensError
+from dermlens.evaluation.other_lights import CALLS_FILE
+from dermlens.evaluation.other_lights import FILE as LIGHTS_FILE
 from dermlens.files.documents import Document, read_object, write_object
 from dermlens.models import registry
 from dermlens.trust.ood import OOD_FILE, SCORES_FILE, read_scores
-from training import ensemble
+from training import ensemble, other_lights
 from training.fit import STEPS
 from training.fits.embeddings import measure
 from training.fits.subject import Subject
@@ -50,7 +52,7 @@ def problems(folder: Path) -> list[str]:
             found.append(f"{name} is missing, card.json lists it")
         elif registry.sha256(folder / name) != expected:
             found.append(f"{name} is not the file whose hash is in card.json")
-    found += [*_refitted(folder), *_remeasured(folder)]
+    found += [*_refitted(folder), *_remeasured(folder), *_other_lights(folder)]
     if "members" in card:
         found += ensemble.problems(folder, card)
     if ((folder / "run.json").is_file() or "members" in card) and not found:
@@ -92,6 +94,14 @@ def remeasure(folder: Path) -> None:
         stored = read_object(folder / OOD_FILE)
         write_object(folder / OOD_FILE, {**stored, "measured": measure(*read_scores(folder))})
         note_hash(folder, OOD_FILE)
+
+
+def _other_lights(folder: Path) -> Iterator[str]:
+    """Measure the calls under other lights again, and yield where other_lights.json says otherwise."""
+    if (folder / LIGHTS_FILE).is_file():
+        stored = read_object(folder / LIGHTS_FILE)
+        again = other_lights.remeasured(Subject(folder, load_split()))
+        yield from _differences(stored, again, LIGHTS_FILE, TOLERANCE, CALLS_FILE)
 
 
 def _differences(

@@ -1,8 +1,9 @@
 """Measure a run's best checkpoint: `python -m training.evaluate RUN [--test] [--data DIR] [--views 4]`.
 
 On validation, unless --test asks for the test split too; that is noted in run.json, so that a model card can say how
-often it was looked at. Writes predictions.csv and metrics.json into the run's folder. What is published is measured
-again, through the serving path (training.publish).
+often it was looked at. Writes predictions.csv and metrics.json into the run's folder, and with --external
+external_predictions.csv, of the other archives' validation parts alone. What is published is measured again, through
+the serving path (training.publish, training.external).
 """
 
 import argparse
@@ -22,9 +23,10 @@ from dermlens.errors import DermlensError
 from dermlens.evaluation.class_mix import WITHOUT
 from dermlens.evaluation.intervals import summarise
 from dermlens.evaluation.metrics import OVERALL
-from dermlens.evaluation.predictions import SPLITS, Predictions, write_predictions
+from dermlens.evaluation.predictions import EXTERNAL_FILE, SPLITS, Predictions, write_predictions
 from dermlens.files.documents import write_object
 from dermlens.image.tta import VIEWS, expand
+from training.archives import validation_rows
 from training.dataset import load_images, located
 from training.finished import (
     add_run_arguments,
@@ -40,14 +42,14 @@ from training.finished import (
 BATCH = 16
 
 
-def evaluate(model: keras.Model, root: Path, rows: pd.DataFrame, stored_aspect: str, views: int) -> Predictions:
+def evaluate(model: keras.Model, rows: pd.DataFrame, views: int) -> Predictions:
     """Predict images with Keras, averaging logits over the views.
 
     Args:
-        model: as `best_model` gives it. root: HAM10000 folder. rows: of the split table, of any splits.
-        stored_aspect: see `dermlens.image.preprocess.true_aspect`. views: see `dermlens.image.tta.expand`.
+        model: as `best_model` gives it. rows: as `located` gives them, of any splits.
+        views: see `dermlens.image.tta.expand`.
     """
-    images = load_images(located(rows, root, stored_aspect), model.input_shape[1], for_training=False)
+    images = load_images(rows, model.input_shape[1], for_training=False)
     starts = tqdm(range(0, len(rows), BATCH), desc="predictions", unit="batch", disable=not sys.stderr.isatty())
     parts = []
     for start in starts:
@@ -63,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("run", help="id or folder of a run")
     parser.add_argument("--test", action="store_true", help="also the test split: at the very end, noted in run.json")
     parser.add_argument("--views", type=int, choices=VIEWS, default=4, help="flips and turns to average over")
+    parser.add_argument("--external", type=Path, help="training set of ISIC 2019, for its validation parts")
     add_run_arguments(parser)
     args = parser.parse_args(argv)
     try:
@@ -73,7 +76,10 @@ def main(argv: list[str] | None = None) -> int:
         model = last_model(folder) if args.last else best_model(folder)
         if args.test:
             note_test(folder, "training.evaluate")
-        predictions = evaluate(model, root, rows, aspect, args.views)
+        predictions = evaluate(model, located(rows, root, aspect), args.views)
+        if args.external is not None:
+            elsewhere = located(validation_rows(), root, aspect, args.external)
+            write_predictions(folder / EXTERNAL_FILE, evaluate(model, elsewhere, args.views))
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2

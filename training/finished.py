@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, data_root
+from dermlens.dataset.isic2019 import HELD_BACK
 from dermlens.errors import DataError, ModelError
 from dermlens.evaluation.predictions import SPLITS, Predictions, concatenate, make_predictions
 from dermlens.files.documents import read_object, write_object
@@ -94,9 +95,9 @@ def note_test(folder: Path, by: str) -> None:
 
 
 def predictions_of(rows: pd.DataFrame, y_true: np.ndarray, logits: np.ndarray) -> Predictions:
-    """Put logits (n, 7) and classes (n,) with the ids of n rows of the split table, validation first."""
+    """Put logits (n, 7) and classes (n,) with the ids of n rows of a split table, validation first."""
     parts = []
-    for split in SPLITS:
+    for split in (*SPLITS, *HELD_BACK):
         own = (rows["split"] == split).to_numpy()
         if own.any():
             ids = rows.loc[own, "image_id"], rows.loc[own, "lesion_id"]

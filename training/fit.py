@@ -15,7 +15,7 @@ from dermlens.errors import DermlensError
 from dermlens.files.documents import write_whole
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.models import registry
-from training.fits import calibration, conformal, embeddings, localisation, referral, thresholds
+from training.fits import calibration, conformal, embeddings, localisation, other_archives, referral, thresholds
 from training.fits.subject import Subject
 from training.model_card.write import note_hash, write
 
@@ -39,8 +39,10 @@ STEPS: dict[str, Step] = {
     "conformal": Step(conformal.make, pictures=False),
     "thresholds": Step(thresholds.make, pictures=False),
     "embeddings": Step(embeddings.make, pictures=True, of_ensembles=False),
+    "familiarity": Step(other_archives.score, pictures=False),
     "attention": Step(localisation.make, pictures=True),
     "referral": Step(referral.make, pictures=False),
+    "other_archives": Step(other_archives.make, pictures=False),
 }
 """In the order they build on each other."""
 
@@ -75,12 +77,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=list(STEPS), action="append", help="default: every step")
     parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
     parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, default="as-is")
+    parser.add_argument("--external", type=Path, help="training set of ISIC 2019, for the refusal")
     parser.add_argument("--split", type=Path, default=SPLIT_TABLE, help="split table")
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
     args = parser.parse_args(argv)
     try:
         entry = registry.find(args.models_dir, args.id)
-        subject = Subject(entry.folder, load_split(args.split), args.data, args.stored_aspect)
+        subject = Subject(entry.folder, load_split(args.split), args.data, args.stored_aspect, args.external)
         left_out = fit(subject, args.only or list(STEPS))
     except DermlensError as e:
         print(e, file=sys.stderr)

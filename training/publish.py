@@ -204,7 +204,8 @@ def _ask(what: Publication, model: Model, rows: pd.DataFrame) -> Answers:
 def _write_predictions(what: Publication, model: Model, folder: Path, rows: pd.DataFrame, answers: Answers) -> None:
     """Write predictions.csv, and keep the embeddings for training.fit."""
     write_predictions(folder / "predictions.csv", predictions_of(rows, class_indices(rows), answers.logits))
-    keep(model, [f"{what.stored_aspect} {image_id}" for image_id in rows["image_id"]], answers.embeddings)
+    names = [f"{what.stored_aspect} {image_id}" for image_id in rows["image_id"]]
+    keep(model, names, answers.logits, answers.embeddings)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,9 +14,14 @@ from dermlens.dataset.ham10000 import SPLIT_TABLE, load_split
 from dermlens.dataset.split_audit import AUDIT, Audit, read_audit
 from dermlens.errors import DermlensError, ModelError
 from dermlens.estimate import Estimate
+from dermlens.evaluation import other_lights
 from dermlens.evaluation.compare import Comparison, compare
 from dermlens.evaluation.intervals import Summary, summarise
-from dermlens.evaluation.predictions import CASES, Predictions, cases_of, read_cases, read_predictions
+from dermlens.evaluation.other_archives import FILE as OTHER_ARCHIVES
+from dermlens.evaluation.other_archives import OtherArchives
+from dermlens.evaluation.other_archives import read as read_other_archives
+from dermlens.evaluation.other_lights import OtherLights
+from dermlens.evaluation.predictions import CASES, EXTERNAL_FILE, Predictions, cases_of, read_cases, read_predictions
 from dermlens.evaluation.slices import Slice, slices
 from dermlens.explain import gradients
 from dermlens.explain.localisation_results import FILE as ATTENTION
@@ -194,7 +199,8 @@ def _fitted_files(entry: Entry) -> list[Path]:
 
 def stamp_of_answers(entry: Entry) -> tuple[float, ...]:
     """Return what changes when the predictions of a model change, or what they are calibrated with."""
-    return tuple(modified(entry.folder / name) for name in ("predictions.csv", "calibration.json", "card.json"))
+    names = ("predictions.csv", EXTERNAL_FILE, "calibration.json", "card.json")
+    return tuple(modified(entry.folder / name) for name in names)
 
 
 def cases() -> Result[pd.DataFrame]:
@@ -291,6 +297,32 @@ def comparison(a: Entry, b: Entry, split: str) -> Result[Comparison]:
 @st.cache_data(show_spinner="Measuring where it looked, with intervals", max_entries=16)
 def _evidence(folder: Path, stamp: tuple[float, ...]) -> Result[LocalisationResults]:
     return _attempt(lambda: summarise_looks(read_published(folder, registry.inspect(folder).card)))
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _other_lights(folder: Path, stamp: tuple[float, ...]) -> Result[tuple[OtherLights, pd.DataFrame]]:
+    card = registry.inspect(folder).card
+    return _attempt(lambda: (other_lights.read(folder, card), other_lights.read_calls(folder, card)))
+
+
+def under_other_lights(entry: Entry) -> Result[tuple[OtherLights, pd.DataFrame]] | None:
+    """Return what a model loses under other lights, and its calls of every image there; None if not measured."""
+    if not (entry.folder / other_lights.FILE).exists():
+        return None
+    names = (other_lights.FILE, other_lights.CALLS_FILE, "card.json")
+    return _other_lights(entry.folder, tuple(modified(entry.folder / name) for name in names))
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _other_archives(folder: Path, stamp: tuple[float, ...]) -> Result[OtherArchives]:
+    return _attempt(lambda: read_other_archives(folder, registry.inspect(folder).card))
+
+
+def on_other_archives(entry: Entry) -> Result[OtherArchives] | None:
+    """Return what refusal, sets and rules of a model do on other archives; None if not measured."""
+    if not (entry.folder / OTHER_ARCHIVES).exists():
+        return None
+    return _other_archives(entry.folder, tuple(modified(entry.folder / name) for name in (OTHER_ARCHIVES, "card.json")))
 
 
 def evidence(entry: Entry) -> Result[LocalisationResults]:

@@ -1,26 +1,32 @@
-"""The images of the data set, if HAM10000_DIR names their folder. They are public, so they may be cached."""
+"""The images of the data sets, if HAM10000_DIR and ISIC2019_DIR name their folders. They are public: cached."""
 
 import numpy as np
 import streamlit as st
 
 from dermlens.case.image import thumbnail
 from dermlens.case.predict import Prediction, predict
+from dermlens.dataset import isic2019
 from dermlens.dataset.ham10000 import data_root, image_path
 from dermlens.errors import DermlensError
 from dermlens.image.encode import data_uri
 from dermlens.ingest.formats import LIMITS
-from dermlens.ingest.read import read_image
+from dermlens.ingest.read import read_file, read_image
 from dermlens.models.model import AnyModel, Ensemble
 from ui import settings
 
 
 def at_hand() -> bool:
-    """Whether images can be shown at all."""
+    """Whether images of HAM10000 can be shown."""
     return data_root() is not None
 
 
+def others_at_hand() -> bool:
+    """Whether images of other archives can be shown."""
+    return isic2019.data_root() is not None
+
+
 def file(image_id: str) -> bytes | None:
-    """Return an image's file, None if it is missing or larger than any that is read."""
+    """Return the file of an image of HAM10000, None if it is missing or larger than any that is read."""
     root = data_root()
     try:
         if root is None:
@@ -32,12 +38,34 @@ def file(image_id: str) -> bytes | None:
         return None
 
 
+@st.cache_data(show_spinner=False, max_entries=1)
+def _aspects() -> dict[str, str]:
+    """Return image of another archive -> the aspect that its file was squeezed from."""
+    try:
+        return isic2019.load_external().set_index("image_id")["stored_aspect"].to_dict()
+    except DermlensError:
+        return {}
+
+
+def _other_pixels(image_id: str) -> np.ndarray | None:
+    root = isic2019.data_root()
+    aspect = _aspects().get(image_id)
+    if root is None or aspect is None:
+        return None
+    try:
+        return read_file(isic2019.image_path(root, image_id), stored_aspect=aspect).pixels
+    except DermlensError:
+        return None
+
+
 @st.cache_data(show_spinner=False, max_entries=64)
 def pixels(image_id: str) -> np.ndarray | None:
-    """Return an image as (h, w, 3) uint8 RGB, None if it is missing or cannot be read."""
+    """Return an image of HAM10000 or of another archive as (h, w, 3) uint8 RGB, None if it is missing or damaged."""
     data = file(image_id)
     try:
-        return read_image(data, stored_aspect=settings.stored_aspect()).pixels if data else None
+        if data is None:
+            return _other_pixels(image_id)
+        return read_image(data, stored_aspect=settings.stored_aspect()).pixels
     except DermlensError:
         return None
 

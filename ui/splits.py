@@ -3,7 +3,8 @@
 import numpy as np
 import streamlit as st
 
-from dermlens.evaluation.predictions import SPLITS, Predictions
+from dermlens.dataset.isic2019 import TITLES
+from dermlens.evaluation.predictions import SHOWN_SPLITS, Predictions
 from dermlens.labels import INDEX
 from dermlens.models.registry import Entry
 from ui import cache, widgets
@@ -13,16 +14,28 @@ FINAL = "Final: not for choosing between models"
 
 
 def choose_split(available: tuple[str, ...]) -> str:
-    """Let a person choose a split, validation first; test only ever on purpose and marked as final."""
-    known = [s for s in SPLITS if s in available]
-    others = [s for s in available if s not in SPLITS]
-    return st.selectbox("Split", [*known, *others], key="split", bind="query-params", width=200)
+    """Let a person choose a split, validation first; test sets only ever on purpose and marked as final."""
+    known = [s for s in SHOWN_SPLITS if s in available]
+    options = [*known, *(s for s in available if s not in SHOWN_SPLITS)]
+    return st.selectbox(
+        "Split", options, key="split", format_func=lambda s: TITLES.get(s, s), bind="query-params", width=200
+    )
 
 
 def mark_final(split: str) -> None:
-    """Say of the test split what it is for."""
-    if split == "test":
+    """Say of a test set what it is for."""
+    if split == "test" or split in TITLES:
         st.badge(FINAL, icon=":material/flag:", color="orange")
+
+
+def only_elsewhere(split: str) -> bool:
+    """Say, of the images of another archive, where what was fitted to HAM10000 is measured; returns whether it did."""
+    if split in TITLES:
+        widgets.nothing_here(
+            "This is measured on HAM10000 alone, which it was fitted for.",
+            f"The tab Another archive says what it does on {TITLES[split]}.",
+        )
+    return split in TITLES
 
 
 def measurable() -> tuple[dict[str, Entry], list[cache.Problem]]:

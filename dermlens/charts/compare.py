@@ -1,6 +1,6 @@
 """Figures of two or more models on the same images."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,38 +14,42 @@ from dermlens.labels import CLASSES, SHOWN
 from dermlens.wording import interval, percent
 
 
-def headline(models: Mapping[str, Mapping[str, Estimate]], title: str) -> go.Figure:
+def headline(
+    models: Mapping[str, Mapping[str, Estimate]], title: str, keys: Collection[str] = tuple(HEADLINE)
+) -> go.Figure:
     """Draw the headline metrics of several models with their 95 % intervals, one row per metric.
 
     Args:
         models: model -> key of HEADLINE -> estimate.
         title: as shown.
+        keys: of OVERALL, those of HEADLINE among them are drawn.
     """
+    rows = {key: metric for key, metric in HEADLINE.items() if key in keys}
     figure = go.Figure()
     for i, (model, found) in enumerate(models.items()):
-        values = [found[name] for name in HEADLINE]
+        values = [found[name] for name in rows]
         figure.add_scatter(
             x=[100 * f.value for f in values],
-            y=[row + 0.26 * (i - (len(models) - 1) / 2) for row in range(len(HEADLINE))],
+            y=[row + 0.26 * (i - (len(models) - 1) / 2) for row in range(len(rows))],
             mode="markers",
             name=model,
             marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 10},
             error_x=error_bars(values),
             customdata=[
                 [metric.label, percent(f.value, 1), interval(f)]
-                for metric, f in zip(HEADLINE.values(), values, strict=True)
+                for metric, f in zip(rows.values(), values, strict=True)
             ],
             hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{customdata[1]}}<br>"
             "95 %: %{customdata[2]}<extra></extra>",
         )
     figure.update_yaxes(
-        tickvals=list(range(len(HEADLINE))),
-        ticktext=[f"{metric.name}<br>{AT[metric.mix]}" for metric in HEADLINE.values()],
-        range=[len(HEADLINE) - 0.5, -0.5],
+        tickvals=list(range(len(rows))),
+        ticktext=[f"{metric.name}<br>{AT[metric.mix]}" for metric in rows.values()],
+        range=[len(rows) - 0.5, -0.5],
     )
     figure.update_yaxes(zeroline=False)
     figure.update_xaxes(ticksuffix=" %", zeroline=False)
-    height = 150 + len(HEADLINE) * (28 + 14 * len(models)) + 22 * len(models)
+    height = 150 + len(rows) * (28 + 14 * len(models)) + 22 * len(models)
     frame(figure, title, height)
     return figure.update_layout(
         margin_t=50 + 22 * len(models),

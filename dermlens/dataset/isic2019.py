@@ -3,6 +3,7 @@
 HAM10000 is a part of ISIC 2019; the table `data/splits/external.csv` names the images of its other archives alone.
 """
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,8 @@ from dermlens.files.tables import read_csv
 IMAGE_FOLDER = "ISIC_2019_Training_Input"
 GROUND_TRUTH = "ISIC_2019_Training_GroundTruth.csv"
 METADATA = "ISIC_2019_Training_Metadata.csv"
+REDUCED = "_downsampled"
+"""What the official files add to the name of an image that was larger before."""
 DIAGNOSES = {
     "MEL": "mel",
     "NV": "nv",
@@ -29,17 +32,32 @@ EXTERNAL_TABLE = Path(__file__).parents[2] / "data" / "splits" / "external.csv"
 EXTERNAL_SPLITS = ("train", "validation", "isic2017", "bcn20000", "left_out")
 """What an image serves for: training; choosing data, augmentation and refusal; two test sets; nothing."""
 TEST_SETS = ("isic2017", "bcn20000")
+VALIDATION_SETS = ("isic2017_validation", "bcn20000_validation")
+"""The validation parts of ISIC 2017 and BCN20000, as splits of their own."""
+CARCINOMAS = "scc"
+"""All invasive squamous cell carcinomas, as a split of their own: none of the seven, so no network trains on them."""
+TITLES = {"isic2017": "ISIC 2017", "bcn20000": "BCN20000"}
+"""The test sets, as people read them."""
+HELD_BACK = (*VALIDATION_SETS, *TEST_SETS, CARCINOMAS)
+"""The splits of `held_back`."""
 ISIC_2017 = "ISIC 2017 train"
 BCN20000 = "BCN20000"
 COLUMNS = ("image_id", "source", "lesion_id", "dx", "split", "stored_aspect")
 
 
+def data_root() -> Path | None:
+    """Return the folder named by ISIC2019_DIR, or None where it is not set."""
+    value = os.environ.get("ISIC2019_DIR")
+    return Path(value) if value else None
+
+
 def image_path(root: Path, image_id: str) -> Path:
     """Return the path of an image; raises DataError if the folder does not hold it."""
-    path = root / IMAGE_FOLDER / f"{image_id}.jpg"
-    if not path.is_file():
-        raise DataError(f"Image {image_id} is not in {IMAGE_FOLDER} under {root}.")
-    return path
+    for name in (image_id, f"{image_id}{REDUCED}"):
+        path = root / IMAGE_FOLDER / f"{name}.jpg"
+        if path.is_file():
+            return path
+    raise DataError(f"Image {image_id} is not in {IMAGE_FOLDER} under {root}.")
 
 
 def load_truth(root: Path) -> pd.DataFrame:
@@ -57,7 +75,9 @@ def load_truth(root: Path) -> pd.DataFrame:
     """
     truth = read_csv(root / GROUND_TRUTH, {"image": str, **dict.fromkeys(DIAGNOSES, float)}).reset_index(drop=True)
     columns = ("image", "age_approx", "anatom_site_general", "lesion_id", "sex")
-    known = read_csv(root / METADATA, dict.fromkeys(columns, str)).set_index("image")
+    known = read_csv(root / METADATA, dict.fromkeys(columns, str))
+    truth["image"], known["image"] = (table["image"].str.removesuffix(REDUCED) for table in (truth, known))
+    known = known.set_index("image")
     marks = truth[list(DIAGNOSES)].to_numpy() == 1
     raise_problems(
         str(root),
@@ -104,3 +124,20 @@ def load_external(file: Path = EXTERNAL_TABLE) -> pd.DataFrame:
         },
     )
     return table
+
+
+def held_back(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that no network trains on, with one of HELD_BACK as their split, sorted by it and by image.
+
+    Args:
+        table: as `load_external` gives it.
+    """
+    parts = dict(zip((ISIC_2017, BCN20000), VALIDATION_SETS, strict=True))
+    split = table["split"].where(table["split"] != "validation", table["source"].map(parts))
+    split = split.mask((table["dx"] == CARCINOMAS) & (table["split"] != "left_out"), CARCINOMAS)
+    rows = table.assign(split=split)[split.isin(HELD_BACK)]
+    return rows.sort_values(["split", "image_id"], key=_in_order, ignore_index=True)
+
+
+def _in_order(column: pd.Series) -> pd.Series:
+    return column.map(HELD_BACK.index) if column.name == "split" else column

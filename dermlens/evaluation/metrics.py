@@ -338,3 +338,5 @@ IN_BRIEF = (
     *("macro_auc", "cross_entropy", "ece"),
 )
 """The few of OVERALL that fit where a model is only introduced, the most telling one first, a share."""
+ELSEWHERE = ("balanced_accuracy", "melanoma_recall_equal", "macro_auc")
+"""Of OVERALL, what can be said of images of another archive: it does not go by how frequent a diagnosis is there."""

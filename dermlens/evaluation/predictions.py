@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, load_split
+from dermlens.dataset.isic2019 import CARCINOMAS, HELD_BACK, TEST_SETS, TITLES
 from dermlens.errors import DataError
 from dermlens.evaluation.class_mix import EVEN, log_ratio
 from dermlens.evaluation.metrics import log_softmax
@@ -22,6 +23,11 @@ LOGITS: tuple[str, ...] = tuple(f"logit_{code}" for code in CLASSES)
 IDS = ("image_id", "lesion_id", "split", "y_true")
 COLUMNS: tuple[str, ...] = (*IDS, *LOGITS)
 SPLITS = ("validation", "test")
+SHOWN_SPLITS = (*SPLITS, *TEST_SETS)
+"""Those that people can look at; the validation parts of other archives only choose."""
+SPLIT_TITLES = {"validation": "Validation split", "test": "Test split", **TITLES}
+EXTERNAL_FILE = "external_predictions.csv"
+"""Beside predictions.csv: what the model said about images of other archives, whose splits are HELD_BACK."""
 MOST = 1e6
 """Largest logit that is believed, either way."""
 MAX_BYTES = 128 * 2**20
@@ -29,6 +35,7 @@ MAX_BYTES = 128 * 2**20
 CASES = SPLIT_TABLE
 CASE_COLUMNS = ("age", "sex", "localization", "dx_type")
 _LABELS = {**INDEX, **{str(i): i for i in range(len(CLASSES))}}
+_NONE_OF_THEM = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +45,9 @@ class Predictions:
     Attributes:
         image_id: (n,) str, unique.
         lesion_id: (n,) str; images of one lesion are not independent, so all intervals resample lesions.
-        split: (n,) str, each one of SPLITS.
-        y_true: (n,) int64, indices into labels.CLASSES.
+        split: (n,) str, each one of SPLITS or of HELD_BACK.
+        y_true: (n,) int64, indices into labels.CLASSES; -1 in the split of squamous cell carcinomas, which cannot be
+            measured as the others are.
         logits: (n, 7) float64, columns in the order of labels.CLASSES; for a model that gives probabilities, their
             logarithms.
         class_mix: (7,) counts, the class mix that the logits hold for; None for those of a network, which are not
@@ -100,8 +108,8 @@ class Predictions:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that have rows, in the order of SPLITS."""
-        return tuple(s for s in SPLITS if (self.split == s).any())
+        """The splits that have rows, in the order of SPLITS and HELD_BACK."""
+        return tuple(s for s in (*SPLITS, *HELD_BACK) if (self.split == s).any())
 
     def select(self, rows: np.ndarray) -> "Predictions":
         """Return the rows of a boolean mask (n,) or of an index array, in that order."""
@@ -145,20 +153,23 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         DataError: it cannot be written; what was there before is as it was.
     """
     table = pd.DataFrame({name: getattr(predictions, name) for name in IDS[:3]})
-    table["y_true"] = np.array(CLASSES, object)[predictions.y_true]
+    table["y_true"] = np.array([*CLASSES, CARCINOMAS], object)[predictions.y_true]  # the last is that of -1
     table[list(LOGITS)] = predictions.logits
     write_whole(path, table.to_csv(index=False, float_format="%.5f", lineterminator="\n").encode())
 
 
-def read_predictions(file: File, card: Mapping[str, Any] | None = None) -> Predictions:
+def read_predictions(
+    file: File, card: Mapping[str, Any] | None = None, splits: tuple[str, ...] = SPLITS
+) -> Predictions:
     """Read and check a predictions.csv.
 
-    `y_true` holds class codes, or indices into labels.CLASSES. Further columns are ignored. A class without any row is
-    allowed.
+    `y_true` holds class codes, or indices into labels.CLASSES; "scc" in the split of that name, and nowhere else.
+    Further columns are ignored. A class without any row is allowed.
 
     Args:
-        file: predictions.csv.
+        file: predictions.csv, or external_predictions.csv.
         card: card.json of its folder, if the file must be the one that it lists.
+        splits: which there may be: SPLITS, or HELD_BACK.
 
     Raises:
         DataError: the file is missing, empty, not UTF-8 CSV, or not the one that the card lists; a column is missing;
@@ -170,9 +181,12 @@ def read_predictions(file: File, card: Mapping[str, Any] | None = None) -> Predi
     for name in ("image_id", "lesion_id"):
         refuse(file, table, name, table[name].str.strip() == "", "is empty; every row needs one")
     refuse(file, table, "image_id", table["image_id"].duplicated(), "appears a second time; every image has one row")
-    refuse(file, table, "split", ~table["split"].isin(SPLITS), f"must be one of {', '.join(SPLITS)}")
-    y_true = table["y_true"].map(_LABELS)
-    refuse(file, table, "y_true", y_true.isna(), f"must be one of {', '.join(CLASSES)} or 0..{len(CLASSES) - 1}")
+    refuse(file, table, "split", ~table["split"].isin(splits), f"must be one of {', '.join(splits)}")
+    carcinoma = table["split"] == CARCINOMAS
+    y_true = table["y_true"].map(_LABELS).mask(carcinoma & (table["y_true"] == CARCINOMAS), _NONE_OF_THEM)
+    wrong = y_true.isna() | (carcinoma & (y_true != _NONE_OF_THEM))
+    allowed = f"one of {', '.join(CLASSES)} or 0..{len(CLASSES) - 1}"
+    refuse(file, table, "y_true", wrong, f'must be {allowed}; "{CARCINOMAS}" in the split of that name')
     logits = table[list(LOGITS)].to_numpy(np.float64)
     for i, name in enumerate(LOGITS):
         bad = ~(np.abs(logits[:, i]) <= MOST)

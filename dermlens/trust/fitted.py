@@ -5,8 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from dermlens.dataset.isic2019 import HELD_BACK
 from dermlens.errors import ModelError
-from dermlens.evaluation.predictions import Predictions, read_predictions
+from dermlens.evaluation.predictions import (
+    EXTERNAL_FILE,
+    SHOWN_SPLITS,
+    Predictions,
+    concatenate,
+    read_predictions,
+)
 from dermlens.files.documents import Document, File, read_document, read_object
 from dermlens.trust import calibration, conformal, ood, referral, thresholds
 from dermlens.trust.calibration import Calibration, calibrate
@@ -93,12 +102,18 @@ def read_fitted(folder: Path, card: dict | None) -> Fitted:
 
 
 def read_calibrated(folder: Path, card: dict | None) -> Predictions:
-    """Read predictions.csv as users get the answers: with calibrated probabilities if the model has a calibration.
+    """Read a model's predictions as users get the answers: with calibrated probabilities if it has a calibration.
+
+    Returns:
+        Those of predictions.csv, and of external_predictions.csv where there is one, of the splits in SHOWN_SPLITS.
 
     Raises:
-        DataError: as `read_predictions`; or it was changed after the model was published.
+        DataError: as `read_predictions`; or a file was changed after the model was published.
     """
     predictions = read_predictions(folder / "predictions.csv", card)
+    if (folder / EXTERNAL_FILE).exists():
+        external = read_predictions(folder / EXTERNAL_FILE, card, HELD_BACK)
+        predictions = concatenate([predictions, external.select(np.isin(external.split.astype(str), SHOWN_SPLITS))])
     found = read_fitted(folder, card).calibration
     return calibrate(predictions, found) if found else predictions
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dermlens.dataset.ham10000 import load_split
+from dermlens.dataset.isic2019 import HELD_BACK
 from dermlens.errors import DataError, ModelError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import share
@@ -192,9 +193,10 @@ def read(file: File, table: pd.DataFrame | None = None) -> OodDetector | JointOo
 def measured_of(values: dict[str, Any], where: str) -> Measured:
     """Return the estimates that familiarity.json holds; raises ModelError, naming `where`, if they are not there."""
     try:
-        stored = {split: values["measured"][split] for split in SPLITS if split in values["measured"]}
-        accepted = {split: Estimate.from_dict(found["accepted"]) for split, found in stored.items()}
-        last = list(stored.values())[-1]
+        stored = values["measured"]
+        splits = [split for split in (*SPLITS, *HELD_BACK) if split in stored]
+        accepted = {split: Estimate.from_dict(stored[split]["accepted"]) for split in splits}
+        last = [stored[split] for split in SPLITS if split in stored][-1]
         auroc, refused = (
             {str(k): Estimate.from_dict(f) for k, f in last[name].items()} for name in ("auroc", "refused")
         )
@@ -255,11 +257,17 @@ def read_scores(folder: Path, card: Mapping[str, Any] | None = None) -> tuple[pd
     return table, threshold
 
 
+def known(folder: Path, image_ids: np.ndarray) -> bool:
+    """Return whether there are scores of all these dermoscopic images, (n,) str; raises as `read_scores`."""
+    table, _ = read_scores(folder)
+    return bool(np.isin(image_ids.astype(str), table.loc[table["kind"] == REAL, "name"].to_numpy(str)).all())
+
+
 def refused(folder: Path, image_ids: np.ndarray) -> np.ndarray:
     """Return which images of the data set a model does not accept; an ensemble by its rule over its members.
 
     Args:
-        folder: models/ID. image_ids: (n,) str, of validation or test.
+        folder: models/ID. image_ids: (n,) str, of validation or test, or of another archive.
 
     Returns:
         (n,) bool.

@@ -57,17 +57,26 @@ class ReferenceSet:
 
 
 def make_reference_set(
-    image_id: np.ndarray, embeddings: np.ndarray, y: np.ndarray, axes: int, head: tuple[np.ndarray, np.ndarray]
+    image_id: np.ndarray,
+    embeddings: np.ndarray,
+    y: np.ndarray,
+    axes: int,
+    head: tuple[np.ndarray, np.ndarray],
+    others: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> ReferenceSet:
     """Fit axes, class means and the shared covariance to the training images.
 
     Args:
         image_id: (n,) str. embeddings: (n, C) float. y: (n,) int, 0..6. axes: most axes to keep.
         head: kernel (C, 7) and bias (7,) of the network's last layer.
+        others: embeddings (m, C) and classes (m,) of further images, which are fitted to as well but not kept.
 
     Raises:
         DataError: there are too few images for a covariance.
     """
+    kept_images = len(embeddings)
+    if others is not None:
+        embeddings, y = np.concatenate([embeddings, others[0]]), np.concatenate([y, others[1]])
     n, channels = embeddings.shape
     axes = min(axes, channels)
     if n < axes + N_CLASSES + 1:
@@ -88,7 +97,7 @@ def make_reference_set(
     rest = float(((off**2).sum(1) - (exact**2).sum(1)).clip(0).mean())
     return ReferenceSet(
         np.asarray(image_id, str),
-        points,
+        points[:kept_images],
         centre,
         kept,
         means.astype(np.float32),

@@ -21,6 +21,7 @@ import requests
 from data import download, fetch
 from data.download import download_dataverse, download_isic, main
 from data.fetch import ATTEMPTS, Remote
+from dermlens.dataset import isic2019
 from dermlens.dataset.ham10000 import IMAGE_FOLDERS, MASK_FOLDER, METADATA, load_table
 from dermlens.errors import DownloadError
 
@@ -595,3 +596,67 @@ def test_isic_refuses_an_unknown_answer(isic: Server, tmp_path: Path, table: Pat
     isic.json[f"/images/search/?collections={download.COLLECTION}&limit=100"] = {"detail": "moved"}
     with pytest.raises(DownloadError, match="not in the known form"):
         download_isic(tmp_path / "ham", isic.url, no_sleep, table)
+
+
+# ISIC 2019
+
+
+@pytest.fixture
+def challenge(server: Server) -> Server:
+    """The training set of ISIC 2019 as its storage serves it; the names of images that were larger end otherwise."""
+    names = ["ISIC_0000001", "ISIC_0000002_downsampled"]
+    images = {f"ISIC_2019_Training_Input/{name}.jpg": jpeg(40 * i) for i, name in enumerate(names)}
+    images["ISIC_2019_Training_Input/ATTRIBUTION.txt"] = b"who made them"
+    columns = [*isic2019.DIAGNOSES, "UNK"]
+    marks = [",".join(["1.0" if column == dx else "0.0" for column in columns]) for dx in ("MEL", "SCC")]
+    truth = [f"image,{','.join(columns)}", *(f"{name},{row}" for name, row in zip(names, marks, strict=True))]
+    facts = ["image,age_approx,anatom_site_general,lesion_id,sex", f"{names[0]},45,,L1,male", f"{names[1]},,,,"]
+    server.files |= {
+        "ISIC_2019_Training_Input.zip": zipped(images),
+        isic2019.GROUND_TRUTH: "\n".join(truth).encode(),
+        isic2019.METADATA: "\n".join(facts).encode(),
+    }
+    return server
+
+
+def storage(server: Server) -> str:
+    return f"{server.url}/storage"
+
+
+def test_isic_2019_ends_in_the_layout_that_is_read(challenge: Server, tmp_path: Path) -> None:
+    download.download_isic2019(tmp_path, storage(challenge), no_sleep)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [isic2019.IMAGE_FOLDER, isic2019.GROUND_TRUTH, isic2019.METADATA, download.ACCOUNT]
+    )
+    table = isic2019.load_truth(tmp_path)
+    assert table[["image_id", "dx", "lesion_id"]].to_numpy().tolist() == [
+        ["ISIC_0000001", "mel", "L1"],
+        ["ISIC_0000002", "scc", ""],
+    ]
+    shades = [cv2.imread(str(isic2019.image_path(tmp_path, name))).mean() for name in table["image_id"]]
+    np.testing.assert_allclose(shades, [0, 40], atol=2)
+    after = len(challenge.log)
+    download.download_isic2019(tmp_path, storage(challenge), no_sleep)
+    assert len(challenge.log) == after, "what is there is not asked for again"
+
+
+def test_isic_2019_goes_on_after_a_cut(challenge: Server, tmp_path: Path) -> None:
+    content = challenge.files["ISIC_2019_Training_Input.zip"]
+    challenge.cuts = [10**6, 10**6, 500]  # the tables come whole
+    download.download_isic2019(tmp_path, storage(challenge), lambda _: None)
+    sent = [r for path, r in challenge.log if path.endswith(".zip")]
+    assert len(sent) == 2
+    assert len(content) > 500
+    assert len(list((tmp_path / isic2019.IMAGE_FOLDER).iterdir())) == 2
+
+
+def test_an_image_of_the_ground_truth_that_the_zip_lacks_is_named(challenge: Server, tmp_path: Path) -> None:
+    challenge.files["ISIC_2019_Training_Input.zip"] = zipped({"ISIC_0000001.jpg": jpeg(1)})
+    with pytest.raises(DownloadError, match="1 of 2 images are not in the zip: ISIC_0000002"):
+        download.download_isic2019(tmp_path, storage(challenge), no_sleep)
+    assert not (tmp_path / isic2019.IMAGE_FOLDER).exists()
+
+
+def test_the_command_fetches_isic_2019(challenge: Server, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["--to", str(tmp_path), "--source", "isic2019", "--base-url", storage(challenge)]) == 0
+    assert "ISIC 2019 is complete" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Embeddings of many images through the serving path, kept as they come so that a long run can be interrupted."""
+"""Answers to many images through the serving path, kept as they come so that a long run can be interrupted."""
 
 import hashlib
 import os
@@ -20,7 +20,14 @@ FOLDER = "build/embeddings"
 
 
 def embed(model: Model, names: Iterable[str], load: Callable[[int], np.ndarray], what: str) -> np.ndarray:
-    """Return the embeddings of images, averaged over the model's views.
+    """Return the embeddings of images, (n, C) float32, averaged over the model's views; arguments as for `ask`."""
+    return ask(model, names, load, what)[1]
+
+
+def ask(
+    model: Model, names: Iterable[str], load: Callable[[int], np.ndarray], what: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logits and embeddings of images, averaged over the model's views.
 
     Chunks that an earlier run with the same model, views and names has left in FOLDER are not made again.
 
@@ -31,10 +38,11 @@ def embed(model: Model, names: Iterable[str], load: Callable[[int], np.ndarray],
         what: is shown with the progress.
 
     Returns:
-        (n, C) float32.
+        (n, 7) and (n, C) float32.
     """
     names = list(names)
     folder = _folder(model, names)
+    channels, classes = model.head_kernel.shape
     parts = []
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -43,24 +51,27 @@ def embed(model: Model, names: Iterable[str], load: Callable[[int], np.ndarray],
         for start in range(0, len(names), CHUNK):
             rows = range(start, min(start + CHUNK, len(names)))
             file = folder / f"{start:05}.npy"
-            chunk = _stored(file, (len(rows), len(model.head_kernel)))
+            chunk = _stored(file, (len(rows), classes + channels))
             if chunk is None:
                 made = []
                 for pixels in pool.map(load, rows):
-                    made.append(forward(model, fit(pixels, model.geometry))[2])
+                    logits, _, embedding = forward(model, fit(pixels, model.geometry))
+                    made.append(np.concatenate([logits, embedding]))
                     bar.update()
                 chunk = np.stack(made)
                 _store(file, chunk)
             else:
                 bar.update(len(rows))
             parts.append(chunk)
-    return np.concatenate(parts)
+    logits, embeddings = np.split(np.concatenate(parts), [classes], axis=1)
+    return logits, embeddings
 
 
-def keep(model: Model, names: list[str], embeddings: np.ndarray) -> None:
-    """Store embeddings (n, C) float32 that were made elsewhere, for `embed` to find; arguments as there."""
+def keep(model: Model, names: list[str], logits: np.ndarray, embeddings: np.ndarray) -> None:
+    """Store answers that were made elsewhere, (n, 7) and (n, C), for `ask` to find; arguments as there."""
+    answers = np.concatenate([logits, embeddings], axis=1).astype(np.float32)
     for start in range(0, len(names), CHUNK):
-        _store(_folder(model, names) / f"{start:05}.npy", embeddings[start : start + CHUNK])
+        _store(_folder(model, names) / f"{start:05}.npy", answers[start : start + CHUNK])
 
 
 def _folder(model: Model, names: list[str]) -> Path:

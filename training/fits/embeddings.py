@@ -5,6 +5,10 @@ of the pictures of `training.fits.ood_pictures`, the threshold is the score that
 to, and both are measured on test images and the second half. familiarity.csv has every score, so that all estimates can
 be made again.
 
+What is to be refused is what is no dermoscopy, not what is not HAM10000. With the images of other archives at hand
+(`subject.external`), what is usual is learned from the training images of all archives, and the threshold is the one
+that ACCEPT of the validation images of every archive keep to. Only HAM10000's are shown as similar cases.
+
 An interrupted run goes on where it stopped (`training.fits.embed`).
 """
 
@@ -17,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from dermlens.dataset.ham10000 import image_path
+from dermlens.dataset.isic2019 import HELD_BACK, VALIDATION_SETS, held_back, load_external
 from dermlens.errors import DataError
 from dermlens.estimate import Estimate
 from dermlens.evaluation import metrics
@@ -31,11 +36,13 @@ from dermlens.evaluation.intervals import (
     rank_table,
     share,
 )
-from dermlens.files.documents import encode_object
+from dermlens.evaluation.predictions import SPLITS
+from dermlens.files.documents import encode_object, read_object
 from dermlens.ingest.read import read_file
 from dermlens.trust.ood import EMBEDDINGS_FILE, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
 from dermlens.trust.reference_set import METHODS, ReferenceSet, encode, make_reference_set
 from dermlens.trust.withholding import Withholding
+from training.archives import answers, training_rows
 from training.dataset import class_indices
 from training.fits import withholding
 from training.fits.embed import embed
@@ -73,12 +80,12 @@ def make(subject: Subject) -> dict[str, bytes]:
             "withholding": rule.to_dict(),
         }
     else:
-        reference_set = reference_set_of(subject)
+        reference_set, trained = reference_set_of(subject)
         table, embeddings = seen(subject)
         method, auroc = choose(reference_set, table, embeddings)
-        chosen = {"method": method, "chosen_by_mean_auroc": auroc, "n_train": len(reference_set.points), "axes": AXES}
+        chosen = {"method": method, "chosen_by_mean_auroc": auroc, "axes": AXES, **trained}
         table["score"] = [float(f"{score:.7g}") for score in METHODS[method](reference_set, embeddings)]
-        threshold = float(np.quantile(table.loc[of_split(table, "validation"), "score"], ACCEPT, method="higher"))
+        threshold = max(float(np.quantile(table.loc[own, "score"], ACCEPT, method="higher")) for own in _fitted(table))
         files[EMBEDDINGS_FILE] = encode(reference_set)
         chosen["embeddings_sha256"] = hashlib.sha256(files[EMBEDDINGS_FILE]).hexdigest()
     validation = table[of_split(table, "validation")]
@@ -102,14 +109,25 @@ def of_split(table: pd.DataFrame, split: str) -> np.ndarray:
     return ((table["kind"] == REAL) & (table["part"] == split)).to_numpy()
 
 
-def reference_set_of(subject: Subject) -> ReferenceSet:
-    """Embed the images the model was trained on and fit the reference set to them."""
+def _fitted(table: pd.DataFrame) -> list[np.ndarray]:
+    """Return which rows are the validation images of each archive, (n,) bool; HAM10000's first."""
+    each = [of_split(table, split) for split in ("validation", *VALIDATION_SETS)]
+    return [rows for rows in each if rows.any()]
+
+
+def reference_set_of(subject: Subject) -> tuple[ReferenceSet, dict[str, int]]:
+    """Embed training images and fit the reference set to them; also returns how many there were, by name."""
     rows = subject.table[subject.table["split"] == "train"].sort_values("image_id", ignore_index=True)
     rows = rows[rows["dx"] != _diagnosis_left_out(subject)].reset_index(drop=True)
     model = replace(subject.model, views=REFERENCE_VIEWS)
     found = embed(model, *_real(subject, rows), "training images")
     head = (model.head_kernel, model.head_bias)
-    return make_reference_set(rows["image_id"].to_numpy(str), found, class_indices(rows), AXES, head)
+    counts, more = {"n_train": len(rows)}, None
+    if subject.external is not None:
+        others = training_rows(_diagnosis_left_out(subject))
+        counts["n_train_other_archives"] = len(others)
+        more = answers(model, others, subject.external)[1], class_indices(others)
+    return make_reference_set(rows["image_id"].to_numpy(str), found, class_indices(rows), AXES, head, more), counts
 
 
 def seen(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
@@ -125,6 +143,7 @@ def seen(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
         raise DataError(f"{subject.folder.name}/predictions.csv has images that are not in the split table.")
     real = embed(subject.model, *_real(subject, rows), "predicted images")
     table = pd.DataFrame({"name": p.image_id, "group": p.lesion_id, "kind": REAL, "part": p.split})
+    added, of_others = elsewhere(subject)
     # A diagnosis left out of training is none of the known ones. It is measured on test and left out on validation.
     left_out = (rows["dx"] == _diagnosis_left_out(subject)).to_numpy()
     table.loc[left_out, "kind"] = LEFT_OUT
@@ -136,12 +155,23 @@ def seen(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
     found = embed(subject.model, hashes, lambda i: others[i].pixels, "other pictures")
     names = [f"{n.kind}, {n.source}, {digest[:12]}" for n, digest in zip(others, hashes, strict=True)]
     other = pd.DataFrame({"name": names, "group": sources, "kind": kinds, "part": half})
-    return pd.concat([table, other], ignore_index=True), np.concatenate([real, found])
+    return pd.concat([table, added, other], ignore_index=True), np.concatenate([real, of_others, found])
+
+
+def elsewhere(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
+    """Embed the images of other archives that no network trains on, as `seen` does; nothing if they are not at hand."""
+    if subject.external is None:
+        return pd.DataFrame(columns=["name", "group", "kind", "part"]), np.zeros((0, len(subject.model.head_kernel)))
+    rows = held_back(load_external())
+    found = answers(subject.model, rows, subject.external)[1]
+    table = pd.DataFrame({"name": rows["image_id"], "group": rows["lesion_id"], "kind": REAL, "part": rows["split"]})
+    left_out = rows["dx"] == _diagnosis_left_out(subject)
+    return table[~left_out], found[~left_out.to_numpy()]
 
 
 def choose(reference_set: ReferenceSet, table: pd.DataFrame, embeddings: np.ndarray) -> tuple[str, dict[str, float]]:
-    """Return the method with the highest mean AUROC over the kinds of the first half, and that mean of every method."""
-    real = of_split(table, "validation")
+    """Return the method with the highest mean AUROC over kinds of the first half and archives, and that of each."""
+    archives = _fitted(table)
     first = (table["part"] == "first half").to_numpy() & (table["kind"] != NOT_CHOSEN_BY).to_numpy()
     means = {}
     for name, score in METHODS.items():
@@ -149,6 +179,7 @@ def choose(reference_set: ReferenceSet, table: pd.DataFrame, embeddings: np.ndar
         kinds = [first & (table["kind"] == kind).to_numpy() for kind in table.loc[first, "kind"].unique()]
         each = [
             metrics.roc_auc(np.r_[np.zeros(real.sum()), np.ones(k.sum())] > 0, np.r_[found[real], found[k]])
+            for real in archives
             for k in kinds
         ]
         means[name] = round(float(np.mean(each)), 6)
@@ -166,7 +197,7 @@ def measure(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
         Estimates as dictionaries. n_images and n_lesions of a kind count its pictures and their sources.
     """
     measured: dict[str, Any] = {}
-    for split in ("validation", "test"):
+    for split in (*SPLITS, *HELD_BACK):
         real = table[of_split(table, split)]
         if real.empty:
             continue
@@ -211,6 +242,8 @@ def auroc(real: pd.DataFrame, others: pd.DataFrame) -> Estimate:
 def of_members(subject: Subject) -> tuple[pd.DataFrame, Withholding]:
     """Join the scores of an ensemble's members by the rule that is chosen on them.
 
+    It is chosen on HAM10000's validation images; on those of every archive if that is how its members were fitted.
+
     Returns:
         A table as `seen` gives it with "score", how far an image is beyond the rule, up to 0 accepted; and the rule.
     """
@@ -227,9 +260,12 @@ def of_members(subject: Subject) -> tuple[pd.DataFrame, Withholding]:
     if first is None:
         raise DataError(f"{subject.folder.name} has no members.")
     scores = np.stack(excess, 1)
-    real = of_split(first, "validation")
+    fitted = [read_object(subject.folder.parent / m / OOD_FILE) for m in subject.card["members"]]
+    everywhere = all("n_train_other_archives" in own for own in fitted)
+    real = np.logical_or.reduce(_fitted(first)) if everywhere else of_split(first, "validation")
     other = (first["part"].isin(["first half", "second half"]) & (first["kind"] != NOT_CHOSEN_BY)).to_numpy()
-    diagnosis = first.loc[real, "name"].map(subject.table.set_index("image_id")["dx"])
+    tables = pd.concat([subject.table[["image_id", "dx"]], load_external()[["image_id", "dx"]]])
+    diagnosis = first.loc[real, "name"].map(tables.set_index("image_id")["dx"])
     second = (first.loc[other, "part"] == "second half").to_numpy()
     kinds = first.loc[other, "kind"].tolist()
     rule = withholding.choose(

@@ -25,6 +25,8 @@ class Subject:
     data: Path | None = None
     """HAM10000 folder"""
     stored_aspect: str = "as-is"
+    external: Path | None = None
+    """folder with the training set of ISIC 2019"""
 
     @cached_property
     def card(self) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation.class_mix import AT, HAM10000, WITHOUT
 from dermlens.evaluation.intervals import FEW_LESIONS
 from dermlens.evaluation.metrics import CALIBRATION, OVERALL, PER_CLASS, UNLESS_SAID
+from dermlens.evaluation.predictions import SPLITS
 from dermlens.explain import localisation_results
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
 from dermlens.wording import counted, number_with_interval, percent, percent_with_interval, points_with_interval
 from training.model_card.decisions import operating_points, prediction_sets, referral
+from training.model_card.elsewhere import other_archives, other_lights
 from training.model_card.network import data_of_members, eight_bits, network
 from training.model_card.ood import ood
 from training.model_card.recipe import recipe, training_data
@@ -44,9 +46,9 @@ USE = (
     "## What it was not tested on",
     "",
     "Nails, mucous membranes, palms and soles beyond the few in HAM10000, dark skin (its images come from Austria "
-    "and Australia, and skin type is not recorded), children beyond the few in HAM10000, cameras and "
-    "dermatoscopes other than those of HAM10000, photographs taken without a dermatoscope, and images of any other "
-    "clinic.",
+    "and Australia, and skin type is not recorded), children beyond the few in HAM10000, photographs taken without a "
+    "dermatoscope, and cameras, dermatoscopes and clinics other than those of HAM10000, unless a section below says "
+    "what was measured there.",
     "",
 )
 """What the model is for, what it can name and what it was not tested on: the same for every model."""
@@ -92,7 +94,7 @@ def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool, models:
     """Return the section on metrics.json, split by split; `run` is None for an ensemble."""
     metrics = read_object(folder / "metrics.json")
     note = _seen(run) if run else _seen_by_members(folder, models)
-    splits = [line for split in metrics for line in _split_section(split, metrics[split], note)]
+    splits = [line for split in SPLITS if split in metrics for line in _split_section(split, metrics[split], note)]
     if "test" not in metrics:
         splits += ["### Test split", "", "Not measured: the test split has not been used with this model.", ""]
     mixes = (
@@ -296,5 +298,7 @@ SECTIONS: tuple[Callable[[Path], list[str]], ...] = (
     ood,
     attention,
     referral,
+    other_lights,
+    other_archives,
 )
 """What was fitted, in the order of training.fit: each returns its lines, none if the model lacks the file."""

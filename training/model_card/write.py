@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from dermlens.dataset.isic2019 import HELD_BACK, TEST_SETS
 from dermlens.evaluation.intervals import summarise
-from dermlens.evaluation.predictions import read_predictions
+from dermlens.evaluation.predictions import EXTERNAL_FILE, SPLITS, read_predictions
 from dermlens.files.documents import read_object, write_object, write_whole
 from dermlens.models import registry
 from dermlens.trust.calibration import calibrate
@@ -20,12 +21,18 @@ HASHED = ("model.keras", *HASHED_OF_ENSEMBLE, "run.json", "history.csv")
 def metrics_of(folder: Path) -> dict[str, Any]:
     """Return metrics.json: every metric of every split with its interval, of the answers as users get them.
 
-    Of predictions.csv as it is now: unlike a page, this is asked what a changed file would give.
+    Of both files of predictions as they are now: unlike a page, this is asked what a changed file would give.
     """
-    predictions = read_predictions(folder / "predictions.csv")
     found = read_fitted(folder, registry.inspect(folder).card).calibration
-    predictions = calibrate(predictions, found) if found else predictions
-    return {split: summarise(predictions.of_split(split)).to_dict() for split in predictions.splits}
+    summaries = {}
+    for file, splits in {"predictions.csv": SPLITS, EXTERNAL_FILE: HELD_BACK}.items():
+        if file == EXTERNAL_FILE and not (folder / file).exists():
+            continue
+        predictions = read_predictions(folder / file, splits=splits)
+        predictions = calibrate(predictions, found) if found else predictions
+        for split in (s for s in predictions.splits if s in (*SPLITS, *TEST_SETS)):
+            summaries[split] = summarise(predictions.of_split(split)).to_dict()
+    return summaries
 
 
 def write(folder: Path, models: Path | None = None) -> None:

@@ -7,9 +7,11 @@ import streamlit as st
 from dermlens.case.timing import hardware
 from dermlens.charts import compare as charts
 from dermlens.charts.metrics import confusion_difference
+from dermlens.dataset.isic2019 import TITLES
 from dermlens.evaluation.class_mix import AT, EQUAL, HAM10000, WITHOUT
 from dermlens.evaluation.compare import Comparison
-from dermlens.evaluation.metrics import OVERALL, confusion_matrix
+from dermlens.evaluation.metrics import ELSEWHERE, OVERALL, confusion_matrix
+from dermlens.evaluation.predictions import SPLIT_TITLES
 from dermlens.labels import CLASSES, INDEX
 from dermlens.models.model import AnyModel
 from dermlens.models.registry import Entry
@@ -23,12 +25,13 @@ WHO = {"a": "Only {0} is right", "b": "Only {1} is right", "cell": "Cell of the 
 def headline(entries: list[Entry], split: str) -> None:
     """Show the headline metrics of every model with intervals, and what it costs to run it."""
     summaries, mixes = {}, {}
+    shown = ELSEWHERE if split in TITLES else tuple(OVERALL)
     for entry in entries:
         predictions = cache.predictions(entry).value
         if predictions is not None:
             mixes[entry.name] = predictions.class_mix
             summaries[entry.name] = cache.summary(entry, (split,), predictions.of_split(split)).overall
-    drawn = charts.headline(summaries, f"{split.capitalize()} split, with 95 % intervals")
+    drawn = charts.headline(summaries, f"{SPLIT_TITLES[split]}, with 95 % intervals", shown)
 
     def data() -> pd.DataFrame:
         return pd.DataFrame(
@@ -45,7 +48,7 @@ def headline(entries: list[Entry], split: str) -> None:
     rows = [
         {
             "Model": entry.name,
-            **{m.label: m.text(summaries[entry.name][key]) for key, m in OVERALL.items()},
+            **{OVERALL[key].label: OVERALL[key].text(summaries[entry.name][key]) for key in shown},
             **_cost(entry, ready.get(entry.id)),
         }
         for entry in entries

@@ -78,7 +78,7 @@ def _frame(answers: Mapping[str, Predictions]) -> pd.DataFrame:
         names = {"age": "age", "sex": "sex", "localization": "site", "dx_type": "confirmed by"}
         facts = facts.assign(dx_type=facts["dx_type"].replace(CONFIRMED))
         frame = frame.assign(**{shown: facts[name].to_numpy() for name, shown in names.items()})
-    if dataset.at_hand():
+    if dataset.at_hand() or dataset.others_at_hand():
         frame.insert(0, "picture", [dataset.small(str(i)) for i in predictions.image_id])
     if len(answers) == 1:
         frame = frame.assign(**{f"p({c})": predictions.probabilities[:, i] for i, c in enumerate(CLASSES)})
@@ -126,7 +126,9 @@ def _record(image_id: str, entries: list[cache.Entry]) -> None:
 def _pictures(image_id: str, entries: list[cache.Entry], truth: str | None) -> None:
     pixels = dataset.pixels(image_id)
     if pixels is None:
-        where = "Set HAM10000_DIR to the data set's folder to see the images." if not dataset.at_hand() else ""
+        where = (
+            "" if dataset.at_hand() else "Set HAM10000_DIR or ISIC2019_DIR to the data set's folder to see the images."
+        )
         st.caption(f"The image is not available here. {where}")
         return
     ready, _ = cache.models()

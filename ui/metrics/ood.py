@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dermlens.charts import ood as charts
+from dermlens.charts import elsewhere as charts
 from dermlens.labels import DIAGNOSES, INDEX, NAMES
 from dermlens.models.registry import Entry
 from dermlens.trust.fit_command import fit_command

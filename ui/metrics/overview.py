@@ -1,14 +1,17 @@
 """What is measured of one model on one selection of images, as the Metrics page shows it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
 
 from dermlens.charts import metrics as charts
+from dermlens.dataset.isic2019 import TITLES
 from dermlens.evaluation.class_mix import AT, HAM10000, WITHOUT
 from dermlens.evaluation.intervals import Summary
 from dermlens.evaluation.metrics import (
+    ELSEWHERE,
     HEADLINE,
     OVERALL,
     PER_CLASS,
@@ -17,7 +20,7 @@ from dermlens.evaluation.metrics import (
     most_common_confusion,
     sweep,
 )
-from dermlens.evaluation.predictions import Predictions
+from dermlens.evaluation.predictions import SPLIT_TITLES, Predictions
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX, NAMES, SHOWN
 from dermlens.models.registry import Entry
 from dermlens.wording import counted, interval, percent, percent_with_interval, short_percent
@@ -26,19 +29,23 @@ from ui.metrics import cases, slices
 
 
 def headline(summary: Summary, split: str) -> None:
-    """Show the headline metrics of a split with their intervals."""
-    cells = st.grid(len(HEADLINE), min_column_width=140)
-    for name, metric in HEADLINE.items():
-        estimate = summary.overall[name]
+    """Show the headline metrics of a split with their intervals; of another archive those that go by no class mix."""
+    elsewhere = split in TITLES
+    shown = [(OVERALL[key], summary.overall[key]) for key in (ELSEWHERE if elsewhere else HEADLINE)]
+    if elsewhere:
+        shown.append((replace(PER_CLASS["auc"], name="AUC of melanoma"), summary.per_class["mel"]["auc"]))
+    cells = st.grid(len(shown), min_column_width=140)
+    for metric, estimate in shown:
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
             st.metric(metric.name, percent(estimate.value, 1))
             st.caption(f"{AT[metric.mix]}  \n95 %: {interval(estimate)}")
-    others = {metric: summary.overall[key] for key, metric in OVERALL.items() if not metric.is_share}
-    st.markdown("; ".join(f"{m.label}: **{m.text(f)}**" for m, f in others.items()))
+    if not elsewhere:
+        others = {metric: summary.overall[key] for key, metric in OVERALL.items() if not metric.is_share}
+        st.markdown("; ".join(f"{m.label}: **{m.text(f)}**" for m, f in others.items()))
     accuracy = summary.overall["accuracy"]
     present = int((summary.confusion.sum(1) > 0).sum())
     st.caption(
-        f"{split.capitalize()} split: {counted(accuracy.n_images, 'image')} of "
+        f"{SPLIT_TITLES[split]}: {counted(accuracy.n_images, 'image')} of "
         f"{counted(accuracy.n_lesions, 'lesion')}; intervals by bootstrap over lesions; means are over the "
         f"{counted(present, 'diagnosis')} with images here."
         f"{'' if summary.class_mix else f' {WITHOUT}'}"

@@ -137,7 +137,7 @@ def test_the_left_out_diagnosis_is_measured_and_not_learned(subject: Subject, mo
     record.write_text(json.dumps({"config": {"leave_out": "vasc"}}))
     monkeypatch.setattr(embeddings, "pictures", few)
     try:
-        reference = embeddings.reference_set_of(subject)
+        reference, _ = embeddings.reference_set_of(subject)
         table, found = embeddings.seen(subject)
     finally:
         record.write_text(before)

@@ -1,12 +1,16 @@
-"""Figures of how well a model tells other pictures from the kind it was trained on."""
+"""Figures of what becomes of a model away from home: other pictures, other lights, other archives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, SYMBOLS, error_bars, frame
-from dermlens.labels import NAMES
+from dermlens.charts.style import COLOURS, SHORT, SYMBOLS, error_bars, frame, nth
+from dermlens.estimate import Estimate
+from dermlens.evaluation.class_mix import AT, EQUAL
+from dermlens.evaluation.other_lights import OtherLights
+from dermlens.labels import CLASSES, NAMES, SHOWN
 from dermlens.trust.ood import Measured
 from dermlens.trust.withholding import Withholding
 from dermlens.wording import interval, percent
@@ -68,3 +72,59 @@ def trade_off(rule: Withholding, names: Mapping[str, str]) -> go.Figure:
     figure.update_xaxes(title_text="of the diagnosis that loses most, withheld on validation, %", rangemode="tozero")
     figure.update_yaxes(title_text="other pictures refused, %")
     return frame(figure, "What a rule withholds and refuses", 430, margin_t=150)
+
+
+def lost(found: OtherLights) -> go.Figure:
+    """Draw the balanced accuracy lost under every change, in percentage points, the mean first."""
+    named = {"Mean of all": found.lost, **{c.change.name.capitalize(): c.lost for c in found.changes}}
+    figure = _dots({"lost": named}, "Balanced accuracy lost", AT[EQUAL])
+    figure.add_vline(0, line={"width": 1, "dash": "dot"})
+    return figure.update_xaxes(ticksuffix=" %", zeroline=False)
+
+
+def by_diagnosis(series: Mapping[str, Mapping[str, Estimate]], title: str, subtitle: str = "") -> go.Figure:
+    """Draw shares by diagnosis with 95 % intervals.
+
+    Args:
+        series: name -> class code -> estimate; diagnoses that none of them has are left out.
+    """
+    codes = [CLASSES[i] for i in SHOWN if any(_known(found, CLASSES[i]) for found in series.values())]
+    named = {name: {SHORT[c]: found[c] for c in codes if _known(found, c)} for name, found in series.items()}
+    figure = _dots(named, title, subtitle, [SHORT[code] for code in codes])
+    return figure.update_xaxes(range=[-2, 102], ticksuffix=" %", dtick=25, zeroline=False)
+
+
+def _known(found: Mapping[str, Estimate], code: str) -> bool:
+    return code in found and not np.isnan(found[code].value)
+
+
+def _dots(
+    series: Mapping[str, Mapping[str, Estimate]], title: str, subtitle: str, labels: Sequence[str] = ()
+) -> go.Figure:
+    labels = labels or list(next(iter(series.values())))
+    figure = go.Figure()
+    for i, (name, found) in enumerate(series.items()):
+        rows = [label for label in labels if label in found]
+        values = [found[label] for label in rows]
+        figure.add_scatter(
+            x=[100 * e.value for e in values],
+            y=[labels.index(label) + 0.24 * (i - (len(series) - 1) / 2) for label in rows],
+            mode="markers",
+            name=name,
+            showlegend=len(series) > 1,
+            marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 9},
+            error_x=error_bars(values),
+            customdata=[
+                [label.replace("<br>", " "), percent(e.value, 1), interval(e), e.n_images, e.n_lesions]
+                for label, e in zip(rows, values, strict=True)
+            ],
+            hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
+            "%{customdata[3]} images of %{customdata[4]} lesions<extra></extra>",
+        )
+    figure.update_yaxes(
+        tickvals=list(range(len(labels))), ticktext=list(labels), range=[len(labels) - 0.5, -0.5], zeroline=False
+    )
+    legend = 22 * len(series) if len(series) > 1 else 0
+    frame(figure, title, 130 + legend + (34 + 8 * len(series)) * len(labels), subtitle)
+    place = {"orientation": "v", "yref": "container", "y": 1 - 58 / figure.layout.height, "yanchor": "top"}
+    return figure.update_layout(margin_t=76 + legend, legend=place)

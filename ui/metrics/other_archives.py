@@ -60,7 +60,7 @@ def _headline(summary: Summary, found: OtherArchives | None, split: str) -> None
         ("Melanoma recall", AT[EQUAL], overall["melanoma_recall_equal"]),
     ]
     if of_archive:
-        refused = of_archive.refused and of_archive.refused[ALL]
+        refused = of_archive.refused[ALL] if of_archive.refused else None
         cells += [("Refused", "as no dermoscopy", refused), ("Referred", "by the rules", of_archive.referred)]
     known = [(name, note, e) for name, note, e in cells if e is not None]
     grid = st.grid(len(known), min_column_width=150)

@@ -143,7 +143,8 @@ def _probe(folder: Path) -> list[str]:
     told = Estimate.from_dict(stored["balanced_accuracy"])
     return [
         "A linear classifier on the embeddings of melanocytic nevi of validation tells the archives apart with a "
-        f"balanced accuracy of {percent_with_interval(told)}, cross-fitted by lesion; {percent(stored['chance'])} by chance.",
+        f"balanced accuracy of {percent_with_interval(told)}, cross-fitted by lesion; "
+        f"{percent(stored['chance'])} by chance.",
         "",
     ]
 

@@ -44,6 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def subject(published: Path, data: Path) -> Subject:
     table = pd.read_csv(data / "split.csv")
+    table = table.drop_duplicates("lesion_id")
     table = pd.concat([table[table["dx"] == code].head(3) for code in CLASSES[:4]])
     compared = table.groupby("dx").head(1).index
     return Subject(

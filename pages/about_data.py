@@ -43,7 +43,7 @@ def page() -> None:
 
 def split(table: pd.DataFrame) -> None:
     st.header("The split", anchor=False)
-    cells = st.grid(3, min_column_width=170)
+    cells = st.grid(3, min_column_width=200)
     for name in SPLITS:
         rows = table[table["split"] == name]
         with cells.cell(), st.container(border=True, gap=None):

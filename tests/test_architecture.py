@@ -16,7 +16,7 @@ ROOMS = ("Home", "pages", "ui", "dermlens", "training", "data", "tests")
 EXTRAS = {  # requirements file of what only some need -> where alone its packages are imported, besides the tests
     "requirements-api.txt": "dermlens/api/",
     "requirements-cluster.txt": "dermlens/cohort/",
-    "requirements-heic.txt": "dermlens/ingest/decoders/",
+    "requirements-heic.txt": "dermlens/ingest/",
     "requirements-engines.txt": "tests/bench/",
     "requirements-quantise.txt": "training/",
     "requirements-record.txt": "dermlens/record/",

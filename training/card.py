@@ -68,7 +68,7 @@ def _refitted(folder: Path) -> list[str]:
     found: list[str] = []
     for name, step in STEPS.items():
         file = OOD_FILE if name == "embeddings" else f"{name}.json"
-        if step.needs_pictures(subject) or not (folder / file).is_file():
+        if not (folder / file).is_file() or step.needs_pictures(subject):
             continue
         try:
             made = {file: content for file, content in step.make(subject).items() if file.endswith(".json")}

@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     told = found["balanced_accuracy"]
     print(
         f"{args.id}: archives told apart with a balanced accuracy of {told['value']:.3f} ({told['low']:.3f} to "
-        f"{told['high']:.3f}), {found['chance']:.3f} by chance; nevi: {found['images']}"
+        f"{told['high']:.3f}), {found['chance']:.3f} by chance; melanocytic nevi: {found['images']}"
     )
     return 0
 

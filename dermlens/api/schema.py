@@ -81,12 +81,12 @@ class ModelAnswer(BaseModel):
 
 
 class ReferralAdvice(BaseModel):
-    """What the rules for referral say, at the class mix that they were fitted for. That none fires is no all-clear."""
+    """What the rules for referral say, at the class mix they were fitted for. That none applies is no all-clear."""
 
     model: str = Field(description="The model whose rules these are.")
     refer: bool
     unreliable: bool = Field(description="Whether the image is none that the models know: their numbers mean nothing.")
-    rules: list[str] = Field(description="Those that fire.")
+    rules: list[str] = Field(description="Those that apply.")
     sentence: str
 
 

@@ -17,7 +17,7 @@ PROBE_FILE = "source_probe.json"
 """How well embeddings tell the archives apart (training.source_probe)."""
 ALL = "all"
 ABOUT = {
-    "isic2017": "Its validation and test images, 256 px high: melanomas, nevi and benign keratoses.",
+    "isic2017": "Its validation and test images, 256 px high: melanomas, melanocytic nevi and benign keratoses.",
     "bcn20000": "15 % of its lesions, 84 px high: all seven diagnoses, from a clinic in Barcelona.",
 }
 

@@ -44,7 +44,7 @@ class Change:
             seen = cv2.GaussianBlur(seen, (0, 0), self.blur * min(h, w))
         if self.jpeg:
             _, data = cv2.imencode(".jpg", seen[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.jpeg])
-            seen = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1].copy()
+            seen = np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1])
         return seen
 
     def values(self) -> str:

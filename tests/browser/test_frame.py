@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.app import IDLE, ROOT, choose, go_to, part, serve
 from tests.browser.test_predict import upload
+from ui.pages import PAGES
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def fresh_server(tmp_path: Path) -> Iterator[str]:
 def test_a_deep_link_on_a_fresh_server_opens_its_page_within_the_app(browser: Browser, fresh_server: str) -> None:
     page = browser.new_page()
     page.goto(f"{fresh_server}/metrics?split=validation")
-    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(list((ROOT / "pages").glob("*.py"))))
+    expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(PAGES))
     expect(page.get_by_role("heading", level=1)).to_have_text("Metrics", ignore_case=True)
     expect(page).to_have_url(f"{fresh_server}/metrics?split=validation")
     page.close()

@@ -5,6 +5,7 @@ import io
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,7 +70,8 @@ def decode(program: str, files: Mapping[str, bytes]) -> dict[str, np.ndarray]:
         (height, width, 3) uint8 RGB, upright and on white, of those that it reads.
     """
     if program == "Chromium":
-        return dict(_chromium(files))
+        with ThreadPoolExecutor(1) as own:  # Playwright runs once a thread, and the thread may have another running
+            return own.submit(lambda: dict(_chromium(files))).result()
     run = {"ImageMagick": _imagemagick, "libvips": _libvips, "libheif": _libheif, "dcmtk": _dcmtk}[program]
     with TemporaryDirectory() as name:
         folder = Path(name)

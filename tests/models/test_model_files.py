@@ -431,6 +431,6 @@ def test_nothing_that_runs_code_from_a_file_is_used() -> None:
             if called == "load_model" and "keras" in owner:
                 assert (name, options.get("safe_mode")) == ("dermlens/models/keras_file.py", "True"), where
             if called == "file_uploader":
-                assert name == "ui/predict/intake.py", where
+                assert name in ("ui/predict/intake.py", "ui/record/exchange.py"), where  # pictures; strict CSV
             if called in ("load", "load_jit", "Interpreter") and ("torch" in owner or called == "Interpreter"):
-                assert name == "dermlens/models/engine.py", where
+                assert name in ("dermlens/models/engine.py", "training/quantise.py"), where  # this one what it made

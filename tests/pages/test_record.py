@@ -118,7 +118,7 @@ def test_in_a_study_the_answer_comes_after_the_reading_and_once_more_with_it(
     monkeypatch.setenv("DERMLENS_RECORD_STUDY", "1")
     app = ask()
     assert "Your reading first" in text(app)
-    assert "uncalibrated score" not in text(app)
+    assert "No rules for referral" not in text(app)
     assert not app.get("plotly_chart")
     compare = app.switch_page("pages/compare.py").run()
     assert "Your reading comes first." in text(check(compare))
@@ -137,7 +137,7 @@ def test_in_a_study_the_answer_comes_after_the_reading_and_once_more_with_it(
         check(app.run())
 
     put_down("Put down, and see the answer", "nv")
-    assert "uncalibrated score" in text(app)
+    assert "No rules for referral" in text(app)
     assert "Your reading now" in text(app)
     put_down("Put down", "mel")
     assert "Your reading now" not in text(app)

@@ -173,7 +173,7 @@ def test_the_model_card_says_what_it_must(world: SimpleNamespace) -> None:
     text = (world.folder / "README.md").read_text(encoding="utf-8")
     for words in (
         *("not a medical device", "CC BY-NC 4.0", "doi:10.7910/DVN/DBW86T", "Tschandl", "squamous cell carcinoma"),
-        *("Spitz nevus", "Nails", "mucous membranes", "dark skin", "cameras and dermatoscopes other than"),
+        *("Spitz nevus", "Nails", "mucous membranes", "dark skin", "cameras, dermatoscopes and clinics other than"),
         *("### Validation split", "### Test split", "predicted 1 time with this run", "baseline_cnn", "sampling_power"),
     ):
         assert words in text

@@ -121,9 +121,9 @@ def _carcinomas(subject: Subject, p: Predictions) -> Carcinomas:
     called = probabilities.argmax(1)
     return Carcinomas(
         called={code: share(called == i, p.lesion) for i, code in enumerate(CLASSES)},
-        suspect=share(np.asarray(np.isin(called, SUSPECT)), p.lesion),
+        suspect=share(np.isin(called, SUSPECT), p.lesion),
         refused=None if unlike is None else share(unlike, p.lesion),
-        suspect_in_set=None if sets is None else share(np.asarray(sets[:, list(SUSPECT)].any(1)), p.lesion),
+        suspect_in_set=None if sets is None else share(np.atleast_1d(sets[:, list(SUSPECT)].any(1)), p.lesion),
         set_size=None if sets is None else mean(sets.sum(1).astype(float), p.lesion),
         referred=None if fired is None else share(rules.any_of(fired), p.lesion),
     )

@@ -142,8 +142,9 @@ def _probe(folder: Path) -> list[str]:
     stored = read_object(folder / archives.PROBE_FILE)
     told = Estimate.from_dict(stored["balanced_accuracy"])
     return [
-        "A linear classifier on the embeddings of validation nevi tells the archives apart with a balanced accuracy of "
-        f"{percent_with_interval(told)}, cross-fitted by lesion; {percent(stored['chance'])} by chance.",
+        "A linear classifier on the embeddings of melanocytic nevi of validation tells the archives apart with a "
+        f"balanced accuracy of {percent_with_interval(told)}, cross-fitted by lesion; "
+        f"{percent(stored['chance'])} by chance.",
         "",
     ]
 

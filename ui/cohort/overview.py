@@ -32,7 +32,7 @@ def counts(found: Status) -> None:
         ("Time left" if left else "Not readable", left or f"{found.counts['unreadable']:,}", None),
         *((("Not readable", f"{found.counts['unreadable']:,}", None),) if left else ()),
         ("Refused", _share(found.counts["refused"], done), "Unlike dermoscopic images: they get no diagnosis"),
-        ("To refer", _share(found.counts["referred"], done), "At least one rule for referral fires"),
+        ("To refer", _share(found.counts["referred"], done), "At least one rule for referral applies"),
         ("Poor pictures", _share(found.counts["poor"], done), "Blurred, badly lit or too small"),
     ):
         with cells.cell():

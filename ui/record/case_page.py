@@ -106,7 +106,7 @@ def _answers(case: Case) -> None:
     for image in case.images:
         lead = next((a for a in case.predictions[image.id] if a.lead), None)
         if lead is not None and lead.refer is not None:
-            said = f"Refer: {'; '.join(lead.reasons)}." if lead.refer else "No rule for referral fired."
+            said = f"Refer: {'; '.join(lead.reasons)}." if lead.refer else "No rule for referral applied."
             st.caption(f"{(image.taken_at or image.saved_at):%d %B %Y}: {widgets.escape(said, 600)}")
 
 

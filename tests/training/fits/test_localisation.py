@@ -44,6 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def subject(published: Path, data: Path) -> Subject:
     table = pd.read_csv(data / "split.csv")
+    table = table.drop_duplicates("lesion_id")
     table = pd.concat([table[table["dx"] == code].head(3) for code in CLASSES[:4]])
     compared = table.groupby("dx").head(1).index
     return Subject(
@@ -67,7 +68,8 @@ def test_there_is_a_row_an_image_and_method(made: Path, subject: Subject) -> Non
     table = localisation_results.read_attention(made / localisation_results.FILE)
     own = table[table["method"] == "grad_cam"]
     assert own["image_id"].tolist() == subject.table.sort_values(["split", "image_id"])["image_id"].tolist()
-    assert (table.loc[table["energy_share"].notna(), "deletion"].notna()).all(), "two lesions of each class are all"
+    erased = own[(own["split"] == "test") & own["energy_share"].notna()]
+    assert erased["deletion"].notna().all(), "two lesions of each class are all"
     assert set(table["method"]) == set(localisation_results.METHODS)
     compared = table[table["split"] == "validation"]
     assert len(compared) == 4 * len(localisation_results.METHODS)

@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.dashboard import HOME, check, text
 from ui.access.sign_in import SIGNED_IN_HOURS
+from ui.pages import PAGES
 
 AUTH = {"auth": {"redirect_uri": "http://localhost:8501/oauth2callback", "cookie_secret": "x" * 40}}
 LOST = "cannot know who may see its pages"
@@ -74,7 +75,7 @@ def test_where_it_is_set_up_nothing_but_the_button_is_shown_to_who_is_not_signed
     assert not shows_a_page(app)
 
 
-@pytest.mark.parametrize("page", sorted(path.stem for path in (HOME.parent / "pages").glob("*.py")))
+@pytest.mark.parametrize("page", sorted(Path(page.path).stem for page in PAGES))
 def test_no_page_is_shown_to_who_is_not_signed_in(page: str) -> None:
     app = home(person(), AUTH)
     app.switch_page(f"pages/{page}.py")

@@ -83,11 +83,9 @@ def test_nothing_may_come_from_elsewhere() -> None:
 def test_every_script_that_stands_in_the_page_itself_is_known_by_its_hash() -> None:
     page = (Path(middleware.st.__file__).parent / "static" / "index.html").read_text()
     inline = re.findall(r"<script(?![^>]*src=)[^>]*>", page)
-    assert (
-        len(inline)
-        == len(streamlit_internals.inline_scripts())
-        == middleware.headers()["content-security-policy"].count("sha256-")
-    )
+    assert len(inline) == len(streamlit_internals.inline_scripts())
+    ours = 1  # the question before unsaved answers are closed
+    assert middleware.headers()["content-security-policy"].count("sha256-") == len(inline) + ours
 
 
 @pytest.fixture

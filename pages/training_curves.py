@@ -6,8 +6,8 @@ import streamlit as st
 from dermlens.charts import curves
 from dermlens.models.runs import Run, differences
 from ui import cache, polling, widgets
-from ui import runs as shown
 from ui.pages import TRAINING_CURVES
+from ui.training_curves import runs as shown
 
 LIVE_SECONDS = 15
 

@@ -18,8 +18,7 @@ from dermlens.trust.fit_command import fit_command
 from dermlens.trust.fitted import PARTS
 from dermlens.trust.thresholds import CASE_SENSITIVITY, SENSITIVITIES
 from dermlens.wording import short_percent
-from ui import cache, state
-from ui.access import leaving
+from ui import cache, leaving, state
 from ui.cache import Problem
 from ui.pages import Page
 from ui.streamlit_internals import keep_pages_within_home

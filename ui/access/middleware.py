@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from dermlens.ingest.formats import LIMITS as FILE
-from ui import streamlit_internals
-from ui.access import api, leaving, pages, sign_in, uploads
+from ui import leaving, streamlit_internals
+from ui.access import api, pages, sign_in, uploads
 from ui.access.pages import CONNECTIONS
 from ui.access.sign_in import may_fetch
 from ui.access.uploads import say

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Container, Iterator, Mapping
+from functools import cache
 from importlib import metadata
 from importlib.metadata import packages_distributions
 from pathlib import Path, PurePosixPath
@@ -62,6 +63,7 @@ def sources(room: str) -> list[Path]:
     return [ROOT / "Home.py"] if room == "Home" else sorted((ROOT / room).rglob("*.py"))
 
 
+@cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
@@ -139,8 +141,11 @@ def requirements(file: str) -> dict[str, str]:
     return {name.partition("[")[0].lower(): version for name, _, version in pins}
 
 
+installed = cache(packages_distributions)
+
+
 def distributions(import_names: set[str]) -> set[str]:
-    known = packages_distributions()
+    known = installed()
     return {distribution.lower().replace("_", "-") for name in import_names for distribution in known.get(name, [name])}
 
 

@@ -26,6 +26,7 @@ TABS = {
 
 
 def fetch(page: Page, button: Locator) -> bytes:
+    settle(page)
     with page.expect_download() as download:
         button.click()
     return Path(download.value.path()).read_bytes()

@@ -1,7 +1,6 @@
 """Paths in an object store, against a server that speaks S3: moto's, which `make cluster-test` installs by itself."""
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -26,9 +25,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The options of an address of a local server, with a bucket "cohort"."""
-    server = os.environ.get("DERMLENS_MOTO") or shutil.which("moto_server")
+    server = os.environ.get("DERMLENS_MOTO")
     if server is None:
-        pytest.skip("no moto_server: make cluster-test installs it")
+        pytest.skip("DERMLENS_MOTO names no server: make cluster-test installs one")
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]

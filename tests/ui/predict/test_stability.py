@@ -45,11 +45,15 @@ def futures(app: AppTest) -> dict[tuple[str, str], Future[Stability]]:
     return app.session_state["case_probes"]
 
 
-def ready(app: AppTest) -> AppTest:
-    """Run, wait for the probes that were begun, and run again."""
-    check(app.run())
+def wait(app: AppTest) -> None:
+    """Wait for the probes that were begun: their one thread is shared by all tests."""
     for future in futures(app).values():
         future.exception(timeout=60)
+
+
+def ready(app: AppTest) -> AppTest:
+    check(app.run())
+    wait(app)
     return check(app.run())
 
 
@@ -58,6 +62,7 @@ def test_the_page_is_drawn_before_the_probe_begins(app: AppTest) -> None:
     assert WAITING in text(app)
     assert "The diagnosis" in text(app)
     assert [model_id for _, model_id in futures(app)] == ["toy", "toy2"]
+    wait(app)
 
 
 def test_the_result_is_that_of_the_probe_and_comes_once(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +96,7 @@ def test_a_new_case_forgets_the_results(app: AppTest) -> None:
     check(app.run())
     assert futures(app) is not before
     assert WAITING in text(app)
+    wait(app)
 
 
 def test_a_probe_that_fails_is_named_and_the_other_shown(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:

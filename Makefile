@@ -39,7 +39,7 @@ api: env ## Start the HTTP API alone on http://localhost:8502 (docs/api.md)
 
 .PHONY: test
 test: dev serving lint ## Lint, check types, run every test
-	$(MAKE) --no-print-directory browser programs postgresql || [ "$${CI:-}" != true ]
+	$(MAKE) --no-print-directory browser programs postgresql orthanc || [ "$${CI:-}" != true ]
 	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: heic
@@ -131,6 +131,25 @@ postgresql: dev ## Install Debian's PostgreSQL, of which the tests start a serve
 record: env ## Add what keeping a record needs (README, "Keeping a record")
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-record.txt
 
+PANGO := libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0
+
+.PHONY: pdf
+pdf: env ## Add what the case report as PDF needs: WeasyPrint, and Debian's Pango
+	@$(PY) -c 'import sys; from dermlens.interchange.pdf import libraries; sys.exit(not libraries())' || \
+	$(call apt,$(PANGO),The report as PDF)
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-pdf.txt
+
+.PHONY: exchange
+exchange: env ## Add what DICOM objects, a PACS and FHIR need (docs/interchange.md)
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-exchange.txt
+
+.PHONY: orthanc
+orthanc: dev ## Install Debian's Orthanc, of which the tests start a server of their own, and what the PDF needs
+	@{ [ -x /usr/sbin/Orthanc ] && [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] && \
+	  command -v pdfinfo >/dev/null && \
+	  $(PY) -c 'import sys; from dermlens.interchange.pdf import libraries; sys.exit(not libraries())'; } || \
+	$(call apt,orthanc orthanc-dicomweb poppler-utils $(PANGO),Testing what leaves)
+
 .PHONY: env dev
 env: $(VENV)/run.stamp ## Make .venv with what is needed to run
 dev: $(VENV)/dev.stamp ## Add what is needed to test
@@ -146,7 +165,8 @@ $(VENV)/run.stamp: $(VENV)/venv.stamp requirements.txt constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt requirements-api.txt requirements-heic.txt requirements-record.txt
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt requirements-api.txt requirements-heic.txt requirements-record.txt \
+  requirements-pdf.txt requirements-exchange.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	@touch $@
 

@@ -17,8 +17,10 @@ ROOMS = ("Home", "pages", "ui", "dermlens", "training", "data", "tests")
 EXTRAS = {  # requirements file of what only some need -> where alone its packages are imported, besides the tests
     "requirements-api.txt": "dermlens/api/",
     "requirements-cluster.txt": "dermlens/cohort/",
+    "requirements-exchange.txt": "dermlens/interchange/",
     "requirements-heic.txt": "dermlens/ingest/",
     "requirements-engines.txt": "tests/bench/",
+    "requirements-pdf.txt": "dermlens/interchange/",
     "requirements-quantise.txt": "training/",
     "requirements-record.txt": "dermlens/record/",
     "requirements-torch.txt": "training/",

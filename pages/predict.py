@@ -58,6 +58,8 @@ def page() -> None:
         if opinion.asked:
             with actions:
                 downloads.report(image, prevalence.at_chosen(opinion))
+                if pacs := optional.pacs():
+                    pacs.offer(image, prevalence.at_chosen(opinion))
         if len(rows) > 1:
             triage.table(rows, image)
         show(image, opinion, everyone)

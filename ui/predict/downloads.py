@@ -12,7 +12,8 @@ import streamlit as st
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion, form
 from dermlens.files.tables import plain_cell
-from dermlens.interchange import pdf
+from dermlens.interchange import fhir, pdf
+from dermlens.interchange.findings import find
 from dermlens.interchange.report import case_report
 from dermlens.labels import INDEX
 from dermlens.models.model import AnyModel
@@ -45,6 +46,14 @@ def report(image: CaseImage, opinion: Opinion) -> None:
             "It holds the image, the maps, the probabilities and the models' hashes, and what you type here, but no "
             "file name."
         )
+        if fhir.available():
+            _save("Save as FHIR R4 (JSON)", lambda: as_fhir(image, opinion), image, "json", "application/fhir+json")
+            st.caption("The answers for a program to read: no picture, no name, and nothing of what you type here.")
+
+
+def as_fhir(image: CaseImage, opinion: Opinion) -> bytes:
+    """Return the answers to one image as a bundle of FHIR."""
+    return fhir.bundle([find(image, opinion, datetime.now(UTC))])
 
 
 def _save(label: str, make: Callable[[], bytes], image: CaseImage, suffix: str, mime: str) -> None:

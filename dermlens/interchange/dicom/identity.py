@@ -8,8 +8,9 @@ from datetime import date, datetime
 from dermlens.errors import DataError
 
 SEXES = {"M": "male", "F": "female", "O": "other"}
-_LONGEST = {"PatientID": 64, "PatientName": 64, "AccessionNumber": 16}
+_LONGEST = {"PatientID": 64, "PatientName": 64, "AccessionNumber": 16, "StudyID": 16, "ReferringPhysicianName": 64}
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+_TIME = re.compile(r"(\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?)?")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
@@ -51,6 +52,8 @@ def check(identity: Identity, today: date | None = None) -> None:
         ("PatientID", identity.patient_id),
         ("PatientName", identity.patient_name),
         ("AccessionNumber", identity.accession_number),
+        ("StudyID", identity.study_id),
+        ("ReferringPhysicianName", identity.referring_physician),
     ):
         if len(value) > _LONGEST[name] or _FORBIDDEN.search(value):
             raise DataError(f"{name} must have at most {_LONGEST[name]} characters, and no backslash or line break.")
@@ -58,18 +61,27 @@ def check(identity: Identity, today: date | None = None) -> None:
         raise DataError("PatientName must be FAMILY^GIVEN^MIDDLE^PREFIX^SUFFIX.")
     if identity.sex not in ("", *SEXES):
         raise DataError(f"PatientSex must be one of {', '.join(SEXES)}, or empty.")
-    if identity.birth_date:
-        try:
-            born = datetime.strptime(identity.birth_date, "%Y%m%d").date()
-        except ValueError as e:
-            raise DataError("PatientBirthDate must be a day as YYYYMMDD.") from e
-        if len(identity.birth_date) != 8 or born > (today or date.today()):
-            raise DataError("PatientBirthDate must be a day as YYYYMMDD, and not in the future.")
+    _check_day("PatientBirthDate", identity.birth_date, today or date.today())
+    _check_day("StudyDate", identity.study_date, date.max)
+    if not _TIME.fullmatch(identity.study_time):
+        raise DataError("StudyTime must be a time as HHMMSS.")
+
+
+def _check_day(name: str, value: str, latest: date) -> None:
+    if not value:
+        return
+    try:
+        day = datetime.strptime(value, "%Y%m%d").date()
+    except ValueError:
+        raise DataError(f"{name} must be a day as YYYYMMDD.") from None
+    if len(value) != 8 or day > latest:
+        raise DataError(f"{name} must be a day as YYYYMMDD, and not in the future.")
 
 
 def source_of(tags: Mapping[str, str]) -> Source | None:
     """Return the object that `ingest.read.dicom_identity` read the tags of; None if its UIDs are missing or wrong."""
-    uids = [tags.get(f"{name}UID", "") for name in ("StudyInstance", "SeriesInstance", "SOPClass", "SOPInstance")]
+    names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+    study, series, sop_class, instance = uids = [tags.get(name, "") for name in names]
     if not all(len(uid) <= 64 and _UID.fullmatch(uid) for uid in uids):
         return None
     identity = Identity(
@@ -83,4 +95,4 @@ def source_of(tags: Mapping[str, str]) -> Source | None:
         study_id=tags.get("StudyID", ""),
         referring_physician=tags.get("ReferringPhysicianName", ""),
     )
-    return Source(*uids, identity)
+    return Source(study, series, sop_class, instance, identity)

@@ -1,6 +1,8 @@
 """Pictures as DICOM: the photograph itself, and the picture under its heat map as Secondary Capture."""
 
+import warnings
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from highdicom.base import SOPClass
@@ -18,6 +20,9 @@ from pydicom.uid import (
 
 from dermlens.case.software import app_version
 from dermlens.interchange.dicom.identity import Identity
+
+# What pydicom and highdicom warn of repeats names and other values, and warnings go to the server's log.
+warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)(\.|$)")
 
 MAKER = "Dermlens"
 _UTF8 = "ISO_IR 192"
@@ -44,7 +49,7 @@ def photograph(
         reduced: whether the original had more pixels.
     """
     sop_class = DermoscopicPhotographyImageStorage if dermoscopic else VLPhotographicImageStorage
-    image = SOPClass(
+    image: Dataset = SOPClass(
         study_instance_uid=study,
         series_instance_uid=series,
         series_number=1,
@@ -91,7 +96,7 @@ def secondary_capture(
         pixels: (h, w, 3) uint8 RGB. identity: checked. now: with zone.
         source: the image that it was made from. series, instance: UIDs. what: it shows, at most 64 characters.
     """
-    capture = SCImage(
+    capture: Dataset = SCImage(
         pixel_array=np.ascontiguousarray(pixels),
         photometric_interpretation="RGB",
         bits_allocated=8,
@@ -134,7 +139,7 @@ def stand_in(study: str, series: str, sop_class: str, instance: str, identity: I
     return image
 
 
-def _about(identity: Identity, now: datetime) -> dict[str, object]:
+def _about(identity: Identity, now: datetime) -> dict[str, Any]:
     """Return what every object says of patient, study and time."""
     day, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     return {
@@ -155,5 +160,5 @@ def _about(identity: Identity, now: datetime) -> dict[str, object]:
     }
 
 
-def _coded(code: object) -> CodedConcept:
+def _coded(code: Any) -> CodedConcept:
     return CodedConcept.from_code(code)

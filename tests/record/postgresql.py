@@ -96,7 +96,9 @@ def server(safe: bool = False) -> Iterator[Server]:
             raise RuntimeError(f"initdb failed: {made.stderr[-500:]}")
         port = free_port()
         settings = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": folder}
-        settings |= {"max_connections": 100, "log_statement": "none"} | ({} if safe else {"fsync": "off"})
+        settings |= {"max_connections": 100, "log_statement": "none", "log_error_verbosity": "terse"} | (
+            {} if safe else {"fsync": "off"}
+        )
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(

@@ -51,6 +51,7 @@ def _form(image: CaseImage, opinion: Opinion, host: str, sender: Sender) -> None
     source = source_of(state.sources().get(image.key, {}))
     st.markdown(f"To **{widgets.escape(host, 120)}**")
     identity = _of_source(source) if source else _typed(image.key)
+    st.markdown("**What is sent**")
     st.markdown("\n".join(f"- {line}" for line in _what(image, opinion, source)))
     problem = ""
     try:

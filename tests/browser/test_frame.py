@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.app import IDLE, ROOT, choose, go_to, part, settle, serve
+from tests.browser.app import IDLE, ROOT, choose, go_to, part, serve, settle
 from tests.browser.test_predict import upload
 from ui.pages import PAGES
 

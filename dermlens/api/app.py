@@ -196,7 +196,7 @@ def _who(guard: Guard) -> Callable[[Request], str]:
 
 
 async def _body(request: Request, take: Callable[[int], None]) -> bytes:
-    """Return the bytes of a request, counted as they come; raises Refusal if they are too many, too slow, or `take` does."""
+    """Return the bytes of a request, each counted by `take`; raises Refusal if they are too many or too slow."""
     too_large = Refusal(TOO_LARGE, "too-large", f"At most {LIMITS.bytes // 2**20} MiB are read. Send a smaller file.")
     claimed = request.headers.get("content-length", "")
     if claimed.isdecimal() and int(claimed) > LIMITS.bytes:

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from dermlens.interchange.dicom.outbox import Outbox
 from dermlens.interchange.dicom.pacs import client
 from dermlens.interchange.dicom.settings import Settings
+from dermlens.record.people import Who
 from tests.browser.app import free_port
 from tests.conftest import encode
 from tests.dashboard import HOME, check, open_page, text
@@ -146,3 +147,13 @@ def test_a_drawing_is_not_sent(at: Settings) -> None:
     app = open_page("predict")
     next(b for b in app.button if b.key and b.key.startswith("example-")).click()
     assert "A drawing is not sent" in text(check(app.run()))
+
+
+def test_with_a_record_a_reader_does_not_send(
+    at: Settings, lesion: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_DATABASE", f"sqlite:///{tmp_path}/record.db")
+    monkeypatch.setattr("ui.record.session.who", lambda: Who("x", "reader", ("north",)))
+    app = ask(encode(lesion))
+    assert "takes the role clinician" in text(app)
+    assert not [b for b in app.button if b.label == "Send"]

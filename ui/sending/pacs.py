@@ -6,15 +6,18 @@ from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
 from dermlens.errors import DermlensError
 from dermlens.interchange.dicom import settings
-from ui import optional, widgets
+from ui import widgets
+from ui.settings import keeps_record
 
 
 def offer(image: CaseImage, opinion: Opinion) -> None:
     """Offer to send an answered image, and show what is waiting."""
     with st.popover("Send to PACS", icon=":material/send:", key="pacs"):
         try:
-            if record := optional.record():
-                record.session.who().need("send to the PACS")
+            if keeps_record():
+                from ui.record.session import who
+
+                who().need("send to the PACS")
             given = settings.read()
         except DermlensError as e:
             st.caption(f":material/info: {widgets.escape(str(e), 400)}")

@@ -37,6 +37,7 @@ def test_a_case_of_the_record_is_a_valid_bundle_that_names_nobody(record: Record
         assert case.outcome.diagnosis in CLASSES
         assert outcome["valueCodeableConcept"]["coding"][-1]["code"] == case.outcome.diagnosis
         for secret in (case.patient.pseudonym, case.lesion.label, "note 0", case.outcome.source):
+            assert secret
             assert secret not in made.decode()
         with pytest.raises(RecordError, match="export"):
             case_as_fhir(case, Who("x", "reader", ME.groups))

@@ -48,6 +48,8 @@ def page() -> None:
         )
     elif image is None:
         intake.welcome()
+        if pacs := optional.pacs():
+            pacs.left_over()
     else:
         opinion = form(asked, image.answers, image.synthetic)
         with actions:

@@ -132,6 +132,8 @@ def test_a_pacs_that_is_down_leaves_it_in_a_visible_outbox(
     assert "1 image not sent yet" in said
     assert "cannot be reached" in said
     assert "4713" not in said.replace("Patient ID", "")
+    another = open_page("predict")
+    assert "1 image not sent yet" in text(another), "in another session of the same person too"
     labelled(app.button, "Discard").click()
     check(app.run())
     assert Outbox(at.outbox).waiting() == []

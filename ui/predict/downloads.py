@@ -26,7 +26,7 @@ from ui.predict.heat_map import GRAD_CAM
 def report(image: CaseImage, opinion: Opinion) -> None:
     """Offer the case report, with who made it and notes, as HTML and as PDF."""
     with st.popover("Report", icon=":material/description:", key="report"):
-        who = st.text_input("Made by", key=f"report-who-{image.key}", max_chars=80, persist_state="session")
+        who = st.text_input("Made by", key=f"report-who-{image.key}", max_chars=80)
         notes = st.text_area("Notes", key=f"report-notes-{image.key}", max_chars=4000, height=100)
         mapped = frozenset(m.id for m in opinion.calling if GRAD_CAM in cache.maps_offered(m))
         probes, own = state.probes(), similar_cases.lesion_of(image)

@@ -34,6 +34,11 @@ def show(image: CaseImage, opinion: Opinion, given: Settings) -> None:
         st.button("Send again", on_click=_forget, args=(image.key,), key="pacs-again", type="tertiary")
     else:
         _form(image, opinion, given.host, sender)
+    outbox(sender)
+
+
+def outbox(sender: Sender) -> None:
+    """Show what of this person's is not sent yet, as long as there is something."""
     waiting = bool(sender.outbox.waiting(session.owner()))
     st.fragment(_outbox, run_every=POLL if waiting else None)(sender)
 

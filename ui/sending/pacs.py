@@ -25,3 +25,19 @@ def offer(image: CaseImage, opinion: Opinion) -> None:
         from ui.sending import form
 
         form.show(image, opinion, given)
+
+
+def left_over() -> None:
+    """Go on with what is not sent yet, and show what of it is this person's, where no image is open."""
+    try:
+        given = settings.read()
+        from ui.sending import session
+
+        sender = session.sender(given)
+    except DermlensError:  # which the form says once there is something to send
+        return
+    if sender.outbox.waiting(session.owner()):
+        from ui.sending import form
+
+        with st.container(border=True, key="outbox"):
+            form.outbox(sender)

@@ -161,6 +161,17 @@ def test_a_field_that_dicom_cannot_hold_is_named_and_its_value_is_not(wrong: Ide
     assert "Doe" not in repr(wrong)
 
 
+def test_of_a_source_that_says_no_more_than_its_uids_nothing_is_made_up(
+    image: CaseImage, toy: Model, tmp_path: Path
+) -> None:
+    source = source_of({tag: value for tag, value in TAGS.items() if tag.endswith("UID")})
+    made = objects_of(image, form([toy], image.answers), TYPED, source, NOW)
+    assert [errors_of(each, tmp_path) for each in made] == [[], []]
+    for each in made:
+        for tag in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"):
+            assert not each[tag].value, tag
+
+
 def test_a_source_without_its_uids_is_none() -> None:
     assert source_of({**TAGS, "SOPInstanceUID": "1.02"}) is None
     assert source_of({k: v for k, v in TAGS.items() if k != "StudyInstanceUID"}) is None

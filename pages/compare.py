@@ -30,7 +30,7 @@ def one_image(models: list) -> None:
     shown = state.current()
     if len(models) < 2:
         widgets.nothing_here(
-            "Fewer than two models can be asked.", "Publish a second one with `python -m training.publish`."
+            "Fewer than two models can be asked.", "Publish a second one with `python -m training.publish RUN ID`."
         )
         return
     if shown is None:

@@ -66,5 +66,6 @@ def nothing_measured() -> None:
     """Fill the page where no model has predictions."""
     widgets.nothing_here(
         "No model has predictions to measure.",
-        "Publish one with `python -m training.publish`, or put a folder with a `predictions.csv` into `models/`.",
+        "Publish one with `python -m training.publish RUN ID`, or put a folder with a `predictions.csv` into "
+        "`models/`.",
     )

@@ -14,8 +14,7 @@ from dermlens.charts import style
 from dermlens.files.tables import plain_cell
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, INDEX, NAMES, Diagnosis
 from dermlens.models.registry import Entry
-from dermlens.trust.fit_command import fit_command
-from dermlens.trust.fitted import PARTS
+from dermlens.trust.fitted import command_for
 from dermlens.trust.thresholds import CASE_SENSITIVITY, SENSITIVITIES
 from dermlens.wording import short_percent
 from ui import cache, leaving, state
@@ -219,7 +218,22 @@ def not_fitted(entry: Entry, what: str, part: str) -> None:
 
 def fit_advice(entry: Entry, part: str) -> str:
     """Return the sentence that says how to fit a part to a model; part: key of fitted.PARTS."""
-    return f"Make them with `{fit_command(entry.id, PARTS[part].step)}`."
+    found = cache.predictions(entry).value
+    if found is None or "validation" not in found.splits:
+        return "They are fitted on validation, of which it has no predictions."
+    return advice(entry, f"Make them with `{command_for(entry.id, cache.fitted(entry), part)}`.", part == "ood")
+
+
+NO_WEIGHTS = "There are its predictions alone, and this needs its weights."
+
+
+def advice(entry: Entry, sentence: str, weights: bool = True) -> str:
+    """Return the sentence that says what to do about what a model lacks, or why nothing can be done.
+
+    Args:
+        entry: the model. sentence: with the command to run. weights: whether that needs a network to ask.
+    """
+    return NO_WEIGHTS if weights and not entry.can_be_asked else sentence
 
 
 def fitted_on(record: dict) -> str:

@@ -5,7 +5,7 @@ bootstrap draws the same lesions for both, the permutation test swaps the two an
 looks at one image per lesion.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import bdtr
@@ -13,6 +13,7 @@ from scipy.special import bdtr
 from dermlens.errors import DataError
 from dermlens.evaluation import metrics
 from dermlens.evaluation.intervals import SEED, bootstrap, percentile_interval
+from dermlens.evaluation.prediction_formats import LESIONS
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, MELANOMA, N_CLASSES
 
@@ -71,6 +72,8 @@ class Comparison:
 def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions, int]:
     """Bring two models' predictions onto their common images, in A's order.
 
+    Where one of the two files names no lesions, the other's hold for both.
+
     Returns:
         A's and B's rows, and the number of images that only one of them has.
 
@@ -83,6 +86,10 @@ def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions, int
         raise DataError("The two models share no image: nothing can be compared. Choose models of the same data.")
     rows_b = np.array([order[image] for image in a.image_id[rows_a]], int)
     left, right = a.select(rows_a), b.select(rows_b)
+    if LESIONS in left.assumed and LESIONS not in right.assumed:
+        left = _with_lesions_of(right, left)
+    elif LESIONS in right.assumed and LESIONS not in left.assumed:
+        right = _with_lesions_of(left, right)
     for name, what in (("y_true", "true class"), ("lesion_id", "lesion"), ("split", "split")):
         wrong = np.flatnonzero(getattr(left, name) != getattr(right, name))
         if len(wrong):
@@ -91,6 +98,11 @@ def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions, int
                 f"is {left.image_id[wrong[0]]}: they cannot be compared."
             )
     return left, right, len(a) + len(b) - 2 * len(left)
+
+
+def _with_lesions_of(known: Predictions, other: Predictions) -> Predictions:
+    assumed = tuple(name for name in other.assumed if name != LESIONS)
+    return replace(other, lesion_id=known.lesion_id, assumed=assumed)
 
 
 def compare(a: Predictions, b: Predictions, *, replicates: int | None = None, seed: int = SEED) -> Comparison:

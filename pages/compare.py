@@ -5,8 +5,8 @@ import streamlit as st
 from dermlens.case.opinion import form
 from dermlens.evaluation.predictions import SHOWN_SPLITS
 from dermlens.models.model import networks
-from ui import cache, optional, splits, state, widgets
-from ui.compare import on_case, on_split
+from ui import brought, cache, optional, splits, state, widgets
+from ui.compare import bring, curves, on_case, on_split
 from ui.pages import COMPARE, PREDICT
 
 TABS = ("On one image", "On a data split")
@@ -60,10 +60,12 @@ def one_image(models: list) -> None:
 
 
 def data_split(entries: dict) -> None:
+    bring.button()
+    entries = {**entries, **{i: own.entry for i, own in brought.held().items()}}
     if len(entries) < 2:
         widgets.nothing_here(
             "Fewer than two models have predictions to compare.",
-            "Publish a second one, or put a folder with a `predictions.csv` into `models/`.",
+            "Publish a second one, put a folder with a `predictions.csv` into `models/`, or bring predictions above.",
         )
         return
     with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
@@ -83,6 +85,7 @@ def data_split(entries: dict) -> None:
         split = splits.choose_split(tuple(common))
     splits.mark_final(split)
     on_split.headline([entries[i] for i in ids], split)
+    curves.section([entries[i] for i in ids], split)
     pair = [entries[i] for i in ids]
     if len(pair) > 2:
         pair = on_split.choose_pair(pair)

@@ -48,10 +48,11 @@ def page() -> None:
         return
     entry = entries[model_id]
     overview.headline(cache.summary(entry, (split, *key), chosen), split)
+    widgets.assumed(everything)
     sections = {
         "Confusion matrix": lambda: overview.confusion(chosen, entry),
         "Per class": lambda: overview.per_class(cache.summary(entry, (split, *key), chosen), entry),
-        "Curves": lambda: overview.curves(chosen, entry),
+        "Curves": lambda: overview.curves(chosen, entry, cache.summary(entry, (split, *key), chosen)),
         "Calibration": lambda: calibration.section(entry, split, chosen, key),
         "Prediction sets": lambda: prediction_sets.section(entry, split),
         "Operating points": lambda: operating_points.section(entry, split),

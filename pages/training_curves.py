@@ -5,7 +5,7 @@ import streamlit as st
 
 from dermlens.charts import curves
 from dermlens.models.runs import Run, differences
-from ui import cache, polling, widgets
+from ui import cache, streamlit_internals, widgets
 from ui.pages import TRAINING_CURVES
 from ui.training_curves import runs as shown
 
@@ -32,7 +32,7 @@ def everything() -> None:
     if training:
         st.caption(f":material/autorenew: A run is training: table and curves are read again every {LIVE_SECONDS} s.")
     else:
-        polling.end()
+        streamlit_internals.stop_redrawing()
     shown.table(runs, "runs")
     by_id = {run.id: run for run in runs}
     first = dict.fromkeys([*training, *(r.id for r in runs if r.published_as)]) or dict.fromkeys(list(by_id)[:1])

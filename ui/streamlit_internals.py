@@ -302,7 +302,10 @@ def forget_upload(file: UploadedFile) -> None:
 
 
 def stop_redrawing() -> None:
-    """Tell the browser to ask no more for the fragment that is being run by itself; without one nothing happens."""
+    """Tell the browser to ask no more for the fragment that is being run by itself; without one nothing happens.
+
+    A run of the whole page would end it as well, and undo what was chosen since this part was last asked for.
+    """
     context = get_script_run_ctx()
     if context is not None and context.fragment_ids_this_run:
         message = ForwardMsg()

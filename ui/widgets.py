@@ -11,6 +11,8 @@ import streamlit as st
 from dermlens.case.image import shown_name, thumbnail
 from dermlens.case.summary import DISCLAIMER
 from dermlens.charts import style
+from dermlens.evaluation.prediction_formats import ASSUMED
+from dermlens.evaluation.predictions import Predictions
 from dermlens.files.tables import plain_cell
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, INDEX, NAMES, Diagnosis
 from dermlens.models.registry import Entry
@@ -173,6 +175,13 @@ def one_of(label: str, options: Sequence[str], key: str, default: str | None = N
 def choose_class(label: str, key: str, **options: object) -> str:
     """Let a person choose one of the seven classes; the choice is part of the link."""
     return st.selectbox(label, CLASSES, key=key, format_func=class_name, bind="query-params", **options)  # type: ignore
+
+
+def assumed(predictions: Predictions, name: str = "") -> None:
+    """Say what a file of predictions does not say, and what was taken to be so; `name`: of the model, where several."""
+    if predictions.assumed:
+        said = " ".join(ASSUMED[key] for key in predictions.assumed)
+        st.caption(f":material/info: {f'{escape(name)}: ' if name else ''}{said}")
 
 
 def problems(found: Iterable[Problem], what: str) -> None:

@@ -112,7 +112,8 @@ class Predictions:
 
     def select(self, rows: np.ndarray) -> "Predictions":
         """Return the rows of a boolean mask (n,) or of an index array, in that order."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in _OF_IMAGES})
+        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in _OF_IMAGES}
+        return replace(self, **arrays)
 
     def of_split(self, split: str) -> "Predictions":
         """Return the rows of one split; raises DataError if there are none."""
@@ -142,7 +143,8 @@ def make_predictions(
 def concatenate(parts: Iterable[Predictions]) -> Predictions:
     """Join predictions of several splits that hold for one class mix, in the given order."""
     parts = list(parts)
-    return replace(parts[0], **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _OF_IMAGES})
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _OF_IMAGES}
+    return replace(parts[0], **arrays)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

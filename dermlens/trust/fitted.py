@@ -89,8 +89,11 @@ def command_for(model_id: str, fitted: Fitted, part: str) -> str:
     Args:
         model_id: name of the folder in models/. fitted: what the model has. part: key of PARTS.
     """
-    before = {"prediction_sets": ("calibration",), "thresholds": ("calibration",)}
-    before["referral"] = ("calibration", "prediction_sets")
+    before: dict[str, tuple[str, ...]] = {
+        "prediction_sets": ("calibration",),
+        "thresholds": ("calibration",),
+        "referral": ("calibration", "prediction_sets"),
+    }
     lacks = any(name in fitted.missing for name in before.get(part, ()))
     return f"{FIT} {model_id}" if lacks else fit_command(model_id, PARTS[part].step, pictures=part == "ood")
 

@@ -6,6 +6,7 @@ from dermlens.models.registry import Entry
 from ui import cache, optional, splits, widgets
 from ui.metrics import (
     calibration,
+    gallery,
     localisation,
     ood,
     operating_points,
@@ -53,6 +54,8 @@ def page() -> None:
         "Confusion matrix": lambda: overview.confusion(chosen, entry),
         "Per class": lambda: overview.per_class(cache.summary(entry, (split, *key), chosen), entry),
         "Curves": lambda: overview.curves(chosen, entry, cache.summary(entry, (split, *key), chosen)),
+        "Gallery": lambda: gallery.errors(chosen, entry),
+        "Map": lambda: gallery.embeddings(chosen, entry),
         "Calibration": lambda: calibration.section(entry, split, chosen, key),
         "Prediction sets": lambda: prediction_sets.section(entry, split),
         "Operating points": lambda: operating_points.section(entry, split),

@@ -42,6 +42,7 @@ STEPS: dict[str, Step] = {
     "conformal": Step(conformal.make, pictures=False),
     "thresholds": Step(thresholds.make, pictures=False),
     "embeddings": Step(embeddings.make, pictures=True, of_ensembles=False, weights=True),
+    "map": Step(embeddings.make_map, pictures=True, of_ensembles=False, weights=True),
     "familiarity": Step(other_archives.score, pictures=False),
     "attention": Step(localisation.make, pictures=True, weights=True),
     "referral": Step(referral.make, pictures=False),

@@ -34,7 +34,7 @@ from dermlens.models.model import AnyModel, Model
 from dermlens.models.published import MODEL_CARD, read_estimates, read_model_card
 from dermlens.models.registry import Entry
 from dermlens.models.runs import Run, find_runs, read_history, runs_dir
-from dermlens.trust import calibration
+from dermlens.trust import calibration, embedding_map
 from dermlens.trust.fitted import PARTS, Fitted, read_calibrated, read_fitted
 from dermlens.trust.ood import OOD_FILE, SCORES_FILE, refused_by_class
 from ui import brought
@@ -345,6 +345,18 @@ def on_other_archives(entry: Entry) -> Result[OtherArchives] | None:
 def evidence(entry: Entry) -> Result[LocalisationResults]:
     """Return the estimates of where a model looked."""
     return _evidence(entry.folder, tuple(modified(entry.folder / name) for name in (ATTENTION, "card.json")))
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _embedding_map(folder: Path, stamp: tuple[float, ...]) -> Result[pd.DataFrame]:
+    return _attempt(lambda: embedding_map.read_map(folder, registry.inspect(folder).card))
+
+
+def map_of(entry: Entry) -> Result[pd.DataFrame] | None:
+    """Return where a network puts validation and test images on two axes; None if that was not made."""
+    if not (entry.folder / embedding_map.FILE).exists():
+        return None
+    return _embedding_map(entry.folder, tuple(modified(entry.folder / n) for n in (embedding_map.FILE, "card.json")))
 
 
 @st.cache_data(show_spinner=False, max_entries=16)

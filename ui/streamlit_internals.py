@@ -166,6 +166,13 @@ def watch_media(shown: Callable[[str, str], None]) -> None:
     media.add, media.execute_deferred = adding, executing  # type: ignore[method-assign]
 
 
+def is_media(path: str) -> bool:
+    """Whether a path is that of a picture or download of a session; Streamlit's own fonts are in static/media/."""
+    base = str(config.get_option("server.baseUrlPath")).strip("/")
+    own = f"/{base}/static{MEDIA}".replace("//", "/")
+    return MEDIA in path and (not path.startswith(own) or ".." in path)
+
+
 def media_id(path: str) -> str:
     """Return the id of a picture or download from its path."""
     return PurePosixPath(path).stem

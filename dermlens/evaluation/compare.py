@@ -152,6 +152,28 @@ def compare(a: Predictions, b: Predictions, *, replicates: int | None = None, se
     )
 
 
+def disagreement(probabilities: np.ndarray) -> np.ndarray:
+    """Return how far m models' answers to each of n images lie apart: the mean total variation distance of two of them.
+
+    Args:
+        probabilities: (m, n, 7), m >= 2.
+
+    Returns:
+        (n,) float64, 0 where all say the same to 1 where no two share any probability.
+    """
+    pairs = [(i, j) for i in range(len(probabilities)) for j in range(i)]
+    return np.mean([np.abs(probabilities[i] - probabilities[j]).sum(1) / 2 for i, j in pairs], axis=0)
+
+
+def hardness(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+    """Return how hard each of n images is for m models: the mean of -log p(true class), (n,) float64 in nats.
+
+    Args:
+        probabilities: (m, n, 7). y_true: (n,) int.
+    """
+    return -np.log(probabilities[:, np.arange(len(y_true)), y_true].clip(1e-12)).mean(0)
+
+
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray, predictions: Predictions) -> McNemar:
     """McNemar's exact test (Psychometrika 12:153, 1947) on the first image, by id, of every lesion.
 

@@ -168,7 +168,7 @@ def test_predictions_alone_are_fitted_in_all_that_needs_no_weights(
         (folder / "card.json").write_text(json.dumps(card_json))
     assert fit.main(["other", "--models-dir", str(tmp_path)]) == 0
     said = capsys.readouterr().err
-    assert said.strip() == "Left out, as they need weights: embeddings, attention."
+    assert said.strip() == "Left out, as they need weights: embeddings, map, attention."
     found = read_fitted(folder, read_card(folder))
     assert list(found.missing) == ["ood"]
     assert card.problems(folder) == []

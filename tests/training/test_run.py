@@ -10,7 +10,7 @@ import pytest
 
 from dermlens.errors import DataError
 from dermlens.files.documents import read_object, write_object
-from dermlens.models.runs import ELSEWHERE, HISTORY, read_history
+from dermlens.models.runs import ELSEWHERE, HISTORY, PROGRESS_FILE, read_history
 from tests.training.loop.toys import small
 from training import run
 from training.loop.state import Plateau, State

@@ -17,6 +17,7 @@ def page() -> None:
     models, problems = cache.models()
     entries, unreadable = splits.measurable()
     widgets.problems([*problems, *unreadable], "models or predictions files")
+    widgets.unknown_in_link("compare", TABS, "a tab")
     image, split = st.tabs(TABS, key="compare", on_change="rerun", bind="query-params")
     with image:
         if image.open:
@@ -68,6 +69,7 @@ def data_split(entries: dict) -> None:
             "Publish a second one, put a folder with a `predictions.csv` into `models/`, or bring predictions above.",
         )
         return
+    widgets.unknown_in_link("of", (name for e in entries.values() for name in (e.id, e.name)), "a model")
     with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
         ids = st.multiselect(
             "Models",

@@ -30,6 +30,7 @@ def page() -> None:
     if not entries:
         splits.nothing_measured()
         return
+    widgets.unknown_in_link("of", (name for e in entries.values() for name in (e.id, e.name)), "a model")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         model_id = st.selectbox(
             "Model", list(entries), key="of", format_func=lambda i: entries[i].name, bind="query-params", width=300
@@ -66,6 +67,7 @@ def page() -> None:
         "Under other lights": lambda: other_lights.section(entry),
         "Another archive": lambda: other_archives.section(entry, everything),
     }
+    widgets.unknown_in_link("show", sections, "a tab")
     tabs = st.tabs(list(sections), key="show", on_change="rerun", bind="query-params")
     for tab, (name, show) in zip(tabs, sections.items(), strict=True):
         if tab.open:

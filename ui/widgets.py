@@ -172,6 +172,20 @@ def one_of(label: str, options: Sequence[str], key: str, default: str | None = N
     return default if chosen is None else str(chosen)
 
 
+def unknown_in_link(key: str, options: Iterable[str], what: str) -> None:
+    """Say where a page's link chooses something that is not here, so that another choice is shown.
+
+    Args:
+        key: of the widget, which is not drawn yet. options: as they are written in links. what: as in "a model".
+    """
+    if key in st.session_state:
+        return
+    options = set(options)
+    for wanted in dict.fromkeys(st.query_params.get_all(key)):
+        if wanted and wanted not in options:
+            st.info(f"The link names {what} that is not here: {escape(wanted)}.", icon=":material/link_off:")
+
+
 def choose_class(label: str, key: str, **options: object) -> str:
     """Let a person choose one of the seven classes; the choice is part of the link."""
     return st.selectbox(label, CLASSES, key=key, format_func=class_name, bind="query-params", **options)  # type: ignore

@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 
 VENV := .venv
+# Tests wait for browsers and other processes, so one more than there are cores.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu); echo $$((n < 3 ? n + 1 : 4)))
 PY := $(VENV)/bin/python
 BROWSER_NAMES := chromium chromium-browser google-chrome
 
@@ -40,7 +42,7 @@ api: env ## Start the HTTP API alone on http://localhost:8502 (docs/api.md)
 .PHONY: test
 test: dev serving lint ## Lint, check types, run every test
 	$(MAKE) --no-print-directory browser programs postgresql || [ "$${CI:-}" != true ]
-	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: heic
 heic: env ## Add the decoder of HEIC files, whose wheel is under the GPL

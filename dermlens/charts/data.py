@@ -128,7 +128,7 @@ def embedding_map(
                 "size": 7,
                 "opacity": 0.75,
             },
-            customdata=[details[row] for row in rows],
+            customdata=[details[row] for row in rows.tolist()],
             hovertemplate="%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
         )
     figure.update_xaxes(title_text="First principal axis", zeroline=False, showticklabels=False)

@@ -107,9 +107,7 @@ def test_pictures_of_a_case_are_not_kept_by_the_browser(mine: str) -> None:
 
 def test_fonts_and_icons_are_no_pictures_of_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ask("/static/media/font.woff2")[0]["status"] == 200
-    monkeypatch.setattr(
-        streamlit_internals.st, "get_option", lambda name: "static" if name == "server.baseUrlPath" else None
-    )
+    monkeypatch.setattr(streamlit_internals.config, "get_option", lambda name: "static")
     assert streamlit_internals.is_media("/static/media/0123.png"), "a dashboard at /static has its pictures there"
     assert not streamlit_internals.is_media("/static/static/media/font.woff2")
 

@@ -168,7 +168,7 @@ def watch_media(shown: Callable[[str, str], None]) -> None:
 
 
 def is_media(path: str) -> bool:
-    """Return whether a path is that of a picture or download of a session; Streamlit's own fonts are in static/media/."""
+    """Return whether a path is a session's picture or download; Streamlit's own fonts are in static/media/."""
     base = str(config.get_option("server.baseUrlPath") or "").strip("/")
     own = f"/{base}/static{MEDIA}".replace("//", "/")
     return MEDIA in path and (not path.startswith(own) or ".." in path)

@@ -6,7 +6,7 @@ import streamlit as st
 
 from dermlens.cohort import results
 from dermlens.cohort.store import Place
-from ui import polling, widgets
+from ui import streamlit_internals, widgets
 from ui.cohort import overview, reading, table
 from ui.pages import COHORT
 
@@ -38,7 +38,7 @@ def everything(output: Place) -> None:
     if found.state == "running":
         st.caption(f":material/autorenew: The cohort is running: its parts are read again every {LIVE_SECONDS} s.")
     else:
-        polling.end()
+        streamlit_internals.stop_redrawing()
     overview.counts(found)
     if not found.parts:
         st.caption("No shard is finished yet.")

@@ -5,8 +5,8 @@ import streamlit as st
 from dermlens.case.opinion import form
 from dermlens.evaluation.predictions import SHOWN_SPLITS
 from dermlens.models.model import networks
-from ui import cache, optional, splits, state, widgets
-from ui.compare import on_case, on_split
+from ui import brought, cache, optional, splits, state, widgets
+from ui.compare import bring, curves, on_case, on_split
 from ui.pages import COMPARE, PREDICT
 
 TABS = ("On one image", "On a data split")
@@ -17,6 +17,7 @@ def page() -> None:
     models, problems = cache.models()
     entries, unreadable = splits.measurable()
     widgets.problems([*problems, *unreadable], "models or predictions files")
+    widgets.unknown_in_link("compare", TABS, "a tab")
     image, split = st.tabs(TABS, key="compare", on_change="rerun", bind="query-params")
     with image:
         if image.open:
@@ -30,7 +31,7 @@ def one_image(models: list) -> None:
     shown = state.current()
     if len(models) < 2:
         widgets.nothing_here(
-            "Fewer than two models can be asked.", "Publish a second one with `python -m training.publish`."
+            "Fewer than two models can be asked.", "Publish a second one with `python -m training.publish RUN ID`."
         )
         return
     if shown is None:
@@ -60,12 +61,15 @@ def one_image(models: list) -> None:
 
 
 def data_split(entries: dict) -> None:
+    bring.button()
+    entries = {**entries, **{i: own.entry for i, own in brought.held().items()}}
     if len(entries) < 2:
         widgets.nothing_here(
             "Fewer than two models have predictions to compare.",
-            "Publish a second one, or put a folder with a `predictions.csv` into `models/`.",
+            "Publish a second one, put a folder with a `predictions.csv` into `models/`, or bring predictions above.",
         )
         return
+    widgets.unknown_in_link("of", (name for e in entries.values() for name in (e.id, e.name)), "a model")
     with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
         ids = st.multiselect(
             "Models",
@@ -83,6 +87,7 @@ def data_split(entries: dict) -> None:
         split = splits.choose_split(tuple(common))
     splits.mark_final(split)
     on_split.headline([entries[i] for i in ids], split)
+    curves.section([entries[i] for i in ids], split)
     pair = [entries[i] for i in ids]
     if len(pair) > 2:
         pair = on_split.choose_pair(pair)

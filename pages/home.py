@@ -54,7 +54,7 @@ def models() -> None:
             headline(cache.headline(entry))
             if entry.has_predictions and cache.fitted(entry).calibration is None:
                 st.caption(WITHOUT)
-            if not entry.can_be_asked:
+            if not entry.can_be_asked and cache.predictions(entry).value is not None:
                 st.caption("Predictions only: it can be compared and measured, but not asked about an image.")
     widgets.problems(problems, "model" if len(problems) == 1 else "models")
 

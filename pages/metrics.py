@@ -6,6 +6,7 @@ from dermlens.models.registry import Entry
 from ui import cache, optional, splits, widgets
 from ui.metrics import (
     calibration,
+    gallery,
     localisation,
     ood,
     operating_points,
@@ -29,6 +30,7 @@ def page() -> None:
     if not entries:
         splits.nothing_measured()
         return
+    widgets.unknown_in_link("of", (name for e in entries.values() for name in (e.id, e.name)), "a model")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         model_id = st.selectbox(
             "Model", list(entries), key="of", format_func=lambda i: entries[i].name, bind="query-params", width=300
@@ -48,10 +50,13 @@ def page() -> None:
         return
     entry = entries[model_id]
     overview.headline(cache.summary(entry, (split, *key), chosen), split)
+    widgets.assumed(everything)
     sections = {
         "Confusion matrix": lambda: overview.confusion(chosen, entry),
         "Per class": lambda: overview.per_class(cache.summary(entry, (split, *key), chosen), entry),
-        "Curves": lambda: overview.curves(chosen, entry),
+        "Curves": lambda: overview.curves(chosen, entry, cache.summary(entry, (split, *key), chosen)),
+        "Gallery": lambda: gallery.errors(chosen, entry),
+        "Map": lambda: gallery.embeddings(chosen, entry),
         "Calibration": lambda: calibration.section(entry, split, chosen, key),
         "Prediction sets": lambda: prediction_sets.section(entry, split),
         "Operating points": lambda: operating_points.section(entry, split),
@@ -62,6 +67,7 @@ def page() -> None:
         "Under other lights": lambda: other_lights.section(entry),
         "Another archive": lambda: other_archives.section(entry, everything),
     }
+    widgets.unknown_in_link("show", sections, "a tab")
     tabs = st.tabs(list(sections), key="show", on_change="rerun", bind="query-params")
     for tab, (name, show) in zip(tabs, sections.items(), strict=True):
         if tab.open:

@@ -44,7 +44,7 @@ def page() -> None:
     if not models:
         widgets.nothing_here(
             "There is no model to ask.",
-            "Publish one with `python -m training.publish`, or build the serving files with `make serving`.",
+            "Publish one with `python -m training.publish RUN ID`, or build the serving files with `make serving`.",
         )
     elif image is None:
         intake.welcome()

@@ -5,21 +5,28 @@ import streamlit as st
 
 from dermlens.charts import curves
 from dermlens.models.runs import Run, differences
-from ui import cache, polling, widgets
+from dermlens.wording import joined
+from ui import cache, streamlit_internals, widgets
 from ui.pages import TRAINING_CURVES
 from ui.training_curves import runs as shown
 
 LIVE_SECONDS = 15
+UNLIKE_PUBLISHED = (
+    "The numbers of an epoch are not the published ones: here the network is asked in one view and not calibrated, "
+    "while it trains; published is what the serving file answers, averaged over its views and calibrated, with recalls "
+    "and balanced accuracy at an equal class mix."
+)
 
 
 def page() -> None:
     widgets.head(TRAINING_CURVES)
+    st.button("Refresh", icon=":material/refresh:", help="Looks for runs that have started since.")
     runs, problems = cache.runs()
     widgets.problems(problems, "run folder" if len(problems) == 1 else "run folders")
     if not runs:
         widgets.nothing_here(
             "There is no training run yet.",
-            "Start one with `python -m training.train CONFIG`, and reload this page to see it.",
+            "Start one with `python -m training.train CONFIG`, and press Refresh to see it.",
         )
         return
     st.fragment(everything, run_every=LIVE_SECONDS if shown.training(runs) else None)()
@@ -31,11 +38,13 @@ def everything() -> None:
     training = shown.training(runs)
     if training:
         st.caption(f":material/autorenew: A run is training: table and curves are read again every {LIVE_SECONDS} s.")
+        shown.live(runs, training)
     else:
-        polling.end()
+        streamlit_internals.stop_redrawing()
     shown.table(runs, "runs")
     by_id = {run.id: run for run in runs}
     first = dict.fromkeys([*training, *(r.id for r in runs if r.published_as)]) or dict.fromkeys(list(by_id)[:1])
+    widgets.unknown_in_link("runs", by_id, "a run")
     ids = st.multiselect("Runs to overlay", list(by_id), default=list(first)[:4], key="runs", bind="query-params")
     chosen = [by_id[i] for i in ids]
     if not chosen:
@@ -74,11 +83,23 @@ def overlay(chosen: list[Run]) -> None:
             widgets.chart(
                 figure, f"{panel.title} of {len(runs)} runs", data.reset_index("run").copy, f"curve-{panel.key}"
             )
+    if together and all(len(line.histories) == 1 for line in lines):
+        st.caption(widgets.escape(not_averaged(runs), 600))
     weights = sorted({run.measured_weights for run in runs if run.measured_weights})
     st.caption(
         curves.reading(lines, with_train)
         + (f" Validation metrics are of the {' and '.join(weights)} weights." if weights else "")
     )
+    st.caption(UNLIKE_PUBLISHED)
+
+
+def not_averaged(runs: list[Run]) -> str:
+    """Say why no two of some runs are put together."""
+    if len(runs) < 2:
+        return "There is nothing to average: choose two or more runs of one config that differ by their seed."
+    names = [str(name) for name in differences(runs).index if name != "seed"]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"There is nothing to average: no two of these runs differ by seed alone, but by {joined(names[:5])}{more}."
 
 
 def settings(chosen: list[Run]) -> None:

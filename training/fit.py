@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.errors import DermlensError
+from dermlens.evaluation.prediction_formats import TRUTH_FILE
 from dermlens.files.documents import write_whole
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.models import registry
@@ -28,6 +29,8 @@ class Step:
     pictures: bool
     of_ensembles: bool = True
     """whether an ensemble needs them as well"""
+    weights: bool = False
+    """whether a network is asked, so that predictions alone are not enough"""
 
     def needs_pictures(self, subject: Subject) -> bool:
         """Return whether the step needs the pictures for this model."""
@@ -38,30 +41,37 @@ STEPS: dict[str, Step] = {
     "calibration": Step(calibration.make, pictures=False),
     "conformal": Step(conformal.make, pictures=False),
     "thresholds": Step(thresholds.make, pictures=False),
-    "embeddings": Step(embeddings.make, pictures=True, of_ensembles=False),
+    "embeddings": Step(embeddings.make, pictures=True, of_ensembles=False, weights=True),
+    "map": Step(embeddings.make_map, pictures=True, of_ensembles=False, weights=True),
     "familiarity": Step(other_archives.score, pictures=False),
-    "attention": Step(localisation.make, pictures=True),
+    "attention": Step(localisation.make, pictures=True, weights=True),
     "referral": Step(referral.make, pictures=False),
     "other_archives": Step(other_archives.make, pictures=False),
 }
 """In the order they build on each other."""
 
 
-def fit(subject: Subject, steps: list[str]) -> list[str]:
+def fit(subject: Subject, steps: list[str]) -> dict[str, list[str]]:
     """Make the files of some steps, note their hashes in card.json and make the model card again.
 
     Returns:
-        The steps left out because they need pictures.
+        What was lacking, "--data" or "weights" -> the steps left out for it.
 
     Raises:
         DermlensError: a file of the model is missing or damaged, or the data set is not whole.
     """
+    left_out: dict[str, list[str]] = {}
+    if not subject.has_weights:
+        left_out["weights"] = [name for name in steps if STEPS[name].weights]
+        steps = [name for name in steps if not STEPS[name].weights]
+        for name in ("predictions.csv", TRUTH_FILE):  # nobody publishes these: fitted to is what lies there now
+            if (subject.folder / name).exists():
+                note_hash(subject.folder, name)
     if subject.data is not None and any(STEPS[name].needs_pictures(subject) for name in steps):
         check_rows(subject.data, subject.table, decode=True)
-    left_out = []
     for name in steps:
         if STEPS[name].needs_pictures(subject) and subject.data is None:
-            left_out.append(name)
+            left_out.setdefault("--data", []).append(name)
             continue
         for file, content in STEPS[name].make(subject).items():
             write_whole(subject.folder / file, content)
@@ -88,8 +98,10 @@ def main(argv: list[str] | None = None) -> int:
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2
-    if left_out:
-        print(f"Left out, as they need --data: {', '.join(left_out)}.", file=sys.stderr)
+    for lacking, names in left_out.items():
+        if names:
+            verb = "it needs" if len(names) == 1 else "they need"
+            print(f"Left out, as {verb} {lacking}: {', '.join(names)}.", file=sys.stderr)
     return 0
 
 

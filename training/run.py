@@ -10,6 +10,8 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,12 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
 from dermlens.errors import DataError
-from dermlens.files.documents import unwritable, write_whole
-from dermlens.models.runs import ELSEWHERE, HISTORY
+from dermlens.files.documents import unwritable, write_object, write_whole
+from dermlens.models.runs import ELSEWHERE, HISTORY, PROGRESS_FILE
 from dermlens.server.hardware import processor
 from training.loop.state import State
+
+PROGRESS_SECONDS = 5.0
 
 
 def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
@@ -35,6 +39,22 @@ def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
     write_whole(file, text.getvalue().encode())
+
+
+def progress_writer(folder: Path, epoch: int, steps: int) -> Callable[[int, float, float], None]:
+    """Return what `loop.epoch.fit_epoch` tells each step to: it writes PROGRESS_FILE every PROGRESS_SECONDS."""
+    last = -PROGRESS_SECONDS
+
+    def note(step: int, loss: float, accuracy: float) -> None:
+        nonlocal last
+        if time.monotonic() - last < PROGRESS_SECONDS:
+            return
+        last = time.monotonic()
+        row = {"epoch": epoch, "step": step, "steps": steps, "loss": loss, "accuracy": accuracy}
+        with suppress(DataError):  # nothing depends on it
+            write_object(folder / PROGRESS_FILE, row)
+
+    return note
 
 
 def open_events(folder: Path) -> EventsWriter:

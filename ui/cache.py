@@ -34,9 +34,10 @@ from dermlens.models.model import AnyModel, Model
 from dermlens.models.published import MODEL_CARD, read_estimates, read_model_card
 from dermlens.models.registry import Entry
 from dermlens.models.runs import Run, find_runs, read_history, runs_dir
-from dermlens.trust import calibration
+from dermlens.trust import calibration, embedding_map
 from dermlens.trust.fitted import PARTS, Fitted, read_calibrated, read_fitted
 from dermlens.trust.ood import OOD_FILE, SCORES_FILE, refused_by_class
+from ui import brought
 
 T = TypeVar("T")
 
@@ -145,7 +146,9 @@ def model_card(entry: Entry) -> Result[str] | None:
 
 
 def predictions(entry: Entry) -> Result[Predictions]:
-    """Return the published predictions of a model as users get them, calibrated if it can be; read and checked once."""
+    """Return the predictions of a model as users get them, calibrated if it can be; read and checked once."""
+    if own := brought.of(entry):
+        return Result(own.predictions)
     return _predictions(entry.folder, stamp_of_answers(entry))
 
 
@@ -264,6 +267,9 @@ def _summary(folder: Path, stamp: tuple[float, ...], key: Hashable, _predictions
 
 def summary(entry: Entry, key: Hashable, chosen: Predictions) -> Summary:
     """Return all estimates of a selection of a model's predictions with intervals; `key` names the selection."""
+    if own := brought.of(entry):
+        found: Summary = brought.once(own, key, lambda: summarise(chosen))
+        return found
     return _summary(entry.folder, stamp_of_answers(entry), key, chosen)
 
 
@@ -291,6 +297,17 @@ def _comparison(folders: tuple[Path, ...], stamps: tuple[tuple[float, ...], ...]
 
 def comparison(a: Entry, b: Entry, split: str) -> Result[Comparison]:
     """Return two models compared on one split, with intervals and tests."""
+    if own := brought.of(a) or brought.of(b):
+
+        def measure() -> Result[Comparison]:
+            both = [predictions(entry) for entry in (a, b)]
+            bad = next((r for r in both if r.value is None), None)
+            sides = [r.value.of_split(split) for r in both if r.value is not None]
+            return Result(None, bad.sentence) if bad else _attempt(lambda: compare(*sides))
+
+        key = (split, *((e.id, stamp_of_answers(e)) for e in (a, b)))
+        found: Result[Comparison] = brought.once(own, key, measure)
+        return found
     return _comparison((a.folder, b.folder), (stamp_of_answers(a), stamp_of_answers(b)), split)
 
 
@@ -328,6 +345,18 @@ def on_other_archives(entry: Entry) -> Result[OtherArchives] | None:
 def evidence(entry: Entry) -> Result[LocalisationResults]:
     """Return the estimates of where a model looked."""
     return _evidence(entry.folder, tuple(modified(entry.folder / name) for name in (ATTENTION, "card.json")))
+
+
+@st.cache_data(show_spinner=False, max_entries=16)
+def _embedding_map(folder: Path, stamp: tuple[float, ...]) -> Result[pd.DataFrame]:
+    return _attempt(lambda: embedding_map.read_map(folder, registry.inspect(folder).card))
+
+
+def map_of(entry: Entry) -> Result[pd.DataFrame] | None:
+    """Return where a network puts validation and test images on two axes; None if that was not made."""
+    if not (entry.folder / embedding_map.FILE).exists():
+        return None
+    return _embedding_map(entry.folder, tuple(modified(entry.folder / n) for n in (embedding_map.FILE, "card.json")))
 
 
 @st.cache_data(show_spinner=False, max_entries=16)

@@ -17,6 +17,7 @@ def choose_split(available: tuple[str, ...]) -> str:
     """Let a person choose a split, validation first; test sets only ever on purpose and marked as final."""
     known = [s for s in SHOWN_SPLITS if s in available]
     options = [*known, *(s for s in available if s not in SHOWN_SPLITS)]
+    widgets.unknown_in_link("split", (name for s in options for name in (s, TITLES.get(s, s))), "a split")
     return st.selectbox(
         "Split", options, key="split", format_func=lambda s: TITLES.get(s, s), bind="query-params", width=200
     )
@@ -66,5 +67,6 @@ def nothing_measured() -> None:
     """Fill the page where no model has predictions."""
     widgets.nothing_here(
         "No model has predictions to measure.",
-        "Publish one with `python -m training.publish`, or put a folder with a `predictions.csv` into `models/`.",
+        "Publish one with `python -m training.publish RUN ID`, or put a folder with a `predictions.csv` into "
+        "`models/`.",
     )

@@ -32,7 +32,6 @@ SIGN_OUT = "/auth/logout"
 """The path to which a browser is sent to end its sign-in."""
 MEDIA = "/media/"
 """In the path of every request for a picture or a download."""
-OWN_FILES = "/static/"
 """Before the path of Streamlit's own files, its fonts among them, which lie in /static/media/."""
 FOR_MACHINES = ("/_stcore/metrics", "/_stcore/agent", "/_stcore/script-health-check")
 """In the paths that only programs ask for."""
@@ -169,9 +168,10 @@ def watch_media(shown: Callable[[str, str], None]) -> None:
 
 
 def is_media(path: str) -> bool:
-    """Return whether a path leads to a picture or a download, rather than to one of Streamlit's own files."""
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    return MEDIA in path and not path.removeprefix(f"/{base}" if base else "").startswith(OWN_FILES)
+    """Whether a path is that of a picture or download of a session; Streamlit's own fonts are in static/media/."""
+    base = str(config.get_option("server.baseUrlPath")).strip("/")
+    own = f"/{base}/static{MEDIA}".replace("//", "/")
+    return MEDIA in path and (not path.startswith(own) or ".." in path)
 
 
 def media_id(path: str) -> str:
@@ -310,7 +310,10 @@ def forget_upload(file: UploadedFile) -> None:
 
 
 def stop_redrawing() -> None:
-    """Tell the browser to ask no more for the fragment that is being run by itself; without one nothing happens."""
+    """Tell the browser to ask no more for the fragment that is being run by itself; without one nothing happens.
+
+    A run of the whole page would end it as well, and undo what was chosen since this part was last asked for.
+    """
     context = get_script_run_ctx()
     if context is not None and context.fragment_ids_this_run:
         message = ForwardMsg()

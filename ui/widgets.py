@@ -11,11 +11,12 @@ import streamlit as st
 from dermlens.case.image import shown_name, thumbnail
 from dermlens.case.summary import DISCLAIMER
 from dermlens.charts import style
+from dermlens.evaluation.prediction_formats import ASSUMED
+from dermlens.evaluation.predictions import Predictions
 from dermlens.files.tables import plain_cell
 from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, INDEX, NAMES, Diagnosis
 from dermlens.models.registry import Entry
-from dermlens.trust.fit_command import fit_command
-from dermlens.trust.fitted import PARTS
+from dermlens.trust.fitted import command_for
 from dermlens.trust.thresholds import CASE_SENSITIVITY, SENSITIVITIES
 from dermlens.wording import short_percent
 from ui import cache, leaving, state
@@ -171,9 +172,30 @@ def one_of(label: str, options: Sequence[str], key: str, default: str | None = N
     return default if chosen is None else str(chosen)
 
 
+def unknown_in_link(key: str, options: Iterable[str], what: str) -> None:
+    """Say where a page's link chooses something that is not here, so that another choice is shown.
+
+    Args:
+        key: of the widget, which is not drawn yet. options: as they are written in links. what: as in "a model".
+    """
+    if key in st.session_state:
+        return
+    options = set(options)
+    for wanted in dict.fromkeys(st.query_params.get_all(key)):
+        if wanted and wanted not in options:
+            st.info(f"The link names {what} that is not here: {escape(wanted)}.", icon=":material/link_off:")
+
+
 def choose_class(label: str, key: str, **options: object) -> str:
     """Let a person choose one of the seven classes; the choice is part of the link."""
     return st.selectbox(label, CLASSES, key=key, format_func=class_name, bind="query-params", **options)  # type: ignore
+
+
+def assumed(predictions: Predictions, name: str = "") -> None:
+    """Say what a file of predictions does not say, and what was taken to be so; `name`: of the model, where several."""
+    if predictions.assumed:
+        said = " ".join(ASSUMED[key] for key in predictions.assumed)
+        st.caption(f":material/info: {f'{escape(name)}: ' if name else ''}{said}")
 
 
 def problems(found: Iterable[Problem], what: str) -> None:
@@ -219,7 +241,22 @@ def not_fitted(entry: Entry, what: str, part: str) -> None:
 
 def fit_advice(entry: Entry, part: str) -> str:
     """Return the sentence that says how to fit a part to a model; part: key of fitted.PARTS."""
-    return f"Make them with `{fit_command(entry.id, PARTS[part].step)}`."
+    found = cache.predictions(entry).value
+    if found is None or "validation" not in found.splits:
+        return "They are fitted on validation, of which it has no predictions."
+    return advice(entry, f"Make them with `{command_for(entry.id, cache.fitted(entry), part)}`.", part == "ood")
+
+
+NO_WEIGHTS = "There are its predictions alone, and this needs its weights."
+
+
+def advice(entry: Entry, sentence: str, weights: bool = True) -> str:
+    """Return the sentence that says what to do about what a model lacks, or why nothing can be done.
+
+    Args:
+        entry: the model. sentence: with the command to run. weights: whether that needs a network to ask.
+    """
+    return NO_WEIGHTS if weights and not entry.can_be_asked else sentence
 
 
 def fitted_on(record: dict) -> str:

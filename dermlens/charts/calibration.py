@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, NEUTRAL, SYMBOLS, error_bars, frame, nth
+from dermlens.charts.style import BELOW, COLOURS, DASHES, NEUTRAL, SYMBOLS, error_bars, frame, nth
 from dermlens.evaluation.calibration_error import Bin
 from dermlens.wording import interval, percent
 
@@ -78,3 +78,37 @@ def diagram(parts: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> go
     figure.update_yaxes(range=[0, 1.05 * most], row=2)
     figure.update_yaxes(title_text="Images", row=2, col=1)
     return frame(figure, title, 480, subtitle, showlegend=False).update_layout(margin_t=104)
+
+
+def overlaid(models: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> go.Figure:
+    """Draw the calibration of several models on one pair of axes, a mark a bin joined by a line.
+
+    Args:
+        models: name -> its bins.
+        title, subtitle: as shown.
+    """
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[0, 100], y=[0, 100], mode="lines", line={"color": NEUTRAL, "dash": "dot"}, hoverinfo="skip", showlegend=False
+    )  # fmt: skip
+    for i, (name, bins) in enumerate(models.items()):
+        colour = nth(COLOURS, i)
+        figure.add_scatter(
+            x=[100 * b.confidence for b in bins],
+            y=[100 * b.right.value for b in bins],
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "dash": nth(DASHES, i), "width": 1.2},
+            marker={"color": colour, "symbol": nth(SYMBOLS, i), "size": 9},
+            error_y=error_bars([b.right for b in bins]),
+            customdata=[
+                [percent(b.confidence, 1), percent(b.right.value, 1), interval(b.right), b.right.n_images] for b in bins
+            ],
+            hovertemplate=f"{name}<br>stated %{{customdata[0]}}, true %{{customdata[1]}}<br>"
+            "95 %: %{customdata[2]}<br>%{customdata[3]} images<extra></extra>",
+        )
+    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False, title_text="Stated probability")
+    figure.update_yaxes(range=[-2, 102], ticksuffix=" %", zeroline=False, title_text="Share that is true")
+    return frame(figure, title, 440 + 22 * len(models), subtitle).update_layout(
+        margin_b=60 + 22 * len(models), legend={**BELOW, "orientation": "v", "y": -0.18}
+    )

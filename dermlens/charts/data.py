@@ -1,12 +1,12 @@
 """Figures of the data set: classes, splits, and what a careless split would leak."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dermlens.charts.style import COLOURS, SHORT, bar_marker, frame
+from dermlens.charts.style import BELOW, COLOURS, SHORT, SYMBOLS, bar_marker, frame, nth
 from dermlens.dataset.ham10000 import SPLITS
 from dermlens.labels import CLASSES, SHOWN
 from dermlens.wording import percent
@@ -100,3 +100,39 @@ def subgroups(table: pd.DataFrame, names: np.ndarray, title: str) -> go.Figure:
     height = 150 + 44 * len(order)
     frame(figure, title, height, barmode="group", bargap=0.25)
     return figure.update_layout(margin_t=90, legend={"yref": "container", "y": 1 - 38 / height, "yanchor": "top"})
+
+
+def embedding_map(
+    places: np.ndarray, group: np.ndarray, names: Sequence[str], details: Sequence[tuple[str, str]], title: str
+) -> go.Figure:
+    """Draw images as points that can be clicked, the largest group beneath.
+
+    Args:
+        places: (n, 2) float. group: (n,) int, row of `names`. names: of the groups, told apart by colour and symbol.
+        details: of every image its id, which is what a click gives, and what is said of it.
+        title: as shown.
+    """
+    figure = go.Figure()
+    for i in np.argsort(-np.bincount(group, minlength=len(names)), kind="stable"):
+        rows = np.flatnonzero(group == i)
+        if not len(rows):
+            continue
+        figure.add_scatter(
+            x=places[rows, 0],
+            y=places[rows, 1],
+            mode="markers",
+            name=f"{names[i]} ({len(rows):,})",
+            marker={
+                "color": nth(COLOURS, i),
+                "symbol": nth(SYMBOLS, i + i // len(SYMBOLS)),
+                "size": 7,
+                "opacity": 0.75,
+            },
+            customdata=[details[row] for row in rows.tolist()],
+            hovertemplate="%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
+        )
+    figure.update_xaxes(title_text="First principal axis", zeroline=False, showticklabels=False)
+    figure.update_yaxes(title_text="Second principal axis", zeroline=False, showticklabels=False)
+    return frame(figure, title, 620, clickmode="event+select", hovermode="closest").update_layout(
+        margin_b=120, legend={**BELOW, "y": -0.1}
+    )

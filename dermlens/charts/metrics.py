@@ -1,6 +1,7 @@
 """Figures of what a model gets right and wrong: confusion matrix, per-class estimates, curves, slices."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
@@ -21,9 +22,10 @@ from dermlens.charts.style import (
     nth,
 )
 from dermlens.estimate import Estimate
+from dermlens.evaluation.intervals import CurveBands
 from dermlens.evaluation.metrics import PER_CLASS, Sweep
 from dermlens.labels import CLASSES, DIAGNOSES, GROUPS, N_CLASSES, NAMES, SHOWN, members
-from dermlens.wording import interval, percent
+from dermlens.wording import interval, percent, percent_with_interval
 
 MODES = {"row": "Share of the true class", "column": "Share of the class called", "count": "Images"}
 MAX_POINTS = 600
@@ -171,60 +173,68 @@ def per_class(models: Mapping[str, Mapping[str, Mapping[str, Estimate]]], key: s
     return frame(figure, PER_CLASS[key].label, 330, showlegend=len(models) > 1)
 
 
-def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figure:
-    """Draw ROC and precision-recall curves of one class against the rest, with the operating point marked.
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One class by one model: the counts at every threshold, the AUC, and bands where there are any."""
+
+    sweep: Sweep
+    auc: Estimate
+    bands: CurveBands | None = None
+
+
+def curves(lines: Mapping[str, Curve], threshold: float | None, title: str) -> go.Figure:
+    """Draw ROC and precision-recall curves of classes against the rest, one or several on one pair of axes.
 
     Args:
-        sweeps: model -> counts at every threshold.
-        threshold: an image is called `name` if its score is at least this, 0..1.
-        name: of the class.
+        lines: name of a class or model -> its curve; the legend gives the AUC of each.
+        threshold: an image is called so if its score is at least this, 0..1; None marks no operating point.
+        title: of the figure.
     """
     figure = make_subplots(
         cols=2, horizontal_spacing=0.14, subplot_titles=["ROC", "Precision and recall"], column_widths=[0.5, 0.5]
     )
-    for i, (model, sweep) in enumerate(sweeps.items()):
+    for i, (name, curve) in enumerate(lines.items()):
+        sweep, colour = curve.sweep, nth(COLOURS, i)
         keep = _thinned(len(sweep.thresholds))
-        at = operating_index(sweep, threshold)
         both = (
             (1, sweep.false_positive_rate, sweep.sensitivity, "of the others called so", "found"),
             (2, sweep.sensitivity, sweep.precision, "found", "of the calls right"),
         )
         for column, x, y, x_name, y_name in both:
-            line = {
-                "color": nth(COLOURS, i),
-                "dash": nth(DASHES, i),
-                "width": 2,
-                "shape": "hv" if column == 1 else "vh",
-            }
+            if curve.bands is not None:
+                _band(figure, curve.bands, column, colour, name)
+            step = "hv" if column == 1 else "vh"
             figure.add_scatter(
                 row=1,
                 col=column,
                 x=100 * x[keep],
                 y=100 * y[keep],
                 mode="lines",
-                line=line,
-                name=model,
-                legendgroup=model,
-                showlegend=column == 1 and len(sweeps) > 1,
+                line={"color": colour, "dash": nth(DASHES, i), "width": 2, "shape": step},
+                name=f"{name}: AUC {percent_with_interval(curve.auc)}",
+                legendgroup=name,
+                showlegend=column == 1,
                 customdata=_read(sweep.thresholds[keep], x[keep], y[keep]),
-                hovertemplate=f"{model}<br>%{{customdata[0]}}<br>%{{customdata[2]}} {y_name}<br>"
+                hovertemplate=f"{name}<br>%{{customdata[0]}}<br>%{{customdata[2]}} {y_name}<br>"
                 f"%{{customdata[1]}} {x_name}<extra></extra>",
             )
+            if threshold is None:
+                continue
+            at = operating_index(sweep, threshold)
             figure.add_scatter(
                 row=1,
                 col=column,
                 x=[100 * x[at]],
                 y=[100 * y[at]],
                 mode="markers",
-                marker={"symbol": nth(SYMBOLS, i), "size": 13, "color": nth(COLOURS, i), "line": {"width": 2}},
+                marker={"symbol": nth(SYMBOLS, i), "size": 13, "color": colour, "line": {"width": 2}},
                 showlegend=False,
-                legendgroup=model,
-                hovertemplate=f"{model}, operating point<br>{percent(y[at], 1)} {y_name}<br>"
+                legendgroup=name,
+                hovertemplate=f"{name}, operating point<br>{percent(y[at], 1)} {y_name}<br>"
                 f"{percent(x[at], 1)} {x_name}<extra></extra>",
             )
-        if i == 0:
-            share = 100 * sweep.positives / max(1, sweep.positives + sweep.negatives)
-            figure.add_hline(y=share, row=1, col=2, line={"color": NEUTRAL, "dash": "dot"})
+    for share in {100 * c.sweep.positives / max(1, c.sweep.positives + c.sweep.negatives) for c in lines.values()}:
+        figure.add_hline(y=share, row=1, col=2, line={"color": NEUTRAL, "dash": "dot", "width": 1})
     figure.add_scatter(
         x=[0, 100], y=[0, 100], row=1, col=1, mode="lines", line={"color": NEUTRAL, "dash": "dot"}, hoverinfo="skip",
         showlegend=False,
@@ -235,7 +245,32 @@ def curves(sweeps: Mapping[str, Sweep], threshold: float, name: str) -> go.Figur
     figure.update_yaxes(title_text="Found (sensitivity)", row=1, col=1)
     figure.update_xaxes(title_text="Found (recall)", row=1, col=2)
     figure.update_yaxes(title_text="Correct among the calls (precision)", row=1, col=2)
-    return frame(figure, f"{name} against the rest", 440, "dotted: by chance").update_layout(margin_t=104)
+    subtitle = "dotted: by chance" + ("; bands: 95 %" if any(c.bands is not None for c in lines.values()) else "")
+    height = 440 + 24 * len(lines)
+    return frame(figure, title, height, subtitle).update_layout(
+        margin_t=104,
+        margin_b=64 + 24 * len(lines),
+        legend={"orientation": "v", "yref": "container", "y": 0.01, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+    )
+
+
+def _band(figure: go.Figure, bands: CurveBands, column: int, colour: str, name: str) -> None:
+    low, high = (
+        (bands.sensitivity_low, bands.sensitivity_high) if column == 1 else (bands.precision_low, bands.precision_high)
+    )
+    figure.add_scatter(
+        row=1,
+        col=column,
+        x=100 * np.append(bands.at, bands.at[::-1]),
+        y=100 * np.append(high, low[::-1]),
+        fill="toself",
+        mode="none",
+        fillcolor=colour,
+        opacity=0.16,
+        hoverinfo="skip",
+        showlegend=False,
+        legendgroup=name,
+    )
 
 
 def operating_index(sweep: Sweep, threshold: float) -> int:

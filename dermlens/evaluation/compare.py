@@ -5,7 +5,7 @@ bootstrap draws the same lesions for both, the permutation test swaps the two an
 looks at one image per lesion.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import bdtr
@@ -13,6 +13,7 @@ from scipy.special import bdtr
 from dermlens.errors import DataError
 from dermlens.evaluation import metrics
 from dermlens.evaluation.intervals import SEED, bootstrap, percentile_interval
+from dermlens.evaluation.prediction_formats import LESIONS
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, MELANOMA, N_CLASSES
 
@@ -71,6 +72,8 @@ class Comparison:
 def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions, int]:
     """Bring two models' predictions onto their common images, in A's order.
 
+    Where one of the two files names no lesions, the other's hold for both.
+
     Returns:
         A's and B's rows, and the number of images that only one of them has.
 
@@ -83,6 +86,10 @@ def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions, int
         raise DataError("The two models share no image: nothing can be compared. Choose models of the same data.")
     rows_b = np.array([order[image] for image in a.image_id[rows_a]], int)
     left, right = a.select(rows_a), b.select(rows_b)
+    if LESIONS in left.assumed and LESIONS not in right.assumed:
+        left = _with_lesions_of(right, left)
+    elif LESIONS in right.assumed and LESIONS not in left.assumed:
+        right = _with_lesions_of(left, right)
     for name, what in (("y_true", "true class"), ("lesion_id", "lesion"), ("split", "split")):
         wrong = np.flatnonzero(getattr(left, name) != getattr(right, name))
         if len(wrong):
@@ -91,6 +98,11 @@ def align(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions, int
                 f"is {left.image_id[wrong[0]]}: they cannot be compared."
             )
     return left, right, len(a) + len(b) - 2 * len(left)
+
+
+def _with_lesions_of(known: Predictions, other: Predictions) -> Predictions:
+    assumed = tuple(name for name in other.assumed if name != LESIONS)
+    return replace(other, lesion_id=known.lesion_id, assumed=assumed)
 
 
 def compare(a: Predictions, b: Predictions, *, replicates: int | None = None, seed: int = SEED) -> Comparison:
@@ -138,6 +150,28 @@ def compare(a: Predictions, b: Predictions, *, replicates: int | None = None, se
         only_a=np.flatnonzero(right_a & ~right_b),
         only_b=np.flatnonzero(right_b & ~right_a),
     )
+
+
+def disagreement(probabilities: np.ndarray) -> np.ndarray:
+    """Return how far m models' answers to each of n images lie apart: the mean total variation distance of two of them.
+
+    Args:
+        probabilities: (m, n, 7), m >= 2.
+
+    Returns:
+        (n,) float64, 0 where all say the same to 1 where no two share any probability.
+    """
+    pairs = [(i, j) for i in range(len(probabilities)) for j in range(i)]
+    return np.mean([np.abs(probabilities[i] - probabilities[j]).sum(1) / 2 for i, j in pairs], axis=0)
+
+
+def hardness(probabilities: np.ndarray, y_true: np.ndarray) -> np.ndarray:
+    """Return how hard each of n images is for m models: the mean of -log p(true class), (n,) float64 in nats.
+
+    Args:
+        probabilities: (m, n, 7). y_true: (n,) int.
+    """
+    return -np.log(probabilities[:, np.arange(len(y_true)), y_true].clip(1e-12)).mean(0)
 
 
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray, predictions: Predictions) -> McNemar:

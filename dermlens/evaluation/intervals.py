@@ -34,6 +34,7 @@ SEED = 20180815
 REPLICATES = 1000
 MANY_LESIONS = 50_000
 FEW_LESIONS = 50
+FEW_ON_A_CURVE = 10
 Z = 1.959963984540054
 _BLOCK = 32
 Ranks = Literal["all", "auc", "none"]
@@ -157,6 +158,50 @@ def rank_metrics(
         called = true_positives + (negatives - below) + (0 if tied is None else tied)
         steps = np.divide(true_positives, called, out=np.zeros_like(called), where=called > 0)
         return auc, np.einsum("kr,kr->r", at, steps, dtype=np.float64) / positives
+
+
+@dataclass(frozen=True, eq=False)
+class CurveBands:
+    """95 % intervals of a ROC and a precision-recall curve at each of k places along them, from 0 to 1.
+
+    Arrays (k,): of the sensitivity at that false positive rate, and of the precision at that recall.
+    """
+
+    at: np.ndarray
+    sensitivity_low: np.ndarray
+    sensitivity_high: np.ndarray
+    precision_low: np.ndarray
+    precision_high: np.ndarray
+
+
+def curve_bands(
+    positive: np.ndarray, scores: np.ndarray, lesion: np.ndarray, *, places: int = 101, replicates: int = 200
+) -> CurveBands | None:
+    """Bootstrap the curves of one class against the rest over lesions, place by place.
+
+    Args:
+        positive: (n,) bool. scores: (n,) float. lesion: (n,) int from 0.
+
+    Returns:
+        None with fewer than FEW_ON_A_CURVE lesions of either side, which say too little of a whole curve.
+    """
+    if min(len(np.unique(lesion[side])) for side in (positive, ~positive)) < FEW_ON_A_CURVE:
+        return None
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    at = np.linspace(0, 1, places)
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for weights in lesion_weights(int(lesion.max()) + 1, replicates):
+        of_images = weights[lesion[order]].T.astype(np.float64)
+        hits, alarms = ((of_images * side[order]).cumsum(1)[:, last] for side in (positive, ~positive))
+        for tp, fp in zip(hits, alarms, strict=True):
+            if tp[-1] and fp[-1]:
+                rate, recall = np.append(0, fp / fp[-1]), np.append(0, tp / tp[-1])
+                called = np.append(1, tp / np.maximum(tp + fp, 1))
+                reached = np.searchsorted(recall, at.clip(1e-12) - 1e-12).clip(max=len(recall) - 1)
+                found.append((recall[np.searchsorted(rate, at + 1e-12, "right") - 1], called[reached]))
+    roc, precision = (percentile_interval(np.stack(side)) for side in zip(*found, strict=True))
+    return CurveBands(at, *roc, *precision)
 
 
 def percentile_interval(replicates: np.ndarray) -> np.ndarray:

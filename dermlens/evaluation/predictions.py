@@ -14,13 +14,12 @@ from dermlens.dataset.isic2019 import CARCINOMAS, HELD_BACK, TEST_SETS, TITLES
 from dermlens.errors import DataError
 from dermlens.evaluation.class_mix import EVEN, log_ratio
 from dermlens.evaluation.metrics import log_softmax
+from dermlens.evaluation.prediction_formats import IDS, LOGITS, TRUTH_FILE, read_rows
 from dermlens.files.documents import File, write_whole
 from dermlens.files.hashes import listed
-from dermlens.files.tables import read_csv, refuse
+from dermlens.files.tables import refuse
 from dermlens.labels import CLASSES, INDEX
 
-LOGITS: tuple[str, ...] = tuple(f"logit_{code}" for code in CLASSES)
-IDS = ("image_id", "lesion_id", "split", "y_true")
 COLUMNS: tuple[str, ...] = (*IDS, *LOGITS)
 SPLITS = ("validation", "test")
 SHOWN_SPLITS = (*SPLITS, *TEST_SETS)
@@ -28,8 +27,6 @@ SHOWN_SPLITS = (*SPLITS, *TEST_SETS)
 SPLIT_TITLES = {"validation": "Validation split", "test": "Test split", **TITLES}
 EXTERNAL_FILE = "external_predictions.csv"
 """Beside predictions.csv: what the model said about images of other archives, whose splits are HELD_BACK."""
-MOST = 1e6
-"""Largest logit that is believed, either way."""
 MAX_BYTES = 128 * 2**20
 """Most bytes of a predictions file that are read: a million rows have some 75 MiB."""
 CASES = SPLIT_TABLE
@@ -52,6 +49,7 @@ class Predictions:
             logarithms.
         class_mix: (7,) counts, the class mix that the logits hold for; None for those of a network, which are not
             calibrated (dermlens.trust.calibration) and hold for none.
+        assumed: keys of prediction_formats.ASSUMED, what the file does not say.
     """
 
     image_id: np.ndarray
@@ -60,6 +58,7 @@ class Predictions:
     y_true: np.ndarray
     logits: np.ndarray
     class_mix: np.ndarray | None = None
+    assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in _OF_IMAGES:
@@ -113,7 +112,8 @@ class Predictions:
 
     def select(self, rows: np.ndarray) -> "Predictions":
         """Return the rows of a boolean mask (n,) or of an index array, in that order."""
-        return replace(self, **{name: getattr(self, name)[rows] for name in _OF_IMAGES})
+        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in _OF_IMAGES}
+        return replace(self, **arrays)
 
     def of_split(self, split: str) -> "Predictions":
         """Return the rows of one split; raises DataError if there are none."""
@@ -123,7 +123,7 @@ class Predictions:
         return self.select(self.split == split)
 
 
-_OF_IMAGES = tuple(field.name for field in fields(Predictions) if field.name != "class_mix")
+_OF_IMAGES = tuple(field.name for field in fields(Predictions) if field.name not in ("class_mix", "assumed"))
 
 
 def make_predictions(
@@ -143,7 +143,8 @@ def make_predictions(
 def concatenate(parts: Iterable[Predictions]) -> Predictions:
     """Join predictions of several splits that hold for one class mix, in the given order."""
     parts = list(parts)
-    return replace(parts[0], **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _OF_IMAGES})
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _OF_IMAGES}
+    return replace(parts[0], **arrays)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
@@ -159,9 +160,9 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def read_predictions(
-    file: File, card: Mapping[str, Any] | None = None, splits: tuple[str, ...] = SPLITS
+    file: File, card: Mapping[str, Any] | None = None, splits: tuple[str, ...] = SPLITS, truth: File | None = None
 ) -> Predictions:
-    """Read and check a predictions.csv.
+    """Read and check a predictions.csv in any of the forms of `prediction_formats`.
 
     `y_true` holds class codes, or indices into labels.CLASSES; "scc" in the split of that name, and nowhere else.
     Further columns are ignored. A class without any row is allowed.
@@ -170,14 +171,18 @@ def read_predictions(
         file: predictions.csv, or external_predictions.csv.
         card: card.json of its folder, if the file must be the one that it lists.
         splits: which there may be: SPLITS, or HELD_BACK.
+        truth: for an ISIC 2018 submission, the file that says the truth; by default TRUTH_FILE beside it.
 
     Raises:
-        DataError: the file is missing, empty, not UTF-8 CSV, or not the one that the card lists; a column is missing;
-            an id is empty or an image_id appears twice; a split, class or logit is not valid. The message names file,
-            line and column.
+        DataError: a file is missing, empty, not UTF-8 CSV, or not the one that the card lists; a column is missing;
+            an id is empty or an image_id appears twice; a split, class or score is not valid; of a submission also as
+            `prediction_formats.read_rows`. The message names file, line and column.
     """
-    types = {**dict.fromkeys(IDS, str), **dict.fromkeys(LOGITS, float)}
-    table = read_csv(listed(file, card, MAX_BYTES), types, most=MAX_BYTES)
+    beside = file.parent / TRUTH_FILE
+    if truth is None and isinstance(file, Path) and beside.exists():
+        truth = listed(beside, card, MAX_BYTES)
+    rows = read_rows(listed(file, card, MAX_BYTES), truth, MAX_BYTES)
+    table = rows.table
     for name in ("image_id", "lesion_id"):
         refuse(file, table, name, table[name].str.strip() == "", "is empty; every row needs one")
     refuse(file, table, "image_id", table["image_id"].duplicated(), "appears a second time; every image has one row")
@@ -187,12 +192,8 @@ def read_predictions(
     wrong = y_true.isna() | (carcinoma & (y_true != _NONE_OF_THEM))
     allowed = f"one of {', '.join(CLASSES)} or 0..{len(CLASSES) - 1}"
     refuse(file, table, "y_true", wrong, f'must be {allowed}; "{CARCINOMAS}" in the split of that name')
-    logits = table[list(LOGITS)].to_numpy(np.float64)
-    for i, name in enumerate(LOGITS):
-        bad = ~(np.abs(logits[:, i]) <= MOST)
-        refuse(file, table, name, bad, "must be a finite number (for a probability of 0 write log(1e-12), -27.6)")
     image_id, lesion_id, split = (table[name].to_numpy(object) for name in IDS[:3])
-    return Predictions(image_id, lesion_id, split, y_true.to_numpy(np.int64), logits)
+    return Predictions(image_id, lesion_id, split, y_true.to_numpy(np.int64), rows.logits, assumed=rows.assumed)
 
 
 def read_cases(path: Path = CASES) -> pd.DataFrame:

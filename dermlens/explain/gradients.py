@@ -1,5 +1,6 @@
 """The heat maps that need gradients or many passes, by tf-keras-vis. TensorFlow is imported only when one is drawn."""
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ def load_network(model: Model) -> "keras.Model":
     Raises:
         ModelError: model.keras is not what the card says any more, or Keras runs on another backend than TensorFlow.
     """
+    # oneDNN comes with an allocator of its own that keeps what a gradient took, a gigabyte a network, for ever.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     import keras
 
     path = model.folder / "model.keras"

@@ -42,6 +42,15 @@ def read_csv(
     return _any(text, types, where, empty) if table is None else table
 
 
+def header(file: File, most: int = MAX_BYTES) -> list[str]:
+    """Return the names of the columns of a CSV file, [] of an empty one; arguments and what is raised as `read_csv`."""
+    where = shown(file)
+    try:
+        return next(csv.reader(io.StringIO(decode(read_bytes(file, most), where), newline=""), strict=True), [])
+    except csv.Error as e:
+        raise DataError(f"{where}, line 1: this is not CSV ({e}).") from e
+
+
 def _plain(text: str, types: dict[str, type]) -> pd.DataFrame | None:
     """Read a table without quotes or empty lines, all of whose numbers are finite; None if `text` is anything else.
 

@@ -23,6 +23,10 @@ HISTORY = (
 ELSEWHERE = ("external_balanced_accuracy", "external_melanoma_auc", "external_cross_entropy")
 """Further columns where a run measures validation images of other archives as well."""
 MAX_EPOCHS = 1_000_000
+PROGRESS_FILE = "progress.json"
+"""How far a run is within its epoch, replaced every few seconds."""
+LAST_EPOCHS = 3
+"""How many of the last epochs say how long one takes."""
 SILENCE = (2 * 3600, 24 * 3600)
 """Least and most seconds without a sign of life after which a run counts as stopped."""
 LOSS_SETTINGS = (
@@ -66,6 +70,12 @@ class Run:
         epochs = [v for k, v in self.settings.items() if _EPOCHS.fullmatch(k)]
         whole = [v for v in epochs if type(v) is int and 1 <= v <= MAX_EPOCHS]
         return sum(whole) if len(whole) == len(epochs) else 0
+
+    @property
+    def tried_on(self) -> int:
+        """How many images a run that only tries the pipeline took (`--smoke`); 0 for one that took all."""
+        most = self.settings.get("max_images")
+        return most if type(most) is int else 0
 
     @property
     def group(self) -> tuple[tuple[str, str], ...]:
@@ -173,6 +183,48 @@ def state(run: Run, history: pd.DataFrame | None, now: float) -> str:
     return f"stopped after epoch {history['epoch'].iloc[-1]:.0f}" + (f" of {run.planned}" if run.planned else "")
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is within an epoch that is not finished."""
+
+    epoch: int
+    """counts from 1"""
+    step: int
+    steps: int
+    loss: float
+    """mean over the steps so far"""
+    accuracy: float
+    """share of the training images of these steps that were called right, as they are augmented"""
+
+
+def read_progress(run: Run, history: pd.DataFrame | None) -> Progress | None:
+    """Return how far a run is within its epoch; None where it does not say, or what it says is of a finished epoch."""
+    try:
+        found = read_object(run.folder / PROGRESS_FILE)
+        numbers = [found[name] for name in ("epoch", "step", "steps", "loss", "accuracy")]
+    except (DataError, KeyError):
+        return None
+    if not all(type(n) in (int, float) and np.isfinite(n) for n in numbers):
+        return None
+    epoch, step, steps = (int(n) for n in numbers[:3])
+    done = 0 if history is None else int(history["epoch"].iloc[-1])
+    if not (epoch == done + 1 and 1 <= step <= steps):
+        return None
+    return Progress(epoch, step, steps, float(numbers[3]), float(numbers[4]))
+
+
+def seconds_left(run: Run, history: pd.DataFrame | None, progress: Progress | None) -> float | None:
+    """Return how long a run still takes at the pace of its last epochs, in seconds; None where nothing says so.
+
+    With patience it may end sooner, and an epoch of a later phase may take longer.
+    """
+    if history is None or not run.planned:
+        return None
+    pace = history["seconds"].tail(LAST_EPOCHS).median()
+    done = len(history) + (progress.step / progress.steps if progress else 0)
+    return None if np.isnan(pace) else float(max(0.0, run.planned - done) * pace)
+
+
 def without_removed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run's settings without those of REMOVED that changed nothing: an older run is read as a new one."""
     return {name: value for name, value in config.items() if name not in REMOVED or value != REMOVED[name]}
@@ -233,7 +285,7 @@ def mean_and_range(histories: Iterable[pd.DataFrame], column: str) -> pd.DataFra
 def _touched(folder: Path) -> float:
     """Return when a run last wrote one of its files, 0 if it has none."""
     found = 0.0
-    for name in ("run.json", "history.csv"):
+    for name in ("run.json", "history.csv", PROGRESS_FILE):
         with contextlib.suppress(OSError):
             found = max(found, (folder / name).stat().st_mtime)
     return found

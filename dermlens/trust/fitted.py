@@ -20,6 +20,7 @@ from dermlens.files.documents import Document, File, read_document, read_object
 from dermlens.trust import calibration, conformal, ood, referral, thresholds
 from dermlens.trust.calibration import Calibration, calibrate
 from dermlens.trust.conformal import PredictionSets
+from dermlens.trust.fit_command import FIT, fit_command
 from dermlens.trust.ood import JointOodDetector, OodDetector
 from dermlens.trust.referral import Referral
 from dermlens.trust.thresholds import Thresholds
@@ -80,6 +81,21 @@ PARTS: dict[str, Part] = {
     "referral": Part("referral", "referral.json", referral.read, "it has no rules for when to refer"),
 }
 """Field of `Fitted` -> the part, in the order of training.fit."""
+
+
+def command_for(model_id: str, fitted: Fitted, part: str) -> str:
+    """Return the command that makes a part: of its step alone, or of all steps where it builds on one that is missing.
+
+    Args:
+        model_id: name of the folder in models/. fitted: what the model has. part: key of PARTS.
+    """
+    before: dict[str, tuple[str, ...]] = {
+        "prediction_sets": ("calibration",),
+        "thresholds": ("calibration",),
+        "referral": ("calibration", "prediction_sets"),
+    }
+    lacks = any(name in fitted.missing for name in before.get(part, ()))
+    return f"{FIT} {model_id}" if lacks else fit_command(model_id, PARTS[part].step, pictures=part == "ood")
 
 
 def read_fitted(folder: Path, card: dict | None) -> Fitted:

@@ -7,9 +7,11 @@ import pytest
 
 from dermlens.charts import calibration as calibration_chart
 from dermlens.charts import case, compare, curves, data, metrics, slices, style
+from dermlens.estimate import Estimate
+from dermlens.evaluation.bins import equal_width
 from dermlens.evaluation.calibration_error import diagram
 from dermlens.evaluation.compare import compare as compare_models
-from dermlens.evaluation.intervals import summarise
+from dermlens.evaluation.intervals import curve_bands, summarise
 from dermlens.evaluation.metrics import sweep
 from dermlens.evaluation.predictions import Predictions, make_predictions
 from dermlens.evaluation.slices import slices as measure_slices
@@ -157,13 +159,44 @@ def test_a_matrix_of_differences_has_marks_too() -> None:
     assert "-5" in figure.data[1].text
 
 
+AUC = Estimate(0.912, 0.88, 0.94, 100, 80)
+
+
+def test_several_curves_share_one_pair_of_axes_and_the_legend_gives_each_auc() -> None:
+    p = predictions()
+    positive, scores = p.y_true == INDEX["nv"], p.probabilities[:, INDEX["nv"]]
+    bands = curve_bands(positive, scores, p.lesion, replicates=50)
+    lines = {"A": metrics.Curve(sweep(positive, scores), AUC, bands), "B": metrics.Curve(sweep(~positive, scores), AUC)}
+    figure = metrics.curves(lines, None, "Title")
+    named = [t.name for t in figure.data if t.showlegend]
+    assert [n.split(":")[0] for n in named] == ["A", "B"]
+    assert all("AUC 91.2 %" in n and "88.0" in n and "94.0" in n for n in named)
+    assert sum(t.fill == "toself" for t in figure.data) == 2, "bands of A on both axes"
+    assert not [t for t in figure.data if t.mode == "markers"], "no operating point"
+    one = metrics.curves({"B": lines["B"]}, 0.5, "Title")
+    assert "bands" not in one.layout.title.subtitle.text
+
+
+def test_calibration_of_two_models_is_drawn_on_one_pair_of_axes() -> None:
+    p, q = predictions(), predictions(1)
+    bins = {
+        name: diagram(x.probabilities.max(1), x.y_pred == x.y_true, x.lesion, equal_width)
+        for name, x in (("A", p), ("B", q))
+    }
+    figure = calibration_chart.overlaid(bins, "Title", "Subtitle")
+    drawn = {t.name: t for t in figure.data if t.name}
+    assert list(drawn) == ["A", "B"]
+    assert list(drawn["B"].y) == pytest.approx([100 * b.right.value for b in bins["B"]])
+    assert drawn["A"].marker.symbol != drawn["B"].marker.symbol
+
+
 def test_the_operating_point_is_the_last_score_that_still_counts() -> None:
     counts = sweep(np.array([True, False, True]), np.array([0.9, 0.5, 0.2]))
     assert metrics.operating_index(counts, 0.95) == 0
     assert metrics.operating_index(counts, 0.9) == 1
     assert metrics.operating_index(counts, 0.3) == 2
     assert metrics.operating_index(counts, 0.0) == 3
-    figure = metrics.curves({"A": counts}, 0.3, "melanoma")
+    figure = metrics.curves({"A": metrics.Curve(counts, AUC)}, 0.3, "melanoma")
     markers = [(t.x[0], t.y[0]) for t in figure.data if t.mode == "markers"]
     assert markers == [(100, 50), (50, 50)]
 
@@ -171,7 +204,7 @@ def test_the_operating_point_is_the_last_score_that_still_counts() -> None:
 def test_long_curves_are_thinned_but_keep_their_ends() -> None:
     rng = np.random.default_rng(0)
     counts = sweep(rng.random(5000) > 0.5, rng.random(5000))
-    line = metrics.curves({"A": counts}, 0.5, "melanoma").data[0]
+    line = metrics.curves({"A": metrics.Curve(counts, AUC)}, 0.5, "melanoma").data[0]
     assert len(line.x) <= metrics.MAX_POINTS
     assert (line.x[0], line.y[0], line.x[-1], line.y[-1]) == (0, 0, 100, 100)
 

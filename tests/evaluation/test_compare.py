@@ -8,7 +8,16 @@ from scipy.stats import binomtest
 
 from dermlens.errors import DataError
 from dermlens.evaluation import metrics
-from dermlens.evaluation.compare import align, compare, holm, mcnemar, permutation_tests, swap_test
+from dermlens.evaluation.compare import (
+    align,
+    compare,
+    disagreement,
+    hardness,
+    holm,
+    mcnemar,
+    permutation_tests,
+    swap_test,
+)
 from dermlens.evaluation.predictions import Predictions, make_predictions
 from dermlens.labels import CLASSES, INDEX
 
@@ -159,3 +168,11 @@ def test_files_that_do_not_belong_together_are_refused() -> None:
         align(a, other)
     with pytest.raises(DataError, match="another split"):
         align(a, make_predictions(b.image_id, b.lesion_id, "validation", b.y_true, b.logits))
+
+
+def test_disagreement_and_hardness_by_hand() -> None:
+    sure, other, even = np.eye(7)[0], np.eye(7)[1], np.full(7, 1 / 7)
+    probabilities = np.array([[sure, sure, even], [sure, other, even], [sure, other, even]])
+    assert disagreement(probabilities) == pytest.approx([0, 2 / 3, 0])
+    hard = hardness(probabilities, np.array([0, 1, 5]))
+    assert hard == pytest.approx([0, -np.log(1e-12) / 3, np.log(7)])

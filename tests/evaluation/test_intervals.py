@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 
 from dermlens.errors import DataError
 from dermlens.estimate import Estimate
-from dermlens.evaluation import metrics
+from dermlens.evaluation import intervals, metrics
 from dermlens.evaluation.intervals import (
     FEW_LESIONS,
     Z,
@@ -318,3 +318,38 @@ def test_classes_told_apart_nearly_or_wholly_get_like_intervals() -> None:
     assert ends[0][1] == 1
     assert ends[1][0] <= ends[0][0] < 0.99
     assert ends[0][0] - ends[1][0] < 0.02
+
+
+def test_the_bands_of_curves_hold_the_curves_and_grow_narrow_with_lesions() -> None:
+    rng = np.random.default_rng(3)
+
+    def bands(n: int) -> tuple[intervals.CurveBands, metrics.Sweep]:
+        positive = rng.random(n) < 0.4
+        scores = rng.normal(positive * 1.5, 1)
+        found = intervals.curve_bands(positive, scores, np.arange(n) // 2, replicates=100)
+        assert found is not None
+        return found, metrics.sweep(positive, scores)
+
+    few, sweep = bands(120)
+    rate = np.searchsorted(sweep.false_positive_rate, few.at + 1e-12, "right") - 1
+    inside = (few.sensitivity_low <= sweep.sensitivity[rate]) & (sweep.sensitivity[rate] <= few.sensitivity_high)
+    assert inside.mean() > 0.95
+    reached = np.searchsorted(sweep.sensitivity, few.at.clip(1e-12) - 1e-12)
+    precision = sweep.precision[reached]
+    assert ((few.precision_low <= precision) & (precision <= few.precision_high)).mean() > 0.95
+    many, _ = bands(4000)
+    assert width(many.sensitivity_low, many.sensitivity_high) < width(few.sensitivity_low, few.sensitivity_high) / 2
+    assert width(many.precision_low, many.precision_high) < width(few.precision_low, few.precision_high) / 2
+
+
+def width(low: np.ndarray, high: np.ndarray) -> float:
+    return float((high - low).mean())
+
+
+def test_a_perfect_score_has_bands_without_width_and_few_lesions_have_none() -> None:
+    positive = np.arange(60) < 30
+    found = intervals.curve_bands(positive, positive * 1.0, np.arange(60), replicates=20)
+    assert found is not None
+    assert (found.sensitivity_low == 1).all()
+    assert (found.precision_low == 1).all()
+    assert intervals.curve_bands(positive, positive * 1.0, np.arange(60) // 10, replicates=20) is None

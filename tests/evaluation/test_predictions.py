@@ -126,7 +126,7 @@ def test_the_first_of_many_bad_cells_is_named_with_their_number(tmp_path: Path) 
     [
         (b"", "empty"),
         (b",".join(c.encode() for c in COLUMNS) + b"\n", "no rows"),
-        (b"image,MEL,NV\nA,0,1\n", "column image_id, lesion_id"),
+        (b"image,MEL,NV\nA,0,1\n", "put the truth in the same form"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\xff\xfe", "not UTF-8 text"),
         ((",".join(COLUMNS) + "\nA,L1,test,nv,0,0,0,0,0,1,0\nB,L1,test,nv,0,0,0,0,0,1,0,9,9,9\n").encode(), "line 3"),
     ],

@@ -314,7 +314,7 @@ def test_a_case_says_what_is_not_ruled_out_and_which_thresholds_it_reaches(model
     assert kept[INDEX["mel"]]
     assert "at 90 %: Not ruled out: melanoma" in shown.replace("\\", "")
     assert "**B**: no prediction sets" in shown
-    assert "training.fit b --only thresholds" in shown
+    assert "training.fit b`" in shown
     strict = "above" if found.thresholds.reached("melanoma", probabilities, 0.8) else "below"
     reached = found.thresholds.strictest(probabilities, "melanoma")
     assert reached is not None

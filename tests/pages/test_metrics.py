@@ -1,6 +1,7 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -120,6 +121,44 @@ def test_a_section_of_the_whole_split_says_so_where_a_filter_is_chosen(models: P
     app.multiselect(key="sex").set_value(["female"])
     check(app.run())
     assert sentence in text(app)
+
+
+def test_a_link_to_what_is_not_here_says_so(models: Path) -> None:
+    shown = text(open_page("metrics", of="gone", show="Nowhere", split="test")).replace("\\", "")
+    assert "The link names a model that is not here: gone." in shown
+    assert "The link names a tab that is not here: Nowhere." in shown
+    assert "not here: test" not in shown
+    assert "not here" not in text(open_page("metrics", of="external", show="Curves"))
+
+
+def test_several_diagnoses_are_drawn_on_one_pair_of_axes(models: Path) -> None:
+    app = open_page("metrics", show="Curves")
+    app.multiselect(key="curve").set_value(["mel", "bcc"])
+    shown = text(check(app.run()))
+    assert shown.count("missed**") == 2
+    drawn = str(app.get("plotly_chart")[0].proto)
+    assert "Melanoma: AUC" in drawn
+    assert "Basal cell carcinoma: AUC" in drawn
+
+
+def test_predictions_alone_are_never_told_to_run_what_fails(models: Path) -> None:
+    for tab in ("Map", "Where it looked", "Unlike images", "Under other lights", "Another archive"):
+        shown = text(open_page("metrics", of="external", show=tab))
+        assert "python -m" not in shown, tab
+        assert "this needs its weights" in shown, tab
+    assert "training.fit external`" in text(open_page("metrics", of="external", show="Prediction sets"))
+
+
+def test_what_a_file_does_not_say_is_said(own: Path) -> None:
+    fill(own / "a")
+    file = own / "a" / "predictions.csv"
+    pd.read_csv(file).drop(columns="lesion_id").to_csv(file, index=False)
+    (own / "a" / "metrics.json").unlink()
+    assert "each image counts as a lesion of its own" in text(open_page("metrics"))
+
+
+def test_without_the_data_set_the_gallery_says_how_to_get_it(models: Path) -> None:
+    assert "HAM10000_DIR" in text(open_page("metrics", show="Gallery"))
 
 
 @pytest.fixture

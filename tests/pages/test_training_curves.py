@@ -164,7 +164,47 @@ def test_every_choice_draws(runs: Path) -> None:
 def test_without_runs_the_page_says_what_to_do(runs: Path) -> None:
     shown = text(open_page("training_curves"))
     assert "There is no training run yet." in shown
-    assert "reload this page" in shown, "it is not redrawn by itself"
+    assert "press Refresh" in shown, "it is not redrawn by itself"
+
+
+def test_refresh_finds_a_run_that_started_after_the_page(runs: Path) -> None:
+    app = open_page("training_curves")
+    add_run(runs, "later", 1)
+    next(b for b in app.button if b.label == "Refresh").click()
+    check(app.run())
+    assert list(states(app)) == ["later"]
+
+
+def test_a_live_run_says_its_step_and_the_time_left(runs: Path) -> None:
+    folder = add_run(runs, "live", 1, finished="", epochs=(4,), config={"phases": [{"epochs": 8}]})
+    rows = pd.read_csv(folder / "history.csv", dtype=str).assign(seconds="600")
+    rows.to_csv(folder / "history.csv", index=False)
+    (folder / "progress.json").write_text(
+        json.dumps({"epoch": 5, "step": 30, "steps": 60, "loss": 0.4567, "accuracy": 0.8})
+    )
+    said = open_page("training_curves").get("progress")[0].proto
+    assert "epoch 5 of 8; step 30 of 60, training loss 0.457; about 35 min left, at the pace" in said.text
+    assert said.value == 56
+    (folder / "progress.json").write_text(json.dumps({"epoch": 4, "step": 60, "steps": 60, "loss": 1, "accuracy": 1}))
+    said = open_page("training_curves").get("progress")[0].proto
+    assert "step" not in said.text, "it is of an epoch that is finished"
+    assert "about 40 min left" in said.text
+
+
+def test_a_smoke_run_is_marked(runs: Path) -> None:
+    add_run(runs, "tried", 1, config={"max_images": 28})
+    assert states(open_page("training_curves"))["tried"] == "finished; smoke run, 28 images"
+
+
+def test_it_says_why_nothing_is_averaged_and_why_published_numbers_differ(runs: Path) -> None:
+    add_run(runs, "one", 1)
+    add_run(runs, "two", 2, config={"dropout": 0.1})
+    app = open_page("training_curves", runs="one")
+    assert "numbers of an epoch are not the published ones" in text(app)
+    app.toggle(key="seeds").set_value(True)
+    assert "choose two or more runs" in text(check(app.run()))
+    app.multiselect(key="runs").set_value(["one", "two"])
+    assert "but by dropout" in text(check(app.run()))
 
 
 def test_a_link_that_leaves_the_time_empty_means_epochs(runs: Path) -> None:

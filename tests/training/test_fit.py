@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dermlens.dataset.ham10000 import load_split
+from dermlens.errors import DataError
 from dermlens.evaluation.predictions import read_predictions
+from dermlens.labels import CLASSES
 from dermlens.models import registry
 from dermlens.models.card import read_card
 from dermlens.trust import calibration
@@ -138,9 +141,9 @@ def test_the_command_that_people_are_told_is_one(
 ) -> None:
     asked: list[tuple[list[str], Path | None]] = []
 
-    def fit_nothing(subject: Subject, steps: list[str]) -> list[str]:
+    def fit_nothing(subject: Subject, steps: list[str]) -> dict[str, list[str]]:
         asked.append((steps, subject.data))
-        return []
+        return {}
 
     monkeypatch.setattr(fit, "fit", fit_nothing)
     command = fit_command(folder.name, PARTS[part].step, pictures=True).replace("DIR", str(tmp_path))
@@ -148,3 +151,43 @@ def test_the_command_that_people_are_told_is_one(
     assert (program, option, module) == ("python", "-m", "training.fit")
     assert fit.main([*args, "--models-dir", str(folder.parent)]) == 0
     assert asked == [([PARTS[part].step], tmp_path)]
+
+
+@pytest.mark.parametrize("card_json", [None, {"name": "Of another framework"}])
+@pytest.mark.parametrize("submission", [False, True])
+def test_predictions_alone_are_fitted_in_all_that_needs_no_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture, card_json: dict | None, submission: bool
+) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    fill(folder)
+    (folder / "metrics.json").unlink()
+    if submission:
+        write_as_submission(folder)
+    if card_json:
+        (folder / "card.json").write_text(json.dumps(card_json))
+    assert fit.main(["other", "--models-dir", str(tmp_path)]) == 0
+    said = capsys.readouterr().err
+    assert said.strip() == "Left out, as they need weights: embeddings, map, attention."
+    found = read_fitted(folder, read_card(folder))
+    assert list(found.missing) == ["ood"]
+    assert card.problems(folder) == []
+    assert registry.inspect(folder).name == (card_json or {}).get("name", "other")
+    assert read_card(folder)["files"].keys() >= ({"truth.csv"} if submission else {"predictions.csv"})
+    assert fit.main(["other", "--only", "embeddings", "--models-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().err.strip() == "Left out, as it needs weights: embeddings."
+    if submission:
+        truth = folder / "truth.csv"
+        truth.write_text(truth.read_text().replace("validation", "test", 1))
+        with pytest.raises(DataError, match=r"truth\.csv was changed"):
+            read_calibrated(folder, read_card(folder))
+
+
+def write_as_submission(folder: Path) -> None:
+    """Put the predictions of a folder into the form of ISIC 2018, with a truth that names lesions and splits."""
+    p = read_predictions(folder / "predictions.csv")
+    columns = [code.upper() for code in CLASSES]
+    shares = pd.DataFrame(p.probabilities, columns=columns).assign(image=p.image_id)
+    shares.to_csv(folder / "predictions.csv", index=False)
+    truth = pd.DataFrame(np.eye(len(CLASSES), dtype=int)[p.y_true], columns=columns)
+    truth.assign(image=p.image_id, lesion_id=p.lesion_id, split=p.split).to_csv(folder / "truth.csv", index=False)

@@ -10,7 +10,7 @@ import pytest
 
 from dermlens.errors import DataError
 from dermlens.files.documents import read_object, write_object
-from dermlens.models.runs import ELSEWHERE, HISTORY, read_history
+from dermlens.models.runs import ELSEWHERE, HISTORY, PROGRESS_FILE, read_history
 from tests.training.loop.toys import small
 from training import run
 from training.loop.state import Plateau, State
@@ -156,3 +156,20 @@ def test_the_best_weights_are_not_begun_where_there_is_no_room_for_them(
     with pytest.raises(DataError, match=r"best\.weights\.h5 cannot be written: No space left on device\. What was"):
         run.save_best(model, tmp_path, 2)
     assert [f.name for f in tmp_path.iterdir()] == [".best-1.weights.h5"]
+
+
+def test_the_step_of_an_epoch_is_written_at_once_and_then_every_few_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(run.time, "monotonic", lambda: clock[0])
+    note = run.progress_writer(tmp_path, epoch=3, steps=40)
+    file = tmp_path / PROGRESS_FILE
+    note(1, 1.5, 0.25)
+    assert json.loads(file.read_text()) == {"epoch": 3, "step": 1, "steps": 40, "loss": 1.5, "accuracy": 0.25}
+    note(2, 1.0, 0.5)
+    assert json.loads(file.read_text())["step"] == 1
+    clock[0] += run.PROGRESS_SECONDS
+    note(3, 1.0, 0.5)
+    assert json.loads(file.read_text())["step"] == 3
+    run.progress_writer(tmp_path / "gone", 1, 1)(1, 1.0, 1.0)  # training goes on without it

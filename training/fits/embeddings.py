@@ -22,7 +22,7 @@ import pandas as pd
 
 from dermlens.dataset.ham10000 import image_path
 from dermlens.dataset.isic2019 import HELD_BACK, VALIDATION_SETS, held_back, load_external
-from dermlens.errors import DataError
+from dermlens.errors import DataError, ModelError
 from dermlens.estimate import Estimate
 from dermlens.evaluation import metrics
 from dermlens.evaluation.intervals import (
@@ -37,10 +37,11 @@ from dermlens.evaluation.intervals import (
     share,
 )
 from dermlens.evaluation.predictions import SPLITS
-from dermlens.files.documents import encode_object, read_object
+from dermlens.files.documents import encode_object, read_document, read_object
 from dermlens.ingest.read import read_file
+from dermlens.trust import embedding_map
 from dermlens.trust.ood import EMBEDDINGS_FILE, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
-from dermlens.trust.reference_set import METHODS, ReferenceSet, encode, make_reference_set
+from dermlens.trust.reference_set import MAX_UNPACKED, METHODS, ReferenceSet, decode, encode, make_reference_set
 from dermlens.trust.withholding import Withholding
 from training.archives import answers, training_rows
 from training.dataset import class_indices
@@ -102,6 +103,23 @@ def make(subject: Subject) -> dict[str, bytes]:
     }
     scores = table[["name", "group", "kind", "part", "score"]].to_csv(index=False, lineterminator="\n").encode()
     return {**files, OOD_FILE: encode_object(content), SCORES_FILE: scores}
+
+
+def make_map(subject: Subject) -> dict[str, bytes]:
+    """Return embedding_map.csv, of the step before's reference set; nothing for an ensemble, which has no embedding.
+
+    Raises:
+        DataError: the images are missing. ModelError: there is no reference set yet.
+    """
+    if subject.card.get("members"):
+        return {}
+    data = read_document(subject.folder / EMBEDDINGS_FILE, MAX_UNPACKED, ModelError).data
+    rows = subject.table[subject.table["split"].isin(SPLITS)].sort_values("image_id", ignore_index=True)
+    model = replace(subject.model, views=REFERENCE_VIEWS)
+    places = embedding_map.place(decode(data), embed(model, *_real(subject, rows), "map"))
+    table = pd.DataFrame(places, columns=list(embedding_map.AXES)).assign(image_id=rows["image_id"])
+    columns = ["image_id", *embedding_map.AXES]
+    return {embedding_map.FILE: table[columns].to_csv(index=False, float_format="%.4g", lineterminator="\n").encode()}
 
 
 def of_split(table: pd.DataFrame, split: str) -> np.ndarray:

@@ -30,13 +30,18 @@ class Subject:
 
     @cached_property
     def card(self) -> dict[str, Any]:
-        """card.json."""
-        return read_card(self.folder)
+        """card.json; of a folder with predictions alone there need not be one."""
+        return read_card(self.folder) if (self.folder / "card.json").exists() else {}
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is a network, or members, to be asked; else there are predictions alone."""
+        return "members" in self.card or (self.folder / "model.keras").is_file()
 
     @cached_property
     def predictions(self) -> Predictions:
-        """What `predictions_file` holds."""
-        return read_predictions(self.predictions_file)
+        """What predictions.csv holds."""
+        return read_predictions(self.folder / "predictions.csv")
 
     @cached_property
     def predictions_file(self) -> Document:

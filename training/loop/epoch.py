@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -27,6 +27,7 @@ def fit_epoch(
     average: list[keras.Variable],
     momentum: float,
     title: str,
+    note: Callable[[int, float, float], None] = lambda step, loss, accuracy: None,
 ) -> dict[str, float]:
     """Train on every batch once.
 
@@ -37,6 +38,7 @@ def fit_epoch(
         rates: the learning rate of every step.
         average, momentum: averaged weights to keep up with, see `follow`; none if empty.
         title: for the progress bar.
+        note: called after each step with its number from 1, and the mean loss and accuracy so far.
 
     Returns:
         learning_rate (of the last step), loss, accuracy and balanced_accuracy over the epoch's training batches.
@@ -57,6 +59,7 @@ def fit_epoch(
         seen += ops.convert_to_numpy(tally.seen)
         if average:
             follow(average, model.weights, momentum, step=int(model.optimizer.iterations))
+        note(step, total / step, float(hits.sum() / seen.sum()))
         progress.set_postfix_str(f"loss {total / step:.3f}, accuracy {hits.sum() / seen.sum():.3f}", refresh=False)
     met = seen > 0
     return {

@@ -109,7 +109,8 @@ def train_phase(
         batch = min(config.batch_size, len(order))
         data = augmented_batches(training.pixels, labels, order, batch, phase.size, config.augment, seed)
         title = f"epoch {epoch} (phase {number + 1})"
-        fitted = fit_epoch(trained, tally, data, rates, average, config.ema_momentum, title)
+        note = runs.progress_writer(task.folder, epoch, steps)
+        fitted = fit_epoch(trained, tally, data, rates, average, config.ema_momentum, title, note)
 
         # Stage 4: what the network is worth now.
         with averaged(trained, average):

@@ -5,6 +5,7 @@ from typing import Any
 
 from dermlens.dataset.isic2019 import HELD_BACK, TEST_SETS
 from dermlens.evaluation.intervals import summarise
+from dermlens.evaluation.prediction_formats import TRUTH_FILE
 from dermlens.evaluation.predictions import EXTERNAL_FILE, SPLITS, read_predictions
 from dermlens.files.documents import read_object, write_object, write_whole
 from dermlens.models import registry
@@ -38,6 +39,8 @@ def metrics_of(folder: Path) -> dict[str, Any]:
 def write(folder: Path, models: Path | None = None) -> None:
     """Make metrics.json and its hash, hashes that card.json lacks, and README.md from the other files.
 
+    A folder with predictions alone keeps its own README.md, if it has one.
+
     Args:
         folder: of the model. models: where an ensemble's members are; by default beside it.
 
@@ -45,18 +48,27 @@ def write(folder: Path, models: Path | None = None) -> None:
         DermlensError: a file is missing or cannot be read.
     """
     write_object(folder / "metrics.json", metrics_of(folder))
-    card = read_object(folder / "card.json")
+    card = card_of(folder)
     known = {name: value for name, value in card["files"].items() if name != "metrics.json"}
-    needed = HASHED_OF_ENSEMBLE if "members" in card else HASHED
+    is_model = "members" in card or (folder / "model.keras").is_file()
+    needed = HASHED if is_model and "members" not in card else HASHED_OF_ENSEMBLE
+    needed = (*needed, TRUTH_FILE) if (folder / TRUTH_FILE).is_file() else needed
     hashes = {name: registry.sha256(folder / name) for name in needed if name not in known}
     card["files"] = {name: {**known, **hashes}[name] for name in sorted({**known, **hashes})}
     write_object(folder / "card.json", card)
-    write_whole(folder / "README.md", render(folder, models).encode())
+    if is_model:
+        write_whole(folder / "README.md", render(folder, models).encode())
+
+
+def card_of(folder: Path) -> dict[str, Any]:
+    """Return card.json with its `files`; of a folder with predictions alone there need not be one."""
+    card = read_object(folder / "card.json") if (folder / "card.json").exists() else {"name": folder.name}
+    return {**card, "files": card.get("files", {})}
 
 
 def note_hash(folder: Path, name: str) -> None:
     """Put the SHA-256 of a file of the folder into its card.json."""
-    card = read_object(folder / "card.json")
+    card = card_of(folder)
     hashes = {**card["files"], name: registry.sha256(folder / name)}
     card["files"] = {key: hashes[key] for key in sorted(hashes)}
     write_object(folder / "card.json", card)

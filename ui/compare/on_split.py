@@ -41,6 +41,10 @@ def headline(entries: list[Entry], split: str) -> None:
         )
 
     widgets.chart(drawn, "Headline metrics of every model with 95 % intervals", data, "headline")
+    for entry in entries:
+        predictions = cache.predictions(entry).value
+        if predictions is not None:
+            widgets.assumed(predictions, entry.name)
     without = [name for name, mix in mixes.items() if mix is None]
     if without:
         st.caption(widgets.escape(f"{', '.join(without)}: {WITHOUT}", 1000))

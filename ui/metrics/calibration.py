@@ -104,7 +104,7 @@ def _diagrams(parts: dict[str, np.ndarray], chosen: Predictions, name: str) -> N
             "Probability of", list(OF), key="stated", format_func=OF.__getitem__, bind="query-params", width=340
         )
         width = widgets.one_of("Bins", list(BINNINGS), "bins")
-    bins = {heading: diagram(*_event(q, chosen, of), chosen.lesion, BINNINGS[width]) for heading, q in parts.items()}
+    bins = {heading: diagram(*event(q, chosen, of), chosen.lesion, BINNINGS[width]) for heading, q in parts.items()}
 
     def data() -> pd.DataFrame:
         rows = [{"part": h, **vars(b), **vars(b.right)} for h, found in bins.items() for b in found]
@@ -113,13 +113,13 @@ def _diagrams(parts: dict[str, np.ndarray], chosen: Predictions, name: str) -> N
     subtitle = f"{OF[of]}; dotted: stated and true are the same"
     figure = charts.diagram(bins, f"What {name} states, and what is true", subtitle)
     gaps = "; ".join(
-        f"{heading}: mean distance {percent(calibration_error(*_event(q, chosen, of), BINNINGS[width]), 1)}"
+        f"{heading}: mean distance {percent(calibration_error(*event(q, chosen, of), BINNINGS[width]), 1)}"
         for heading, q in parts.items()
     )
     widgets.chart(figure, f"Calibration diagrams. {gaps}.", data, "calibration")
 
 
-def _event(probabilities: np.ndarray, chosen: Predictions, of: str) -> tuple[np.ndarray, np.ndarray]:
+def event(probabilities: np.ndarray, chosen: Predictions, of: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the probability of something (n,) and whether it is true (n,) bool."""
     rows, y = np.arange(len(chosen)), chosen.y_true
     if of == SUSPECTED:

@@ -36,17 +36,17 @@ def table(answers: Mapping[str, Predictions], rows: np.ndarray, key: str) -> Non
     ids = first.image_id[rows]
     shown = _frame({name: p.select(rows) for name, p in answers.items()})
 
-    def choose() -> None:
+    def take() -> None:
         chosen = st.session_state[f"{key}-table"].selection.rows
         if chosen:
-            st.session_state[_OPEN] = str(ids[chosen[0]])
+            choose(str(ids[chosen[0]]))
 
     scores = [c for c in shown if pd.api.types.is_float_dtype(shown[c]) and c != "age"]
     st.dataframe(
         shown,
         hide_index=True,
         key=f"{key}-table",
-        on_select=choose,
+        on_select=take,
         selection_mode="single-row",
         alt="The images chosen; choose a row to open its case",
         row_height=52 if "picture" in shown else None,
@@ -83,6 +83,11 @@ def _frame(answers: Mapping[str, Predictions]) -> pd.DataFrame:
     if len(answers) == 1:
         frame = frame.assign(**{f"p({c})": predictions.probabilities[:, i] for i, c in enumerate(CLASSES)})
     return frame
+
+
+def choose(image_id: str) -> None:
+    """Have `open_chosen` open a case."""
+    st.session_state[_OPEN] = image_id
 
 
 def open_chosen(entries: list[cache.Entry]) -> None:

@@ -32,12 +32,13 @@ def section(entry: Entry) -> None:
     if result.value is None:
         widgets.nothing_here(
             "Where this model looks has not been measured, so a heat map speaks for its own case only.",
-            widgets.escape(result.sentence, 400),
+            widgets.advice(entry, widgets.escape(result.sentence, 400)),
         )
         return
     found = result.value
     if "all" not in found.where:
-        st.caption(f"Not measured on test. Measure it with `{fit_command(entry.id, 'attention', pictures=True)}`.")
+        command = fit_command(entry.id, "attention", pictures=True)
+        st.caption(f"Not measured on test. {widgets.advice(entry, f'Measure it with `{command}`.')}")
         _methods(found)
         return
     everything = found.where["all"]

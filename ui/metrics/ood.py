@@ -21,7 +21,7 @@ def section(entry: Entry, split: str) -> None:
     if found is None:
         widgets.nothing_here(
             f"{entry.name} cannot say whether an image is like those it was trained on.",
-            f"Run `{fit_command(entry.id, 'embeddings', pictures=True)}`.",
+            widgets.advice(entry, f"Run `{fit_command(entry.id, 'embeddings', pictures=True)}`."),
         )
         return
     measured = found.measured

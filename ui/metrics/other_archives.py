@@ -26,7 +26,7 @@ def section(entry: Entry, everything: Predictions) -> None:
     if not splits:
         widgets.nothing_here(
             f"{widgets.escape(entry.name)} was not asked about another archive.",
-            f"Run `python -m training.external {entry.id} --external DIR`.",
+            widgets.advice(entry, f"Run `python -m training.external {entry.id} --external DIR`."),
         )
         return
     result = cache.on_other_archives(entry)

@@ -19,7 +19,7 @@ def section(entry: Entry) -> None:
     if result is None:
         widgets.nothing_here(
             f"What {widgets.escape(entry.name)} loses under other lights is not measured.",
-            f"Run `python -m training.other_lights {entry.id} --data DIR`.",
+            widgets.advice(entry, f"Run `python -m training.other_lights {entry.id} --data DIR`."),
         )
         return
     if result.value is None:

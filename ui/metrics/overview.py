@@ -1,15 +1,16 @@
 """What is measured of one model on one selection of images, as the Metrics page shows it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from dermlens.charts import metrics as charts
 from dermlens.dataset.isic2019 import TITLES
 from dermlens.evaluation.class_mix import AT, HAM10000, WITHOUT
-from dermlens.evaluation.intervals import Summary
+from dermlens.evaluation.intervals import FEW_ON_A_CURVE, CurveBands, Summary, curve_bands
 from dermlens.evaluation.metrics import (
     ELSEWHERE,
     HEADLINE,
@@ -118,28 +119,71 @@ def _column(summary: Summary, name: str) -> Callable[[], pd.DataFrame]:
     return lambda: pd.DataFrame([{"class": c, **vars(summary.per_class[c][name])} for c in CLASSES])
 
 
+MOST_CURVES = 4
+"""Lines that can still be told apart on one pair of axes."""
+
+
 @st.fragment
-def curves(chosen: Predictions, entry: Entry) -> None:
-    """Show ROC and precision-recall curves of one class with a movable operating point; redraws alone."""
+def curves(chosen: Predictions, entry: Entry, summary: Summary) -> None:
+    """Show ROC and precision-recall curves of classes with a movable operating point; redraws alone."""
     one, two = st.columns([1, 1], gap="medium")
     with one:
-        code = widgets.choose_class("Diagnosis", "curve", index=INDEX["mel"])
+        codes = st.multiselect(
+            "Diagnoses",
+            CLASSES,
+            default=["mel"],
+            key="curve",
+            format_func=widgets.class_name,
+            bind="query-params",
+            max_selections=MOST_CURVES,
+        )
     with two:
         threshold = st.slider(
             "Call it at a score of at least", 0.0, 100.0, 50.0, 0.5, format="%.1f %%", key="at", bind="query-params"
         )
-    i = INDEX[code]
-    counts = sweep(chosen.y_true == i, chosen.probabilities[:, i])
-    at = charts.operating_index(counts, threshold / 100)
-    hits, alarms = int(counts.true_positives[at]), int(counts.false_positives[at])
-    st.markdown(
-        f"At a score of at least {short_percent(threshold / 100)}: **{hits:,} of {counts.positives:,}** found, "
-        f"**{counts.positives - hits:,} missed**, {alarms:,} false alarms among {counts.negatives:,} others."
-    )
-    figure = charts.curves({entry.name: counts}, threshold / 100, NAMES[code])
+    if not codes:
+        st.caption("Choose at least one diagnosis.")
+        return
+    counts = {code: sweep(chosen.y_true == INDEX[code], chosen.probabilities[:, INDEX[code]]) for code in codes}
+    lines = [f"At a score of at least {short_percent(threshold / 100)}:"]
+    for code, found in counts.items():
+        at = charts.operating_index(found, threshold / 100)
+        hits, alarms = int(found.true_positives[at]), int(found.false_positives[at])
+        lines.append(
+            f"{NAMES[code]}: **{hits:,} of {found.positives:,}** found, **{found.positives - hits:,} missed**, "
+            f"{counted(alarms, 'false alarm')} among {found.negatives:,} others."
+        )
+    st.markdown("  \n".join(lines))
+    drawn = {NAMES[code]: charts.Curve(found, summary.per_class[code]["auc"], bands_of(chosen, code))
+             for code, found in counts.items()}  # fmt: skip
+    title = f"{NAMES[codes[0]]} against the rest" if len(codes) == 1 else "Each diagnosis against the rest"
+    figure = charts.curves(drawn, threshold / 100, title)
+    names = ", ".join(NAMES[code] for code in codes)
+    widgets.chart(figure, f"ROC and precision-recall curves of {names}", lambda: curve_table(drawn), "curves")
+    if any(curve.bands is None for curve in drawn.values()):
+        st.caption(NO_BAND)
 
-    def data() -> pd.DataFrame:
-        rates = {"sensitivity": counts.sensitivity, "false_positive_rate": counts.false_positive_rate}
-        return pd.DataFrame({"threshold": counts.thresholds, **rates, "precision": counts.precision})
 
-    widgets.chart(figure, f"ROC and precision-recall curves of {NAMES[code]}", data, "curves")
+NO_BAND = f"A curve without a band rests on fewer than {FEW_ON_A_CURVE} lesions, which say too little of its course."
+
+
+def bands_of(chosen: Predictions, code: str) -> CurveBands | None:
+    """Return the bands of the curves of a class, worked out once for these answers."""
+    scores = chosen.probabilities[:, INDEX[code]]
+    return _bands(chosen.y_true == INDEX[code], scores, chosen.lesion)
+
+
+@st.cache_data(show_spinner="Measuring the curves, with intervals", max_entries=64)
+def _bands(positive: np.ndarray, scores: np.ndarray, lesion: np.ndarray) -> CurveBands | None:
+    return curve_bands(positive, scores, lesion)
+
+
+def curve_table(drawn: Mapping[str, charts.Curve]) -> pd.DataFrame:
+    """Return the points of curves as a table, a row a threshold."""
+    parts = []
+    for name, curve in drawn.items():
+        c = curve.sweep
+        rates = {"sensitivity": c.sensitivity, "false_positive_rate": c.false_positive_rate, "precision": c.precision}
+        auc = {"auc": curve.auc.value, "auc_low": curve.auc.low, "auc_high": curve.auc.high}
+        parts.append(pd.DataFrame({"curve": name, **auc, "threshold": c.thresholds, **rates}))
+    return pd.concat(parts)

@@ -11,7 +11,7 @@ from dermlens.case.opinion import Opinion
 from dermlens.labels import INDEX, Diagnosis
 from dermlens.models.model import AnyModel
 from dermlens.trust.conformal import CASE_LEVEL, PredictionSets
-from dermlens.trust.fit_command import fit_command
+from dermlens.trust.fitted import command_for
 from dermlens.trust.referral import Referral, what_is_missed
 from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import TARGETS
@@ -26,7 +26,7 @@ def prediction_sets(opinion: Opinion) -> None:
     for model in opinion.calling:
         found = model.fitted.prediction_sets
         if found is None:
-            said = f"no prediction sets. Make them with `{fit_command(model.id, 'conformal')}`."
+            said = f"no prediction sets. Make them with `{command_for(model.id, model.fitted, 'prediction_sets')}`."
         else:
             probabilities = opinion.answers[model.id].probabilities
             kept = found.sets(probabilities)
@@ -75,7 +75,7 @@ def operating(opinion: Opinion) -> None:
         if model.fitted.thresholds is None:
             st.markdown(
                 f"{widgets.escape(model.name)} has no thresholds. Make them with "
-                f"`{fit_command(model.id, 'thresholds')}`."
+                f"`{command_for(model.id, model.fitted, 'thresholds')}`."
             )
 
 

@@ -20,7 +20,7 @@ from dermlens.case.stability import Stability
 from dermlens.labels import INDEX, NAMES
 from dermlens.models.model import Model, networks
 from dermlens.wording import percent
-from ui import cache, polling, state, widgets
+from ui import cache, state, streamlit_internals, widgets
 
 POLL = 1.0
 """Seconds between two checks on whether the probe is done."""
@@ -67,7 +67,7 @@ def _at_mix(found: Stability, model: Model, opinion: Opinion) -> Stability:
 def _show(image: CaseImage, opinion: Opinion, models: list[Model]) -> None:
     """Redraws alone while it waits."""
     if all(_done(image, model) for model in models):
-        polling.end()
+        streamlit_internals.stop_redrawing()
         _results(image, opinion, models)
         return
     n = len(stability.alterations(models[0].views, models[0].geometry))

@@ -10,8 +10,8 @@ from dermlens.errors import DermlensError, RecordError
 from dermlens.record import settings
 from dermlens.record.people import Who
 from dermlens.record.save import prepare
-from ui import polling, state, widgets
 from ui import settings as dashboard_settings
+from ui import state, streamlit_internals, widgets
 from ui.pages import RECORD
 from ui.record import fields, session
 
@@ -129,7 +129,7 @@ def _state(key: str) -> None:
     if entry.under_way:
         st.caption(":material/hourglass_top: Saving to the record. The answer above stands; go on as you like.")
         return
-    polling.end()
+    streamlit_internals.stop_redrawing()
     saved = entry.saved
     if entry.problem:
         st.warning(f"{widgets.escape(entry.problem, 400)} The answer above stands.", icon=":material/bookmark_remove:")

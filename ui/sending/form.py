@@ -13,7 +13,7 @@ from dermlens.interchange.dicom.outbox import Waiting
 from dermlens.interchange.dicom.sender import Sender
 from dermlens.interchange.dicom.settings import Settings
 from dermlens.wording import counted
-from ui import polling, state, widgets
+from ui import state, streamlit_internals, widgets
 from ui.sending import session
 
 POLL = 2.0
@@ -129,7 +129,7 @@ def _outbox(sender: Sender) -> None:
     if mine and all(entry.id != mine for entry in waiting):
         st.markdown(":material/check: The PACS has it.")
     if not waiting:
-        polling.end()
+        streamlit_internals.stop_redrawing()
         return
     st.markdown(f"**Outbox**, {counted(len(waiting), 'image')} not sent yet")
     for entry in waiting:

@@ -5,13 +5,37 @@ import time
 import pandas as pd
 import streamlit as st
 
-from dermlens.models.runs import Run, best_epoch, is_training, state
-from ui import cache
+from dermlens.models.runs import Run, best_epoch, is_training, read_progress, seconds_left, state
+from ui import cache, widgets
 
 
 def training(runs: list[Run]) -> list[str]:
     """Return the ids of the runs that are training now."""
     return [run.id for run in runs if is_training(run, cache.history(run).value, time.time())]
+
+
+def live(runs: list[Run], ids: list[str]) -> None:
+    """Show of every run that is training how far its epoch is, and how long it still takes."""
+    for run in (r for r in runs if r.id in ids):
+        history = cache.history(run).value
+        progress = read_progress(run, history)
+        left = seconds_left(run, history, progress)
+        done = 0 if history is None else len(history)
+        said = [f"**{widgets.escape(run.id)}**: epoch {done + 1}" + (f" of {run.planned}" if run.planned else "")]
+        if progress:
+            said.append(f"step {progress.step:,} of {progress.steps:,}, training loss {progress.loss:.3f}")
+        if left is not None:
+            patient = " at most" if run.settings.get("patience") else ""
+            said.append(f"about {duration(left)} left{patient}, at the pace of its last epochs")
+        share = (done + (progress.step / progress.steps if progress else 0)) / run.planned if run.planned else 0.0
+        st.progress(min(1.0, share), "; ".join(said))
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as a person says it: "2 h 5 min"."""
+    minutes = max(1, round(seconds / 60))
+    hours, minutes = divmod(minutes, 60)
+    return " ".join([*([f"{hours} h"] if hours else []), *([f"{minutes} min"] if minutes or not hours else [])])
 
 
 def table(runs: list[Run], key: str) -> None:
@@ -49,7 +73,7 @@ def _row(run: Run) -> dict[str, object]:
         "run": run.id,
         "published as": run.published_as,
         "config": run.config_name,
-        "state": state(run, history, time.time()),
+        "state": state(run, history, time.time()) + (f"; smoke run, {run.tried_on} images" if run.tried_on else ""),
         "epochs": 0 if history is None else len(history),
         "hours": None if history is None else history["hours"].iloc[-1],
         "balanced accuracy": None if history is None or best is None else history["val_balanced_accuracy"].iloc[best],

@@ -179,6 +179,9 @@ def test_where_sign_in_is_set_up_files_come_and_go_only_with_its_cookie(
     sign_in.end(ada.encode())
     assert status("x", ada) == 403, "signed out"
     assert ask("/static/js/index.js")[0]["status"] == 200
+    assert ask("/static/media/MaterialSymbols.woff2")[0]["status"] == 200, "a font, in a folder called media"
+    for path in ("/media/a.png", "/static/media/../../media/a.png", "/x/static/media/a.png"):
+        assert ask(path)[0]["status"] == 403
 
 
 def test_nobody_can_have_the_models_of_all_sessions_loaded_anew() -> None:

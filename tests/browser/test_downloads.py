@@ -105,7 +105,7 @@ def test_saving_the_report_ends_the_warning_that_answers_would_be_lost(
     expect(page.locator(".st-key-unsaved")).to_be_visible()
     page.locator(".st-key-report").get_by_role("button", name="Report").click()
     settle(page)
-    report = fetch(page, page.get_by_role("button", name=re.compile("Save the report"))).decode()
+    report = fetch(page, page.get_by_role("button", name=re.compile("Save the report .HTML"))).decode()
     assert report.index("Dermlens case report") < report.index("No rules for referral") < report.index("<h2>Diagnosis")
     expect(page.locator(".st-key-unsaved")).to_have_count(0)
     assert asked == ["beforeunload"]

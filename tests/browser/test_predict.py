@@ -113,7 +113,7 @@ def test_the_report_is_one_file_to_print(opened: Page, lesion: np.ndarray, tmp_p
     upload(page, lesion)
     page.locator(".st-key-report").get_by_role("button", name="Report").click()
     with page.expect_download() as download:
-        page.get_by_role("button", name=re.compile("Save the report")).click()
+        page.get_by_role("button", name=re.compile("Save the report .HTML")).click()
     file = tmp_path / "report.html"
     download.value.save_as(file)
     asked: list[str] = []

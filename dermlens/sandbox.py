@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import platform
+import resource
 import struct
 import sys
 import threading
@@ -88,6 +89,21 @@ def enter(threads: int = ALL_THREADS) -> None:
         _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
     call("seccomp", _FILTER, threads, ctypes.byref(Program(len(code) // 8, ctypes.addressof(held))))
+
+
+def limit(which: int, most: int, beyond: int = 0) -> None:
+    """Limit a resource of this process, or leave it at less if that is its limit already.
+
+    Args:
+        which: one of resource.RLIMIT_*. most: its soft limit. beyond: by how much the hard limit is higher.
+    """
+    hard = resource.getrlimit(which)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    try:
+        resource.setrlimit(which, (most, most + beyond if hard == resource.RLIM_INFINITY else hard))
+    except ValueError:  # macOS does not know a limit on address space
+        if sys.platform == "linux":
+            raise
 
 
 def trouble() -> str:

@@ -98,13 +98,7 @@ def _limit(limits: Limits, size: int) -> None:
         (resource.RLIMIT_FSIZE, 0, 0),
         (resource.RLIMIT_CORE, 0, 0),
     ):
-        hard = resource.getrlimit(which)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        try:
-            resource.setrlimit(which, (most, most + beyond if hard == resource.RLIM_INFINITY else hard))
-        except ValueError:  # macOS does not know a limit on address space
-            if sys.platform == "linux":
-                raise
+        sandbox.limit(which, most, beyond)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 
 VENV := .venv
+# Tests wait for browsers and other processes, so one more than there are cores.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || sysctl -n hw.ncpu); echo $$((n < 3 ? n + 1 : 4)))
 PY := $(VENV)/bin/python
 BROWSER_NAMES := chromium chromium-browser google-chrome
 
@@ -43,8 +45,8 @@ api: env ## Start the HTTP API alone on http://localhost:8502 (docs/api.md)
 
 .PHONY: test
 test: dev serving lint ## Lint, check types, run every test
-	$(MAKE) --no-print-directory browser programs postgresql || [ "$${CI:-}" != true ]
-	$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(MAKE) --no-print-directory browser programs postgresql orthanc || [ "$${CI:-}" != true ]
+	$(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: heic
 heic: env ## Add the decoder of HEIC files, whose wheel is under the GPL
@@ -139,6 +141,25 @@ postgresql: dev ## Install Debian's PostgreSQL, of which the tests start a serve
 .PHONY: record
 record: env ## Add what keeping a record needs (README, "Keeping a record")
 	$(call install,record)
+
+PANGO := libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0
+
+.PHONY: pdf
+pdf: env ## Add what the case report as PDF needs: WeasyPrint, and Debian's Pango
+	@$(PY) -c 'import sys; from dermlens.interchange.pdf import libraries; sys.exit(not libraries())' || \
+	$(call apt,$(PANGO),The report as PDF)
+	$(call install,pdf)
+
+.PHONY: exchange
+exchange: env ## Add what DICOM objects, a PACS and FHIR need (docs/interchange.md)
+	$(call install,exchange)
+
+.PHONY: orthanc
+orthanc: dev ## Install Debian's Orthanc, of which the tests start a server of their own, and what the PDF needs
+	@{ [ -x /usr/sbin/Orthanc ] && [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] && \
+	  command -v pdfinfo >/dev/null && \
+	  $(PY) -c 'import sys; from dermlens.interchange.pdf import libraries; sys.exit(not libraries())'; } || \
+	$(call apt,orthanc orthanc-dicomweb poppler-utils $(PANGO),Testing what leaves)
 
 .PHONY: env dev
 env: $(VENV)/run.stamp ## Make .venv with what is needed to run

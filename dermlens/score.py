@@ -1,10 +1,11 @@
 """Score a folder of images into an ISIC 2018 Task 3 submission file.
 
-`python -m dermlens.score --model ID --input DIR --output out.csv [--class-mix equal]`
+`python -m dermlens.score --model ID --input DIR --output out.csv [--class-mix equal] [--server URL]`
 
 Each row holds a model's probabilities at the stated class mix, and its largest number is the call there. It is a run of
 dermlens.cohort on this machine, whose parts lie in out.csv.parts/ until the file is written: stopped, it goes on with
-the same command.
+the same command. With --server no model is needed here: a Dermlens server with an open API (docs/api.md) is sent the
+images, with the access token in DERMLENS_API_TOKEN if it has sign-in; its answers lie in out.csv.answers meanwhile.
 
 Exit status: 0 all images scored, 2 nothing done because of bad input, 3 some images could not be read (they and the
 reasons are in out.errors.csv), 130 stopped by Ctrl-C. Images that do not look like dermoscopic ones are scored, as the
@@ -16,11 +17,13 @@ import os
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-from dermlens.case.summary import quantity
+from tqdm import tqdm
+
 from dermlens.cohort import manifest, results
-from dermlens.cohort.export import beside, replacing, write_isic, write_list
+from dermlens.cohort.export import Submission, beside, replacing, write_isic, write_left
 from dermlens.cohort.run import Settings, work_on
 from dermlens.cohort.store import place
 from dermlens.errors import DataError, DermlensError
@@ -28,10 +31,11 @@ from dermlens.evaluation.class_mix import AT, HAM10000
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.interchange.isic import ISIC_COLUMNS as ISIC_COLUMNS  # for who writes such a table otherwise
 from dermlens.interchange.isic import ROW_BYTES
+from dermlens.interchange.remote import Asked, File, Server, answers
 from dermlens.models import registry
 from dermlens.models.registry import Entry
 from dermlens.trust.fitted import read_fitted
-from dermlens.wording import counted
+from dermlens.wording import CALIBRATED, UNCALIBRATED, counted
 
 SHARD_ROWS = 100
 """Images that are answered again at most, for each worker, if scoring is stopped."""
@@ -39,7 +43,7 @@ SHARD_ROWS = 100
 
 def score(
     entry: Entry, folder: Path, output: Path, stored_aspect: str = "as-is", class_mix: str = HAM10000
-) -> tuple[int, int, int, str]:
+) -> tuple[int, int, int, str, bool]:
     """Score images and write the submission file; beside it which images to refer, unreadable files, unlike images.
 
     Args:
@@ -51,7 +55,7 @@ def score(
 
     Returns:
         How many images were scored, how many could not be read, how many do not look like dermoscopic ones to the
-        model, and what was passed over.
+        model, what was passed over, and whether the probabilities are calibrated.
 
     Raises:
         DataError: two images have one id, or the file cannot be written. That its disk is full is known before the
@@ -72,12 +76,40 @@ def score(
     finally:
         if made and not results.present(parts):
             shutil.rmtree(parts.address, ignore_errors=True)
-    write_list(beside(output, "errors"), ("file", "reason"), [(str(folder / f), why) for f, why in left.unreadable])
-    write_list(beside(output, "unlike"), ("file",), [(str(folder / f),) for f in left.unlike])
-    write_list(beside(output, "referral"), ("image", "refer", "rules"), left.referrals)
+    write_left(folder, output, left)
     shutil.rmtree(parts.address)
     failed = len(left.unreadable)
-    return len(found.images) - failed, failed, len(left.unlike), found.passed_over
+    is_calibrated = read_fitted(entry.folder, entry.card).calibration is not None
+    return len(found.images) - failed, failed, len(left.unlike), found.passed_over, is_calibrated
+
+
+def score_by_server(
+    server: Server, model_id: str, folder: Path, output: Path, stored_aspect: str = "as-is", class_mix: str = HAM10000
+) -> tuple[int, int, int, str, bool]:
+    """Do what `score` does with the answers of a server; returns the same.
+
+    Raises:
+        DataError: as `score`, or the server cannot be reached or refuses. ModelError: the model cannot be asked there.
+    """
+    listed, _, found = manifest.list_images(str(folder), SHARD_ROWS)
+    results.refuse_equal_stems(found.images)
+    asked = Asked(server.address, model_id, server.identity(model_id), stored_aspect, class_mix, listed.paths_sha256())
+    files = [
+        File(os.fsdecode(path), size, at) for _, path, size, at in zip(*listed.table.to_pydict().values(), strict=True)
+    ]
+    kept = output.with_name(f"{output.name}.answers")
+    calibrated = False
+    with replacing(output, sum(len(os.fsencode(results.stem(file.path))) + ROW_BYTES for file in files)) as opened:
+        submission = Submission(opened)
+        said = answers(server, asked, folder, files, kept)
+        for file, one in zip(files, tqdm(said, f"Scoring with {model_id}", len(files), unit="image"), strict=True):
+            submission.add(file.path, one.unreadable, one.probabilities, one.refused, one.refer, one.rules)
+            calibrated = calibrated or bool(one.calibrated)
+    left = submission.left
+    write_left(folder, output, left)
+    kept.unlink()
+    failed = len(left.unreadable)
+    return len(files) - failed, failed, len(left.unlike), found.passed_over, calibrated
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,33 +131,36 @@ def main(arguments: list[str] | None = None) -> int:
         help="how frequent the diagnoses are taken to be: as in HAM10000, which accuracy asks about, or all the same, "
         "which balanced accuracy does (default: %(default)s)",
     )
-    parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
+    where.add_argument("--server", metavar="URL", help="have a server answer, such as http://localhost:8502")
     given = parser.parse_args(arguments)
     try:
         if given.output.is_dir() or not given.output.absolute().parent.is_dir():
             raise DataError(f"{given.output} cannot be written: it must be a file in a folder that exists.")
         if not given.input.is_dir():
             raise DataError(f"{given.input} is not a folder. Give --input a folder of images.")
-        entry = registry.find(given.models_dir, given.model)
-        scored = score(entry, given.input, given.output, given.stored_aspect, given.class_mix)
+        if given.server:
+            server = Server(given.server, os.environ.get("DERMLENS_API_TOKEN", ""))
+            ask = partial(score_by_server, server, given.model)
+        else:
+            ask = partial(score, registry.find(given.models_dir, given.model))
+        told = ask(given.input, given.output, given.stored_aspect, given.class_mix)
     except (DermlensError, OSError) as e:
         print(f"Not scored: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Stopped. The same command goes on.", file=sys.stderr)
         return 130
-    done, failed, unlike, passed_over = scored
-    fitted = read_fitted(entry.folder, entry.card)
-    is_calibrated = fitted.calibration is not None
-    what = quantity({entry.name: is_calibrated})
+    done, failed, unlike, passed_over, is_calibrated = told
     print(f"{counted(done, 'image')} scored into {given.output}; {passed_over} skipped.", file=sys.stderr)
-    at = f" {AT[given.class_mix]}" if is_calibrated else ""
-    print(f"Each number is {'a' if is_calibrated else 'an'} {what}{at}.", file=sys.stderr)
-    if fitted.referral is not None:
+    kind = f"a {CALIBRATED} {AT[given.class_mix]}" if is_calibrated else f"an {UNCALIBRATED}"
+    print(f"Each number is {kind}.", file=sys.stderr)
+    if beside(given.output, "referral").exists():
         print(f"Which images to refer, and by which rules: see {beside(given.output, 'referral')}.", file=sys.stderr)
     if unlike:
-        told = f"Unlike dermoscopic images, so that their numbers mean nothing: {counted(unlike, 'image')}"
-        print(f"{told}, see {beside(given.output, 'unlike')}.", file=sys.stderr)
+        what = f"Unlike dermoscopic images, so that their numbers mean nothing: {counted(unlike, 'image')}"
+        print(f"{what}, see {beside(given.output, 'unlike')}.", file=sys.stderr)
     if failed:
         print(f"Not readable: {counted(failed, 'image')}, see {beside(given.output, 'errors')}.", file=sys.stderr)
     return 3 if failed else 0

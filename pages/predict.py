@@ -48,6 +48,8 @@ def page() -> None:
         )
     elif image is None:
         intake.welcome()
+        if pacs := optional.pacs():
+            pacs.left_over()
     else:
         opinion = form(asked, image.answers, image.synthetic)
         with actions:
@@ -58,6 +60,8 @@ def page() -> None:
         if opinion.asked:
             with actions:
                 downloads.report(image, prevalence.at_chosen(opinion))
+                if pacs := optional.pacs():
+                    pacs.offer(image, prevalence.at_chosen(opinion))
         if len(rows) > 1:
             triage.table(rows, image)
         show(image, opinion, everyone)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,9 @@ def real_data() -> Path | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep what a server remembers of these tests out of the user's own folder."""
+    """Keep what a server remembers of these tests out of the user's own folder, and hear every signal."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would what it starts
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as does what nohup runs
     folder = tempfile.TemporaryDirectory(prefix="dermlens-state-")
     os.environ["DERMLENS_STATE"] = folder.name
     config.add_cleanup(folder.cleanup)

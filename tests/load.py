@@ -1,6 +1,7 @@
 """Many people at once: `python -m tests.load` has 20 sessions upload 50 images each, over the real protocol.
 
-With `--hostile` they upload beside strangers who attack the server (tests.load_hostile).
+Programs ask the same server over its API meanwhile (tests.load_programs), and must get the answers they get alone. With
+`--hostile` people upload beside strangers who attack the server (tests.load_hostile).
 
 Every answer must equal the one that its image gets when nobody else is there, and nothing that one session receives may
 come from another: file names, image keys and picture files of each session are known beforehand and looked for in all
@@ -25,6 +26,7 @@ from dermlens.image.synthetic import draw_lesion
 from dermlens.server.limiter import IMAGES
 from tests.browser.app import serve
 from tests.conftest import encode
+from tests.load_programs import asking
 from tests.visitor import PATIENCE, Visitor
 
 BUSY = "The server is busy"
@@ -93,11 +95,11 @@ def rows(full: bool, models: Path | None = None) -> Iterator[dict]:
         if models is None and not full:
             models = _toys(Path(folder) / "models")
         log = Path(folder) / "log"
-        with serve(log, {"DERMLENS_MODELS": str(models)} if models else {}) as address:
+        with serve(log, {"DERMLENS_API": "1", **({"DERMLENS_MODELS": str(models)} if models else {})}) as address:
             pid = _server(address)
             size = FULL if full else SMALL
             people = IMAGES.at_once + IMAGES.waiting + 20
-            yield _together(address, pid, size)
+            yield from _together(address, pid, size)
             yield _leaving(address, pid, Size(30 if full else 4, 1, 1, size.shape))
             if full:
                 yield _crowd(address, pid, Size(people, 1, 1))
@@ -115,7 +117,7 @@ def rows(full: bool, models: Path | None = None) -> Iterator[dict]:
     }
 
 
-def _together(address: str, pid: int, size: Size) -> dict:
+def _together(address: str, pid: int, size: Size) -> Iterator[dict]:
     alone, serial = [], []
     for number in range(size.sessions):
         found, seconds = _alone(address, number, size)
@@ -127,11 +129,12 @@ def _together(address: str, pid: int, size: Size) -> dict:
     def work(number: int, together: threading.Barrier) -> None:
         _session(address, pid, number, size, alone[number], tally, together)
 
-    _at_once(size.sessions, work, tally)
+    with asking(address, [data for _, data in _files(size.sessions, size)]) as programs:
+        _at_once(size.sessions, work, tally)
     growth = tally.memory[-1] - tally.memory[0] if len(tally.memory) > 1 else float("nan")
     if total >= 1000 and not growth <= GROWTH_MB:
         tally.wrong.append(f"the server grew by {growth:.0f} MB")
-    return _row(
+    yield _row(
         f"{size.sessions} sessions x {size.uploads} uploads",
         total,
         tally,
@@ -139,6 +142,9 @@ def _together(address: str, pid: int, size: Size) -> dict:
         f"p95 {_ms(serial, 95)} over {len(serial)} uploads; {tally.waited} were told their place in the line; "
         f"memory grew by {growth:.1f} MB between upload {total // 10} and {total}.",
     )
+    own = Tally(programs.seconds, tally.memory, programs.refused, wrong=programs.wrong)
+    times = f"p50 {_ms(programs.seconds, 50)}, p95 {_ms(programs.seconds, 95)}."
+    yield _row("programs over the API meanwhile", len(programs.seconds) + len(programs.wrong), own, times)
 
 
 def _row(name: str, tried: int, tally: Tally, note: str) -> dict:

@@ -17,8 +17,10 @@ ROOMS = ("Home", "pages", "ui", "dermlens", "training", "data", "tests")
 EXTRAS = {  # requirements file of what only some need -> where alone its packages are imported, besides the tests
     "requirements-api.txt": "dermlens/api/",
     "requirements-cluster.txt": "dermlens/cohort/",
+    "requirements-exchange.txt": "dermlens/interchange/",
     "requirements-heic.txt": "dermlens/ingest/",
     "requirements-engines.txt": "tests/bench/",
+    "requirements-pdf.txt": "dermlens/interchange/",
     "requirements-pip.txt": "",
     "requirements-quantise.txt": "training/",
     "requirements-record.txt": "dermlens/record/",
@@ -300,10 +302,10 @@ def test_every_development_requirement_is_used_and_every_import_of_the_tests_is_
 
 
 def test_transitive_pins_agree_with_the_direct_ones() -> None:
-    pins = {name.replace("_", "-"): version for name, version in requirements("constraints.txt").items()}
+    pins = {re.sub("[._]", "-", name): version for name, version in requirements("constraints.txt").items()}
     for file in ("requirements.txt", "requirements-dev.txt", *(set(EXTRAS) - UNLOCKED)):
         for name, version in requirements(file).items():
-            assert pins.get(name) == version, f"{name}=={version} in {file}: run `make lock`"
+            assert pins.get(re.sub("[._]", "-", name)) == version, f"{name}=={version} in {file}: run `make lock`"
 
 
 def test_readme_gives_a_reason_for_every_requirement() -> None:

@@ -6,10 +6,12 @@ from tests.visitor import Visitor
 
 
 def test_sessions_at_once_get_the_answers_of_one_alone_and_see_nothing_of_each_other(pair: Path) -> None:
-    together, leaving, log = load.run(full=False, models=pair)
+    together, programs, leaving, log = load.run(full=False, models=pair)
     assert together["survived"] == together["tried"] == load.SMALL.sessions * load.SMALL.uploads
     assert "WRONG" not in together["note"]
     assert together["refused"] == 0
+    assert programs["survived"] == programs["tried"] >= 2
+    assert "WRONG" not in programs["note"]
     assert together["worst_memory_mb"] > 0
     assert leaving["lost"] == log["lost"] == 0, (leaving, log)
 

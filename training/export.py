@@ -76,11 +76,12 @@ def _reason(error: Exception) -> str:
 
 
 def is_current(build: Path, source: str) -> bool:
-    """Return whether a build folder was made from `source` by these versions and is whole."""
+    """Return whether a build folder was made from `source` by these versions and is whole; more may lie beside it."""
     if registry.built_from(build) != source:
         return False
     manifest = read_object(build / "manifest.json")
-    whole = manifest.get("files") == _hashes(build) and isinstance(manifest.get("parity"), dict)
+    listed, here = manifest.get("files"), _hashes(build)
+    whole = isinstance(listed, dict) and isinstance(manifest.get("parity"), dict) and listed.items() <= here.items()
     return whole and manifest.get("versions") == _versions()
 
 

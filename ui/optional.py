@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ui.settings import keeps_record
+from ui.settings import keeps_record, sends_to_pacs
 
 
 def record() -> Any:
@@ -28,3 +28,12 @@ def record_metrics() -> Any:
     from ui.record import metrics
 
     return metrics
+
+
+def pacs() -> Any:
+    """Return ui.sending.pacs, what Predict has of sending to a PACS; None where there is none."""
+    if not sends_to_pacs():
+        return None
+    from ui.sending import pacs
+
+    return pacs

@@ -25,3 +25,8 @@ def stored_aspect() -> str:
 def keeps_record() -> bool:
     """Return whether a record is kept: DERMLENS_DATABASE names it."""
     return bool(os.environ.get("DERMLENS_DATABASE"))
+
+
+def sends_to_pacs() -> bool:
+    """Return whether there is a PACS to send to: DERMLENS_PACS names it."""
+    return bool(os.environ.get("DERMLENS_PACS"))

@@ -11,6 +11,7 @@ import streamlit as st
 from dermlens.case.image import KEPT_SIDE, CaseImage, examine, shown_name
 from dermlens.case.stability import Stability
 from dermlens.errors import BusyError, ImageError
+from dermlens.ingest.read import dicom_identity
 from dermlens.models.model import AnyModel
 from dermlens.server.limiter import IMAGES
 from dermlens.server.limits import LIMITS
@@ -19,6 +20,7 @@ from dermlens.server.shares import VISITS, Shares, Who
 from ui import streamlit_internals
 from ui import waiting as place
 from ui.cache import Problem
+from ui.settings import sends_to_pacs
 
 KEPT_AT_MOST = 3 * KEPT_SIDE**2
 """Bytes of pixels that one image can keep."""
@@ -35,6 +37,9 @@ _SKIPPED = "case_skipped"
 _DRAWN = "case_drawn"
 _PROBES = "case_probes"
 _SAVED = "case_saved"
+_SOURCES = "case_sources"
+SENT = "case_sent"
+"""What of the case was handed over to be sent to the PACS."""
 RECORD = "case_record"
 """What of the case was saved to the record."""
 
@@ -88,6 +93,11 @@ def skipped() -> int:
 def drawn() -> dict[tuple[str, ...], np.ndarray]:
     """Return the heat maps drawn by slow methods, by image, model, method and class; they are the session's alone."""
     return st.session_state.setdefault(_DRAWN, {})
+
+
+def sources() -> dict[str, dict[str, str]]:
+    """Return which DICOM object each image came from, and whose; empty unless there is a PACS to send back to."""
+    return st.session_state.setdefault(_SOURCES, {})
 
 
 def probes() -> dict[tuple[str, str], Future[Stability]]:
@@ -171,8 +181,10 @@ def _examine(item: HandedIn, models: Sequence[AnyModel], stored_aspect: str) -> 
         raise BusyError("The server cannot hold any more images now. What you uploaded is kept. Try again later.")
     spare = KEPT_AT_MOST
     try:
+        source = dicom_identity(item.data) if sends_to_pacs() else {}
         image = examine(item.data, item.name, models, synthetic=item.synthetic, stored_aspect=stored_aspect)
         image = replace(image, key=_key(image))
+        sources()[image.key] = source
         spare -= image.pixels.nbytes - kept_bytes(image.key)
         images()[image.key] = image
     finally:
@@ -223,7 +235,20 @@ def new_case() -> None:
         probe.cancel()
     _give(VISITS.kept, sum(image.pixels.nbytes for image in images().values()))
     _give(VISITS.files, sum(len(item.data) for item in waiting()))
-    for key in (_IMAGES, _REFUSED, _WAITING, _SKIPPED, _DRAWN, _PROBES, _SAVED, RECORD, IMAGE, *OF_A_CASE):
+    for key in (
+        _IMAGES,
+        _REFUSED,
+        _WAITING,
+        _SKIPPED,
+        _DRAWN,
+        _PROBES,
+        _SAVED,
+        _SOURCES,
+        SENT,
+        RECORD,
+        IMAGE,
+        *OF_A_CASE,
+    ):
         st.session_state.pop(key, None)
     for key in (IMAGE, *OF_A_CASE):
         st.query_params.pop(key, None)

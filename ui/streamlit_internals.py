@@ -32,6 +32,8 @@ SIGN_OUT = "/auth/logout"
 """The path to which a browser is sent to end its sign-in."""
 MEDIA = "/media/"
 """In the path of every request for a picture or a download."""
+OWN_FILES = "/static/"
+"""Before the path of Streamlit's own files, its fonts among them, which lie in /static/media/."""
 FOR_MACHINES = ("/_stcore/metrics", "/_stcore/agent", "/_stcore/script-health-check")
 """In the paths that only programs ask for."""
 AFFECTS_OTHERS = frozenset({"clear_cache", "set_run_on_save", "load_git_info"})
@@ -164,6 +166,12 @@ def watch_media(shown: Callable[[str, str], None]) -> None:
         return url
 
     media.add, media.execute_deferred = adding, executing  # type: ignore[method-assign]
+
+
+def is_media(path: str) -> bool:
+    """Return whether a path leads to a picture or a download, rather than to one of Streamlit's own files."""
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return MEDIA in path and not path.removeprefix(f"/{base}" if base else "").startswith(OWN_FILES)
 
 
 def media_id(path: str) -> str:

@@ -17,7 +17,7 @@ from dermlens.models.model import AnyModel
 from dermlens.trust.conformal import CASE_LEVEL
 from dermlens.trust.thresholds import TARGETS
 
-DIGITS = 6
+DIGITS = 8
 """Decimals of probabilities and logits."""
 
 

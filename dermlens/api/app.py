@@ -4,10 +4,10 @@ import asyncio
 import math
 import threading
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Annotated, TypeVar
 
 import numpy as np
@@ -27,17 +27,15 @@ from dermlens.ingest.formats import LIMITS, LISTED
 from dermlens.models import registry
 from dermlens.models.model import AnyModel, Ensemble, for_diagnosis
 from dermlens.server.limiter import IMAGES, Limiter
+from dermlens.server.limits import LIMITS as SHARED
 from dermlens.server.memory import give_back
+from dermlens.server.shares import VISITS, Shares, Who
 
 T = TypeVar("T")
 Loaded = Callable[[], Sequence[AnyModel]]
 """Gives the models that can be asked, loaded and in the order they are shown."""
 
 AS_IS = schema.StoredAspect("as-is")
-AT_ONCE = 8
-"""Requests whose images are held at a time; others are told to come back."""
-OF_ONE = 4
-"""Of these, of one person."""
 BODY_SECONDS = 60.0
 """Longest that the bytes of an image may take to arrive."""
 BELOW = "/api/"
@@ -50,13 +48,13 @@ class Left(Exception):
     """Who asked has closed the connection."""
 
 
-def create(models: Loaded, guard: Guard, line: Limiter = IMAGES) -> FastAPI:
+def create(models: Loaded, guard: Guard, line: Limiter = IMAGES, files: Shares = VISITS.files) -> FastAPI:
     """Return the API as an ASGI app.
 
     Args:
         models: gives the models; called for each request.
         guard: who may ask; called before a body is read.
-        line: the waiting line that images take their turn in.
+        line: the waiting line that images take their turn in. files: the room for files, shared with the dashboard.
     """
     app = FastAPI(
         title="Dermlens",
@@ -67,8 +65,7 @@ def create(models: Loaded, guard: Guard, line: Limiter = IMAGES) -> FastAPI:
         redoc_url=None,
     )
     monitoring = Monitoring(line)
-    places = Places()
-    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="api")
+    pool = ThreadPoolExecutor(SHARED.line_total, thread_name_prefix="api")
     asked_by = _who(guard)
     problems.handle(app, retry_after=lambda: _seconds_to_wait(line))
     app.add_middleware(Counted, monitoring=monitoring)
@@ -99,14 +96,16 @@ def create(models: Loaded, guard: Guard, line: Limiter = IMAGES) -> FastAPI:
         ] = "ham10000",
         maps: Annotated[list[schema.Code], Query(description="Diagnoses whose heat maps are wanted.")] = [],  # noqa: B006
     ) -> schema.Prediction:
-        with places.taken(who):
-            data = await _body(request)
+        visitor = Who(f"api {who}", who)
+        with _room(files, visitor) as take:
+            data = await _body(request, take)
             started = time.monotonic()
             left = threading.Event()
             wanted = sorted({str(code) for code in maps})
 
             def work() -> schema.Prediction:
-                return _answer(data, _chosen(models(), model), str(stored_aspect), class_mix, wanted, line, left)
+                turn = line.turn(partial(_still_there, left), who=visitor)
+                return _answer(data, _chosen(models(), model), str(stored_aspect), class_mix, wanted, turn)
 
             found = await _unless_left(request, pool, work, left)
             monitoring.seconds.observe(time.monotonic() - started)
@@ -164,26 +163,29 @@ def create(models: Loaded, guard: Guard, line: Limiter = IMAGES) -> FastAPI:
     return app
 
 
-class Places:
-    """Counts the requests whose images are held, in all and of each person."""
+@contextmanager
+def _room(files: Shares, visitor: Who) -> Iterator[Callable[[int], None]]:
+    """Give what takes room for bytes as they come, until the block ends; it raises Refusal where there is none."""
+    taken = 0
 
-    def __init__(self) -> None:
-        self._held: Counter[str] = Counter()
-
-    @contextmanager
-    def taken(self, who: str) -> Iterator[None]:
-        """Hold a place; raises Refusal if too many are held."""
-        if self._held.total() >= AT_ONCE or self._held[who] >= OF_ONE:
-            mine = f"{self._held[who]} of your requests" if self._held[who] >= OF_ONE else f"{AT_ONCE} requests"
-            said = f"{mine} are being answered, the most that are at once. Send this one again later."
+    def take(amount: int) -> None:
+        nonlocal taken
+        if refusal := files.take(visitor, amount):
+            whose = "Your other requests hold" if refusal == "own" else "Others hold"
+            said = f"{whose} as much as the server has room for. Send this one again later."
             raise Refusal(BUSY, "busy", said, {"retry-after": "1"})
-        self._held[who] += 1
-        try:
-            yield
-        finally:
-            self._held[who] -= 1
-            if not self._held[who]:
-                del self._held[who]
+        taken += amount
+
+    try:
+        yield take
+    finally:
+        files.give(visitor.session, taken)
+
+
+def _still_there(left: threading.Event, _: int) -> None:
+    """Raise Left once nobody waits for the answer any more."""
+    if left.is_set():
+        raise Left
 
 
 def _who(guard: Guard) -> Callable[[Request], str]:
@@ -193,8 +195,8 @@ def _who(guard: Guard) -> Callable[[Request], str]:
     return who
 
 
-async def _body(request: Request) -> bytes:
-    """Return the bytes of a request, counted as they come; raises Refusal if they are too many or too slow."""
+async def _body(request: Request, take: Callable[[int], None]) -> bytes:
+    """Return the bytes of a request, each counted by `take`; raises Refusal if they are too many or too slow."""
     too_large = Refusal(TOO_LARGE, "too-large", f"At most {LIMITS.bytes // 2**20} MiB are read. Send a smaller file.")
     claimed = request.headers.get("content-length", "")
     if claimed.isdecimal() and int(claimed) > LIMITS.bytes:
@@ -203,6 +205,7 @@ async def _body(request: Request) -> bytes:
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
+                take(len(chunk))
                 data += chunk
                 if len(data) > LIMITS.bytes:
                     raise too_large
@@ -238,19 +241,14 @@ def _answer(
     stored_aspect: str,
     class_mix: schema.ClassMix,
     maps: Sequence[str],
-    line: Limiter,
-    left: threading.Event,
+    turn: AbstractContextManager[None],
 ) -> schema.Prediction:
-    def tell(_: int) -> None:
-        if left.is_set():
-            raise Left
-
     raw = [m.id for m in models if m.fitted.calibration is None]
     if class_mix != HAM10000 and raw:
         raise ConfigError(f"{raw[0]} is not calibrated, so it cannot be re-weighted for another class mix.")
     members = [m for model in models if isinstance(model, Ensemble) for m in model.members]
     everyone = list({m.id: m for m in (*models, *members)}.values())
-    with line.turn(tell):
+    with turn:
         image = examine(data, "", everyone, stored_aspect=stored_aspect)
     opinion = form(everyone, image.answers).among(models)
     if class_mix == EQUAL:

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkstemp
@@ -54,11 +54,44 @@ def write_csv(output: Place, status: Status, file: Path) -> None:
             writer.writerows(map(_cells, zip(*table.to_pydict().values(), strict=True)))
 
 
+class Submission:
+    """A submission in the ISIC format that is being written: a row for every image that could be read."""
+
+    def __init__(self, opened: TextIO) -> None:
+        self._writer = csv.writer(opened, lineterminator="\n")
+        self._writer.writerow(HEADER)
+        self.left = Left([], [], [])
+
+    def add(
+        self,
+        path: str,
+        why: str | None,
+        shares: Sequence[float],
+        refused: bool,
+        refer: bool | None,
+        rules: Iterable[str],
+    ) -> None:
+        """Add an image.
+
+        Args:
+            path: of the file. why: it cannot be read; None if it was. shares: (7,) probabilities.
+            refused: whether it does not look dermoscopic. refer: None without rules for referral. rules: that fire.
+        """
+        if why is not None:
+            self.left.unreadable.append((path, why))
+            return
+        self._writer.writerow(cells(stem(path), shares))
+        if refused:
+            self.left.unlike.append(path)
+        if refer is not None:
+            self.left.referrals.append((stem(path), int(refer), ";".join(rules)))
+
+
 def write_isic(output: Place, status: Status, opened: TextIO) -> Left:
-    """Write a submission: a row for every image that could be read.
+    """Write the submission of a finished run.
 
     Args:
-        output, status: of a finished run. opened: the file.
+        output, status: of the run. opened: the file.
 
     Raises:
         DataError: two images have one id.
@@ -66,22 +99,12 @@ def write_isic(output: Place, status: Status, opened: TextIO) -> Left:
     listed = manifest.read(output)
     paths = [os.fsdecode(path) for path in listed.table["path"].to_pylist()]
     refuse_equal_stems(paths)
-    left = Left([], [], [])
-    writer = csv.writer(opened, lineterminator="\n")
-    writer.writerow(HEADER)
+    submission = Submission(opened)
     wanted = ["row", *PROBABILITIES, "refused", "refer", "reasons", "error_sentence"]
     for table in results.batches(output, status.parts, wanted):
         for row, *shares, refused, refer, rules, why in zip(*(table[name].to_pylist() for name in wanted), strict=True):
-            path = paths[row]
-            if why is not None:
-                left.unreadable.append((path, why))
-                continue
-            writer.writerow(cells(stem(path), shares))
-            if refused:
-                left.unlike.append(path)
-            if refer is not None:
-                left.referrals.append((stem(path), int(refer), ";".join(rules)))
-    return left
+            submission.add(paths[row], why, shares, refused, refer, rules or ())
+    return submission.left
 
 
 @contextmanager
@@ -157,6 +180,13 @@ def _isic_file(output: Place, status: Status, file: Path) -> None:
 def beside(output: Path, what: str) -> Path:
     """Return where a list that belongs to a submission file is: such as out.errors.csv for out.csv."""
     return output.with_name(f"{output.stem}.{what}.csv")
+
+
+def write_left(folder: Path, output: Path, left: Left) -> None:
+    """Replace the lists beside a submission: what could not be read, what is no dermoscopy, what to refer."""
+    write_list(beside(output, "errors"), ("file", "reason"), [(str(folder / f), why) for f, why in left.unreadable])
+    write_list(beside(output, "unlike"), ("file",), [(str(folder / f),) for f in left.unlike])
+    write_list(beside(output, "referral"), ("image", "refer", "rules"), left.referrals)
 
 
 def write_list(file: Path, header: tuple[str, ...], rows: list[Any]) -> None:

@@ -16,6 +16,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -132,6 +133,28 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
         ImageError: the file cannot be decoded within the limits; DecoderError if the decoder is the reason.
         BusyError: no process has become free in the time that one file may take.
     """
+    return _serve(data, kind, limits, {})
+
+
+def identity(data: bytes, limits: Limits) -> dict[str, str]:
+    """Return which object a DICOM file is, and whose, as read in a process of its own; raises as `decode`.
+
+    Args:
+        data: the whole file. limits: on the process.
+    """
+    found = _serve(data, "DICOM", limits, {"identity": True})
+    return {str(tag): str(value) for tag, value in found.items()}
+
+
+def _serve(data: bytes, kind: str, limits: Limits, asked: dict[str, bool]) -> Any:
+    """Have a process do a job, a fresh one if the first is broken.
+
+    Args:
+        data, kind, limits: as of `decode`. asked: of the job, beside these.
+
+    Returns:
+        What was decoded, or the identity if that was asked for.
+    """
     try:
         template = _slots.get(timeout=limits.seconds)
     except queue.Empty as e:
@@ -140,7 +163,7 @@ def decode(data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[st
         for last in (False, True):
             try:
                 template = template or _Template()
-                return _ask(template, data, kind, limits)
+                return _ask(template, data, kind, limits, asked)
             except _Broken as e:  # killed from outside, or broken by a file: the next process is a fresh one
                 started = template is not None
                 _end(template)
@@ -197,12 +220,12 @@ def _end(template: _Template | None) -> None:
         template.close()
 
 
-def _ask(template: _Template, data: bytes, kind: str, limits: Limits) -> tuple[np.ndarray, tuple[str, ...]]:
+def _ask(template: _Template, data: bytes, kind: str, limits: Limits, asked: dict[str, bool]) -> Any:
     deadline = time.monotonic() + limits.seconds
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            job = {"kind": kind, "bytes": len(data), "limits": asdict(limits)}
+            job = {"kind": kind, "bytes": len(data), "limits": asdict(limits), **asked}
             _hand_over(template.control, json.dumps(job).encode(), theirs.fileno(), deadline)
         try:
             answer, decoded = _converse(ours, data, deadline, limits)
@@ -210,8 +233,10 @@ def _ask(template: _Template, data: bytes, kind: str, limits: Limits) -> tuple[n
             answer, decoded = {}, None
     end = _receive_header(template.control, deadline)
     _note(end, crashed=not answer)
-    if decoded is not None:
+    if decoded is not None and not asked:
         return decoded
+    if asked and isinstance(answer.get("identity"), dict):
+        return answer["identity"]
     if "error" in answer:
         raise _Refused(answer["error"])
     if "memory" in answer:

@@ -63,6 +63,26 @@ def read_image(data: bytes, *, stored_aspect: str = "as-is", limits: Limits = LI
     return Ingested(true_aspect(pixels, stored_aspect), kind, notices)
 
 
+def dicom_identity(data: bytes, limits: Limits = LIMITS) -> dict[str, str]:
+    """Return which object a DICOM file is, and whose: the one place where a name leaves a file, for who sends it back.
+
+    Args:
+        data: the whole file, read as an image before.
+
+    Returns:
+        tag -> value, of decoders.dicom.IDENTITY; empty for a file of another kind, and for one that tells nothing.
+
+    Raises:
+        BusyError: too many others are having files read.
+    """
+    if format_of(data) != "DICOM":
+        return {}
+    try:
+        return pool.identity(data, limits)
+    except ImageError:
+        return {}
+
+
 def read_file(path: Path, *, stored_aspect: str = "as-is") -> Ingested:
     """Read an image file as `read_image` does, without taking more than the limit of bytes into memory.
 

@@ -66,10 +66,16 @@ def _work(answer: socket.socket, job: dict, boxed: bool) -> NoReturn:
         _limit(limits, job["bytes"])
         if boxed:
             sandbox.enter()
-        found = decode.decode(_receive(answer, job["bytes"]), job["kind"], limits)
-        height, width = found.pixels.shape[:2]
-        header = {"height": height, "width": width, "notices": found.notices}
-        send(answer, header, found.pixels.data.cast("B"))
+        data = _receive(answer, job["bytes"])
+        if job.get("identity"):
+            from dermlens.ingest.decoders import dicom
+
+            send(answer, {"identity": dicom.identity(data)})
+        else:
+            found = decode.decode(data, job["kind"], limits)
+            height, width = found.pixels.shape[:2]
+            header = {"height": height, "width": width, "notices": found.notices}
+            send(answer, header, found.pixels.data.cast("B"))
     except ImageError as e:
         send(answer, {"error": str(e)})
     except MemoryError:

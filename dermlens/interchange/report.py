@@ -10,15 +10,17 @@ import numpy as np
 from dermlens.case.decision import Decision, decide
 from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.opinion import Opinion
+from dermlens.case.software import app_version
 from dermlens.case.stability import Stability
 from dermlens.case.stability import sentence as steadiness
 from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, agreement, group_totals, quantity, share_called
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.image.encode import data_uri
 from dermlens.image.preprocess import visible_box
-from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, GROUPS, INDEX, NAMES, SHOWN
+from dermlens.labels import CLASSES, CONFIRMED, DIAGNOSES, GROUP_TITLES, GROUPS, INDEX, NAMES, SHOWN
 from dermlens.models.model import AnyModel, Ensemble
 from dermlens.trust.conformal import CASE_LEVEL
+from dermlens.trust.ood import Neighbour
 from dermlens.trust.referral import what_is_missed
 from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import CASE_SENSITIVITY, TARGETS
@@ -48,6 +50,7 @@ figcaption { font-size: 9pt; margin-top: .25rem; }
 .fine { font-size: 8.5pt; color: #333; overflow-wrap: anywhere; }
 .field { border: 1px solid #777; min-height: 9rem; padding: .4rem .6rem; }
 .field { white-space: pre-wrap; overflow-wrap: anywhere; }
+.field.filled { min-height: 0; }
 .whole { break-inside: avoid; }
 .origin td:first-child { white-space: nowrap; }
 @media print { body { margin: 0; max-width: none; padding: 0; } }
@@ -63,6 +66,9 @@ def case_report(
     opacity: float = 0.6,
     mapped: Collection[str] | None = None,
     steady: Mapping[str, Stability] | None = None,
+    similar: Mapping[str, Sequence[Neighbour]] | None = None,
+    who: str = "",
+    notes: str = "",
 ) -> str:
     """Write the report of one case: the decision first, then what stands behind it.
 
@@ -73,6 +79,9 @@ def case_report(
         opacity: of the heat maps, 0..1.
         mapped: ids of the models whose heat maps are shown; None for all.
         steady: model name -> how steady its answer was found to be; empty if that was not looked at.
+        similar: model name -> the training cases that look most like the image to it, nearest first.
+        who: who made the report, as they typed it; empty to leave that out.
+        notes: as typed; empty for a field to write into.
 
     Returns:
         An HTML document. It holds no file name: a name may name a person.
@@ -81,7 +90,7 @@ def case_report(
     unit = quantity({m.name: opinion.answers[m.id].calibrated for m in calling}) if calling else ""
     body = [
         "<h1>Dermlens case report</h1>",
-        f"<p>{escape(now.strftime('%d %B %Y, %H:%M %Z').strip())} · image {image.key}</p>",
+        f"<p>{escape(now.strftime('%d %B %Y, %H:%M %Z').strip())} · image {image.key}{_by(who)}</p>",
         f"<p><strong>{escape(DISCLAIMER)}</strong></p>",
         "<p><strong>The image is a synthetic drawing; it shows no real lesion.</strong></p>" if image.synthetic else "",
         _decision(opinion, decide(opinion)),
@@ -90,9 +99,10 @@ def case_report(
         _scores(opinion, unit),
         _sets(opinion),
         _thresholds(opinion),
+        _similar(similar or {}),
         _steady(opinion, steady or {}),
         _quality(image),
-        _notes(),
+        _notes(notes),
         _origin(image, opinion.models),
         f'<p class="fine">{escape(CANNOT_NAME)}</p>',
     ]
@@ -203,8 +213,33 @@ def _quality(image: CaseImage) -> str:
     return f'<div class="whole"><h2>Picture quality</h2>{said}</div>'
 
 
-def _notes() -> str:
+def _by(who: str) -> str:
+    return f" · made by {escape(who.strip())}" if who.strip() else ""
+
+
+def _similar(similar: Mapping[str, Sequence[Neighbour]]) -> str:
+    rows = []
+    for model, cases in similar.items():
+        for case in cases:
+            confirmed = CONFIRMED.get(case.dx_type, "unknown means")
+            cells = (model, NAMES[case.dx], confirmed, case.image_id)
+            distance = f'<td class="n">{case.distance:.2f}</td>'
+            rows.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}{distance}</tr>")
+    if not rows:
+        return ""
+    return (
+        '<div class="whole"><h2>Similar training cases</h2><table><thead><tr><th>To</th><th>Diagnosis</th>'
+        '<th>Confirmed by</th><th>Image</th><th class="n">Distance</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+        '<p class="fine">They show what the model was taught on such pictures, and are no second opinion. Distance: '
+        "0 is the same, 1 unrelated, 2 the opposite.</p></div>"
+    )
+
+
+def _notes(notes: str) -> str:
     """Return a field to type into before printing, or to write into after: the report holds no script."""
+    if notes.strip():
+        return f'<div class="whole"><h2>Notes</h2><div class="field filled">{escape(notes.strip())}</div></div>'
     field = '<div class="field" contenteditable="true" role="textbox" aria-multiline="true" aria-label="Notes"></div>'
     return f'<div class="whole"><h2>Notes</h2>{field}</div>'
 
@@ -260,6 +295,7 @@ def _scores(opinion: Opinion, score: str) -> str:
 
 def _origin(image: CaseImage, models: Sequence[AnyModel]) -> str:
     lines: Mapping[str, str] = {
+        "Software": f"Dermlens {app_version()}",
         "Image": f"{image.width} x {image.height} pixels, SHA-256 {image.sha256}",
         **{f"Notice {i}": notice for i, notice in enumerate(image.notices, start=1)},
         **{

@@ -1,10 +1,7 @@
 """What the record keeps of one answered image: plain values, worked out once, free of models and pixels."""
 
 import hashlib
-import tomllib
 from dataclasses import asdict
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,17 +9,12 @@ import numpy as np
 from dermlens.case.decision import decide
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
+from dermlens.case.software import app_version
 from dermlens.image.encode import pixels_sha256
 from dermlens.labels import CLASSES, INDEX, SUSPECT
 from dermlens.models.model import AnyModel, Model
 from dermlens.trust.fitted import PARTS
 from dermlens.trust.ood import OodDetector
-
-
-@cache
-def app_version() -> str:
-    """Return the version of Dermlens."""
-    return str(tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"])
 
 
 def image_values(image: CaseImage) -> dict[str, Any]:

@@ -22,6 +22,7 @@ NEEDS = {  # what is done -> the least role that may
     "keep the picture": "clinician",
     "enter outcomes": "clinician",
     "export": "clinician",
+    "send to the PACS": "clinician",
     "withdraw consent": "admin",
     "check the record": "admin",
 }

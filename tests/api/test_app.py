@@ -22,6 +22,7 @@ from dermlens.ingest.formats import LIMITS
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.models.model import AnyModel
 from dermlens.server.limiter import Limiter
+from dermlens.server.shares import Shares, Who
 from tests.conftest import encode
 
 POST = "/api/v1/predictions"
@@ -150,23 +151,38 @@ def test_a_full_line_says_when_to_come_back(
     assert client.post(POST, content=encode(lesion)).status_code == 200, "the place was given back"
 
 
-def test_one_person_holds_a_few_places_and_not_all(toys: list[AnyModel], lesion: np.ndarray) -> None:
-    line = Limiter(at_once=1, waiting=40)
+def test_one_person_has_a_share_of_the_line_and_not_all_of_it(toys: list[AnyModel], lesion: np.ndarray) -> None:
+    line = Limiter(at_once=1, waiting=40, shares=Shares(42, 2, 4, 8))
     client = TestClient(create(lambda: toys, lambda headers: headers["x-person"], line), base_url="http://localhost")
-    tried = [f"{'ada' if i < 6 else 'bob'}" for i in range(7)]
+    tried = ["ada"] * 4 + ["bob"]
     busy = threading.Barrier(3)
 
     def ask(person: str) -> int:
-        status = client.post(POST, content=encode(lesion), headers={"x-person": person}).status_code
-        if status == 429:
+        answer = client.post(POST, content=encode(lesion), headers={"x-person": person})
+        if answer.status_code == 429:
+            assert "You have 2 images in the line already" in problem(answer)["detail"]
             busy.wait(60)
-        return status
+        return answer.status_code
 
     with ThreadPoolExecutor(8) as pool, line.turn():
         asked = [pool.submit(ask, person) for person in tried]
-        busy.wait(60)  # two of Ada's six were sent away while the four others wait
-    statuses = sorted(f.result() for f in asked)
-    assert statuses == [200] * 5 + [429] * 2
+        busy.wait(60)  # two of Ada's four were sent away while the two others wait
+    assert sorted(f.result() for f in asked) == [200] * 3 + [429] * 2
+
+
+def test_bytes_count_as_they_come_and_are_given_back(toys: list[AnyModel], lesion: np.ndarray) -> None:
+    files = Shares(4_000_000, 1_000_000, 1_000_000, 1_000_000)
+    client = TestClient(create(lambda: toys, only_here, files=files), base_url="http://localhost")
+    too_much = client.post(POST, content=iter([bytes(600_000), bytes(600_000)]))
+    assert too_much.status_code == 429
+    assert "Your other requests hold" in problem(too_much)["detail"]
+    assert files.held() == 0
+    files.take(Who("another"), 1_000_000)
+    files.take(Who("a third"), 1_000_000)
+    files.take(Who("a fourth"), 1_000_000)
+    assert "Others hold" in problem(client.post(POST, content=bytes(600_000)))["detail"]
+    assert client.post(POST, content=encode(lesion)).status_code == 200
+    assert files.held() == 3_000_000
 
 
 def test_who_has_left_waits_no_longer(toys: list[AnyModel], lesion: np.ndarray) -> None:

@@ -11,6 +11,8 @@ import pytest
 import requests
 from joserfc import jwt
 
+from dermlens import score
+from dermlens.image.synthetic import draw_lesion
 from tests.browser.app import ROOT, free_port, serve
 from tests.browser.provider import CLIENT, SECRET, Provider, provide
 from tests.conftest import encode
@@ -131,3 +133,18 @@ def test_alone_it_does_not_listen_to_the_network_without_sign_in(tmp_path: Path)
     )
     assert found.returncode == 2
     assert found.stderr.splitlines()[-1].startswith("Not started: The API without sign-in serves this machine alone")
+
+
+def test_score_by_a_server_writes_what_score_with_the_model_writes(beside: str, pair: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    (images / "below").mkdir(parents=True)
+    for i, name in enumerate(("b.png", "below/a.png", "c.png")):
+        (images / name).write_bytes(encode(draw_lesion(np.random.default_rng(i), 60, 80)))
+    (images / "d.png").write_bytes(b"no image")
+    given = ["--model", "toy", "--input", str(images)]
+    assert score.main([*given, "--output", str(tmp_path / "here.csv"), "--models-dir", str(pair)]) == 3
+    assert score.main([*given, "--output", str(tmp_path / "there.csv"), "--server", beside]) == 3
+    for part in ("", ".errors"):
+        here, there = (tmp_path / f"{name}{part}.csv" for name in ("here", "there"))
+        assert here.read_bytes() == there.read_bytes()
+    assert sorted(p.name for p in tmp_path.glob("there*")) == ["there.csv", "there.errors.csv"]

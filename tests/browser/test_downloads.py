@@ -26,7 +26,6 @@ TABS = {
 
 
 def fetch(page: Page, button: Locator) -> bytes:
-    settle(page)
     with page.expect_download() as download:
         button.click()
     return Path(download.value.path()).read_bytes()
@@ -77,6 +76,7 @@ def test_the_isic_table_of_predict_has_every_image(page: Page, dashboard: str, p
     expect(page.get_by_text("2 images in this case")).to_be_visible()
     page.locator(".st-key-show-research summary").click()
     for model_id in ("toy", "toy2"):
+        settle(page)
         rows = rows_of(fetch(page, part(page, f"isic-csv-{model_id}").get_by_role("button")))
         model = registry.load(registry.find(pair, model_id))
         assert [row["image"] for row in rows] == ["0", "1"]
@@ -104,6 +104,7 @@ def test_saving_the_report_ends_the_warning_that_answers_would_be_lost(
     page.evaluate("setTimeout(() => location.reload())")
     expect(page.locator(".st-key-unsaved")).to_be_visible()
     page.locator(".st-key-report").get_by_role("button", name="Report").click()
+    settle(page)
     report = fetch(page, page.get_by_role("button", name=re.compile("Save the report"))).decode()
     assert report.index("Dermlens case report") < report.index("No rules for referral") < report.index("<h2>Diagnosis")
     expect(page.locator(".st-key-unsaved")).to_have_count(0)

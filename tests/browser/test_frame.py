@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.app import IDLE, ROOT, choose, go_to, part, serve
+from tests.browser.app import IDLE, ROOT, choose, go_to, part, serve, settle
 from tests.browser.test_predict import upload
 from ui.pages import PAGES
 
@@ -87,6 +87,7 @@ def test_a_case_and_all_that_is_shown_of_it_asks_nothing_of_another_host(
         expect(page.get_by_text("Copy by copy")).to_be_visible()  # worked out behind the page; then it is drawn anew
         page.locator(".st-key-report").get_by_role("button", name="Report").click()
         for button in ("Save the report", "Download plot", "Data (CSV)"):
+            settle(page)
             with page.expect_download():
                 page.get_by_role("button", name=re.compile(re.escape(button))).first.click()
         for name in ("Compare models", "Metrics", "Training curves", "About the data"):

@@ -47,7 +47,7 @@ def until_finished(
 ) -> Counter[str]:
     """Run a command again and again until it is finished, while what is named in `kills` is killed, one by one.
 
-    Between two kills there are none to three parts and up to a second and a half, drawn at random, so that they are
+    Between two kills there are none to three parts and up to 0.4 seconds, drawn at random, so that they are
     spread over the run however slow the machine is.
 
     Args:
@@ -66,7 +66,7 @@ def until_finished(
         driver = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         while driver.poll() is None:
             with suppress(subprocess.TimeoutExpired):
-                driver.wait(rng.uniform(0.05, 1.5))
+                driver.wait(rng.uniform(0.05, 0.4))
             parts = len(list(output.glob("part-*.parquet")))
             if not ahead or driver.poll() is not None or parts < goal:
                 continue

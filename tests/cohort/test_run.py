@@ -238,6 +238,7 @@ def test_a_model_that_cannot_be_used_stops_the_run_with_its_sentence(
         go(published, drawn.folder, place(tmp_path / "out"), class_mix="equal", workers=workers)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(published: Path, drawn: Drawn, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dermlens.cohort", "run", "--model", "toy", "--models-dir", str(published)]
     command += ["--input", str(tmp_path / "images"), "--output", str(tmp_path / "out"), "--workers", "2"]

@@ -33,6 +33,7 @@ def children() -> dict[str, Callable[..., Count | Mutants]]:
     found: dict[str, Callable[..., Count | Mutants]] = {
         "serving": lambda folder, cuts, changes: mutated_serving_files(Path(folder), int(cuts), int(changes), seed=11),
         "record-disk": lambda folder: record.on_full_disk(Path(folder)),
+        "record-disk-postgresql": lambda folder: record.on_full_disk_of_postgresql(Path(folder)),
         "disk": lambda disk, models, images, limit="": on_full_disk(
             Path(disk), Path(models), Path(images), bool(limit)
         ),

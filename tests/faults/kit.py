@@ -91,13 +91,17 @@ TMPFS = 'mount -t tmpfs -o "size=$1" tmpfs "$2" || exit 97; shift 2; exec "$@"'
 
 
 def mounted(
-    point: Path, size: str, task: str, *arguments: object, script: str = TMPFS
+    point: Path, size: str, task: str, *arguments: object, script: str = TMPFS, users: bool = False
 ) -> "subprocess.CompletedProcess[str] | None":
     """Run a fault's child where a file system of a size is mounted; None if this machine lets nobody mount.
 
     Only the child sees the mount, and it is gone with the child.
+
+    Args:
+        point: where. size: as mount takes it. task, arguments: of the child. script: that mounts and runs it.
+        users: whether the child starts programs as other users, which only root lets it.
     """
-    enter = ["unshare", "--mount", "--map-root-user"]
+    enter = ["unshare", "--mount"] if users else ["unshare", "--mount", "--map-root-user"]
     command = [sys.executable, "-m", "tests.faults", "--child", task, *map(str, arguments)]
     try:
         done = subprocess.run(

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -134,6 +135,45 @@ def on_full_disk(folder: Path) -> Count:
     return count
 
 
+def record_disk_full_postgresql(full: bool, folder: Path, models: Path) -> Count:
+    """The disk of a PostgreSQL's tables full: one sentence, nothing lost, and it goes on once there is room."""
+    count = Count("disk of the record full, PostgreSQL")
+    if postgresql.binaries() is None:
+        count.notes.append(NO_SERVER)
+        return count
+    with tempfile.TemporaryDirectory(prefix="dermlens-disk-") as own:  # which the server's user must reach
+        Path(own).chmod(0o755)
+        count.of_child(mounted(Path(own), "24m", "record-disk-postgresql", own, users=True))
+    return count
+
+
+def on_full_disk_of_postgresql(folder: Path) -> Count:
+    """Fill the disk of a database; in a child process that has one of its own."""
+    count = Count("disk of the record full, PostgreSQL")
+    rng, said = np.random.default_rng(1), set[str]()
+    with postgresql.server(safe=True) as server:
+        record = open_record(Settings(server.create_in(folder / "tables", "record"), key=KEY))
+        for _ in range(5):
+            one = ready(rng)
+            save.save(record, NOBODY_SIGNED_IN, one)
+            said.add(one.token)
+        with count.attempt("a case is saved"), no_room(folder):
+            one = ready(rng)
+            try:
+                for _ in range(500):  # until the pages that the tables have in reserve are used up
+                    save.save(record, NOBODY_SIGNED_IN, one)
+                    said.add(one.token)
+                    one = ready(rng)
+                raise AssertionError("it was saved on a full disk")
+            except RecordError as e:
+                count.told(str(e), "full", "Nothing was saved")
+        with count.attempt("the same, once there is room"):
+            save.save(record, NOBODY_SIGNED_IN, one)
+            check_whole(record, said | {one.token})
+        record.database.close()
+    return count
+
+
 def record_refusals(full: bool, folder: Path, models: Path) -> Count:
     """A record that is locked, of another version, or down, and a clock set back: one sentence each, nothing lost."""
     count = Count("record locked, too new, too old, down; clock set back")
@@ -185,4 +225,4 @@ def _set_revision(found: Database, revision: str) -> None:
         session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
 
 
-FAULTS = (record_killed, record_disk_full, record_refusals)
+FAULTS = (record_killed, record_disk_full, record_disk_full_postgresql, record_refusals)

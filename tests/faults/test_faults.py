@@ -8,8 +8,13 @@ import pytest
 from tests.faults import QUICK, Fault
 from tests.faults.kit import Count
 
+SLOW = {"server_killed", "model_files"}
 
-@pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.__name__)
+
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(f, id=f.__name__, marks=[pytest.mark.slow] if f.__name__ in SLOW else []) for f in QUICK],
+)
 def test_nothing_is_lost_and_each_fault_is_one_sentence(fault: Fault, pair: Path, tmp_path: Path) -> None:
     models = tmp_path / "given"
     shutil.copytree(pair, models)

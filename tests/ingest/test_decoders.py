@@ -17,7 +17,10 @@ def files() -> list[Case]:
     return cases()
 
 
-@pytest.mark.parametrize("program", KINDS)
+SLOW = {"ImageMagick": pytest.mark.slow}  # a process a file, and it reads nearly every kind
+
+
+@pytest.mark.parametrize("program", [pytest.param(name, marks=SLOW.get(name, ())) for name in KINDS])
 def test_an_independent_program_shows_the_same(program: str, files: list[Case]) -> None:
     if lacks := missing(program):
         sentence = f"there is no {lacks} here: `make decoders` installs it"

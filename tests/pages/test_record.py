@@ -178,3 +178,5 @@ def test_metrics_measures_the_record(kept: Record) -> None:
     app = open_page("metrics", of="toy", split="record", patience=120)
     assert "mostly where something was cut out" in text(app)
     assert "Record split" in text(app)
+    app.session_state["record-show"] = "Month by month"
+    assert "Against validation, month by month" in text(check(app.run()))

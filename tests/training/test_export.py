@@ -165,6 +165,8 @@ def test_what_is_right_is_left_alone_and_what_is_not_is_built_again(
     assert not export.is_current(folder, registry.source_hash(fresh))
     monkeypatch.undo()
     build(fresh)
+    (folder / "embeddings").mkdir()
+    (folder / "embeddings" / "val.npz").write_bytes(b"kept by fits")
     assert export.is_current(folder, registry.source_hash(fresh))
     registry.load(fresh)
 

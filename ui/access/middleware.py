@@ -19,7 +19,7 @@ from ui.access.pages import CONNECTIONS
 from ui.access.sign_in import may_fetch
 from ui.access.uploads import say
 from ui.access.visitors import OWNERS, PEER, VISITOR, Visitor, trusted_proxies, visitor_of
-from ui.streamlit_internals import FOR_MACHINES, MEDIA, SIGN_OUT, UPLOADS, is_cookie_of_user, media_id
+from ui.streamlit_internals import FOR_MACHINES, SIGN_OUT, UPLOADS, is_cookie_of_user, is_media, media_id
 
 
 def middleware() -> list[Middleware]:
@@ -113,7 +113,7 @@ class Shield:
     async def _answer(self, visitor: Visitor, scope: Scope, receive: Receive, send: Send) -> None:
         path = str(scope["path"])
         ours = dict(self._headers)
-        if MEDIA in path:  # pictures of a case must not outlive it in the browser's cache on the disk
+        if is_media(path):  # pictures of a case must not outlive it in the browser's cache on the disk
             ours[b"cache-control"] = b"private, no-store"
 
         async def guarded(message: Message) -> None:
@@ -124,11 +124,11 @@ class Shield:
 
         if any(closed in path for closed in FOR_MACHINES):  # the dashboard does not need them
             await say(guarded, 404, "Not found")
-        elif (UPLOADS in path or MEDIA in path) and not may_fetch(visitor.sign_in):
+        elif (UPLOADS in path or is_media(path)) and not may_fetch(visitor.sign_in):
             await say(guarded, 403, "Sign in first.")
         elif UPLOADS in path and scope["method"] in ("PUT", "DELETE"):
             await uploads.take(self._app, visitor, scope, receive, guarded)
-        elif MEDIA in path and not OWNERS.may_see(visitor, media_id(path)):
+        elif is_media(path) and not OWNERS.may_see(visitor, media_id(path)):
             await say(guarded, 403, "No page of yours shows this.")
         else:
             if path == SIGN_OUT and visitor.sign_in:

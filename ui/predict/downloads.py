@@ -3,7 +3,7 @@
 A download is made when it is asked for, outside the session: all that goes into it is handed over here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -12,39 +12,61 @@ import streamlit as st
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion, form
 from dermlens.files.tables import plain_cell
+from dermlens.interchange import fhir, pdf
+from dermlens.interchange.findings import find
 from dermlens.interchange.report import case_report
 from dermlens.labels import INDEX
 from dermlens.models.model import AnyModel
 from dermlens.score import ISIC_COLUMNS
 from ui import cache, state
-from ui.predict import prevalence, stability
+from ui.predict import prevalence, similar_cases, stability
 from ui.predict.heat_map import GRAD_CAM
 
 
 def report(image: CaseImage, opinion: Opinion) -> None:
-    """Offer the case report, which has a field for notes."""
+    """Offer the case report, with who made it and notes, as HTML and as PDF."""
     with st.popover("Report", icon=":material/description:", key="report"):
+        who = st.text_input("Made by", key=f"report-who-{image.key}", max_chars=80)
+        notes = st.text_area("Notes", key=f"report-notes-{image.key}", max_chars=4000, height=100)
         mapped = frozenset(m.id for m in opinion.calling if GRAD_CAM in cache.maps_offered(m))
-        probes = state.probes()
+        probes, own = state.probes(), similar_cases.lesion_of(image)
 
-        def made() -> bytes:
-            steady = stability.results(image, opinion, probes)
-            return case_report(image, opinion, datetime.now(UTC), mapped=mapped, steady=steady).encode()
+        def html() -> str:
+            now, steady = datetime.now(UTC), stability.results(image, opinion, probes)
+            similar = similar_cases.of_first(opinion, own)
+            return case_report(image, opinion, now, mapped=mapped, steady=steady, similar=similar, who=who, notes=notes)
 
-        st.download_button(
-            "Save the report (HTML, to print)",
-            made,
-            f"dermlens-{image.key}.html",
-            "text/html",
-            key="save-report",
-            icon=":material/download:",
-            on_click=state.note_saved,
-            args=([image.key],),
-        )
+        _save("Save the report (HTML, to print)", lambda: html().encode(), image, "html", "text/html")
+        if pdf.available():
+            paper = st.segmented_control("Paper", pdf.PAPERS, default=pdf.PAPERS[0], required=True, key="report-paper")
+            _save("Save the report (PDF)", lambda: pdf.make_pdf(html(), paper), image, "pdf", "application/pdf")
+        else:
+            st.caption(pdf.MISSING)
         st.caption(
-            "One page to open in a browser and print. It holds the image, the maps, the probabilities and the models' "
-            "hashes, and a field for notes to type or write into, but no file name."
+            "It holds the image, the maps, the probabilities and the models' hashes, and what you type here, but no "
+            "file name."
         )
+        if fhir.available():
+            _save("Save as FHIR R4 (JSON)", lambda: as_fhir(image, opinion), image, "json", "application/fhir+json")
+            st.caption("The answers for a program to read: no picture, no name, and nothing of what you type here.")
+
+
+def as_fhir(image: CaseImage, opinion: Opinion) -> bytes:
+    """Return the answers to one image as a bundle of FHIR."""
+    return fhir.bundle([find(image, opinion, datetime.now(UTC))])
+
+
+def _save(label: str, make: Callable[[], bytes], image: CaseImage, suffix: str, mime: str) -> None:
+    st.download_button(
+        label,
+        make,
+        f"dermlens-{image.key}.{suffix}",
+        mime,
+        key="save-report" if suffix == "html" else f"save-report-{suffix}",
+        icon=":material/download:",
+        on_click=state.note_saved,
+        args=([image.key],),
+    )
 
 
 def tables(opinion: Opinion) -> None:

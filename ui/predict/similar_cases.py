@@ -53,6 +53,19 @@ def similar_cases(image: CaseImage, opinion: Opinion) -> None:
     st.caption(SIMILAR + (" Cases of the image's own lesion are left out." if own else ""))
 
 
+def of_first(opinion: Opinion, own: str | None) -> dict[str, list[Neighbour]]:
+    """Return the name of the first model that has its training cases stored, and those most like the image.
+
+    Args:
+        opinion: of the models. own: lesion of the image, which is left out.
+    """
+    for model in opinion.calling:
+        detector = model.fitted.ood
+        if isinstance(detector, OodDetector):
+            return {model.name: detector.similar(opinion.answers[model.id].embedding, NEIGHBOURS, exclude_lesion=own)}
+    return {}
+
+
 def lesion_of(image: CaseImage) -> str | None:
     """Return the lesion of an image whose file name is an id of the data set, None otherwise."""
     table = cache.split_table().value

@@ -6,9 +6,11 @@ import streamlit as st
 
 from dermlens.charts import case as charts
 from dermlens.errors import RecordError
+from dermlens.interchange import fhir
 from dermlens.labels import DIAGNOSES, INDEX, NAMES
 from dermlens.record import cases, consent, readings
 from dermlens.record.cases import Case
+from dermlens.record.exchange.fhir import case_as_fhir
 from dermlens.record.open import Record
 from dermlens.record.people import Who
 from dermlens.record.store.database import Session
@@ -43,9 +45,28 @@ def show(database: Session, record: Record, who: Who, number: str) -> None:
         lesion.show(record, who, case)
     with st.expander("History", icon=":material/history:"):
         _history(case)
+    if who.may("export") and fhir.available():
+        _as_fhir(record, who, case.lesion.id)
     if who.may("withdraw consent"):
         with st.expander("Withdraw consent", icon=":material/person_remove:"):
             _withdraw(record, who, case)
+
+
+def _as_fhir(record: Record, who: Who, number: int) -> None:
+    def made() -> bytes:
+        with record.database.reading() as database:
+            return case_as_fhir(cases.one(database, who, number), who)
+
+    st.download_button(
+        "Save as FHIR R4 (JSON)",
+        made,
+        f"case-{number}.json",
+        "application/fhir+json",
+        key="case-fhir",
+        icon=":material/download:",
+        on_click="ignore",
+        help="The answers and the outcome for a program to read; of the patient birth year and sex alone.",
+    )
 
 
 def _leave() -> None:

@@ -7,16 +7,17 @@ from dermlens.charts import metrics as metric_charts
 from dermlens.charts import slices as charts
 from dermlens.errors import RecordError
 from dermlens.evaluation.class_mix import AT, HAM10000
+from dermlens.evaluation.drift import MEANING
 from dermlens.evaluation.intervals import Summary, summarise
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.models.registry import Entry
-from dermlens.record.learning import measured, months
+from dermlens.record.learning import drift, measured, months
 from dermlens.record.learning.measured import FIGURES, SIDES, Changed, Compared
 from dermlens.record.people import Who
 from dermlens.record.store import audit
 from dermlens.record.store.database import Session
-from dermlens.wording import counted, number, percent, percent_with_interval
+from dermlens.wording import counted, joined, number, percent, percent_with_interval
 from ui import widgets
 from ui.metrics import overview
 from ui.record import session
@@ -145,3 +146,48 @@ def _months(database: Session, who: Who, entry: Entry, key: tuple) -> None:
         figure, "Shares of the answers that were referred, suspect, refused or poor, by month", data, "months"
     )
     st.caption("By the month of saving, whatever the outcome, with 95 % intervals.")
+    _drift(table, entry)
+
+
+def _drift(table: pd.DataFrame, entry: Entry) -> None:
+    """Say how far each month is from the images that the model was measured on; warn of the newest one."""
+    st.header("Against validation, month by month", anchor=False)
+    compared = drift.by_month(table, drift.references(entry))
+    told = [(one, one.drift) for one in compared if one.drift is not None]
+    if not told:
+        sentence = compared[0].sentence if compared else "Nothing of its validation is here to compare with."
+        st.caption(widgets.escape(sentence, 300))
+        return
+    newest = told[-1][0].month
+    apart = [one.quantity.lower() for one, found in told if one.month == newest and found.verdict == "drift"]
+    if apart:
+        st.warning(
+            f"In {newest}, {joined(apart)} drifted so far from validation that what was measured there need not hold.",
+            icon=":material/moving:",
+        )
+    rows = [
+        {
+            "Month": one.month,
+            "Quantity": one.quantity,
+            "Verdict": found.verdict,
+            "Index": found.index,
+            "By chance": found.by_chance,
+            "Images": found.n,
+        }
+        for one, found in reversed(told)
+    ]
+    number_column = st.column_config.NumberColumn(format="%.3f")
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        alt="Distance of every month from validation",
+        column_config={"Index": number_column, "By chance": number_column},
+    )
+    few: dict[str, list[str]] = {}
+    for one in compared:
+        if one.drift is None:
+            few.setdefault(one.quantity.lower(), []).append(one.month)
+    if few:
+        parts = (f"{quantity} in {joined(months_of)}" for quantity, months_of in few.items())
+        st.caption(f"Too few values to compare: {'; '.join(parts)}.")
+    st.caption(MEANING)

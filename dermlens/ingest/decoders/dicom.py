@@ -44,6 +44,13 @@ _TAGS = [
     *(f"{c}PaletteColorLookupTable{part}" for c in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
     *(f"Segmented{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
 ]
+IDENTITY = (
+    *("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "StudyID", "StudyDate", "StudyTime"),
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "ReferringPhysicianName"),
+)
+"""What `identity` reads, and nothing else ever does."""
+_LONGEST = 200
+"""Characters of a value that is taken over."""
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PREFERRED = ("pillow", "gdcm")
@@ -88,6 +95,19 @@ def decode(data: bytes, limits: Limits) -> Decoded:
     else:
         pixels = (frame >> (file.BitsStored - 8)).astype(np.uint8) if file.BitsStored > 8 else frame.astype(np.uint8)
     return Decoded(_to_srgb(pixels, file, notices), tuple(notices))
+
+
+def identity(data: bytes) -> dict[str, str]:
+    """Return which object a file is, and whose: tag -> value, for tags of IDENTITY that are there.
+
+    Args:
+        data: the whole file.
+    """
+    file = pydicom.dcmread(
+        io.BytesIO(data), specific_tags=["SpecificCharacterSet", *IDENTITY], force=data[128:132] != b"DICM"
+    )
+    found = {tag: str(file.get(tag) or "") for tag in IDENTITY}
+    return {tag: value for tag, value in found.items() if value and len(value) <= _LONGEST and value.isprintable()}
 
 
 def _check(file: pydicom.Dataset, limits: Limits) -> None:

@@ -1,5 +1,6 @@
 """The database of the record: SQLite in a file, or PostgreSQL. What goes wrong with it is said in one sentence."""
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ class Database:
             options |= {"pool_pre_ping": True, "pool_recycle": 1800}
             options["connect_args"] = {"connect_timeout": CONNECT, "options": _POSTGRES}
         self.engine = create_engine(self.url, hide_parameters=True, **options)
+        logging.getLogger("sqlalchemy.engine.Engine").addFilter(_without_rows)
         if self.is_file:
             event.listen(self.engine, "connect", _prepare_file)
             event.listen(self.engine, "begin", _begin)
@@ -122,6 +124,11 @@ def _checked(url: str) -> URL:
     if found.drivername == "sqlite" and found.database in (None, "", ":memory:"):
         raise ConfigError("DERMLENS_DATABASE must name a file: sqlite:////srv/dermlens/record.db.")
     return found
+
+
+def _without_rows(line: logging.LogRecord) -> bool:
+    """Drop what SQLAlchemy logs for debugging: the rows that were read."""
+    return line.levelno > logging.DEBUG
 
 
 def _make_private(file: Path) -> None:

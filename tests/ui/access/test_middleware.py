@@ -105,6 +105,15 @@ def test_pictures_of_a_case_are_not_kept_by_the_browser(mine: str) -> None:
     assert dict(ask("/media/0123.png")[0]["headers"])[b"cache-control"] == b"private, no-store"
 
 
+def test_fonts_and_icons_are_no_pictures_of_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask("/static/media/font.woff2")[0]["status"] == 200
+    monkeypatch.setattr(
+        streamlit_internals.st, "get_option", lambda name: "static" if name == "server.baseUrlPath" else None
+    )
+    assert streamlit_internals.is_media("/static/media/0123.png"), "a dashboard at /static has its pictures there"
+    assert not streamlit_internals.is_media("/static/static/media/font.woff2")
+
+
 def test_a_picture_is_shown_to_the_browser_that_it_was_made_for_alone(mine: str) -> None:
     assert ask("/media/0123.png")[0]["status"] == 200
     assert ask("/media/4567.png")[0]["status"] == 403

@@ -1,0 +1,201 @@
+"""What is to be sent to the PACS: written down before the first attempt, kept until the PACS has it.
+
+A folder an entry: the objects as files, and `entry.json`. An entry appears whole or not at all, and goes only once
+everything of it was sent; whatever stops the server in between, it is tried again.
+"""
+
+import fcntl
+import io
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from dermlens.errors import DataError, DermlensError
+from dermlens.files.documents import read_object, write_object, write_whole
+from dermlens.interchange.dicom.pacs import PacsError, named
+
+MOST = 1000
+"""Entries that an outbox holds."""
+FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(hours=1)
+"""Between two attempts: doubled after each, up to the longest."""
+_LEFT_OVER = 3600.0
+"""Seconds after which a folder that is no entry is taken for left over."""
+_ENTRY = "entry.json"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One entry: what was asked to be sent. It names no patient."""
+
+    id: str
+    at: datetime
+    owner: str
+    """who asked for it, as told to `put`"""
+    image: str
+    """key of the image"""
+    objects: tuple[str, ...]
+    """what they are, in words"""
+    attempts: int
+    error: str
+    """of the last attempt, one sentence; empty before the first"""
+    next_at: datetime
+    """of the next attempt"""
+
+
+class Outbox:
+    """The outbox in a folder; any number of threads and servers may use it at once."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open it, made if need be, for its owner alone; DataError if that cannot be done."""
+        self.folder = folder
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
+        except OSError as e:
+            raise DataError(f"The outbox cannot be opened: {e.strerror}. Check DERMLENS_OUTBOX.") from e
+        self._sweep()
+
+    def put(self, objects: Sequence[Dataset], owner: str, image: str, now: datetime | None = None) -> str:
+        """Write down what is to be sent, and return the id of the entry.
+
+        Raises:
+            DataError: the outbox is full, or cannot be written.
+        """
+        now = now or datetime.now(UTC)
+        if len(self._ids()) >= MOST:
+            raise DataError(f"The outbox holds {MOST} entries already: see why they are not sent.")
+        entry = secrets.token_hex(16)
+        partial = self.folder / f".{entry}"
+        try:
+            partial.mkdir(mode=0o700)
+            for number, each in enumerate(objects):
+                file = io.BytesIO()
+                each.save_as(file, enforce_file_format=True)
+                write_whole(partial / f"{number:02}.dcm", file.getvalue())
+            about = {"at": now.isoformat(), "owner": owner, "image": image, "objects": named(objects)}
+            write_object(partial / _ENTRY, {**about, "attempts": 0, "error": "", "next_at": now.isoformat()})
+            partial.rename(self.folder / entry)
+        except OSError as e:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise DataError(f"The outbox cannot be written: {e.strerror}. Nothing was sent.") from e
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return entry
+
+    def waiting(self, owner: str | None = None) -> list[Waiting]:
+        """Return what is not sent yet, oldest first; of one owner, or of all."""
+        found = [entry for id_ in self._ids() if (entry := self._read(id_)) is not None]
+        return sorted((e for e in found if owner is None or e.owner == owner), key=lambda e: (e.at, e.id))
+
+    def attempt(
+        self,
+        entry: str,
+        send: Callable[[Sequence[Dataset]], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> bool:
+        """Send an entry, unless somebody else is doing so.
+
+        Returns:
+            Whether it is gone from the outbox.
+        """
+        with self._locked(entry) as mine:
+            before = self._read(entry) if mine else None
+            if before is None:
+                return not (self.folder / entry).exists()
+            try:
+                send([dcmread(file) for file in sorted((self.folder / entry).glob("*.dcm"))])
+            except DermlensError as e:
+                self._failed(before, str(e), now())
+                return False
+            except Exception:
+                self._failed(before, "Sending broke off; the server's log says why.", now())
+                raise
+            self._drop(entry)
+            return True
+
+    def due(self, now: datetime) -> list[str]:
+        """Return the ids of the entries whose next attempt has come."""
+        return [entry.id for entry in self.waiting() if entry.next_at <= now]
+
+    def hurry(self, owner: str, now: datetime) -> None:
+        """Let all that one owner has waiting be tried now."""
+        for entry in self.waiting(owner):
+            self._change(entry.id, next_at=now.isoformat())
+
+    def discard(self, entry: str, owner: str) -> None:
+        """Delete an entry of an owner that is not to be sent any more."""
+        if any(each.id == entry for each in self.waiting(owner)):
+            with self._locked(entry) as mine:
+                if not mine:
+                    raise PacsError("It is being sent at this moment.")
+                self._drop(entry)
+
+    def _sweep(self) -> None:
+        """Delete what a kill left of entries that were never whole, or are sent."""
+        for path in self.folder.glob(".*"):
+            if path.is_dir() and time.time() - path.stat().st_mtime > _LEFT_OVER:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _ids(self) -> list[str]:
+        return [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+
+    def _read(self, entry: str) -> Waiting | None:
+        """Return an entry, None if it is gone or no entry."""
+        try:
+            told = read_object(self.folder / entry / _ENTRY)
+            return Waiting(
+                id=entry,
+                at=datetime.fromisoformat(told["at"]),
+                owner=str(told["owner"]),
+                image=str(told["image"]),
+                objects=tuple(map(str, told["objects"])),
+                attempts=int(told["attempts"]),
+                error=str(told["error"]),
+                next_at=datetime.fromisoformat(told["next_at"]),
+            )
+        except (DataError, KeyError, ValueError, TypeError):
+            return None
+
+    def _failed(self, entry: Waiting, error: str, now: datetime) -> None:
+        wait = min(FIRST_WAIT * 2 ** min(entry.attempts, 16), LONGEST_WAIT)
+        self._change(entry.id, attempts=entry.attempts + 1, error=error, next_at=(now + wait).isoformat())
+
+    def _change(self, entry: str, **values: Any) -> None:
+        file = self.folder / entry / _ENTRY
+        try:
+            write_object(file, {**read_object(file), **values})
+        except (OSError, DataError):  # sent or discarded meanwhile, or no room: it is tried again all the same
+            return
+
+    def _drop(self, entry: str) -> None:
+        gone = self.folder / f".{entry}.sent"
+        (self.folder / entry).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+    @contextmanager
+    def _locked(self, entry: str) -> Iterator[bool]:
+        """Hold an entry; whether that was possible."""
+        try:
+            descriptor = os.open(self.folder / entry, os.O_RDONLY)
+        except OSError:
+            yield False
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,66 @@
+"""Sending objects to a PACS by STOW-RS (DICOM PS3.18, 10.5), and making sure that it has them."""
+
+from collections.abc import Sequence
+
+import requests
+from dicomweb_client import DICOMwebClient
+from pydicom.dataset import Dataset
+
+from dermlens.errors import DermlensError
+from dermlens.interchange.dicom.settings import Settings
+
+TIMEOUT = (5.0, 60.0)
+"""Seconds to connect, and between two parts of an answer."""
+
+
+class PacsError(DermlensError):
+    """The PACS did not take what was sent."""
+
+
+def client(settings: Settings) -> DICOMwebClient:
+    """Return a client of the PACS; it follows no redirect, so that nothing goes elsewhere."""
+    session = requests.Session()
+    session.max_redirects = 0
+    if settings.user:
+        session.auth = (settings.user, settings.password)
+    made = DICOMwebClient(settings.url, session, headers={"Accept": "application/dicom+json"}, timeout=TIMEOUT)
+    made.set_http_retry_params(retry=False)  # the outbox tries again
+    return made
+
+
+def send(settings: Settings, objects: Sequence[Dataset]) -> None:
+    """Send objects of one study; those that the PACS has already are taken again without harm.
+
+    Raises:
+        PacsError: it cannot be reached, refuses, or does not have each object afterwards. One sentence without any
+            value of the objects.
+    """
+    pacs = client(settings)
+    try:
+        answer = pacs.store_instances(objects)
+        failed = list(answer.get("FailedSOPSequence") or [])
+        if failed:
+            reasons = sorted({f"{int(item.get('FailureReason') or 0):04X}" for item in failed})
+            raise PacsError(
+                f"The PACS did not take {len(failed)} of {len(objects)} objects (failure reason {', '.join(reasons)})."
+            )
+        taken = {str(item.ReferencedSOPInstanceUID) for item in answer.get("ReferencedSOPSequence") or []}
+        for each in objects:
+            if each.SOPInstanceUID not in taken:  # the answer does not say: ask
+                pacs.retrieve_instance_metadata(each.StudyInstanceUID, each.SeriesInstanceUID, each.SOPInstanceUID)
+    except requests.HTTPError as e:
+        status = e.response.status_code if e.response is not None else 0
+        if status in (401, 403):
+            raise PacsError(f"The PACS refused the credentials (status {status}): check the server's settings.") from e
+        raise PacsError(f"The PACS answered with an error (status {status}).") from e
+    except requests.TooManyRedirects as e:
+        raise PacsError("The PACS points elsewhere (a redirect), which is not followed: check its address.") from e
+    except (ValueError, KeyError, AttributeError, TypeError) as e:  # of the client, over an answer that is none
+        raise PacsError("The PACS gave an answer that is not of DICOMweb: check its address.") from e
+    except requests.RequestException as e:
+        raise PacsError("The PACS cannot be reached.") from e
+
+
+def named(objects: Sequence[Dataset]) -> list[str]:
+    """Return what each object is, as a person reads it."""
+    return [each.SOPClassUID.name.removesuffix(" Storage") for each in objects]

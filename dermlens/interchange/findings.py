@@ -1,0 +1,109 @@
+"""What was found in one image, as plain values from which DICOM reports and FHIR bundles are made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from dermlens.case.decision import decide
+from dermlens.case.image import CaseImage
+from dermlens.case.opinion import Opinion
+from dermlens.case.software import app_version
+from dermlens.labels import CLASSES, NAMES
+from dermlens.trust.referral_rules import RULES
+
+SNOMED: Mapping[str, tuple[str, str]] = {
+    "bcc": ("254701007", "Basal cell carcinoma of skin"),
+    "mel": ("93655004", "Malignant melanoma of skin"),
+}
+"""Class -> concept of SNOMED CT and its name. The other classes of HAM10000 put several concepts together, or are wider
+than one: they keep codes of their own, as a code that says more than was found would be false."""
+PRIVATE = "99DERMLENS"
+"""Coding scheme of our own codes, in DICOM."""
+
+
+@dataclass(frozen=True)
+class ModelFinding:
+    """What one model says."""
+
+    id: str
+    name: str
+    sha256: str
+    """of the file on which its answers depend"""
+    refuses: bool
+    """whether it calls nothing, as the image is not of the kind that it knows; its numbers mean nothing then"""
+    called: str | None
+    """a code of labels.CLASSES; None if it refuses"""
+    probabilities: tuple[float, ...]
+    """7 in the order of labels.CLASSES, 0..1, at the class mix that is set; empty if it refuses"""
+    calibrated: bool
+    prediction_set: tuple[str, ...] | None
+    """codes that are not ruled out; None without prediction sets, or if it refuses"""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in an image."""
+
+    image_sha256: str
+    """of the file"""
+    at: datetime
+    models: tuple[ModelFinding, ...]
+    """those that have answered, in the order they are shown"""
+    withheld: bool
+    """whether no model calls anything"""
+    refer: bool | None
+    """None without rules for referral"""
+    reasons: tuple[str, ...]
+    """why, a sentence each"""
+    rules: tuple[tuple[str, str], ...]
+    """key of each rule that applies, and what it looks at in a few words"""
+    class_mix: str
+    """one sentence, empty where no class mix is known"""
+    synthetic: bool
+    version: str
+    """of Dermlens"""
+
+
+def find(image: CaseImage, opinion: Opinion, at: datetime) -> Findings:
+    """Return what was found.
+
+    Args:
+        image: answered. opinion: of the models, at the class mix that is shown. at: now, with zone.
+    """
+    decision = decide(opinion)
+    models = []
+    for model in opinion.asked:
+        refuses = model.id in opinion.refused
+        sets = None if refuses else model.fitted.prediction_sets
+        kept = None if sets is None else sets.sets(opinion.answers[model.id].probabilities)
+        models.append(
+            ModelFinding(
+                id=model.id,
+                name=model.name,
+                sha256=model.identity,
+                refuses=refuses,
+                called=None if refuses else opinion.call(model).code,
+                probabilities=() if refuses else tuple(float(p) for p in opinion.shown[model.id].probabilities),
+                calibrated=opinion.answers[model.id].calibrated,
+                prediction_set=None if kept is None else tuple(c for c, k in zip(CLASSES, kept, strict=True) if k),
+            )
+        )
+    return Findings(
+        image_sha256=image.sha256,
+        at=at,
+        models=tuple(models),
+        withheld=opinion.withheld,
+        refer=None if decision is None else decision.refer,
+        reasons=() if decision is None else decision.reasons,
+        rules=() if decision is None else tuple((r.key, r.reason) for r in RULES if decision.fired.get(r.key)),
+        class_mix=opinion.class_mix,
+        synthetic=image.synthetic,
+        version=app_version(),
+    )
+
+
+def code_of(diagnosis: str) -> tuple[str, str, str]:
+    """Return coding scheme ("SCT" or PRIVATE), code and name of a class."""
+    if diagnosis in SNOMED:
+        return ("SCT", *SNOMED[diagnosis])
+    return PRIVATE, diagnosis, NAMES[diagnosis]

@@ -1,0 +1,161 @@
+"""Send to PACS on Predict: not there unless set up, what is sent, and the outbox; with a real Orthanc."""
+
+import io
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.uid import generate_uid
+from streamlit.testing.v1 import AppTest
+
+from dermlens.interchange.dicom.outbox import Outbox
+from dermlens.interchange.dicom.pacs import client
+from dermlens.interchange.dicom.settings import Settings
+from dermlens.record.people import Who
+from tests.browser.app import free_port
+from tests.conftest import encode
+from tests.dashboard import HOME, check, open_page, text
+from tests.image_files import dicom, picture
+from tests.interchange.dicom import orthanc
+from tests.interchange.dicom.conftest import pacs  # noqa: F401
+
+
+@pytest.fixture
+def off(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(pair))
+    monkeypatch.setenv("DERMLENS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("DERMLENS_PACS", raising=False)
+
+
+@pytest.fixture
+def at(off: None, pacs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:  # noqa: F811
+    for name, value in (("", pacs), ("_USER", orthanc.USER), ("_PASSWORD", orthanc.PASSWORD)):
+        monkeypatch.setenv(f"DERMLENS_PACS{name}", value)
+    monkeypatch.setenv("DERMLENS_OUTBOX", str(tmp_path / "outbox"))
+    return Settings(pacs, orthanc.USER, orthanc.PASSWORD, tmp_path / "outbox")
+
+
+def ask(data: bytes) -> AppTest:
+    app = open_page("predict")
+    app.file_uploader[0].set_value([("Doe Jane.png", data, "application/octet-stream")])
+    return check(app.run())
+
+
+def labelled(elements, label: str):
+    return next(e for e in elements if e.label == label)
+
+
+def emptied(folder: Path) -> None:
+    waited = threading.Event()
+    for _ in range(1500):
+        if not list(folder.iterdir()):
+            return
+        waited.wait(0.02)
+    raise AssertionError(f"the outbox still holds {[e.error for e in Outbox(folder).waiting()]}")
+
+
+def test_without_an_address_nothing_of_it_shows_or_is_imported(off: None, lesion: np.ndarray) -> None:
+    app = ask(encode(lesion))
+    assert "Send to PACS" not in [p.proto.popover.label for p in app.get("popover")]
+    program = (
+        "import sys; from streamlit.testing.v1 import AppTest;"
+        f"app = AppTest.from_file({str(HOME)!r}, default_timeout=120).run();"
+        "app.switch_page('pages/predict.py'); app.run();"
+        "print(*sorted({'highdicom', 'dicomweb_client', 'fhir', 'weasyprint', 'ui.sending'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert run.stdout.split() == []
+
+
+def test_a_picture_goes_under_the_patient_who_was_typed(at: Settings, lesion: np.ndarray) -> None:
+    app = ask(encode(lesion))
+    assert labelled(app.button, "Send").disabled, "not without a patient ID"
+    assert "A patient ID is needed" in text(app)
+    assert "The picture as dermoscopic image, 120 x 90 pixels" in text(app)
+    labelled(app.text_input, "Patient ID").set_value("4712")
+    labelled(app.text_input, "Family name").set_value("Müller")
+    check(app.run())
+    labelled(app.button, "Send").click()
+    check(app.run())
+    assert "was handed over" in text(app)
+    emptied(at.outbox)
+    [study] = client(at).search_for_studies(search_filters={"PatientID": "4712"})
+    uid = study["0020000D"]["Value"][0]
+    assert len(client(at).search_for_instances(uid)) == 3
+    assert "The PACS has it" in text(check(app.run()))
+    assert "Doe" not in str(study), "the file's name goes nowhere"
+
+
+def test_what_came_as_dicom_joins_its_study_under_its_own_patient(at: Settings) -> None:
+    study, instance = generate_uid(prefix=None), generate_uid(prefix=None)
+    data = dicom(picture(), StudyInstanceUID=study, SeriesInstanceUID=generate_uid(), SOPInstanceUID=instance)
+    app = ask(data)
+    assert "joins its study" in text(app)
+    assert not [field for field in app.text_input if field.label == "Patient ID"]
+    labelled(app.button, "Send").click()
+    check(app.run())
+    emptied(at.outbox)
+    sent = client(at).retrieve_study(study)
+    assert sorted(each.Modality for each in sent) == ["OT", "SR"]
+    source = dcmread(io.BytesIO(data))
+    for each in sent:
+        assert (each.PatientID, each.PatientName, each.PatientBirthDate) == (
+            source.PatientID,
+            source.PatientName,
+            source.PatientBirthDate,
+        )
+        if each.Modality == "SR":
+            [evidence] = each.CurrentRequestedProcedureEvidenceSequence
+            named = {
+                i.ReferencedSOPInstanceUID for s in evidence.ReferencedSeriesSequence for i in s.ReferencedSOPSequence
+            }
+            assert instance in named
+
+
+def test_a_pacs_that_is_down_leaves_it_in_a_visible_outbox(
+    at: Settings, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_PACS", f"http://127.0.0.1:{free_port()}/dicom-web")
+    app = ask(encode(lesion))
+    labelled(app.text_input, "Patient ID").set_value("4713")
+    check(app.run())
+    labelled(app.button, "Send").click()
+    check(app.run())
+    waited = threading.Event()
+    while not Outbox(at.outbox).waiting()[0].attempts:
+        waited.wait(0.02)
+    said = text(check(app.run()))
+    assert "1 image not sent yet" in said
+    assert "cannot be reached" in said
+    assert "4713" not in said.replace("Patient ID", "")
+    another = open_page("predict")
+    assert "1 image not sent yet" in text(another), "in another session of the same person too"
+    labelled(app.button, "Discard").click()
+    check(app.run())
+    assert Outbox(at.outbox).waiting() == []
+    assert labelled(app.button, "Send"), "it can be sent anew"
+
+
+def test_a_wrong_setting_is_one_sentence(at: Settings, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DERMLENS_PACS", "ftp://pacs")
+    assert "DERMLENS_PACS must be" in text(ask(encode(lesion))).replace("\\", "")
+
+
+def test_a_drawing_is_not_sent(at: Settings) -> None:
+    app = open_page("predict")
+    next(b for b in app.button if b.key and b.key.startswith("example-")).click()
+    assert "A drawing is not sent" in text(check(app.run()))
+
+
+def test_with_a_record_a_reader_does_not_send(
+    at: Settings, lesion: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_DATABASE", f"sqlite:///{tmp_path}/record.db")
+    monkeypatch.setattr("ui.record.session.who", lambda: Who("x", "reader", ("north",)))
+    app = ask(encode(lesion))
+    assert "takes the role clinician" in text(app)
+    assert not [b for b in app.button if b.label == "Send"]

@@ -1,0 +1,43 @@
+import json
+
+import pytest
+from fhir.resources.R4B.bundle import Bundle
+
+from dermlens.errors import RecordError
+from dermlens.labels import CLASSES
+from dermlens.record import cases
+from dermlens.record.exchange.fhir import case_as_fhir
+from dermlens.record.open import Record
+from dermlens.record.people import NOBODY_SIGNED_IN as ME
+from dermlens.record.people import Who
+from tests.record.filled import fill
+
+
+def test_a_case_of_the_record_is_a_valid_bundle_that_names_nobody(record: Record) -> None:
+    fill(record, 8, known=1)
+    with record.database.reading() as session:
+        case = cases.one(session, ME, 1)
+        made = case_as_fhir(case, ME)
+        Bundle.model_validate_json(made)
+        resources = [entry["resource"] for entry in json.loads(made)["entry"]]
+        [patient] = [r for r in resources if r["resourceType"] == "Patient"]
+        assert patient == {"resourceType": "Patient", "gender": "female", "birthDate": "1960"}
+        answers = {a.model_sha256: a for a in case.predictions[case.images[0].id]}
+        devices = [r for r in resources if r["resourceType"] == "Device"]
+        assert {d["identifier"][0]["value"] for d in devices} == set(answers)
+        observations = [r for r in resources if r["resourceType"] == "Observation"]
+        told = [
+            [c["valueQuantity"]["value"] for c in o["component"] if "valueQuantity" in c]
+            for o in observations
+            if "component" in o
+        ]
+        assert told == [pytest.approx(a.probabilities) for a in answers.values() if a.called]
+        [outcome] = [o for o in observations if o["status"] == "final"]
+        assert case.outcome is not None
+        assert case.outcome.diagnosis in CLASSES
+        assert outcome["valueCodeableConcept"]["coding"][-1]["code"] == case.outcome.diagnosis
+        for secret in (case.patient.pseudonym, case.lesion.label, "note 0", case.outcome.source):
+            assert secret
+            assert secret not in made.decode()
+        with pytest.raises(RecordError, match="export"):
+            case_as_fhir(case, Who("x", "reader", ME.groups))

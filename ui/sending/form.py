@@ -1,0 +1,172 @@
+"""The form of Send to PACS: what is sent is shown first, and what could not be sent stays in sight."""
+
+from datetime import UTC, date, datetime
+
+import streamlit as st
+
+from dermlens.case.image import CaseImage
+from dermlens.case.opinion import Opinion
+from dermlens.errors import DataError, DermlensError
+from dermlens.interchange.dicom.identity import SEXES, Identity, Source, check, source_of
+from dermlens.interchange.dicom.objects import objects_of
+from dermlens.interchange.dicom.outbox import Waiting
+from dermlens.interchange.dicom.sender import Sender
+from dermlens.interchange.dicom.settings import Settings
+from dermlens.wording import counted
+from ui import polling, state, widgets
+from ui.sending import session
+
+POLL = 2.0
+"""Seconds between two looks at whether something was sent."""
+
+
+def show(image: CaseImage, opinion: Opinion, given: Settings) -> None:
+    """Draw the form for an answered image, or that it was handed over, and what is waiting."""
+    try:
+        sender = session.sender(given)
+    except DermlensError as e:
+        st.caption(f":material/info: {widgets.escape(str(e), 400)}")
+        return
+    if image.synthetic:
+        st.caption("A drawing is not sent: it shows no real lesion.")
+    elif image.key in _sent():
+        st.caption("This image was handed over. Send it again only if the PACS has lost it.")
+        st.button("Send again", on_click=_forget, args=(image.key,), key="pacs-again", type="tertiary")
+    else:
+        _form(image, opinion, given.host, sender)
+    outbox(sender)
+
+
+def outbox(sender: Sender) -> None:
+    """Show what of this person's is not sent yet, as long as there is something."""
+    waiting = bool(sender.outbox.waiting(session.owner()))
+    st.fragment(_outbox, run_every=POLL if waiting else None)(sender)
+
+
+def _sent() -> dict[str, str]:
+    """Return the entry of the outbox by the key of the image."""
+    return st.session_state.setdefault(state.SENT, {})
+
+
+def _forget(key: str) -> None:
+    _sent().pop(key, None)
+
+
+def _form(image: CaseImage, opinion: Opinion, host: str, sender: Sender) -> None:
+    source = source_of(state.sources().get(image.key, {}))
+    st.markdown(f"To **{widgets.escape(host, 120)}**")
+    identity = _of_source(source) if source else _typed(image.key)
+    st.markdown("**What is sent**")
+    st.markdown("\n".join(f"- {line}" for line in _what(image, opinion, source)))
+    problem = ""
+    try:
+        if source is None:
+            check(identity)
+            problem = "" if identity.patient_id else "A patient ID is needed, so that it cannot join another's images."
+    except DataError as e:
+        problem = str(e)
+    if problem:
+        st.caption(f":material/info: {widgets.escape(problem, 300)}")
+    if st.button("Send", key="pacs-send", type="primary", icon=":material/send:", disabled=bool(problem)):
+        now = datetime.now(UTC)
+        try:
+            with st.spinner("Making the objects"):
+                objects = objects_of(image, opinion, identity, source, now)
+                _sent()[image.key] = sender.outbox.put(objects, session.owner(), image.key, now)
+        except DermlensError as e:
+            st.error(widgets.escape(str(e), 300), icon=":material/error:")
+            return
+        sender.wake()
+        st.rerun()
+
+
+def _typed(key: str) -> Identity:
+    one, two = st.columns(2)
+    patient_id = one.text_input("Patient ID", key=f"pacs-id-{key}", max_chars=64, autocomplete="off")
+    accession = two.text_input("Accession number", key=f"pacs-accession-{key}", max_chars=16, autocomplete="off")
+    one, two = st.columns(2)
+    family = one.text_input("Family name", key=f"pacs-family-{key}", max_chars=40, autocomplete="off")
+    given = two.text_input("Given name", key=f"pacs-given-{key}", max_chars=23, autocomplete="off")
+    one, two = st.columns(2)
+    born = one.date_input("Born on", None, date(1900, 1, 1), "today", key=f"pacs-born-{key}")
+    sex = two.selectbox("Sex", list(SEXES), None, lambda s: SEXES[s].capitalize(), key=f"pacs-sex-{key}")
+    name = f"{family.strip()}^{given.strip()}" if family.strip() or given.strip() else ""
+    day = born.strftime("%Y%m%d") if isinstance(born, date) else ""
+    return Identity(patient_id.strip(), name, day, sex or "", accession.strip())
+
+
+def _of_source(source: Source) -> Identity:
+    who = source.identity
+    told = (who.patient_name.replace("^", " ").strip(), who.patient_id, who.birth_date, SEXES.get(who.sex, ""))
+    st.caption(
+        "The image came as DICOM. What is sent joins its study, under the same patient: "
+        + (widgets.escape(", ".join(part for part in told if part), 200) or "none named")
+        + "."
+    )
+    return who
+
+
+def _what(image: CaseImage, opinion: Opinion, source: Source | None) -> list[str]:
+    height, width = image.pixels.shape[:2]
+    lines = []
+    if source is None:
+        kind = "photograph of the skin" if opinion.withheld else "dermoscopic image"
+        less = f", of {image.width} x {image.height}" if (height, width) != (image.height, image.width) else ""
+        lines.append(f"The picture as {kind}, {width} x {height} pixels{less}")
+    if opinion.lead is not None:
+        lines.append(f"The heat map of {widgets.escape(opinion.lead.name)} over the picture")
+    answers = counted(len(opinion.asked), "model")
+    lines.append(f"A structured report: answers of {answers} with their hashes, and whether to refer")
+    return lines
+
+
+def _outbox(sender: Sender) -> None:
+    """Redraws alone while something is waiting."""
+    owner = session.owner()
+    waiting = sender.outbox.waiting(owner)
+    image = state.current()
+    mine = _sent().get(image.key) if image else None
+    if mine and all(entry.id != mine for entry in waiting):
+        st.markdown(":material/check: The PACS has it.")
+    if not waiting:
+        polling.end()
+        return
+    st.markdown(f"**Outbox**, {counted(len(waiting), 'image')} not sent yet")
+    for entry in waiting:
+        _entry(sender, entry, owner)
+
+
+def _entry(sender: Sender, entry: Waiting, owner: str) -> None:
+    with st.container(border=True, gap="xsmall", key=f"outbox-{entry.id[:8]}"):
+        st.markdown(f"Image {widgets.escape(entry.image)}, {entry.at:%d %B %Y, %H:%M} UTC")
+        if entry.error:
+            st.warning(widgets.escape(entry.error, 300), icon=":material/cloud_off:")
+            attempts = counted(entry.attempts, "attempt")
+            st.caption(f"{attempts}; the next at {entry.next_at:%H:%M:%S} UTC")
+        else:
+            st.caption(":material/hourglass_top: On its way")
+        with st.container(horizontal=True):
+            st.button("Try again", key=f"retry-{entry.id}", icon=":material/refresh:", on_click=_retry, args=(sender,))
+            st.button(
+                "Discard",
+                key=f"discard-{entry.id}",
+                icon=":material/delete:",
+                type="tertiary",
+                on_click=_discard,
+                args=(sender, entry, owner),
+            )
+
+
+def _retry(sender: Sender) -> None:
+    sender.outbox.hurry(session.owner(), datetime.now(UTC))
+    sender.wake()
+
+
+def _discard(sender: Sender, entry: Waiting, owner: str) -> None:
+    try:
+        sender.outbox.discard(entry.id, owner)
+    except DermlensError as e:
+        st.toast(str(e))
+        return
+    if _sent().get(entry.image) == entry.id:
+        _sent().pop(entry.image)

@@ -15,6 +15,10 @@ BROWSER_NAMES := chromium chromium-browser google-chrome
 # Matrices here are small: threads gain nothing, and with busy cores they made a fit take ten times as long.
 export OPENBLAS_NUM_THREADS ?= 1
 
+# $(call install,NAME): install what requirements-NAME.txt asks for, or requirements.txt for no NAME, by its hashes.
+install = $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+  --requirement locks/requirements$(addprefix -,$(1)).txt
+
 # $(call apt,PACKAGES,what needs them): install Debian packages as root or by sudo, or say what to do.
 define apt
 { as_root=; [ "$$(id -u)" = 0 ] || as_root="sudo -n"; \
@@ -36,7 +40,7 @@ run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another p
 
 .PHONY: api
 api: env ## Start the HTTP API alone on http://localhost:8502 (docs/api.md)
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-api.txt
+	$(call install,api)
 	$(PY) -m dermlens.api serve
 
 .PHONY: test
@@ -46,16 +50,16 @@ test: dev serving lint ## Lint, check types, run every test
 
 .PHONY: heic
 heic: env ## Add the decoder of HEIC files, whose wheel is under the GPL
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-heic.txt
+	$(call install,heic)
 
 .PHONY: torch-test
 torch-test: dev ## Install torch and run the tests that need it
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-torch.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-torch.txt # or a build for the CPU
 	$(PY) -m pytest tests/training/test_torch_graph.py
 
 .PHONY: cluster-test
 cluster-test: dev ## Install Ray, and a server that speaks S3 beside it, and run the tests of cohorts with every kill
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-cluster.txt
+	$(call install,cluster)
 	@[ -x $(VENV)/s3/bin/moto_server ] || { $(PY) -m venv $(VENV)/s3 && \
 	  $(VENV)/s3/bin/python -m pip install --quiet --disable-pip-version-check "moto[server]==5.2.5"; }
 	DERMLENS_MOTO=$(VENV)/s3/bin/moto_server $(PY) -m pytest -m "slow or not slow" -o faulthandler_timeout=7200 \
@@ -79,13 +83,13 @@ bench: dev serving ## Measure speed; each line is a ratio against its own baseli
 .PHONY: engines
 engines: serving ## Compare engines and precisions, in an environment of their own (HAM10000_DIR; ENGINES="--write")
 	test -d .venv-engines || $(PYTHON) -m venv .venv-engines
-	.venv-engines/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt \
-	  --requirement requirements-dev.txt --requirement requirements-engines.txt
+	.venv-engines/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+	  $(foreach name,requirements requirements-dev requirements-engines,--requirement locks/$(name).txt)
 	.venv-engines/bin/python -m tests.bench.engines $(ENGINES)
 
 .PHONY: quantise-test
 quantise-test: dev ## Install what makes 8-bit serving files and run the tests that need it
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-quantise.txt
+	$(call install,quantise)
 	$(PY) -m pytest tests/training/test_quantise.py
 
 .PHONY: fuzz
@@ -106,7 +110,12 @@ screenshots: dev serving browser ## Photograph every page in both themes into do
 
 .PHONY: audit
 audit: dev ## Look every pinned package up in the list of known vulnerabilities
-	$(PY) -m pip_audit --strict --requirement constraints.txt --no-deps --disable-pip
+	$(PY) -m tests.supply.audit
+
+.PHONY: sbom
+sbom: dev ## Write what is installed: dist/sbom.cdx.json (CycloneDX) and docs/licences.md
+	mkdir -p dist && $(PY) -m cyclonedx_py environment --output-reproducible --output-file dist/sbom.cdx.json $(PY)
+	$(PY) -m tests.supply.licences
 
 .PHONY: serving
 serving: env ## Build the serving files of every model in models/ (only what has changed)
@@ -131,7 +140,7 @@ postgresql: dev ## Install Debian's PostgreSQL, of which the tests start a serve
 
 .PHONY: record
 record: env ## Add what keeping a record needs (README, "Keeping a record")
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-record.txt
+	$(call install,record)
 
 PANGO := libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0
 
@@ -139,11 +148,11 @@ PANGO := libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0
 pdf: env ## Add what the case report as PDF needs: WeasyPrint, and Debian's Pango
 	@$(PY) -c 'import sys; from dermlens.interchange.pdf import libraries; sys.exit(not libraries())' || \
 	$(call apt,$(PANGO),The report as PDF)
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-pdf.txt
+	$(call install,pdf)
 
 .PHONY: exchange
 exchange: env ## Add what DICOM objects, a PACS and FHIR need (docs/interchange.md)
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-exchange.txt
+	$(call install,exchange)
 
 .PHONY: orthanc
 orthanc: dev ## Install Debian's Orthanc, of which the tests start a server of their own, and what the PDF needs
@@ -156,29 +165,37 @@ orthanc: dev ## Install Debian's Orthanc, of which the tests start a server of t
 env: $(VENV)/run.stamp ## Make .venv with what is needed to run
 dev: $(VENV)/dev.stamp ## Add what is needed to test
 
-$(VENV)/venv.stamp:
+$(VENV)/venv.stamp: locks/requirements-pip.txt
 	@[ -n "$(PYTHON)" ] || { echo "Dermlens needs Python 3.11, 3.12 or 3.13 and found none. Install one, or name it:" \
 	  "make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call apt,python3-venv,A virtual environment)
 	$(PYTHON) -m venv --clear $(VENV)
+	$(call install,pip)
 	@touch $@
 
-$(VENV)/run.stamp: $(VENV)/venv.stamp requirements.txt constraints.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+$(VENV)/run.stamp: $(VENV)/venv.stamp locks/requirements.txt
+	$(call install,)
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt requirements-api.txt requirements-heic.txt requirements-record.txt \
-  requirements-pdf.txt requirements-exchange.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+$(VENV)/dev.stamp: $(VENV)/run.stamp locks/requirements-dev.txt
+	$(call install,dev)
 	@touch $@
+
+# Those whose packages are not in constraints.txt, as they are too large for everybody.
+UNLOCKED := $(patsubst %,requirements-%.txt,torch cluster engines quantise pip)
+COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --no-header
 
 .PHONY: lock
-lock: ## After a change of requirements*.txt: pin again everything that they bring along
-	: > constraints.txt
-	rm -rf $(VENV)
-	$(MAKE) --no-print-directory dev
-	$(PY) -m pip freeze --exclude-editable > constraints.tmp && mv constraints.tmp constraints.txt
-	touch $(VENV)/run.stamp $(VENV)/dev.stamp
+lock: dev ## After a change of requirements*.txt: pin again everything that they bring along, with hashes
+	rm -rf locks/new && mkdir -p locks/new && cp requirements*.txt constraints.txt locks/new
+	cd locks/new && sed -i '/^-c constraints/d' requirements*.txt
+	$(COMPILE) --no-annotate --output-file locks/new/constraints.txt \
+	  $(addprefix locks/new/,$(filter-out $(UNLOCKED),$(wildcard requirements*.txt)))
+	mv locks/new/constraints.txt constraints.txt && rm -r locks/new
+	for file in requirements*.txt; do \
+	  $(COMPILE) --generate-hashes --only-binary :all: --constraints constraints.txt --output-file locks/$$file $$file \
+	    || exit 1; done
+	$(PY) -m tests.supply.platforms
 
 .PHONY: clean
 clean: ## Remove the environment, caches and built serving files (runs and models stay)

@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
@@ -38,5 +38,6 @@ class Process:
         """End the process and its children at once."""
         self.control.close()
         if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended, and another thread waited for it
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

@@ -12,6 +12,7 @@ from dermlens.api.app import create
 from dermlens.api.beside import audience, auth_section, load_models
 from dermlens.errors import DermlensError
 from dermlens.files.documents import encode_object
+from dermlens.ingest import pool
 from dermlens.models.model import AnyModel
 
 
@@ -30,6 +31,7 @@ def serve(host: str, port: int) -> None:
     door = guard(auth, audience())
     if auth is None:
         check_hosts([host])
+    pool.warm()
     ready: Sequence[AnyModel] = load_models()
     uvicorn.run(create(lambda: ready, door), host=host, port=port, server_header=False, log_level="warning")
 

@@ -51,7 +51,7 @@ def guarded(read: Callable[[], Decoded], kind: str) -> Decoded:
 
 
 def load_plugin(kind: str) -> None:
-    """Import what decoding a format needs beyond Pillow itself."""
+    """Import all that decoding a format needs: in the sandbox nothing can be loaded any more."""
     if kind == "HEIC":
         from pillow_heif import register_heif_opener
 
@@ -59,9 +59,13 @@ def load_plugin(kind: str) -> None:
 
         register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
     elif kind == "DICOM":
+        from PIL import Jpeg2KImagePlugin  # noqa: F401
+
         from dermlens.ingest.decoders import dicom  # noqa: F401
     else:
         plugin = import_module(f"PIL.{_PLUGINS[kind]}ImagePlugin")
+        if kind == "JPEG":
+            import_module("PIL.MpoImagePlugin")
         if kind in ("WebP", "AVIF"):
             from dermlens.ingest.decoders import opencv  # noqa: F401
         if kind == "AVIF":

@@ -7,6 +7,7 @@ line. See dermlens.ingest.worker for what runs in them.
 import atexit
 import contextlib
 import json
+import logging
 import os
 import queue
 import signal
@@ -36,6 +37,8 @@ TOO_SLOW = "Decoding this {kind} file took too long and was stopped. Save it sma
 TOO_LARGE = "Decoding this {kind} file needs more than {memory:.0f} MiB of memory. Save it smaller, or as JPEG or PNG."
 BUSY = "The server is busy reading other images. Try again in a moment."
 STOPPED = "The decoder was stopped from outside while it read this file. Try again."
+NO_SANDBOX = "Decoders run without a sandbox (README, Sandbox), in processes of their own all the same. %s."
+logger = logging.getLogger(__name__)
 NOT_STARTED = "The decoder did not start, so no image can be read. The server's operator should check its installation."
 
 
@@ -71,12 +74,22 @@ class _Template(Process):
     def __init__(self) -> None:
         super().__init__("dermlens.ingest.worker")
         try:
-            _receive_header(self.control, time.monotonic() + START_SECONDS)
+            ready = _receive_header(self.control, time.monotonic() + START_SECONDS)
         except (_Broken, TimeoutError):
             self.close()
             raise
+        _tell(str(ready["sandbox"]))
 
 
+def _tell(trouble: str) -> None:
+    """Say once, in the log, that there is no sandbox."""
+    global _told
+    if trouble and not _told:
+        _told = True
+        logger.warning(NO_SANDBOX, trouble)
+
+
+_told = False
 _slots: queue.LifoQueue[_Template | None] = queue.LifoQueue()
 # Last in, first out: where one thread reads files, as in a cohort's worker, one process is started.
 _usage = Usage()
@@ -174,6 +187,18 @@ def _serve(data: bytes, kind: str, limits: Limits, asked: dict[str, bool]) -> An
         raise
     finally:
         _slots.put(template)
+
+
+def warm() -> None:
+    """Start one process, so that the first file need not wait for it; whether there is a sandbox is said at once."""
+    with contextlib.suppress(queue.Empty):
+        template = _slots.get_nowait()
+        try:
+            template = template or _Template()
+        except (OSError, _Broken):  # the first file tells
+            template = None
+        finally:
+            _slots.put(template)
 
 
 def close() -> None:

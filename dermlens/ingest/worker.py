@@ -1,8 +1,8 @@
 """The decoding process: `python -m dermlens.ingest.worker FD`, started by dermlens.ingest.pool alone.
 
-It serves as a warm template. For every file it forks a child, which limits itself, decodes that one file and ends: a
-file can neither harm nor see the next one. The child answers in JSON and raw pixels, never in pickle: what comes out
-of it is as untrusted as what went in. Nothing is written to any log.
+It serves as a warm template. For every file it forks a child, which limits itself, shuts itself into a sandbox, decodes
+that one file and ends: a file can neither harm nor see the next one. The child answers in JSON and raw pixels, never in
+pickle: what comes out of it is as untrusted as what went in. Nothing is written to any log.
 """
 
 import gc
@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from PIL import Image
 
+from dermlens import sandbox
 from dermlens.errors import ImageError
 from dermlens.ingest import decode
 from dermlens.ingest.formats import ACCEPTED, Limits
@@ -30,7 +31,8 @@ def serve(control: socket.socket) -> None:
     gc.disable()  # a child ends before there is much to collect, and collecting would copy every page of the template
     Image.preinit()
     loaded = set()
-    send(control, {"ready": True})
+    trouble = sandbox.trouble()
+    send(control, {"sandbox": trouble})
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 4096, 1)
         if not descriptors:
@@ -42,7 +44,7 @@ def serve(control: socket.socket) -> None:
         child = os.fork()
         if not child:
             control.close()
-            _work(socket.socket(fileno=descriptors[0]), job)
+            _work(socket.socket(fileno=descriptors[0]), job, boxed=not trouble)
         os.close(descriptors[0])
         _, status, used = os.wait4(child, 0)
         exit_code = os.waitstatus_to_exitcode(status)
@@ -57,11 +59,13 @@ def send(to: socket.socket, header: dict, body: memoryview | None = None) -> Non
         to.sendall(body)
 
 
-def _work(answer: socket.socket, job: dict) -> NoReturn:
+def _work(answer: socket.socket, job: dict, boxed: bool) -> NoReturn:
     """Be the child: read the file, decode it, answer, and end without any of the template's clean-up."""
     try:
         limits = Limits(**job["limits"])
         _limit(limits, job["bytes"])
+        if boxed:
+            sandbox.enter()
         data = _receive(answer, job["bytes"])
         if job.get("identity"):
             from dermlens.ingest.decoders import dicom
@@ -100,13 +104,7 @@ def _limit(limits: Limits, size: int) -> None:
         (resource.RLIMIT_FSIZE, 0, 0),
         (resource.RLIMIT_CORE, 0, 0),
     ):
-        hard = resource.getrlimit(which)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        try:
-            resource.setrlimit(which, (most, most + beyond if hard == resource.RLIM_INFINITY else hard))
-        except ValueError:  # macOS does not know a limit on address space
-            if sys.platform == "linux":
-                raise
+        sandbox.limit(which, most, beyond)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import resource
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -15,6 +16,8 @@ import pytest
 from dermlens.errors import ModelError
 from dermlens.models.keras_file import MEMBERS, check, load_network
 from dermlens.models.registry import sha256
+from training.architectures import ARCHITECTURES, build
+from training.artefact import save_model
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +59,10 @@ def test_the_bytes_that_were_checked_are_those_that_are_loaded(
     shutil.copy(published / "toy" / "model.keras", path)
     expected = sha256(path)
 
-    def look(data: bytes, where: str) -> None:
-        check(data, where)
+    def look(data: bytes, where: str) -> object:
+        found = check(data, where)
         path.write_bytes(b"something else")
+        return found
 
     monkeypatch.setattr("dermlens.models.keras_file.check", look)
     assert load_network(path, expected).output_shape == (None, 7)
@@ -104,6 +108,11 @@ def with_class(members: dict[str, bytes], **values: object) -> bytes:
         {"module": "builtins", "class_name": "eval"},
         {"module": ["keras.layers"]},
         {"class_name": None},
+        {"class_name": ["Conv2D"]},
+        {"class_name": "TorchModuleWrapper"},
+        {"class_name": "RandomRotation"},
+        {"class_name": "Lambda", "module": None},
+        {"class_name": "Functional", "module": "keras.src.applications.convnext"},
     ],
 )
 def test_what_could_run_code_is_refused_wherever_it_stands(members: dict[str, bytes], values: dict) -> None:
@@ -161,3 +170,45 @@ def test_weights_that_lead_elsewhere_or_are_not_all_there_are_refused(
     members: dict[str, bytes], change: Callable[[h5py.File], None]
 ) -> None:
     refused(changed_weights(members, change))
+
+
+def with_setting(members: dict[str, bytes], kind: str, **values: object) -> bytes:
+    """Return a model.keras in which every layer of a class has other settings."""
+    config = json.loads(members["config.json"])
+    for layer in config["config"]["layers"]:
+        if layer["class_name"] == kind:
+            layer["config"].update(values)
+    return packed({**members, "config.json": json.dumps(config).encode()})
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        ("Conv2D", {"filters": 20_000_000}, "expected axis -1 of input shape"),
+        (
+            "Conv2D",
+            {"kernel_size": [9_000, 9_000]},
+            r"is to have the shape \(9000, 9000, \d+, \d+\), but no such array",
+        ),
+        ("Dense", {"units": 50_000_000}, r"is to have the shape \(\d+, 50000000\), but no such array is stored"),
+        ("InputLayer", {"batch_shape": [None, 32, 32, 1_000_000_000]}, "expected axis -1 of input shape"),
+    ],
+)
+def test_a_network_larger_than_its_stored_arrays_is_refused_before_it_takes_memory(
+    members: dict[str, bytes], tmp_path: Path, kind: str, values: dict, said: str
+) -> None:
+    path = tmp_path / "model.keras"
+    path.write_bytes(with_setting(members, kind, **values))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match=said):
+        load_network(path)
+    build("baseline_cnn", 64)  # nothing of the other network is made with the next one
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "KiB"
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_can_be_written_and_loaded(name: str, tmp_path: Path) -> None:
+    network = build(name, 64)
+    save_model(network, tmp_path / "model.keras")
+    loaded = load_network(tmp_path / "model.keras")
+    assert [tuple(w.shape) for w in loaded.weights] == [tuple(w.shape) for w in network.weights]

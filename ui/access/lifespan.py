@@ -10,6 +10,7 @@ from typing import Any
 
 import streamlit as st
 
+from dermlens.ingest import pool
 from dermlens.models.engine import forget_images
 from dermlens.server import memory
 from dermlens.server.limits import LIMITS
@@ -57,11 +58,15 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
         end,
         st.get_option("server.disconnectedSessionTTL"),
     )
-    sweeping = asyncio.create_task(_sweep(sessions, ended), name="sweep")
+    beside = [
+        asyncio.create_task(_sweep(sessions, ended), name="sweep"),
+        asyncio.create_task(asyncio.to_thread(pool.warm), name="warm"),
+    ]
     try:
         yield
     finally:
-        sweeping.cancel()
+        for task in beside:
+            task.cancel()
 
 
 async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -> None:

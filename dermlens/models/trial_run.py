@@ -144,7 +144,8 @@ def _serve(control: socket.socket, idle: float) -> None:
         child = os.fork()
         if not child:
             control.close()
-            _run(socket.socket(fileno=descriptors[0]), *map(int, message.split()), boxed)
+            views, size = map(int, message.split())
+            _run(socket.socket(fileno=descriptors[0]), views, size, boxed)
         os.close(descriptors[0])
         control.sendall(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
 

@@ -34,14 +34,18 @@ def canonical(name: str) -> str:
 def licence(package: metadata.Distribution) -> str:
     """Return the licence that a package declares, "" if it declares none."""
     about = package.metadata
-    if expressions := about.get_all("License-Expression"):
-        return expressions[0]
-    classified = [c.rpartition(" :: ")[2] for c in about.get_all("Classifier") or () if c.startswith("License :: ")]
+    if expression := _first(about, "License-Expression"):
+        return expression
+    classified = [c.rpartition(" :: ")[2] for c in about.get_all("Classifier", []) if c.startswith("License :: ")]
     classified = [c for c in classified if c != "OSI Approved"]
-    stated = "".join(about.get_all("License") or ()).strip().partition("\n")[0]
+    stated = _first(about, "License").strip().partition("\n")[0]
     if classified:
         return " or ".join(classified)
     return stated if len(stated) <= _LONGEST and stated != "UNKNOWN" else ""
+
+
+def _first(about: metadata.PackageMetadata, name: str) -> str:
+    return str((about.get_all(name) or [""])[0])
 
 
 def under_gpl(package: metadata.Distribution) -> bool:

@@ -3,7 +3,6 @@
 Writes the answer into locks/README.md. A pin without a wheel for a system is missing there, as nothing is built.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -27,7 +26,7 @@ HEAD = """# What is pinned
 One file for each `requirements*.txt`, with everything that it brings along and the hash of every wheel, for every
 system and Python at once. Made by `make lock`, never by hand.
 
-A wheel of every pin is there for (on Linux with glibc 2.28 or later):
+Of what everybody installs, a wheel of every pin is there for (on Linux with glibc 2.28 or later):
 
 """
 _CULPRIT = re.compile(r"Because (?:only )?([\w.-]+)(?:\[[\w,]+\])?==(\S+) has no")
@@ -39,27 +38,8 @@ def missing(lock: Path, system: str, python: str) -> str:
     Raises:
         RuntimeError: uv fails for another reason, as where it reaches no package index.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "uv",
-        "pip",
-        "compile",
-        "--quiet",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--no-header",
-    ]
-    command += [
-        "--python-platform",
-        SYSTEMS[system],
-        "--python-version",
-        python,
-        "--output-file",
-        os.devnull,
-        str(lock),
-    ]
+    command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    command += ["--no-header", "--python-platform", SYSTEMS[system], "--python-version", python, str(lock)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if not done.returncode:
         return ""
@@ -92,10 +72,10 @@ def table(names: Iterable[str], ask: Callable[[str, str, str], str]) -> str:
 
 
 def main() -> None:
-    """Write locks/README.md."""
-    names = sorted(path.name for path in LOCKS.glob("*.txt"))
+    """Write locks/README.md: of what everybody installs, as uv looks into wheels of gigabytes for some others."""
+    names = ["requirements.txt"]
     asked = [(name, system, python) for name in names for system in SYSTEMS for python in PYTHONS]
-    with ThreadPoolExecutor(4) as workers:
+    with ThreadPoolExecutor(2) as workers:
         found = dict(zip(asked, workers.map(lambda a: missing(LOCKS / a[0], *a[1:]), asked), strict=True))
     text = HEAD + table(names, lambda *asked: found[asked]) + "\n"
     write_whole(LOCKS / "README.md", text.encode())

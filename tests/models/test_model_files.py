@@ -384,7 +384,7 @@ def test_only_sentences_come_out_of_a_damaged_file(
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("predictions.csv", b"image_id,lesion_id\n", "toy/predictions.csv: column split"),
+        ("predictions.csv", b"image_id,lesion_id\n", "toy/predictions.csv: column y_true"),
         ("history.csv", b"epoch\n1\n", "toy/history.csv: column phase"),
         ("history.csv", b'epoch,"phase\n1,2\n', "toy/history.csv, line 1"),
         ("metrics.json", b'{"test":\n {"accuracy" 1}}', "line 2 column 14"),
@@ -431,6 +431,8 @@ def test_nothing_that_runs_code_from_a_file_is_used() -> None:
             if called == "load_model" and "keras" in owner:
                 assert (name, options.get("safe_mode")) == ("dermlens/models/keras_file.py", "True"), where
             if called == "file_uploader":
-                assert name in ("ui/predict/intake.py", "ui/record/exchange.py"), where  # pictures; strict CSV
+                assert name in ("ui/compare/bring.py", "ui/predict/intake.py", "ui/record/exchange.py"), (
+                    where
+                )  # pictures; strict CSV
             if called in ("load", "load_jit", "Interpreter") and ("torch" in owner or called == "Interpreter"):
                 assert name in ("dermlens/models/engine.py", "training/quantise.py"), where  # this one what it made

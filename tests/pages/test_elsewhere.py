@@ -123,6 +123,8 @@ def test_the_tab_on_other_lights_says_what_is_lost(models: Path) -> None:
 def test_what_is_not_measured_is_said_with_the_command_that_measures_it(models: Path) -> None:
     for name in (EXTERNAL_FILE, other_archives.FILE, other_lights.FILE):
         (models / "a" / name).unlink()
+    assert "--external DIR" not in text(open_page("metrics", of="a", show="Another archive")), "it has no weights"
+    (models / "a" / "model.keras").write_bytes(b"weights")
     assert "python -m training.external a" in text(open_page("metrics", of="a", show="Another archive"))
     assert "python -m training.other_lights a" in text(open_page("metrics", of="a", show="Under other lights"))
 

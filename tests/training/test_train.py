@@ -324,7 +324,8 @@ def test_smoke_runs_the_whole_pipeline_from_the_command_line_without_a_data_set(
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 60
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("baseline_cnn-2")
-    assert {p.name for p in folder.iterdir()} == {"run.json", "history.csv", "events", "checkpoints"}
+    made = {"run.json", "history.csv", "progress.json", "events", "checkpoints"}
+    assert {p.name for p in folder.iterdir()} == made
     assert len(history(folder)) == 1
     assert "epoch 1: loss" in done.stdout
     record = json.loads((folder / "run.json").read_text())

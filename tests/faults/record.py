@@ -60,6 +60,36 @@ def check_whole(record: Record, at_least: set[str]) -> None:
     assert at_least <= tokens, f"{len(at_least - tokens)} cases that were said to be saved are gone"
 
 
+def save_until_full(record: Record, rng: np.random.Generator, count: Count, disk: Path, most: int) -> set[str]:
+    """Save cases until a full disk is told of, and the last one once more when there is room.
+
+    Args:
+        most: cases that what the database has in reserve may still take.
+
+    Returns:
+        Tokens of the cases that were said to be saved while the disk was full, or before.
+    """
+    said = set[str]()
+    for _ in range(5):
+        one = ready(rng)
+        save.save(record, NOBODY_SIGNED_IN, one)
+        said.add(one.token)
+    with count.attempt("a case is saved"), no_room(disk):
+        one = ready(rng)
+        try:
+            for _ in range(most):
+                save.save(record, NOBODY_SIGNED_IN, one)
+                said.add(one.token)
+                one = ready(rng)
+            raise AssertionError("it was saved on a full disk")
+        except RecordError as e:
+            count.told(str(e), "full", "Nothing was saved")
+    with count.attempt("the same, once there is room"):
+        save.save(record, NOBODY_SIGNED_IN, one)
+        check_whole(record, said | {one.token})
+    return said
+
+
 def record_killed(full: bool, folder: Path, models: Path) -> Count:
     """A server that is killed while it saves: every case is there as a whole or not at all, and so is the chain."""
     count = Count("SIGKILL of a server in mid-save, its record on both databases")
@@ -105,24 +135,8 @@ def on_full_disk(folder: Path) -> Count:
     disk = folder / "disk"
     disk.mkdir()
     record = open_record(Settings(f"sqlite:///{disk}/record.db", key=KEY, pictures=str(disk / "pictures")))
-    rng, said = np.random.default_rng(1), set[str]()
-    for _ in range(5):
-        one = ready(rng)
-        save.save(record, NOBODY_SIGNED_IN, one)
-        said.add(one.token)
-    with count.attempt("a case is saved"), no_room(folder):
-        one = ready(rng)
-        try:
-            for _ in range(200):  # until what SQLite has in reserve is used up
-                save.save(record, NOBODY_SIGNED_IN, one)
-                said.add(one.token)
-                one = ready(rng)
-            raise AssertionError("it was saved on a full disk")
-        except RecordError as e:
-            count.told(str(e), "full", "Nothing was saved")
-    with count.attempt("the same, once there is room"):
-        save.save(record, NOBODY_SIGNED_IN, one)
-        check_whole(record, said | {one.token})
+    rng = np.random.default_rng(1)
+    said = save_until_full(record, rng, count, folder, 200)
     with count.attempt("a picture is kept"), no_room(folder):
         about = save.About(patient="x", consent="pictures", keep_picture=True)
         picture = rng.integers(0, 256, (900, 900, 3), np.uint8)
@@ -150,26 +164,10 @@ def record_disk_full_postgresql(full: bool, folder: Path, models: Path) -> Count
 def on_full_disk_of_postgresql(folder: Path) -> Count:
     """Fill the disk of a database; in a child process that has one of its own."""
     count = Count("disk of the record full, PostgreSQL")
-    rng, said = np.random.default_rng(1), set[str]()
+    rng = np.random.default_rng(1)
     with postgresql.server(safe=True) as server:
         record = open_record(Settings(server.create_in(folder / "tables", "record"), key=KEY))
-        for _ in range(5):
-            one = ready(rng)
-            save.save(record, NOBODY_SIGNED_IN, one)
-            said.add(one.token)
-        with count.attempt("a case is saved"), no_room(folder):
-            one = ready(rng)
-            try:
-                for _ in range(500):  # until the pages that the tables have in reserve are used up
-                    save.save(record, NOBODY_SIGNED_IN, one)
-                    said.add(one.token)
-                    one = ready(rng)
-                raise AssertionError("it was saved on a full disk")
-            except RecordError as e:
-                count.told(str(e), "full", "Nothing was saved")
-        with count.attempt("the same, once there is room"):
-            save.save(record, NOBODY_SIGNED_IN, one)
-            check_whole(record, said | {one.token})
+        save_until_full(record, rng, count, folder, 500)
         record.database.close()
     return count
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -12,6 +13,33 @@ _ROOT = Path(__file__).parents[1]
 # The environment of a server may hold secrets; such a process gets none of it but this.
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 _SET = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+
+
+def receive(source: socket.socket, into: bytearray | memoryview, deadline: float | None = None) -> None:
+    """Fill a buffer from a socket.
+
+    Args:
+        deadline: by time.monotonic; None waits as long as the socket does.
+
+    Raises:
+        EOFError: the other side hangs up before. TimeoutError: the deadline has passed. OSError: of the socket.
+    """
+    view = memoryview(into)
+    while view:
+        if deadline is not None:
+            source.settimeout(left(deadline))
+        got = source.recv_into(view)
+        if not got:
+            raise EOFError("the other side hung up")
+        view = view[got:]
+
+
+def left(deadline: float) -> float:
+    """Return the seconds until a deadline by time.monotonic; raises TimeoutError once it has passed."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
 
 
 class Process:

@@ -98,9 +98,9 @@ def limit(which: int, most: int, beyond: int = 0) -> None:
         which: one of resource.RLIMIT_*. most: its soft limit. beyond: by how much the hard limit is higher.
     """
     hard = resource.getrlimit(which)[1]
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    soft, highest = (n if hard == resource.RLIM_INFINITY else min(n, hard) for n in (most, most + beyond))
     try:
-        resource.setrlimit(which, (most, most + beyond if hard == resource.RLIM_INFINITY else hard))
+        resource.setrlimit(which, (soft, highest))
     except ValueError:  # macOS does not know a limit on address space
         if sys.platform == "linux":
             raise

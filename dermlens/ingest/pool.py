@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from dermlens.child_process import Process
+from dermlens.child_process import Process, left, receive
 from dermlens.errors import BusyError, DecoderError, ImageError
 from dermlens.ingest.formats import Limits
 from dermlens.ingest.worker import LENGTH
@@ -252,7 +252,7 @@ def _converse(
     job: socket.socket, data: bytes, deadline: float, limits: Limits
 ) -> tuple[dict, tuple[np.ndarray, tuple[str, ...]] | None]:
     """Send a file and receive the header of the answer and, if there are any, the pixels and notices."""
-    job.settimeout(_left(deadline))
+    job.settimeout(left(deadline))
     job.sendall(data)
     answer = _receive_header(job, deadline)
     if "height" not in answer:
@@ -263,7 +263,7 @@ def _converse(
 
 def _hand_over(control: socket.socket, job: bytes, descriptor: int, deadline: float) -> None:
     try:
-        control.settimeout(_left(deadline))
+        control.settimeout(left(deadline))
         socket.send_fds(control, [job], [descriptor])
     except ConnectionError as e:
         raise _Broken("the process is gone") from e
@@ -289,24 +289,13 @@ def _receive_pixels(source: socket.socket, answer: dict, deadline: float, limits
 
 
 def _receive(source: socket.socket, into: bytearray | memoryview, deadline: float) -> bytearray | memoryview:
-    view = memoryview(into)
-    while view:
-        source.settimeout(_left(deadline))
-        try:
-            got = source.recv_into(view)
-        except ConnectionError as e:
-            raise _Broken("the process is gone") from e
-        if not got:
-            raise _Broken("the process hung up")
-        view = view[got:]
+    try:
+        receive(source, into, deadline)
+    except ConnectionError as e:
+        raise _Broken("the process is gone") from e
+    except EOFError as e:
+        raise _Broken("the process hung up") from e
     return into
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
 
 
 def _is_halted(pid: int) -> bool:

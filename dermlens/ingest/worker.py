@@ -17,6 +17,7 @@ from typing import NoReturn
 from PIL import Image
 
 from dermlens import sandbox
+from dermlens.child_process import receive
 from dermlens.errors import ImageError
 from dermlens.ingest import decode
 from dermlens.ingest.formats import ACCEPTED, Limits
@@ -66,7 +67,9 @@ def _work(answer: socket.socket, job: dict, boxed: bool) -> NoReturn:
         _limit(limits, job["bytes"])
         if boxed:
             sandbox.enter()
-        data = _receive(answer, job["bytes"])
+        received = bytearray(job["bytes"])
+        receive(answer, received)
+        data = bytes(received)
         if job.get("identity"):
             from dermlens.ingest.decoders import dicom
 
@@ -83,17 +86,6 @@ def _work(answer: socket.socket, job: dict, boxed: bool) -> NoReturn:
     finally:
         answer.close()
         os._exit(0 if sys.exc_info()[0] is None else 1)
-
-
-def _receive(answer: socket.socket, count: int) -> bytes:
-    data = bytearray(count)
-    view, at = memoryview(data), 0
-    while at < count:
-        got = answer.recv_into(view[at:])
-        if not got:
-            raise EOFError("the other side hung up")
-        at += got
-    return bytes(data)
 
 
 def _limit(limits: Limits, size: int) -> None:

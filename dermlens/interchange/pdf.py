@@ -12,7 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Literal
 
-from dermlens.child_process import Process
+from dermlens.child_process import Process, left, receive
 from dermlens.errors import BusyError, DermlensError
 
 Paper = Literal["A4", "Letter"]
@@ -81,23 +81,18 @@ def make_pdf(html: str, paper: Paper = "A4", *, seconds: float = SECONDS, memory
 
 
 def _converse(control: socket.socket, data: bytes, deadline: float) -> bytes:
-    control.settimeout(max(0.01, deadline - time.monotonic()))
+    control.settimeout(left(deadline))
     control.sendall(len(data).to_bytes(LENGTH, "big") + data)
-    length = int.from_bytes(receive(control, LENGTH, deadline), "big")
-    if not 0 < length <= MOST_PDF:
-        raise EOFError("no PDF")
-    return receive(control, length, deadline)
+    return receive_sized(control, MOST_PDF, deadline)
 
 
-def receive(source: socket.socket, count: int, deadline: float | None = None) -> bytes:
-    """Return so many bytes; EOFError if the other side hangs up, TimeoutError after the deadline."""
-    data = bytearray(count)
-    view = memoryview(data)
-    while view:
-        if deadline is not None:
-            source.settimeout(max(0.01, deadline - time.monotonic()))
-        got = source.recv_into(view)
-        if not got:
-            raise EOFError("the other side hung up")
-        view = view[got:]
+def receive_sized(source: socket.socket, most: int, deadline: float | None = None) -> bytes:
+    """Return what follows its length; EOFError if that is 0 or over `most`, and else as child_process.receive."""
+    prefix = bytearray(LENGTH)
+    receive(source, prefix, deadline)
+    length = int.from_bytes(prefix, "big")
+    if not 0 < length <= most:
+        raise EOFError("nothing of a length that is taken")
+    data = bytearray(length)
+    receive(source, data, deadline)
     return bytes(data)

@@ -5,7 +5,8 @@ import socket
 import sys
 from pathlib import Path
 
-from dermlens.interchange.pdf import LENGTH, MOST_HTML, MOST_PDF, receive
+from dermlens import sandbox
+from dermlens.interchange.pdf import LENGTH, MOST_HTML, MOST_PDF, receive_sized
 
 FONTS = Path(__file__).with_name("fonts")
 _FAMILY = "Noto Sans"
@@ -20,7 +21,7 @@ body {{ font-family: "{family}", sans-serif; font-size: 9.5pt; }}
 
 def work(control: socket.socket, paper: str) -> None:
     """Read the document, answer with the PDF."""
-    html = receive(control, min(int.from_bytes(receive(control, LENGTH), "big"), MOST_HTML)).decode()
+    html = receive_sized(control, MOST_HTML).decode()
     pdf = render(html, paper)
     control.sendall(len(pdf).to_bytes(LENGTH, "big") + pdf)
 
@@ -59,13 +60,7 @@ def _limit(memory: int, seconds: int) -> None:
         (resource.RLIMIT_FSIZE, MOST_PDF),  # fonts go through a temporary folder
         (resource.RLIMIT_CORE, 0),
     ):
-        hard = resource.getrlimit(which)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        try:
-            resource.setrlimit(which, (most, most))
-        except ValueError:  # macOS does not know a limit on address space
-            if sys.platform == "linux":
-                raise
+        sandbox.limit(which, most)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Everything that is kept between runs and shared by sessions. Never an uploaded image: those stay in ui.state."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -288,7 +288,10 @@ def slices_of(entry: Entry, key: Hashable, chosen: Predictions, known: pd.DataFr
 
 @st.cache_data(show_spinner="Comparing, with intervals", max_entries=64)
 def _comparison(folders: tuple[Path, ...], stamps: tuple[tuple[float, ...], ...], split: str) -> Result[Comparison]:
-    both = [_predictions(folder, stamp) for folder, stamp in zip(folders, stamps, strict=True)]
+    return _compared([_predictions(folder, stamp) for folder, stamp in zip(folders, stamps, strict=True)], split)
+
+
+def _compared(both: Sequence[Result[Predictions]], split: str) -> Result[Comparison]:
     for result in both:
         if result.value is None:
             return Result(None, result.sentence)
@@ -298,15 +301,8 @@ def _comparison(folders: tuple[Path, ...], stamps: tuple[tuple[float, ...], ...]
 def comparison(a: Entry, b: Entry, split: str) -> Result[Comparison]:
     """Return two models compared on one split, with intervals and tests."""
     if own := brought.of(a) or brought.of(b):
-
-        def measure() -> Result[Comparison]:
-            both = [predictions(entry) for entry in (a, b)]
-            bad = next((r for r in both if r.value is None), None)
-            sides = [r.value.of_split(split) for r in both if r.value is not None]
-            return Result(None, bad.sentence) if bad else _attempt(lambda: compare(*sides))
-
         key = (split, *((e.id, stamp_of_answers(e)) for e in (a, b)))
-        found: Result[Comparison] = brought.once(own, key, measure)
+        found: Result[Comparison] = brought.once(own, key, lambda: _compared([predictions(a), predictions(b)], split))
         return found
     return _comparison((a.folder, b.folder), (stamp_of_answers(a), stamp_of_answers(b)), split)
 

@@ -61,10 +61,10 @@ def _model(image: CaseImage, opinion: Opinion, model: AnyModel, maps: Sequence[s
     said.probabilities, said.logits = _by_code(shown.probabilities), _by_code(shown.logits)
     said.suspect_probability = round(float(shown.probabilities[list(SUSPECT)].sum()), DIGITS)
     if (sets := model.fitted.prediction_sets) is not None:
-        kept, without = sets.sets(at_fitted_mix), sets.unguaranteed()
+        without = sets.unguaranteed()
         said.prediction_set = schema.PredictionSet(
             level=CASE_LEVEL,
-            classes=[code for code, here in zip(schema.Code, kept, strict=True) if here],
+            classes=list(map(schema.Code, sets.codes(at_fitted_mix))),
             guaranteed=[code for code in schema.Code if code not in without],
         )
     if (thresholds := model.fitted.thresholds) is not None:

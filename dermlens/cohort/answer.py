@@ -18,6 +18,7 @@ from dermlens.case.predict import Prediction, predict
 from dermlens.cohort.store import Place
 from dermlens.errors import DecoderError, ImageError, ModelError
 from dermlens.evaluation.class_mix import EQUAL, EVEN
+from dermlens.evaluation.prediction_formats import PROBABILITIES
 from dermlens.image.encode import pixels_sha256
 from dermlens.image.quality import check
 from dermlens.ingest.formats import LIMITS
@@ -49,7 +50,7 @@ def schema_of(networks: tuple[str, ...], maps: bool) -> pa.Schema:
     fields = {
         "row": pa.int64(),
         "image": text,
-        **{f"p_{code}": number for code in CLASSES},
+        **dict.fromkeys(PROBABILITIES, number),
         "suspect": number,
         "call": text,
         "refused": pa.bool_(),
@@ -161,7 +162,7 @@ def answer(model: AnyModel, pixels: np.ndarray, class_mix: str, maps: bool = Fal
     refer, reasons = _referral(opinion)
     sets = model.fitted.prediction_sets
     quality = check(pixels)
-    row: dict[str, Any] = {f"p_{code}": float(p) for code, p in zip(CLASSES, probabilities, strict=True)}
+    row: dict[str, Any] = {name: float(p) for name, p in zip(PROBABILITIES, probabilities, strict=True)}
     row |= {
         "suspect": float(probabilities[list(SUSPECT)].sum()),
         "call": None if refused else shown.call(model).code,
@@ -176,8 +177,7 @@ def answer(model: AnyModel, pixels: np.ndarray, class_mix: str, maps: bool = Fal
         "pixels_sha256": pixels_sha256(pixels),
     }
     if sets is not None:
-        kept = sets.sets(opinion.answers[model.id].probabilities)
-        row["not_ruled_out"] = [code for code, inside in zip(CLASSES, kept, strict=True) if inside]
+        row["not_ruled_out"] = sets.codes(opinion.answers[model.id].probabilities)
     for network in networks:
         detector = network.fitted.ood
         if network.id in opinion.accepted and isinstance(detector, OodDetector):

@@ -14,11 +14,9 @@ from dermlens.cohort import manifest, results
 from dermlens.cohort.results import Status, refuse_equal_stems, stem
 from dermlens.cohort.store import Place
 from dermlens.errors import DataError
+from dermlens.evaluation.prediction_formats import PROBABILITIES
 from dermlens.files.documents import unwritable
 from dermlens.interchange.isic import HEADER, cells
-from dermlens.labels import CLASSES
-
-PROBABILITIES = [f"p_{code}" for code in CLASSES]
 
 
 class Left(NamedTuple):

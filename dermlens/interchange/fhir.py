@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from dermlens.errors import DermlensError
+from dermlens.interchange.dicom.identity import SEXES
 from dermlens.interchange.findings import SNOMED, Findings, ModelFinding
 from dermlens.labels import CLASSES, NAMES
 
@@ -20,7 +21,6 @@ OWN = "urn:x-dermlens:"
 """Before the names of our own code systems and identifiers."""
 _SNOMED = "http://snomed.info/sct"
 _UCUM = "http://unitsofmeasure.org"
-_GENDERS = {"M": "male", "F": "female", "O": "other"}
 _NOTE = "Decision support for research; not a diagnosis and not a medical device."
 
 
@@ -132,7 +132,7 @@ def _patient(subject: Subject) -> dict[str, Any]:
         "name": [{k: v for k, v in {"family": family, "given": [g for g in given.split("^") if g]}.items() if v}]
         if subject.name
         else None,
-        "gender": _GENDERS.get(subject.sex),
+        "gender": SEXES.get(subject.sex),
         "birthDate": subject.birth_date or None,
     }
     told = {key: value for key, value in known.items() if value}

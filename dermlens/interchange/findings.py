@@ -8,7 +8,7 @@ from dermlens.case.decision import decide
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
 from dermlens.case.software import app_version
-from dermlens.labels import CLASSES, NAMES
+from dermlens.labels import NAMES
 from dermlens.trust.referral_rules import RULES
 
 SNOMED: Mapping[str, tuple[str, str]] = {
@@ -75,7 +75,6 @@ def find(image: CaseImage, opinion: Opinion, at: datetime) -> Findings:
     for model in opinion.asked:
         refuses = model.id in opinion.refused
         sets = None if refuses else model.fitted.prediction_sets
-        kept = None if sets is None else sets.sets(opinion.answers[model.id].probabilities)
         models.append(
             ModelFinding(
                 id=model.id,
@@ -85,7 +84,7 @@ def find(image: CaseImage, opinion: Opinion, at: datetime) -> Findings:
                 called=None if refuses else opinion.call(model).code,
                 probabilities=() if refuses else tuple(float(p) for p in opinion.shown[model.id].probabilities),
                 calibrated=opinion.answers[model.id].calibrated,
-                prediction_set=None if kept is None else tuple(c for c, k in zip(CLASSES, kept, strict=True) if k),
+                prediction_set=None if sets is None else tuple(sets.codes(opinion.answers[model.id].probabilities)),
             )
         )
     return Findings(

@@ -11,7 +11,7 @@ from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
 from dermlens.case.software import app_version
 from dermlens.image.encode import pixels_sha256
-from dermlens.labels import CLASSES, INDEX, SUSPECT
+from dermlens.labels import INDEX, SUSPECT
 from dermlens.models.model import AnyModel, Model
 from dermlens.trust.fitted import PARTS
 from dermlens.trust.ood import OodDetector
@@ -70,14 +70,13 @@ def _answer(model: AnyModel, opinion: Opinion) -> dict[str, Any]:
     answer, shown = opinion.answers[model.id], opinion.shown[model.id]
     called = None if model.id in opinion.refused else opinion.call(model).code
     sets, detector = model.fitted.prediction_sets, model.fitted.ood
-    kept = CLASSES if sets is None else [c for c, k in zip(CLASSES, sets.sets(answer.probabilities), strict=True) if k]
     return empty | {
         "logits": [float(x) for x in answer.logits],
         "probabilities": [float(x) for x in answer.probabilities],
         "shown": None if shown is answer else [float(x) for x in shown.probabilities],
         "called": called,
         "suspect": float(answer.probabilities[list(SUSPECT)].sum()),
-        "prediction_set": None if sets is None else list(kept),
+        "prediction_set": None if sets is None else sets.codes(answer.probabilities),
         "ood_score": float(detector.score(answer.embedding)) if isinstance(detector, OodDetector) else None,
         "heat_map_sha256": hashlib.sha256(answer.maps[INDEX[called]].tobytes()).hexdigest() if called else None,
         "milliseconds": float(answer.milliseconds),

@@ -107,6 +107,10 @@ class PredictionSets:
         """
         return np.asarray(probabilities) >= self.thresholds[self.row(level)]
 
+    def codes(self, probabilities: np.ndarray) -> list[str]:
+        """Return the codes of the classes that `sets` does not rule out of one answer (7,), in the order of CLASSES."""
+        return [code for code, kept in zip(CLASSES, self.sets(probabilities), strict=True) if kept]
+
     def row(self, level: float) -> int:
         """Return the position of a level; raises ConfigError if there is no such level."""
         found = np.flatnonzero(np.isclose(self.levels, level, rtol=0, atol=1e-9))

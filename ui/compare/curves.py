@@ -19,18 +19,16 @@ from ui import cache, widgets
 from ui.metrics import overview
 from ui.metrics.calibration import BINNINGS, OF, event
 
-MOST_MODELS = 4
-"""Lines that can still be told apart on one pair of axes."""
 ROC, CALIBRATION = "ROC and precision-recall", "Calibration"
 
 
 @st.fragment
 def section(entries: list[Entry], split: str) -> None:
-    """Show what a person chooses of the first MOST_MODELS models; redraws alone."""
+    """Show what a person chooses of the first overview.MOST_CURVES models; redraws alone."""
     st.header("On one pair of axes", anchor=False)
-    shown = entries[:MOST_MODELS]
+    shown = entries[: overview.MOST_CURVES]
     if len(shown) < len(entries):
-        st.caption(f"The first {MOST_MODELS} models are drawn.")
+        st.caption(f"The first {overview.MOST_CURVES} models are drawn.")
     kinds = [ROC] if split in TITLES else [ROC, CALIBRATION]  # probabilities hold for HAM10000's class mix
     if widgets.one_of("Figure", kinds, "axes") == ROC:
         _curves(shown, split)

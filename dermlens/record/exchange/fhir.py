@@ -2,6 +2,7 @@
 
 from datetime import UTC
 
+from dermlens.interchange.dicom.identity import SEXES
 from dermlens.interchange.fhir import Subject, Truth, bundle
 from dermlens.interchange.findings import Findings, ModelFinding
 from dermlens.record.cases import Case
@@ -9,7 +10,7 @@ from dermlens.record.people import Who
 from dermlens.record.store.tables import Image, Prediction
 from dermlens.record.vocabulary import BASES
 
-_SEXES = {"female": "F", "male": "M", "other": "O"}
+_SEX_CODES = {word: code for code, word in SEXES.items()}
 
 
 def case_as_fhir(case: Case, who: Who) -> bytes:
@@ -24,7 +25,7 @@ def case_as_fhir(case: Case, who: Who) -> bytes:
     subject = Subject()
     if patient is not None:
         born = str(patient.birth_year) if patient.birth_year else ""
-        subject = Subject(birth_date=born, sex=_SEXES.get(patient.sex or "", ""))
+        subject = Subject(birth_date=born, sex=_SEX_CODES.get(patient.sex or "", ""))
     truth = None
     if outcome is not None:
         truth = Truth(outcome.diagnosis, outcome.diagnosis_words or "", BASES[outcome.basis], outcome.at)

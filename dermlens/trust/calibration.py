@@ -158,6 +158,12 @@ def choose(predictions: Predictions) -> tuple[str, float]:
     return chosen
 
 
+def fit(predictions: Predictions) -> Calibration:
+    """Return the calibration fitted on predictions by the method and with the prior that `choose` chooses."""
+    method, prior_sd = choose(predictions)
+    return METHODS[method](predictions.logits, predictions.y_true, prior_sd)
+
+
 def choose_prior(predictions: Predictions, method: str) -> float:
     """Return the narrowest of PRIORS whose cross-fitted loss is within one standard error of the lowest.
 

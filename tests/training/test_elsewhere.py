@@ -99,6 +99,8 @@ def test_the_answers_are_those_of_the_app_and_are_given_once(world: SimpleNamesp
         np.testing.assert_allclose(found.logits[i], predict(model, pixels).logits, atol=1e-4)
     truth = world.rows.set_index("image_id").loc[found.image_id, "dx"]
     assert [CARCINOMAS if y < 0 else CLASSES[y] for y in found.y_true] == truth.tolist()
+    notes = json.loads((world.folder / "run.json").read_text())["external_evaluations"]
+    assert [note["splits"] for note in notes] == [["isic2017"], [s for s in HELD_BACK if s != "isic2017"]]
     of_first = found.of_split("isic2017")
     assert len(world.first.splitlines()) == len(of_first) + 1
 

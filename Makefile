@@ -58,12 +58,13 @@ torch-test: dev ## Install torch and run the tests that need it
 	$(PY) -m pytest tests/training/test_torch_graph.py
 
 .PHONY: cluster-test
-cluster-test: dev ## Install Ray, and a server that speaks S3 beside it, and run the tests of cohorts with every kill
+cluster-test: dev ## Install Ray, and a server that speaks S3 beside it, and run the tests of cohorts and of S3
 	$(call install,cluster)
-	@[ -x $(VENV)/s3/bin/moto_server ] || { $(PY) -m venv $(VENV)/s3 && \
-	  $(VENV)/s3/bin/python -m pip install --quiet --disable-pip-version-check "moto[server]==5.2.5"; }
+	@[ -x $(VENV)/s3/bin/moto_server ] || $(PY) -m venv $(VENV)/s3
+	$(VENV)/s3/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+	  --requirement locks/requirements-s3.txt
 	DERMLENS_MOTO=$(VENV)/s3/bin/moto_server $(PY) -m pytest -m "slow or not slow" -o faulthandler_timeout=7200 \
-	  tests/cohort tests/test_score.py
+	  tests/cohort tests/record/store/test_pictures.py tests/test_score.py
 
 .PHONY: lint
 lint: dev ## Check style, format and types
@@ -182,7 +183,7 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp locks/requirements-dev.txt
 	@touch $@
 
 # Those whose packages are not in constraints.txt, as they are too large for everybody.
-UNLOCKED := $(patsubst %,requirements-%.txt,torch cluster engines quantise pip)
+UNLOCKED := $(patsubst %,requirements-%.txt,torch cluster engines quantise pip s3)
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --no-header
 
 .PHONY: lock
@@ -191,10 +192,13 @@ lock: dev ## After a change of requirements*.txt: pin again everything that they
 	cd locks/new && sed -i '/^-c constraints/d' requirements*.txt
 	$(COMPILE) --no-annotate --output-file locks/new/constraints.txt \
 	  $(addprefix locks/new/,$(filter-out $(UNLOCKED),$(wildcard requirements*.txt)))
-	mv locks/new/constraints.txt constraints.txt && rm -r locks/new
+	mv locks/new/constraints.txt constraints.txt && rm locks/new/*
 	for file in requirements*.txt; do \
-	  $(COMPILE) --generate-hashes --only-binary :all: --constraints constraints.txt --output-file locks/$$file $$file \
-	    || exit 1; done
+	  [ ! -e locks/$$file ] || cp locks/$$file locks/new; \
+	  beside=; [ $$file = requirements-s3.txt ] || beside="--constraints constraints.txt"; \
+	  $(COMPILE) --generate-hashes --only-binary :all: $$beside --output-file locks/new/$$file $$file || exit 1; \
+	  cmp -s locks/new/$$file locks/$$file || cp locks/new/$$file locks; done # else all would be installed anew
+	rm -r locks/new
 	$(PY) -m tests.supply.platforms
 
 .PHONY: clean

@@ -23,7 +23,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dermlens.cohort import manifest, results
-from dermlens.cohort.export import Submission, beside, replacing, write_isic, write_left
+from dermlens.cohort.exchange.export import Submission, beside, replacing, write_isic, write_left
 from dermlens.cohort.run import Settings, work_on
 from dermlens.cohort.store import place
 from dermlens.errors import DataError, DermlensError

@@ -39,6 +39,7 @@ TITLES = {
     "load": "Many people at once",
     "hostile": "Strangers who attack the server, beside honest sessions",
     "faults": "Faults injected",
+    "record": "The record at its size, and its faults",
 }
 READING = (
     "Survived: had the outcome it should have, be it a refusal with a sentence (refused). Lost: had not. Of mutated "
@@ -157,6 +158,7 @@ def parts(full: bool, files: int) -> dict[str, Callable[[], list[dict]]]:
         "load": lambda: _load(full),
         "hostile": lambda: _hostile(full),
         "faults": lambda: _faults(full),
+        "record": lambda: _record(full),
     }
     for kind in ACCEPTED:  # what takes longest comes last
         found[f"fuzz {kind}"] = lambda kind=kind: fuzz_rows(kind, files)  # type: ignore[misc]
@@ -178,7 +180,14 @@ def _hostile(full: bool) -> list[dict]:
 def _faults(full: bool) -> list[dict]:
     from tests import faults  # which imports Streamlit, Keras and a browser's driver
 
-    return faults.run(full)
+    return faults.run(full, [f.__name__ for f in faults.faults(full) if f not in faults.RECORD])
+
+
+def _record(full: bool) -> list[dict]:
+    from tests import faults
+    from tests.faults import record_size
+
+    return [*record_size.rows(full), *faults.run(full, [f.__name__ for f in faults.RECORD])]
 
 
 def run_part(name: str, options: Sequence[str]) -> list[dict]:

@@ -24,6 +24,7 @@ EXTRAS = {  # requirements file of what only some need -> where alone its packag
     "requirements-pip.txt": "",
     "requirements-quantise.txt": "training/",
     "requirements-record.txt": "dermlens/record/",
+    "requirements-s3.txt": "",
     "requirements-torch.txt": "training/",
 }
 TOP_LEVEL = {
@@ -48,7 +49,7 @@ MANY_BY_NATURE = {"training", "training/configs"}  # its nouns are its stages; a
 PAGE_MAY_IMPORT = {"ui", "dermlens", "streamlit", "plotly", "pandas"}
 OPTIONAL = {"jax", "keras_hub"}  # another Keras backend and weights: chosen by who trains
 # too large for everybody's constraints.txt
-UNLOCKED = {f"requirements-{name}.txt" for name in ("torch", "cluster", "engines", "quantise", "pip")}
+UNLOCKED = {f"requirements-{name}.txt" for name in ("torch", "cluster", "engines", "quantise", "pip", "s3")}
 UNDECLARED = {"scikit-learn": "crepes"}  # package -> what imports it without asking for it
 PLUGINS = {"pytest-xdist": "--numprocesses"}  # package -> the option in the Makefile that uses it
 READ_ELSEWHERE = {  # module -> the JSON it reads or writes that is no file of ours

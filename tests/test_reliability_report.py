@@ -80,7 +80,7 @@ def test_a_part_gives_rows_that_the_table_takes() -> None:
     (row,) = fuzz_rows("PNG", 4)
     assert (row["tried"], row["survived"], row["lost"]) == (4, 4, 0)
     assert markdown({"fuzz": [json.loads(json.dumps(row))]}, {}, "").count("| PNG |") == 1
-    assert {name.split()[0] for name in parts(False, 4)} == {"corpus", "fuzz", "load", "hostile", "faults"}
+    assert {name.split()[0] for name in parts(False, 4)} == {"corpus", "fuzz", "load", "hostile", "faults", "record"}
 
 
 def test_tests_are_counted(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_failed_run_leaves_an_earlier_file_as_it_was_and_the_next_one_asks_no_
         raise OSError("no space left")
 
     with monkeypatch.context() as broken:
-        broken.setattr("dermlens.cohort.export.csv.writer", fail)
+        broken.setattr("dermlens.cohort.exchange.export.csv.writer", fail)
         assert run(published, folder, output) == 2
     assert output.read_text() == "earlier"
     assert sorted(f.name for f in tmp_path.iterdir()) == ["images", "out.csv", "out.csv.parts"]

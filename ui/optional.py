@@ -14,6 +14,15 @@ def record() -> Any:
     return offer
 
 
+def disclosing() -> Any:
+    """Return ui.record.disclosing, which writes down what leaves; None where no record is kept."""
+    if not keeps_record():
+        return None
+    from ui.record import disclosing
+
+    return disclosing
+
+
 RECORD_SPLIT = "record"
 """Name of the split of Metrics that is made of the record's cases."""
 

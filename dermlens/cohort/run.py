@@ -22,7 +22,7 @@ from dermlens.wording import counted
 RECORD = "cohort.json"
 READERS = 16
 """Footers that are read at once; an object store takes its time for each."""
-_CALLED = {
+MADE_FROM = {
     "model": "model",
     "model_sha256": "files of the model",
     "manifest_sha256": "list of images",
@@ -151,6 +151,6 @@ def _refuse_another(output: Place, wanted: dict[str, str]) -> None:
 
 def _compare(subject: str, then: dict[str, str] | object, wanted: dict[str, str]) -> None:
     stored = then if isinstance(then, dict) else {}
-    other = [called for key, called in _CALLED.items() if stored.get(key) != wanted[key]]
+    other = [called for key, called in MADE_FROM.items() if stored.get(key) != wanted[key]]
     if other:
         raise DataError(f"{subject} with another {', '.join(other)}. Choose another output, or delete this one.")

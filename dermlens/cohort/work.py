@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 
+from dermlens.case.software import app_version
 from dermlens.cohort import manifest, part
 from dermlens.cohort.answer import answers, networks_of, schema_of
 from dermlens.cohort.store import Place
@@ -110,5 +111,6 @@ class Worker:
             part.STARTED: f"{started:.3f}",
             part.FINISHED: f"{time.time():.3f}",
             "processor": processor(),
+            "app_version": app_version(),
         }
         work.output.write(part.name_of(number), part.encode(rows, self.schema, footer))

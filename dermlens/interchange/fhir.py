@@ -217,12 +217,13 @@ def _report(found: Findings, study: str) -> dict[str, Any]:
     told: dict[str, Any] = {
         "resourceType": "DiagnosticReport",
         "status": "preliminary",
-        "identifier": [{"system": f"{OWN}image-sha256", "value": found.image_sha256}],
         "code": _own("report", "dermoscopy", "Findings of algorithms in a dermoscopic image"),
         "effectiveDateTime": _time(found.at),
         "issued": _time(found.at),
         "conclusion": f"{conclusion}{drawn} {_NOTE}",
     }
+    if found.image_sha256:
+        told["identifier"] = [{"system": f"{OWN}image-sha256", "value": found.image_sha256}]
     if study:
         told["imagingStudy"] = [
             {"type": "ImagingStudy", "identifier": {"system": "urn:dicom:uid", "value": f"urn:oid:{study}"}}

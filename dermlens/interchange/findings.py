@@ -45,7 +45,7 @@ class Findings:
     """What was found in an image."""
 
     image_sha256: str
-    """of the file"""
+    """of the file; empty where it is not known"""
     at: datetime
     models: tuple[ModelFinding, ...]
     """those that have answered, in the order they are shown"""

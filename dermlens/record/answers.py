@@ -45,7 +45,7 @@ def prediction_values(image: CaseImage, opinion: Opinion, stored_aspect: str) ->
             "lead": model.id == lead,
             "model_id": model.id,
             "model_sha256": model.identity,
-            "fitted": _fitted_hashes(model),
+            "fitted": fitted_hashes(model),
             "app_version": app_version(),
             "settings": {
                 "stored_aspect": stored_aspect,
@@ -89,11 +89,12 @@ def referral(opinion: Opinion) -> tuple[bool | None, list[str]]:
     return (None, []) if decision is None else (decision.refer, list(decision.reasons))
 
 
-def _fitted_hashes(model: AnyModel) -> dict[str, str]:
+def fitted_hashes(model: AnyModel) -> dict[str, str]:
+    """Return the hash of each file that was fitted to a model; those of an ensemble's members as "member/file"."""
     hashes = model.card.get("files", {})
     own = {part.file: str(hashes[part.file]) for part in PARTS.values() if part.file in hashes}
     members = () if isinstance(model, Model) else model.members
-    return own | {f"{m.id}/{file}": digest for m in members for file, digest in _fitted_hashes(m).items()}
+    return own | {f"{m.id}/{file}": digest for m in members for file, digest in fitted_hashes(m).items()}
 
 
 def _number(value: float) -> float | int | None:

@@ -14,7 +14,17 @@ from dermlens.labels import CLASSES
 from dermlens.record.people import Who
 from dermlens.record.readings import NO_CASE
 from dermlens.record.store.frames import frame
-from dermlens.record.store.tables import Audit, Image, Lesion, Outcome, Patient, Person, Prediction, Reading
+from dermlens.record.store.tables import (
+    Audit,
+    Disclosure,
+    Image,
+    Lesion,
+    Outcome,
+    Patient,
+    Person,
+    Prediction,
+    Reading,
+)
 
 PAGE = 50
 """Cases that are listed at once."""
@@ -161,10 +171,12 @@ class Case:
     """image id -> readings, oldest first, superseded ones too"""
     outcomes: tuple[Outcome, ...]
     """oldest first; the last one holds"""
+    disclosures: tuple[Disclosure, ...]
+    """what has left, oldest first"""
     people: dict[int, Person]
     """person id -> who"""
     history: tuple[Audit, ...]
-    """lines of the chain about the lesion and its images, oldest first"""
+    """lines of the chain about the lesion, its images and what has left, oldest first"""
 
     @property
     def outcome(self) -> Outcome | None:
@@ -193,9 +205,10 @@ def one(session: Session, who: Who, lesion_id: int) -> Case:
     ).all()
     readings = session.scalars(select(Reading).where(Reading.image_id.in_(ids)).order_by(Reading.id)).all()
     outcomes = session.scalars(select(Outcome).where(Outcome.lesion_id == lesion_id).order_by(Outcome.id)).all()
-    whose = {a.person_id for a in answers} | {r.person_id for r in readings} | {o.person_id for o in outcomes}
+    left = session.scalars(select(Disclosure).where(Disclosure.lesion_id == lesion_id).order_by(Disclosure.id)).all()
+    whose = {row.person_id for rows in (answers, readings, outcomes, left) for row in rows}
     names = [f"lesion:{lesion_id}", *(f"image:{i}" for i in ids), *(f"outcome:{o.id}" for o in outcomes)]
-    names += [f"reading:{r.id}" for r in readings]
+    names += [*(f"reading:{r.id}" for r in readings), *(f"disclosure:{d.id}" for d in left)]
     return Case(
         lesion=lesion,
         patient=session.get(Patient, lesion.patient_id) if lesion.patient_id else None,
@@ -203,6 +216,7 @@ def one(session: Session, who: Who, lesion_id: int) -> Case:
         predictions={i: tuple(a for a in answers if a.image_id == i) for i in ids},
         readings={i: tuple(r for r in readings if r.image_id == i) for i in ids},
         outcomes=tuple(outcomes),
+        disclosures=tuple(left),
         people={p.id: p for p in session.scalars(select(Person).where(Person.id.in_(whose)))},
         history=tuple(session.scalars(select(Audit).where(Audit.object.in_(names)).order_by(Audit.sequence))),
     )

@@ -31,6 +31,18 @@ BASES = {
     "confocal": "Confocal microscopy",
 }
 """What an outcome rests on; HAM10000 knows the same four."""
+DISCLOSED = {
+    "report": "Report, HTML",
+    "report pdf": "Report, PDF",
+    "fhir": "FHIR",
+    "dicom": "DICOM objects",
+    "isic": "Table of the images on the page",
+    "answers": "Table of answers",
+    "readings": "Table of readings",
+    "open cases": "List of open cases",
+    "second look": "Cases to be labelled",
+}
+"""What may leave."""
 OTHER = "other"
 """A diagnosis that is none of the seven, given in words."""
 ROLES = ("reader", "clinician", "admin")

@@ -75,14 +75,14 @@ def _compute(seconds: float) -> None:
         pass
 
 
-def filled(url: str, key: bytes = KEY) -> Record:
+def filled(url: str, cases: int = CASES, lines: int = LINES) -> Record:
     """Return a record of the size that is measured."""
-    record = open_record(Settings(url, key=key))
-    fill(record, CASES)
+    record = open_record(Settings(url, key=KEY))
+    fill(record, cases)
     with record.database.reading() as session:
         head = audit.head(session)
     assert head is not None
-    for _ in range(head.sequence, LINES, 1000):
+    for _ in range(head.sequence, lines, 1000):
         with record.database.writing() as session:
             audit.note(session, "command", "case", *(Lesion(group_name="elsewhere") for _ in range(1000)))
     return record

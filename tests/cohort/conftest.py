@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 
 from tests.cohort import folders
+from tests.s3 import s3
+
+__all__ = ["s3"]
 
 
 class Drawn(NamedTuple):

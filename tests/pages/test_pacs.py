@@ -4,18 +4,24 @@ import io
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.uid import generate_uid
+from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
 
 from dermlens.interchange.dicom.outbox import Outbox
 from dermlens.interchange.dicom.pacs import client
 from dermlens.interchange.dicom.settings import Settings
+from dermlens.record import settings as record_settings
+from dermlens.record.open import open_record
 from dermlens.record.people import Who
+from dermlens.record.store import audit
+from dermlens.record.store.tables import Audit, Disclosure
 from tests.browser.app import free_port
 from tests.conftest import encode
 from tests.dashboard import HOME, check, open_page, text
@@ -159,3 +165,42 @@ def test_with_a_record_a_reader_does_not_send(
     app = ask(encode(lesion))
     assert "takes the role clinician" in text(app)
     assert not [b for b in app.button if b.label == "Send"]
+
+
+def test_with_a_record_what_is_sent_is_written_down_before_and_once_the_pacs_has_it(
+    at: Settings, lesion: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_DATABASE", f"sqlite:///{tmp_path}/record.db")
+    app = ask(encode(lesion))
+    labelled(app.button, "Save to the record").click()
+    check(app.run())
+    check(app.run())
+    labelled(app.text_input, "Patient ID").set_value("4714")
+    check(app.run())
+    before = datetime.now(UTC)
+    labelled(app.button, "Send").click()
+    check(app.run())
+    emptied(at.outbox)
+    record = open_record(record_settings.Settings(f"sqlite:///{tmp_path}/record.db"))
+    with record.database.reading() as session:
+        (row,) = session.scalars(select(Disclosure))
+        assert (row.what, row.recipient, row.lesion_id) == ("dicom", at.host, 1)
+        assert before <= row.at <= row.arrived_at
+        lines = session.scalars(select(Audit).where(Audit.object == "disclosure:1").order_by(Audit.sequence))
+        assert [line.action for line in lines] == ["disclose", "arrived"]
+        assert audit.verify(session).n_problems == 0
+    kept = b"".join(file.read_bytes() for file in tmp_path.glob("record.db*"))
+    assert b"4714" not in kept, "the patient goes to the PACS alone"
+
+
+def test_what_the_record_cannot_write_down_is_not_sent(
+    at: Settings, lesion: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_DATABASE", f"sqlite:///{tmp_path}/nowhere/record.db")
+    app = ask(encode(lesion))
+    labelled(app.text_input, "Patient ID").set_value("4715")
+    check(app.run())
+    labelled(app.button, "Send").click()
+    check(app.run())
+    assert "cannot be made" in " ".join(e.value for e in app.error)
+    assert list(at.outbox.iterdir()) == []

@@ -1,17 +1,24 @@
 """The record in the dashboard: not there unless switched on, saving from Predict, studies, the page itself."""
 
+import hashlib
 import logging
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import streamlit as st
+from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
 
+from dermlens.errors import RecordError
 from dermlens.record import cases
 from dermlens.record.open import Record, open_record
 from dermlens.record.people import NOBODY_SIGNED_IN as ME
 from dermlens.record.settings import Settings
+from dermlens.record.store import audit
+from dermlens.record.store.tables import Disclosure
 from tests.dashboard import HOME, check, open_page, text
 from tests.record.filled import KEY, fill
 
@@ -63,6 +70,75 @@ def test_without_a_database_nothing_of_it_shows_or_is_imported(off: None) -> Non
     )
     run = subprocess.run([sys.executable, "-c", program], cwd=HOME.parent, check=True, capture_output=True, text=True)
     assert run.stdout.split() == []
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> dict:
+    """What the pages have offered to download: label -> what makes it."""
+    found: dict = {}
+    usual = st.delta_generator.DeltaGenerator.download_button
+
+    def remember(self, label, data, *arguments, **options):
+        found[label] = data
+        return usual(self, label, data, *arguments, **options)
+
+    monkeypatch.setattr(st.delta_generator.DeltaGenerator, "download_button", remember)
+    monkeypatch.setattr(st, "download_button", partial(remember, st._main))
+    return found
+
+
+def left(record: Record) -> list[Disclosure]:
+    with record.database.reading() as session:
+        assert audit.verify(session).n_problems == 0
+        return list(session.scalars(select(Disclosure).order_by(Disclosure.id)))
+
+
+def test_every_file_that_leaves_predict_or_the_record_is_written_down(kept: Record, offered: dict) -> None:
+    fill(kept, 20)
+    app = ask()
+    button(app, SAVE).click()
+    check(app.run())
+    check(app.run())
+    (saved,) = (number for number in listed(kept) if number > 20)
+    on_predict = dict(offered)
+    for part in ("Worth a second look", "In and out"):
+        open_page("record", part=part)
+    open_page("record", case="3")
+    assert len(on_predict) >= 4, "the report twice, FHIR and the tables"
+    assert {"Open cases (CSV)", "Answers (CSV)", "Readings (Parquet)", "List to label (CSV)"} <= offered.keys()
+    del offered["Data (CSV)"]  # the numbers behind a chart, which stand on the page
+    for number, (label, make) in enumerate(offered.items(), start=1):
+        data = make()
+        row = left(kept)[-1]
+        assert len(left(kept)) == number, label
+        assert (row.sha256, row.recipient) == (hashlib.sha256(data).hexdigest(), "download")
+        if label in on_predict and "All images" not in label and label != "Save as FHIR R4 (JSON)":
+            assert (row.lesion_id, len(row.pixels_sha256)) == (saved, 64)
+    assert {row.lesion_id for row in left(kept) if row.what == "fhir"} == {3}, "the page of the case came last"
+
+
+def test_what_cannot_be_written_down_does_not_leave(
+    kept: Record, offered: dict, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ask()
+
+    def down(*_: object, **__: object) -> int:
+        raise RecordError("The record is locked. Nothing was saved. Try again.")
+
+    monkeypatch.setattr("dermlens.record.disclosures.note", down)
+    with pytest.raises(RecordError, match="locked"):
+        offered["Save the report (HTML, to print)"]()
+    assert "not handed out, as it cannot be written into the record: The record is locked" in caplog.text
+
+
+def test_who_has_no_role_is_told_why_no_file_is_offered(kept: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> None:
+        raise RecordError("You have no role in the record.")
+
+    monkeypatch.setattr("ui.record.session.who", nobody)
+    app = ask()
+    assert "You have no role in the record" in text(app)
+    assert "save-report" not in str(app.get("download_button"))
 
 
 def test_a_case_is_saved_with_patient_and_place_and_its_name_reaches_no_log(

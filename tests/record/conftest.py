@@ -9,6 +9,9 @@ from dermlens.record.open import Record, open_record
 from dermlens.record.settings import Settings
 from tests.record import postgresql
 from tests.record.filled import KEY
+from tests.s3 import s3
+
+__all__ = ["s3"]
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import streamlit as st
 
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion, form
+from dermlens.errors import RecordError
 from dermlens.files.tables import plain_cell
 from dermlens.interchange import fhir, pdf
 from dermlens.interchange.findings import find
@@ -18,7 +19,7 @@ from dermlens.interchange.report import case_report
 from dermlens.labels import INDEX
 from dermlens.models.model import AnyModel
 from dermlens.score import ISIC_COLUMNS
-from ui import cache, state
+from ui import cache, optional, state, widgets
 from ui.predict import prevalence, similar_cases, stability
 from ui.predict.heat_map import GRAD_CAM
 
@@ -28,27 +29,36 @@ def report(image: CaseImage, opinion: Opinion) -> None:
     with st.popover("Report", icon=":material/description:", key="report"):
         who = st.text_input("Made by", key=f"report-who-{image.key}", max_chars=80)
         notes = st.text_area("Notes", key=f"report-notes-{image.key}", max_chars=4000, height=100)
-        mapped = frozenset(m.id for m in opinion.calling if GRAD_CAM in cache.maps_offered(m))
-        probes, own = state.probes(), similar_cases.lesion_of(image)
+        try:
+            _files(image, opinion, who, notes)
+        except RecordError as e:
+            st.caption(f":material/info: {widgets.escape(str(e), 400)}")
 
-        def html() -> str:
-            now, steady = datetime.now(UTC), stability.results(image, opinion, probes)
-            similar = similar_cases.of_first(opinion, own)
-            return case_report(image, opinion, now, mapped=mapped, steady=steady, similar=similar, who=who, notes=notes)
 
-        _save("Save the report (HTML, to print)", lambda: html().encode(), image, "html", "text/html")
-        if pdf.available():
-            paper = st.segmented_control("Paper", pdf.PAPERS, default=pdf.PAPERS[0], required=True, key="report-paper")
-            _save("Save the report (PDF)", lambda: pdf.make_pdf(html(), paper), image, "pdf", "application/pdf")
-        else:
-            st.caption(pdf.MISSING)
-        st.caption(
-            "It holds the image, the maps, the probabilities and the models' hashes, and what you type here, but no "
-            "file name."
+def _files(image: CaseImage, opinion: Opinion, who: str, notes: str) -> None:
+    mapped = frozenset(m.id for m in opinion.calling if GRAD_CAM in cache.maps_offered(m))
+    probes, own = state.probes(), similar_cases.lesion_of(image)
+
+    def html() -> str:
+        now, steady = datetime.now(UTC), stability.results(image, opinion, probes)
+        similar = similar_cases.of_first(opinion, own)
+        return case_report(image, opinion, now, mapped=mapped, steady=steady, similar=similar, who=who, notes=notes)
+
+    _save("Save the report (HTML, to print)", lambda: html().encode(), "report", image, "html", "text/html")
+    if pdf.available():
+        paper = st.segmented_control("Paper", pdf.PAPERS, default=pdf.PAPERS[0], required=True, key="report-paper")
+        _save(
+            "Save the report (PDF)", lambda: pdf.make_pdf(html(), paper), "report pdf", image, "pdf", "application/pdf"
         )
-        if fhir.available():
-            _save("Save as FHIR R4 (JSON)", lambda: as_fhir(image, opinion), image, "json", "application/fhir+json")
-            st.caption("The answers for a program to read: no picture, no name, and nothing of what you type here.")
+    else:
+        st.caption(pdf.MISSING)
+    st.caption(
+        "It holds the image, the maps, the probabilities and the models' hashes, and what you type here, but no "
+        "file name."
+    )
+    if fhir.available():
+        _save("Save as FHIR R4 (JSON)", lambda: as_fhir(image, opinion), "fhir", image, "json", "application/fhir+json")
+        st.caption("The answers for a program to read: no picture, no name, and nothing of what you type here.")
 
 
 def as_fhir(image: CaseImage, opinion: Opinion) -> bytes:
@@ -56,10 +66,10 @@ def as_fhir(image: CaseImage, opinion: Opinion) -> bytes:
     return fhir.bundle([find(image, opinion, datetime.now(UTC))])
 
 
-def _save(label: str, make: Callable[[], bytes], image: CaseImage, suffix: str, mime: str) -> None:
+def _save(label: str, make: Callable[[], bytes], what: str, image: CaseImage, suffix: str, mime: str) -> None:
     st.download_button(
         label,
-        make,
+        _noted(make, what, image),
         f"dermlens-{image.key}.{suffix}",
         mime,
         key="save-report" if suffix == "html" else f"save-report-{suffix}",
@@ -69,8 +79,21 @@ def _save(label: str, make: Callable[[], bytes], image: CaseImage, suffix: str, 
     )
 
 
+def _noted(make: Callable[[], bytes], what: str, image: CaseImage | None = None) -> Callable[[], bytes]:
+    """Return what makes a file, and writes down that it leaves where a record is kept; raises RecordError."""
+    ledger = optional.disclosing()
+    return ledger.noted(make, what, image) if ledger else make
+
+
 def tables(opinion: Opinion) -> None:
     """Offer every image's probabilities in the format of ISIC 2018, task 3, a file a model."""
+    try:
+        _tables(opinion)
+    except RecordError as e:
+        st.caption(f":material/info: {widgets.escape(str(e), 400)}")
+
+
+def _tables(opinion: Opinion) -> None:
     images = list(state.images().values())
     opinions = [(image, prevalence.at_chosen(form(opinion.models, image.answers, image.synthetic))) for image in images]
     with st.container(horizontal=True, gap="small"):
@@ -81,7 +104,7 @@ def tables(opinion: Opinion) -> None:
 
             st.download_button(
                 f"All images by {model.name} (ISIC CSV)",
-                made,
+                _noted(made, "isic"),
                 f"{model.id}.csv",
                 "text/csv",
                 key=f"isic-csv-{model.id}",

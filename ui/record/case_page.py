@@ -18,7 +18,7 @@ from dermlens.record.store.tables import Image, Person, Prediction
 from dermlens.record.vocabulary import BASES, CONSENTS, MANAGEMENTS, STAGES
 from dermlens.wording import counted
 from ui import widgets
-from ui.record import fields, images, lesion
+from ui.record import disclosing, fields, images, lesion
 from ui.record.case_list import place
 
 
@@ -59,7 +59,7 @@ def _as_fhir(record: Record, who: Who, number: int) -> None:
 
     st.download_button(
         "Save as FHIR R4 (JSON)",
-        made,
+        disclosing.noted(made, "fhir", lesion_id=number),
         f"case-{number}.json",
         "application/fhir+json",
         key="case-fhir",

@@ -15,7 +15,7 @@ from dermlens.record.people import Who
 from dermlens.record.store.database import Session
 from dermlens.wording import counted
 from ui import streamlit_internals, widgets
-from ui.record import fields
+from ui.record import disclosing, fields
 
 _ROWS = "record_outcomes"
 _TOLD = "record_outcomes_told"
@@ -42,7 +42,12 @@ def _outcomes(database: Session, record: Record, who: Who) -> None:
 
     if cases.count(database, who, Wanted(outcome="open")):
         st.download_button(
-            "Open cases (CSV)", template, "outcomes.csv", "text/csv", icon=":material/download:", on_click="ignore"
+            "Open cases (CSV)",
+            disclosing.noted(template, "open cases"),
+            "outcomes.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
         )
     number = st.session_state.get(_NUMBER, 0)
     st.file_uploader(
@@ -105,7 +110,7 @@ def _export(record: Record, who: Who) -> None:
 
                 st.download_button(
                     f"{name} ({kind})",
-                    data,
+                    disclosing.noted(data, name.lower()),
                     f"dermlens-{name.lower()}.{suffix}",
                     mime,
                     icon=":material/table:",

@@ -11,7 +11,7 @@ from dermlens.record.store.database import Session
 from dermlens.record.vocabulary import covers
 from dermlens.wording import counted, short_percent
 from ui import widgets
-from ui.record import fields
+from ui.record import disclosing, fields
 
 
 def section(database: Session, record: Record, who: Who) -> None:
@@ -57,7 +57,7 @@ def section(database: Session, record: Record, who: Who) -> None:
         return
     st.download_button(
         "List to label (CSV)",
-        lambda: second_look.labels(found),
+        disclosing.noted(lambda: second_look.labels(found), "second look"),
         "second-look.csv",
         "text/csv",
         icon=":material/checklist:",

@@ -18,7 +18,7 @@ from ui.access import sign_in
 
 AT_ONCE = 8
 """Savings that one server works on at the same time."""
-USUAL = 0.025
+USUAL = 0.02
 """Seconds that a page waits for a saving to end before it says that it is under way."""
 GROUP = "record_group"
 logger = logging.getLogger(__name__)

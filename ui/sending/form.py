@@ -72,7 +72,8 @@ def _form(image: CaseImage, opinion: Opinion, host: str, sender: Sender) -> None
         try:
             with st.spinner("Making the objects"):
                 objects = objects_of(image, opinion, identity, source, now)
-                _sent()[image.key] = sender.outbox.put(objects, session.owner(), image.key, now)
+                row = session.written_down(image, host)
+                _sent()[image.key] = sender.outbox.put(objects, session.owner(), image.key, now, row)
         except DermlensError as e:
             st.error(widgets.escape(str(e), 300), icon=":material/error:")
             return

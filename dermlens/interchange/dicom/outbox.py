@@ -50,6 +50,8 @@ class Waiting:
     """of the last attempt, one sentence; empty before the first"""
     next_at: datetime
     """of the next attempt"""
+    disclosure: int | None = None
+    """number of its row in the record, where one is kept"""
 
 
 class Outbox:
@@ -65,8 +67,18 @@ class Outbox:
             raise DataError(f"The outbox cannot be opened: {e.strerror}. Check DERMLENS_OUTBOX.") from e
         self._sweep()
 
-    def put(self, objects: Sequence[Dataset], owner: str, image: str, now: datetime | None = None) -> str:
+    def put(
+        self,
+        objects: Sequence[Dataset],
+        owner: str,
+        image: str,
+        now: datetime | None = None,
+        disclosure: int | None = None,
+    ) -> str:
         """Write down what is to be sent, and return the id of the entry.
+
+        Args:
+            objects: to send. owner, image, disclosure: as in `Waiting`.
 
         Raises:
             DataError: the outbox is full, or cannot be written.
@@ -83,6 +95,7 @@ class Outbox:
                 each.save_as(file, enforce_file_format=True)
                 write_whole(partial / f"{number:02}.dcm", file.getvalue())
             about = {"at": now.isoformat(), "owner": owner, "image": image, "objects": named(objects)}
+            about["disclosure"] = disclosure
             write_object(partial / _ENTRY, {**about, "attempts": 0, "error": "", "next_at": now.isoformat()})
             partial.rename(self.folder / entry)
         except OSError as e:
@@ -103,8 +116,13 @@ class Outbox:
         entry: str,
         send: Callable[[Sequence[Dataset]], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        done: Callable[[Waiting], None] = lambda entry: None,
     ) -> bool:
         """Send an entry, unless somebody else is doing so.
+
+        Args:
+            entry: its id. send: sends the objects. now: the time. done: is called once it is sent; fails that, the
+                entry stays and is tried again.
 
         Returns:
             Whether it is gone from the outbox.
@@ -115,6 +133,7 @@ class Outbox:
                 return not (self.folder / entry).exists()
             try:
                 send([dcmread(file) for file in sorted((self.folder / entry).glob("*.dcm"))])
+                done(before)
             except DermlensError as e:
                 self._failed(before, str(e), now())
                 return False
@@ -163,6 +182,7 @@ class Outbox:
                 attempts=int(told["attempts"]),
                 error=str(told["error"]),
                 next_at=datetime.fromisoformat(told["next_at"]),
+                disclosure=told.get("disclosure"),
             )
         except (DataError, KeyError, ValueError, TypeError):
             return None

@@ -1,6 +1,6 @@
 """Sending objects to a PACS by STOW-RS (DICOM PS3.18, 10.5), and making sure that it has them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import requests
 from dicomweb_client import DICOMwebClient
@@ -23,9 +23,21 @@ def client(settings: Settings) -> DICOMwebClient:
     session.max_redirects = 0
     if settings.user:
         session.auth = (settings.user, settings.password)
+    if settings.token:
+        session.auth = _bearer(settings.token)
     made = DICOMwebClient(settings.url, session, headers={"Accept": "application/dicom+json"}, timeout=TIMEOUT)
     made.set_http_retry_params(retry=False)  # the outbox tries again
     return made
+
+
+def _bearer(token: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """Return what adds a bearer's token to a request (RFC 6750, 2.1)."""
+
+    def add(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    return add
 
 
 def send(settings: Settings, objects: Sequence[Dataset]) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from pydicom.dataset import Dataset
 
-from dermlens.interchange.dicom.outbox import Outbox
+from dermlens.interchange.dicom.outbox import Outbox, Waiting
 
 PAUSE = 15.0
 """Seconds between two looks at what is due."""
@@ -17,9 +17,15 @@ logger = logging.getLogger(__name__)
 class Sender(threading.Thread):
     """Sends what is due, one entry after the other, until `stop`."""
 
-    def __init__(self, outbox: Outbox, send: Callable[[Sequence[Dataset]], None], pause: float = PAUSE) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        send: Callable[[Sequence[Dataset]], None],
+        pause: float = PAUSE,
+        done: Callable[[Waiting], None] = lambda entry: None,
+    ) -> None:
         super().__init__(name="pacs", daemon=True)
-        self.outbox, self._send, self._pause = outbox, send, pause
+        self.outbox, self._send, self._pause, self._done = outbox, send, pause, done
         self._woken, self._ended = threading.Event(), False
 
     def wake(self) -> None:
@@ -46,7 +52,7 @@ class Sender(threading.Thread):
 
     def _one(self, entry: str) -> None:
         try:
-            if not self.outbox.attempt(entry, self._send):
+            if not self.outbox.attempt(entry, self._send, done=self._done):
                 logger.warning("an entry of the outbox was not sent, and will be tried again")
         except Exception as e:  # noqa: BLE001 - the values of an object may stand in the message
             logger.warning("an entry of the outbox broke off: %s", type(e).__name__)

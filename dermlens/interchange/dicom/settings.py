@@ -14,6 +14,8 @@ PACS = "DERMLENS_PACS"
 USER = "DERMLENS_PACS_USER"
 PASSWORD = "DERMLENS_PACS_PASSWORD"
 PASSWORD_FILE = "DERMLENS_PACS_PASSWORD_FILE"
+TOKEN = "DERMLENS_PACS_TOKEN"
+TOKEN_FILE = "DERMLENS_PACS_TOKEN_FILE"
 OUTBOX = "DERMLENS_OUTBOX"
 _NEEDED = ("highdicom", "dicomweb_client")
 
@@ -28,6 +30,8 @@ class Settings:
     password: str = field(default="", repr=False)
     outbox: Path = Path()
     """folder of what is not sent yet, readable by its owner alone"""
+    token: str = field(default="", repr=False)
+    """of a bearer, in the place of user and password"""
 
     @property
     def host(self) -> str:
@@ -51,18 +55,22 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise ConfigError(f"A PACS needs packages that are not installed ({', '.join(missing)}): run make exchange.")
-    return Settings(url, given.get(USER, ""), _password(given), _outbox(given))
-
-
-def _password(given: Mapping[str, str]) -> str:
-    written, file = given.get(PASSWORD, ""), given.get(PASSWORD_FILE, "")
-    if written and file:
-        raise ConfigError(f"Set {PASSWORD} or {PASSWORD_FILE}, not both.")
-    if file:
-        written = read_bytes(Path(file), 1024, ConfigError).decode(errors="replace").strip()
-    if bool(written) != bool(given.get(USER)):
+    password, token = _secret(given, PASSWORD, PASSWORD_FILE), _secret(given, TOKEN, TOKEN_FILE)
+    if bool(password) != bool(given.get(USER)):
         raise ConfigError(f"{USER} and its password belong together: set both or none.")
-    return written
+    if token and password:
+        raise ConfigError(f"Set {USER} and its password, or {TOKEN}, not both.")
+    if not token.isascii() or any(c.isspace() for c in token):
+        raise ConfigError(f"{TOKEN} must be one word of ASCII characters.")
+    return Settings(url, given.get(USER, ""), password, _outbox(given), token)
+
+
+def _secret(given: Mapping[str, str], name: str, file_name: str) -> str:
+    """Return a secret from the environment or a file, empty if there is none."""
+    written, file = given.get(name, ""), given.get(file_name, "")
+    if written and file:
+        raise ConfigError(f"Set {name} or {file_name}, not both.")
+    return read_bytes(Path(file), 8192, ConfigError).decode(errors="replace").strip() if file else written
 
 
 def _outbox(given: Mapping[str, str]) -> Path:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from dermlens.dataset.labelled import COLUMNS, LABELS, PICTURES
 from dermlens.errors import DataError, RecordError
 from dermlens.files.documents import unwritable, write_whole
+from dermlens.record import disclosures
 from dermlens.record.open import Record
 from dermlens.record.people import Who
 from dermlens.record.store.frames import frame
@@ -151,6 +152,7 @@ def write(record: Record, who: Who, folder: Path) -> tuple[int, int]:
         (folder / PICTURES).mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise DataError(unwritable(folder, e)) from e
+    disclosures.note(record, who, "second look", disclosures.FOLDER)
     for number, name in zip(usable["image"], usable["picture"], strict=True):
         done, png = cv2.imencode(".png", record.pictures.read(str(name))[..., ::-1])
         if not done:

@@ -33,7 +33,7 @@ class Pictures:
         Raises:
             ConfigError: the address cannot be used. RecordError: the folder cannot be made.
         """
-        self._keys, self._where = keys, where
+        self._keys, self._where = keys, _shown(where)
         try:
             if "://" in where:
                 self._files, self._root = FileSystem.from_uri(where)
@@ -41,10 +41,10 @@ class Pictures:
                 Path(where).mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._files, self._root = LocalFileSystem(), str(Path(where).resolve())
         except OSError as e:
-            raise RecordError(_FAILED.format(where=where, what="cannot be made", why=e.strerror or e)) from None
+            raise RecordError(_FAILED.format(where=_shown(where), what="cannot be made", why=e.strerror or e)) from None
         except ValueError:
             raise ConfigError(
-                f"DERMLENS_RECORD_PICTURES must be a folder or s3://bucket/prefix, got {where!r}."
+                f"DERMLENS_RECORD_PICTURES must be a folder or s3://bucket/prefix, got {_shown(where)!r}."
             ) from None
 
     def keep(self, pixels: np.ndarray) -> str:
@@ -106,6 +106,11 @@ class Pictures:
                 self._files.delete_file(file.path)
                 gone += 1
         return gone
+
+
+def _shown(where: str) -> str:
+    """Return an address without its options and credentials."""
+    return re.sub(r"://[^/]*@", "://", where.partition("?")[0] if "://" in where else where)
 
 
 def _check(name: str) -> None:

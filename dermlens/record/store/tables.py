@@ -134,6 +134,7 @@ class Image(Row):
     pixels_sha256: Mapped[str] = mapped_column(String(64))
     """of height, width and RGB values of the copy that is shown, at most 1600 pixels long"""
     file_sha256: Mapped[str] = mapped_column(String(64))
+    """empty of an image that was answered in a cohort, which keeps the hash of the pixels alone"""
     width: Mapped[int]
     height: Mapped[int]
     device: Mapped[str | None] = mapped_column(String(60))
@@ -224,6 +225,28 @@ class Outcome(Row):
     supersedes_id: Mapped[int | None] = mapped_column(ForeignKey("outcome.id"))
 
 
+class Disclosure(Row):
+    """Something that was handed out of the record, or of a page beside it. It names no patient."""
+
+    __tablename__ = "disclosure"
+    __table_args__ = (Index(None, "lesion_id"),)
+
+    at: Mapped[datetime]
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
+    what: Mapped[str] = mapped_column(String(40))
+    """key of vocabulary.DISCLOSED"""
+    recipient: Mapped[str] = mapped_column(String(255))
+    """the host it was sent to, "download", or "folder" """
+    lesion_id: Mapped[int | None] = mapped_column(ForeignKey("lesion.id"))
+    """the case; None of a table, or of an image that is not saved"""
+    pixels_sha256: Mapped[str | None] = mapped_column(String(64))
+    """of the image, where it is one"""
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    """of the file, where it is one"""
+    arrived_at: Mapped[datetime | None]
+    """when the one it was sent to confirmed it; None until then, and of what was not sent"""
+
+
 class Audit(Base):
     """One line of the chain: who did what to which row, and the salted hash of the row afterwards."""
 
@@ -251,5 +274,5 @@ class RecordKey(Base):
     since: Mapped[datetime]
 
 
-ROWS: tuple[type[Row], ...] = (Person, Patient, Lesion, Image, Prediction, Reading, Outcome)
+ROWS: tuple[type[Row], ...] = (Person, Patient, Lesion, Image, Prediction, Reading, Outcome, Disclosure)
 """The tables whose rows the chain vouches for."""

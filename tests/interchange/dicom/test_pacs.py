@@ -260,6 +260,17 @@ def test_an_entry_that_is_damaged_stops_no_other(tmp_path: Path, made: list[Data
         ({"DERMLENS_PACS": "https://me:secret@pacs/dicom-web"}, "no user"),
         ({"DERMLENS_PACS": "https://pacs", "DERMLENS_PACS_USER": "me"}, "belong together"),
         ({"DERMLENS_PACS": "https://pacs", "DERMLENS_PACS_PASSWORD": "x"}, "belong together"),
+        ({"DERMLENS_PACS": "https://pacs", "DERMLENS_PACS_TOKEN": "secret", "DERMLENS_PACS_TOKEN_FILE": "x"}, "both"),
+        ({"DERMLENS_PACS": "https://pacs", "DERMLENS_PACS_TOKEN": "secret\nHost: x"}, "one word"),
+        (
+            {
+                "DERMLENS_PACS": "https://pacs",
+                "DERMLENS_PACS_TOKEN": "secret",
+                "DERMLENS_PACS_USER": "me",
+                "DERMLENS_PACS_PASSWORD": "secret",
+            },
+            "not both",
+        ),
     ],
 )
 def test_settings_are_checked_and_no_secret_is_repeated(given: dict[str, str], sentence: str) -> None:
@@ -276,3 +287,31 @@ def test_settings_are_read(tmp_path: Path) -> None:
     assert found.outbox == Path("/srv/state/outbox")
     assert found.host == "pacs"
     assert "s3cret" not in repr(found)
+    found = read({"DERMLENS_PACS": "https://pacs/dicom-web", "DERMLENS_PACS_TOKEN_FILE": str(tmp_path / "password")})
+    assert (found.user, found.password, found.token) == ("", "", "s3cret")
+    assert "s3cret" not in repr(found)
+
+
+def test_a_token_goes_with_every_request_and_wins_over_a_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password x\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.send_header("Content-Type", "application/dicom+json")
+            self.end_headers()
+            self.wfile.write(b"[]")
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        asked = client(
+            Settings(f"http://127.0.0.1:{server.server_port}/dicom-web", token="abc.def")
+        ).search_for_studies()
+        server.shutdown()
+    assert asked == []
+    assert seen == ["Bearer abc.def"]

@@ -165,7 +165,7 @@ def test_the_prior_is_the_narrowest_within_one_standard_error_of_the_best() -> N
     assert all((losses[sd] - best).mean() > (losses[sd] - best).std() / np.sqrt(len(y)) for sd in narrower)
     assert narrower, "scales this unequal are not held to their mean"
     even = predictions_of(logits, y)
-    assert choose_prior(even, try_all(even)["vector"]) == PRIORS[0], "where all scales are one, the narrowest prior loses nothing"
+    assert choose_prior(even, try_all(even)["vector"]) == PRIORS[0], "where all scales are one, none loses"
 
 
 def test_a_narrow_prior_holds_a_class_with_few_images_to_the_others() -> None:

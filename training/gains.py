@@ -74,7 +74,7 @@ def answers(folder: Path) -> tuple[Predictions, Predictions]:
     everything = read_predictions(folder / EXTERNAL_FILE, splits=HELD_BACK)
     elsewhere = everything.select(np.isin(everything.split.astype(str), VALIDATION_SETS))
     file = folder / "calibration.json"
-    fitted = calibration.read(file) if file.exists() else calibration.fit(home)
+    fitted = calibration.read(file) if file.exists() else calibration.fit(home, calibration.try_all(home))
     cross_fitted = np.log(np.maximum(calibration.unseen(home, fitted), np.finfo(float).tiny))
     return (
         replace(home, logits=cross_fitted, class_mix=np.array(fitted.class_mix)),

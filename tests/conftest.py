@@ -1,5 +1,6 @@
 """Images drawn by code, and a toy model published through the code that real models go through."""
 
+import gc
 import json
 import os
 import shutil
@@ -53,6 +54,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     turn = {name: i for i, name in enumerate(FIRST)}
     items.sort(key=lambda item: turn.get(item.path.relative_to(here).parts[0], len(FIRST)))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what is imported: it stays until the end."""
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

@@ -51,12 +51,13 @@ def texts() -> Iterator[tuple[str, str]]:
             yield str(file.relative_to(ROOT)), file.read_text()
 
 
-TEXTS = list(texts())
+TEXTS = [(where, QUOTED.sub("", text)) for where, text in texts()]
 
 
 def found(text: str, word: str, right: tuple[str, ...]) -> bool:
     """Whether a text holds a word, outside the expressions that the glossary wants."""
-    text = QUOTED.sub("", text)
+    if word.casefold() not in text.casefold():
+        return False
     for expression in right:
         text = re.sub(rf"\b{re.escape(expression)}\b", "", text, flags=re.IGNORECASE)
     return re.search(rf"(?<![\w`/.-]){re.escape(word)}(?![\w`/-])", text, re.IGNORECASE) is not None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from joserfc.jwk import RSAKey
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.app import ROOT, free_port, serve
 from tests.browser.provider import CLIENT, SECRET, Provider, provide
@@ -36,15 +36,6 @@ def closed(provider: Provider, pair: Path, tmp_path_factory: pytest.TempPathFact
     settings = {"DERMLENS_MODELS": str(pair), "STREAMLIT_SECRETS_FILES": str(secrets)}
     with serve(folder / "log", settings, port) as address:
         yield address
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page of a browser that has never been here."""
-    context = browser.new_context(reduced_motion="reduce")
-    context.set_default_timeout(60_000)
-    yield context.new_page()
-    context.close()
 
 
 def sign_in(page: Page, address: str) -> None:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from dermlens.errors import ConfigError
+from dermlens.models.keras_file import load_network
 from training.architectures import ARCHITECTURES, build, feature_layer, load_archive, stage_of_layers
+from training.artefact import save_model
 from training.loop.phase import freeze
 
 SIZE = 32
@@ -86,6 +88,15 @@ def test_the_last_stages_train_with_the_head_and_no_more(name: str) -> None:
             freeze(name, model, n + 1)
     finally:
         freeze(name, model, "all")
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_network_can_be_written_and_loaded(name: str, tmp_path: Path) -> None:
+    model = network(name)
+    save_model(model, tmp_path / "model.keras")
+    loaded = load_network(tmp_path / "model.keras")
+    assert [tuple(w.shape) for w in loaded.weights] == [tuple(w.shape) for w in model.weights]
+    (tmp_path / "model.keras").unlink()  # up to 350 MB
 
 
 @pytest.mark.parametrize("name", SMALL)

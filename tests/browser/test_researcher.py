@@ -9,8 +9,9 @@ import numpy as np
 from playwright.sync_api import Page, Response, expect
 
 from dermlens.evaluation.predictions import read_predictions
+from dermlens.image.examples import EXAMPLES
 from dermlens.labels import CLASSES
-from tests.browser.app import go_to, part, settle
+from tests.browser.app import choose, go_to, part, settle
 from tests.browser.test_downloads import fetch, rows_of
 
 STREAMLITS_OWN = re.compile(r"/_stcore/(health|host-config)$")
@@ -83,18 +84,48 @@ def test_the_gallery_shows_errors_as_pictures_which_open_and_can_be_tagged(
     expect(page.get_by_role("dialog")).to_contain_text("true diagnosis: Melanoma")
 
 
-def test_back_goes_back_a_page_and_nothing_is_asked_for_in_vain(page: Page, dashboard: str) -> None:
+def test_back_goes_back_a_step_and_nothing_is_asked_for_in_vain(page: Page, dashboard: str) -> None:
+    """A step is another page or tab; what is chosen there comes back with it, and no step is taken twice."""
     lost: list[str] = []
 
     def note(response: Response) -> None:
         if response.status >= 400 and not STREAMLITS_OWN.search(response.url):
             lost.append(f"{response.status} {response.url}")
 
+    def expect_step(heading: str, tab: str, address: str) -> None:
+        expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+        if tab:
+            expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+        expect(page).to_have_url(re.compile(address))
+        settle(page)
+
     page.on("response", note)
     page.goto(dashboard)
+    settle(page)
     go_to(page, "Metrics")
     page.get_by_role("tab", name="Per class").click()
-    expect(page).to_have_url(re.compile("show=Per"))
+    expect_step("Metrics", "Per class", r"metrics\?show=Per\+class$")
+    choose(page, "Model", "Toy toy2")
+    expect_step("Metrics", "Per class", r"of=Toy\+toy2&show=Per\+class")
+    go_to(page, "Predict", "Predict")
+    page.get_by_role("button", name=EXAMPLES[0].name, exact=True).click()
+    expect_step("Predict", "", r"predict\?image=\w+$")
+    go_to(page, "Compare models")
+    page.get_by_role("tab", name="On a data split").click()
+    expect_step("Compare models", "On a data split", "compare=On")
+    expect(page.get_by_text("Choose at least two models")).to_have_count(0)  # what Metrics chose is not carried over
+    page.go_back()
+    expect_step("Compare models", "On one image", "/compare")
+    page.go_back()
+    expect_step("Predict", "", r"predict\?image=\w+$")
+    page.go_back()
+    expect_step("Metrics", "Per class", r"of=Toy\+toy2&show=Per\+class")
+    page.go_back()
+    expect_step("Metrics", "Confusion matrix", "/metrics")
+    page.go_forward()
+    expect_step("Metrics", "Per class", "show=Per")
+    page.go_back()
+    expect_step("Metrics", "Confusion matrix", "/metrics")
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("Dermlens")
     assert lost == []

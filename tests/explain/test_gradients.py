@@ -46,7 +46,7 @@ explain_with("smooth_grad", model, np.zeros((30, 40, 3), np.uint8), 0, tell)
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[child_process.Process]:
     """The processes that were started to draw."""
-    found = []
+    found: list[child_process.Process] = []
 
     class Noted(child_process.Process):
         def __init__(self, module: str) -> None:

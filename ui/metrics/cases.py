@@ -53,7 +53,7 @@ def table(answers: Mapping[str, Predictions], rows: np.ndarray, key: str) -> Non
         column_config={
             "picture": st.column_config.ImageColumn("", width=60),
             "age": st.column_config.NumberColumn(format="%d"),
-            **{c: st.column_config.NumberColumn(format="percent") for c in scores},
+            **{c: st.column_config.NumberColumn(format="%.1f %%") for c in scores},
         },
     )
     st.caption("Most confident first. Choose a row to open its case.")
@@ -72,7 +72,7 @@ def _frame(answers: Mapping[str, Predictions]) -> pd.DataFrame:
     for name, p in answers.items():
         column = "called" if len(answers) == 1 else name
         frame[column] = [NAMES[CLASSES[i]] for i in p.y_pred]
-        frame[f"{column}, score"] = p.probabilities[np.arange(len(p)), p.y_pred]
+        frame[f"{column}, score"] = 100 * p.probabilities[np.arange(len(p)), p.y_pred]
     if known is not None:
         facts = cases_of(predictions, known)
         names = {"age": "age", "sex": "sex", "localization": "site", "dx_type": "confirmed by"}

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from playwright.sync_api import Page, Response, expect
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.image.examples import EXAMPLES
 from dermlens.labels import CLASSES
-from tests.browser.app import choose, go_to, part, settle
+from dermlens.trust.embedding_map import FILE as MAP
+from tests.browser.app import choose, go_to, part, serve, settle
 from tests.browser.test_downloads import fetch, rows_of
 
 STREAMLITS_OWN = re.compile(r"/_stcore/(health|host-config)$")
@@ -82,6 +84,27 @@ def test_the_gallery_shows_errors_as_pictures_which_open_and_can_be_tagged(
     assert [(r["tag"], r["true"], r["called"]) for r in rows] == [("'=odd border", "mel", "nv")]
     page.locator("[class*=st-key-open-ISIC] button").first.click()
     expect(page.get_by_role("dialog")).to_contain_text("true diagnosis: Melanoma")
+
+
+def test_a_click_on_a_point_of_the_map_opens_its_case(
+    page: Page, pair: Path, confused: list[str], tmp_path: Path
+) -> None:
+    models = shutil.copytree(pair, tmp_path / "models")
+    first, second = confused[:2]
+    (models / "toy" / MAP).write_text(f"image_id,first,second\n{first},-1,2\n{second},3,-1\n")
+    with serve(tmp_path / "log", {"DERMLENS_MODELS": str(models)}) as address:
+        page.goto(f"{address}/metrics?show=Map")
+        points = page.locator(".st-key-figure-embedding-map .scatterlayer .point")
+        expect(points).to_have_count(2)
+        settle(page)
+        left = min(points.all(), key=lambda point: (point.bounding_box() or {"x": 0})["x"])
+        box = left.bounding_box()
+        assert box is not None
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text(first)
+        expect(dialog).to_contain_text("true diagnosis: Melanoma")
+        assert second not in dialog.inner_text()
 
 
 def test_back_goes_back_a_step_and_nothing_is_asked_for_in_vain(page: Page, dashboard: str) -> None:

@@ -59,7 +59,7 @@ def headline(entries: list[Entry], split: str) -> None:
         if entry.name in summaries
     ]
     table = pd.DataFrame(rows).set_index("Model").T  # a model a column: a row of all metrics is wider than the page
-    st.dataframe(table, alt="Headline metrics, size and speed of every model")
+    st.dataframe(table, height="content", alt="Headline metrics, size and speed of every model")
     if ready:
         st.caption(f"Time: one image with all heat maps, median and range, on this machine ({hardware()}).")
 

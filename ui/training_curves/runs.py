@@ -58,7 +58,13 @@ def table(runs: list[Run], key: str) -> None:
             "balanced accuracy": st.column_config.NumberColumn(
                 format="%.1f %%", help="On validation, in the epoch of the lowest cross-entropy"
             ),
-            "hours": st.column_config.NumberColumn(format="%.2f"),
+            "hours": st.column_config.NumberColumn(format="%.2f", width=60),
+            "epochs": st.column_config.NumberColumn(width=60),
+            "seed": st.column_config.NumberColumn(width=50),
+            "published as": st.column_config.TextColumn(width=115),
+            "started": st.column_config.TextColumn(width=125),
+            # Beyond the page's width; the config says them, and the table's own menu shows them here as well.
+            **dict.fromkeys(("architecture", "loss")),
             "state": st.column_config.TextColumn(
                 help="A run that has written nothing for two hours, or for three times its longest epoch, has stopped."
             ),

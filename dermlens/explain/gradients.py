@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 24
 NOISE = 0.15
-SILENT_SECONDS = 120.0
+SILENT_SECONDS = 300.0
 """That the process may take for one step, of which loading TensorFlow and the network is the longest."""
 _FAILED = "SmoothGrad could not be drawn: %s. Try again, or choose another method."
 

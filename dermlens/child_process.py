@@ -1,5 +1,6 @@
 """A separate process, with a socket to it, for work that may crash: reading files of strangers, or damaged ones."""
 
+import json
 import os
 import signal
 import socket
@@ -8,7 +9,11 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
+LENGTH = 4
+"""Bytes that give the length of a JSON header, big-endian."""
+MAX_HEADER = 1 << 16
 _ROOT = Path(__file__).parents[1]
 # The environment of a server may hold secrets; such a process gets none of it but this.
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
@@ -32,6 +37,28 @@ def receive(source: socket.socket, into: bytearray | memoryview, deadline: float
         if not got:
             raise EOFError("the other side hung up")
         view = view[got:]
+
+
+def send(to: socket.socket, header: dict[str, Any], body: memoryview | None = None) -> None:
+    """Send a JSON header with its length before it, and a body after it; OSError of the socket."""
+    text = json.dumps(header).encode()
+    to.sendall(len(text).to_bytes(LENGTH, "big") + text)
+    if body is not None:
+        to.sendall(body)
+
+
+def receive_header(source: socket.socket, deadline: float | None = None) -> dict[str, Any]:
+    """Return the header that `send` sent; raises as `receive`, and ValueError if it is none."""
+    length = bytearray(LENGTH)
+    receive(source, length, deadline)
+    if int.from_bytes(length, "big") > MAX_HEADER:
+        raise ValueError("an answer out of all proportion")
+    text = bytearray(int.from_bytes(length, "big"))
+    receive(source, text, deadline)
+    header = json.loads(bytes(text))
+    if not isinstance(header, dict):
+        raise ValueError("no answer")
+    return header
 
 
 def left(deadline: float) -> float:

@@ -16,6 +16,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
+def rests_on(estimate: Estimate) -> str:
+    """Return what an estimate was measured on: "1,511 images of 1,117 lesions", "1 image of 1 lesion"."""
+    return f"{counted(estimate.n_images, 'image')} of {counted(estimate.n_lesions, 'lesion')}"
+
+
 def duration(seconds: float) -> str:
     """Return a length of time as a person reads it: "40 s", "12 min", "3.5 h", "2.0 days", "n/a" for NaN."""
     if np.isnan(seconds):

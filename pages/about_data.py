@@ -6,8 +6,8 @@ import streamlit as st
 from dermlens.charts import data as charts
 from dermlens.dataset.ham10000 import SPLITS
 from dermlens.dataset.split_audit import Audit
-from dermlens.evaluation.slices import group_names
-from dermlens.wording import percent
+from dermlens.evaluation.slices import group_names, in_order
+from dermlens.wording import counted, percent
 from ui import cache, widgets
 from ui.metrics import slices
 from ui.pages import ABOUT_DATA
@@ -47,8 +47,10 @@ def split(table: pd.DataFrame) -> None:
     for name in SPLITS:
         rows = table[table["split"] == name]
         with cells.cell(), st.container(border=True, gap=None):
-            st.metric(name.capitalize(), f"{len(rows):,} images")
-            st.caption(f"{rows['lesion_id'].nunique():,} lesions, {percent(len(rows) / len(table), 1)} of the images")
+            st.metric(name.capitalize(), f"{counted(len(rows), 'image')}")
+            st.caption(
+                f"{counted(rows['lesion_id'].nunique(), 'lesion')}, {percent(len(rows) / len(table), 1)} of the images"
+            )
     st.caption(
         "All images of a lesion are in one split. Test is for the final metrics alone, never for choosing anything."
     )
@@ -68,9 +70,9 @@ def leakage(result: cache.Result[Audit]) -> None:
         st.warning("This audit is of another split table. Run `python -m data.audit` again.", icon=":material/warning:")
     verdict = "**Something leaks.**" if audit.leaks() else "**Nothing leaks.**"
     st.markdown(
-        f"{verdict} Checked on the images: {audit.lesions_in_more_than_one_split} lesions are in more than one split, "
-        f"{audit.exact_across_splits} exact and {audit.near_across_splits} near duplicates lie across splits. A split "
-        f"that deals single images at random would put {audit.naive_lesions_in_more_than_one_split:,.0f} lesions into "
+        f"{verdict} Checked on the images: lesions in more than one split: {audit.lesions_in_more_than_one_split}; "
+        f"duplicates across splits: {audit.exact_across_splits} exact, {audit.near_across_splits} near. A split that "
+        f"deals single images at random would put {audit.naive_lesions_in_more_than_one_split:,.0f} lesions into "
         f"more than one split (mean of {audit.naive_draws} draws), and its test metrics would look better than they "
         "are."
     )
@@ -97,7 +99,8 @@ def subgroups(table: pd.DataFrame) -> None:
     by = widgets.one_of("Images by", list(names_of), "images-by", format_func=names_of.__getitem__)
     names = group_names(table.replace({by: {"": "unknown"}}), by)
     figure = charts.subgroups(table, names.astype(str), f"Images by {slices.BY[by].lower()}")
-    data = pd.crosstab(names, table["split"]).rename_axis(by).reset_index
+    order = in_order(pd.Series(names).value_counts().to_dict())
+    data = pd.crosstab(names, table["split"]).reindex(order).rename_axis(by).reset_index
     widgets.chart(figure, f"Share of each {by} in each split", data, f"subgroups-{by}")
 
 

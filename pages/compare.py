@@ -69,13 +69,13 @@ def data_split(entries: dict) -> None:
             "Publish a second one, put a folder with a `predictions.csv` into `models/`, or bring predictions above.",
         )
         return
-    widgets.unknown_in_link("of", (name for e in entries.values() for name in (e.id, e.name)), "a model")
+    widgets.unknown_in_link("models", (name for e in entries.values() for name in (e.id, e.name)), "a model")
     with st.container(horizontal=True, vertical_alignment="top", gap="medium"):
         ids = st.multiselect(
             "Models",
             list(entries),
             default=list(entries)[:2],
-            key="of",
+            key="models",
             format_func=lambda i: entries[i].name,
             bind="query-params",
         )

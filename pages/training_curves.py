@@ -5,7 +5,7 @@ import streamlit as st
 
 from dermlens.charts import curves
 from dermlens.models.runs import Run, differences
-from dermlens.wording import joined
+from dermlens.wording import counted, joined
 from ui import cache, streamlit_internals, widgets
 from ui.pages import TRAINING_CURVES
 from ui.training_curves import runs as shown
@@ -81,7 +81,10 @@ def overlay(chosen: list[Run]) -> None:
             columns = [c for c in (panel.validation, panel.train) if c]
             data = pd.concat({r.id: readable[r.id][["epoch", "hours", *columns]] for r in runs}, names=["run"])
             widgets.chart(
-                figure, f"{panel.title} of {len(runs)} runs", data.reset_index("run").copy, f"curve-{panel.key}"
+                figure,
+                f"{panel.title} of {counted(len(runs), 'run')}",
+                data.reset_index("run").copy,
+                f"curve-{panel.key}",
             )
     if together and all(len(line.histories) == 1 for line in lines):
         st.caption(widgets.escape(not_averaged(runs), 600))

@@ -53,6 +53,7 @@ UNLOCKED = {f"requirements-{name}.txt" for name in ("torch", "cluster", "engines
 UNDECLARED = {"scikit-learn": "crepes"}  # package -> what imports it without asking for it
 PLUGINS = {"pytest-xdist": "--numprocesses"}  # package -> the option in the Makefile that uses it
 READ_ELSEWHERE = {  # module -> the JSON it reads or writes that is no file of ours
+    "dermlens/child_process.py": "messages to and from such a process",
     "dermlens/ingest/pool.py": "messages to and from the process that decodes",
     "dermlens/ingest/worker.py": "messages to and from the process that decodes",
     "dermlens/models/keras_file.py": "a member of model.keras, bounded and checked there",

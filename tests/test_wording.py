@@ -12,6 +12,7 @@ from dermlens.wording import (
     number_with_interval,
     percent,
     percent_with_interval,
+    rests_on,
     short_percent,
 )
 
@@ -72,3 +73,8 @@ def test_one_thing_is_singular() -> None:
 def test_lengths_of_time(seconds: float, told: str) -> None:
     assert duration(seconds) == told
     assert duration(float("nan")) == "n/a"
+
+
+def test_what_an_estimate_rests_on_is_in_the_singular_where_it_is_one() -> None:
+    assert rests_on(Estimate(0.5, 0, 1, 1, 1)) == "1 image of 1 lesion"
+    assert rests_on(Estimate(0.5, 0, 1, 1511, 1)) == "1,511 images of 1 lesion"

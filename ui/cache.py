@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,6 @@ from dermlens.evaluation.other_archives import read as read_other_archives
 from dermlens.evaluation.other_lights import OtherLights
 from dermlens.evaluation.predictions import CASES, EXTERNAL_FILE, Predictions, cases_of, read_cases, read_predictions
 from dermlens.evaluation.slices import Slice, slices
-from dermlens.explain import gradients
 from dermlens.explain.localisation_results import FILE as ATTENTION
 from dermlens.explain.localisation_results import METHODS, LocalisationResults, offered, read_published
 from dermlens.explain.localisation_results import summarise as summarise_looks
@@ -393,16 +392,6 @@ def _timing(model_id: str, model_hash: str, _model: AnyModel) -> Timing:
 def timing(model: AnyModel) -> Timing:
     """Return how long a model takes for one image on this machine, measured once."""
     return _timing(model.id, model.identity, model)
-
-
-@st.cache_resource(show_spinner="Loading the network for this method", max_entries=4)
-def _network(model_id: str, model_hash: str, _model: Model) -> Any:
-    return gradients.load_network(_model)
-
-
-def network(model: Model) -> Any:
-    """Return the Keras network behind a model, which the methods of explain.gradients need. Loads TensorFlow."""
-    return _network(model.id, model.identity, model)
 
 
 def runs() -> tuple[list[Run], list[Problem]]:

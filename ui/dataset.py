@@ -8,6 +8,7 @@ from dermlens.case.predict import Prediction, predict
 from dermlens.dataset import isic2019
 from dermlens.dataset.ham10000 import data_root, image_path
 from dermlens.errors import DermlensError
+from dermlens.files.documents import read_at_most
 from dermlens.image.encode import data_uri
 from dermlens.ingest.formats import LIMITS
 from dermlens.ingest.read import read_file, read_image
@@ -32,7 +33,7 @@ def file(image_id: str) -> bytes | None:
         if root is None:
             return None
         with image_path(root, image_id).open("rb") as opened:
-            found = opened.read(LIMITS.bytes + 1)
+            found = read_at_most(opened, LIMITS.bytes + 1)
         return found if len(found) <= LIMITS.bytes else None
     except (DermlensError, OSError):
         return None

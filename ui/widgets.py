@@ -18,7 +18,7 @@ from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, INDEX, NAMES, Diag
 from dermlens.models.registry import Entry
 from dermlens.trust.fitted import command_for
 from dermlens.trust.thresholds import CASE_SENSITIVITY, SENSITIVITIES
-from dermlens.wording import short_percent
+from dermlens.wording import counted, short_percent
 from ui import cache, leaving, state
 from ui.cache import Problem
 from ui.pages import Page
@@ -262,6 +262,7 @@ def advice(entry: Entry, sentence: str, weights: bool = True) -> str:
 def fitted_on(record: dict) -> str:
     """Say which images thresholds come from; `record` as in thresholds.json."""
     return (
-        f"Thresholds come from validation ({record['n_images']:,} images of {record['n_lesions']:,} lesions); there "
+        f"Thresholds come from validation ({counted(record['n_images'], 'image')} of "
+        f"{counted(record['n_lesions'], 'lesion')}); there "
         "each image is measured with thresholds from other lesions."
     )

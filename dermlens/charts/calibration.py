@@ -58,7 +58,7 @@ def diagram(parts: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> go
                 for b in bins
             ],
             hovertemplate=f"{heading}<br>stated %{{customdata[0]}}, true %{{customdata[1]}}<br>"
-            "95 %: %{customdata[2]}<br>%{customdata[3]} images of %{customdata[4]} lesions<extra></extra>",
+            "95 %: %{customdata[2]}<br>Images: %{customdata[3]}, lesions: %{customdata[4]}<extra></extra>",
         )
         figure.add_bar(
             row=2,
@@ -68,7 +68,7 @@ def diagram(parts: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> go
             width=[max(0.4, 100 * (b.high - b.low) * 0.9) for b in bins],
             marker={"color": nth(COLOURS, i - 1)},
             customdata=[[percent(b.low, 1), percent(b.high, 1)] for b in bins],
-            hovertemplate=f"{heading}<br>%{{customdata[0]}} to %{{customdata[1]}}: %{{y}} images<extra></extra>",
+            hovertemplate=f"{heading}<br>%{{customdata[0]}} to %{{customdata[1]}}<br>Images: %{{y}}<extra></extra>",
         )
         figure.update_xaxes(title_text="Stated probability", row=2, col=i)
     figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
@@ -105,7 +105,7 @@ def overlaid(models: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> 
                 [percent(b.confidence, 1), percent(b.right.value, 1), interval(b.right), b.right.n_images] for b in bins
             ],
             hovertemplate=f"{name}<br>stated %{{customdata[0]}}, true %{{customdata[1]}}<br>"
-            "95 %: %{customdata[2]}<br>%{customdata[3]} images<extra></extra>",
+            "95 %: %{customdata[2]}<br>Images: %{customdata[3]}<extra></extra>",
         )
     figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False, title_text="Stated probability")
     figure.update_yaxes(range=[-2, 102], ticksuffix=" %", zeroline=False, title_text="Share that is true")

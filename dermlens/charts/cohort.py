@@ -54,7 +54,7 @@ def suspect(shares: np.ndarray) -> go.Figure:
         customdata=[
             [f"{100 * a:.0f} to {100 * b:.0f} %", n] for a, b, n in zip(edges, edges[1:], counts, strict=False)
         ],
-        hovertemplate="%{customdata[0]}: %{customdata[1]:,} images<extra></extra>",
+        hovertemplate="%{customdata[0]}<br>Images: %{customdata[1]:,}<extra></extra>",
     )
     figure.update_xaxes(range=[0, 100], dtick=25, ticksuffix=" %", title_text="malignant or pre-malignant")
     top = np.log10(max(10, counts.max())) * 1.05

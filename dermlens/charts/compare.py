@@ -85,7 +85,7 @@ def differences(comparison: Comparison, names: tuple[str, str]) -> go.Figure:
             ],
             hovertemplate="%{customdata[0]}<br>"
             f"{names[0]} %{{customdata[1]}}, {names[1]} %{{customdata[2]}}<br>"
-            "difference %{x:+.1f} points, %{customdata[3]}<br>%{customdata[4]} images<extra></extra>",
+            "difference %{x:+.1f} points, %{customdata[3]}<br>Images: %{customdata[4]}<extra></extra>",
         )
     )
     figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1.5})

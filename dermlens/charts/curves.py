@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from dermlens.charts.style import COLOURS, DASHES, NEUTRAL, frame, nth
 from dermlens.evaluation.metrics import OVERALL
 from dermlens.models.runs import Run, best_epoch, mean_and_range, smoothed
+from dermlens.wording import counted
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def _seeds(figure: go.Figure, line: Line, panel: Panel, column: str, name: str, 
         y=_scaled(table["mean"], panel),
         mode="lines",
         line=look,
-        name=f"{name} ({count} seeds)",
+        name=f"{name} ({counted(count, 'seed')})",
         hovertemplate=hover,
     )
 

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from dermlens.charts.style import BELOW, COLOURS, SHORT, SYMBOLS, bar_marker, frame, nth
 from dermlens.dataset.ham10000 import SPLITS
+from dermlens.evaluation.slices import in_order
 from dermlens.labels import CLASSES, SHOWN
 from dermlens.wording import percent
 
@@ -31,7 +32,7 @@ def class_balance(table: pd.DataFrame) -> go.Figure:
             text=images.map("{:,}".format),
             textposition="outside",
             cliponaxis=False,
-            hovertemplate=f"%{{y}}<br>{split}: %{{x:,}} images<extra></extra>",
+            hovertemplate=f"%{{y}}<br>Images in {split}: %{{x:,}}<extra></extra>",
         )
     figure.update_xaxes(type="log", title_text="images (logarithmic)", dtick=1, range=[0, 4.1])
     figure.update_yaxes(autorange="reversed", showgrid=False)
@@ -82,12 +83,12 @@ def subgroups(table: pd.DataFrame, names: np.ndarray, title: str) -> go.Figure:
         title: as shown.
     """
     shares = pd.crosstab(names, table["split"], normalize="columns")
-    order = table.groupby(names).size().sort_values(ascending=False).index
+    order = in_order(table.groupby(names).size().to_dict())
     figure = go.Figure()
     for i, split in enumerate(SPLITS):
         values = shares[split].reindex(order)
         figure.add_bar(
-            y=list(order),
+            y=order,
             x=100 * values,
             orientation="h",
             name=split,

@@ -12,7 +12,7 @@ from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, N_CLASSES, SHOWN
 from dermlens.trust.conformal import Measured, OfClass
 from dermlens.trust.thresholds import DecisionCurve, Point
-from dermlens.wording import interval, number, number_interval, percent, short_percent
+from dermlens.wording import counted, interval, number, number_interval, percent, short_percent
 
 POINTS = 400
 """Of a curve; more than a screen can show apart."""
@@ -33,7 +33,7 @@ def by_class(found: Measured, level: float, own: Sequence[bool], subtitle: str) 
     """
     rows: list[tuple[str, Measured | OfClass, bool]] = [("All diagnoses", found, True)]
     rows += [(SHORT[CLASSES[i]], found.per_class[CLASSES[i]], bool(own[i])) for i in SHOWN]
-    labels = [f"{name}<br>{measured.coverage.n_images:,} images" for name, measured, _ in rows]
+    labels = [f"{name}<br>{counted(measured.coverage.n_images, 'image')}" for name, measured, _ in rows]
     titles = ["True diagnosis in the set", "Diagnoses in the set"]
     figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.05)
     for column, (name, scale) in enumerate(SCALES.items(), start=1):
@@ -54,7 +54,7 @@ def by_class(found: Measured, level: float, own: Sequence[bool], subtitle: str) 
             },
             error_x=error_bars([f if scale == 100 else _in_percent(f) for _, f in known]),
             customdata=[[labels[i], f.n_lesions, *written(name, f)] for i, f in known],
-            hovertemplate=f"%{{customdata[0]}} of %{{customdata[1]:,}} lesions<br>{titles[column - 1]}: "
+            hovertemplate=f"%{{customdata[0]}} (lesions: %{{customdata[1]:,}})<br>{titles[column - 1]}: "
             "%{customdata[2]}<br>95 %: %{customdata[3]}<extra></extra>",
             showlegend=False,
         )
@@ -133,7 +133,7 @@ def operating_points(points: Sequence[Point], split: str, wanted: float, title: 
                 for p, f in zip(points, found, strict=True)
             ],
             hovertemplate=f"wanted sensitivity %{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>"
-            "95 %: %{customdata[2]}<br>%{customdata[3]:,} images<extra></extra>",
+            "95 %: %{customdata[2]}<br>Images: %{customdata[3]:,}<extra></extra>",
         )
     ticks = [f"{short_percent(p.wanted)} wanted<br>from {percent(p.threshold, 1)}" for p in points]
     figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)

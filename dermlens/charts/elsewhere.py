@@ -33,8 +33,8 @@ def refused(measured: Measured) -> go.Figure:
             marker={"color": COLOURS[0], "symbol": ("circle", "diamond")[column - 1], "size": 9},
             error_x=error_bars(estimates),
             customdata=[[percent(f.value, 1), interval(f), f.n_images, f.n_lesions] for f in estimates],
-            hovertemplate="%{y}: %{customdata[0]}<br>95 %: %{customdata[1]}<br>%{customdata[2]} pictures of "
-            "%{customdata[3]} sources<extra></extra>",
+            hovertemplate="%{y}: %{customdata[0]}<br>95 %: %{customdata[1]}<br>Pictures: %{customdata[2]}, "
+            "sources: %{customdata[3]}<extra></extra>",
         )
         figure.update_xaxes(range=[-3, 103] if column == 1 else [45, 102], row=1, col=column)
     return frame(figure, "Pictures that are not proper dermoscopic images", 130 + 28 * len(kinds), margin_t=90)
@@ -119,7 +119,7 @@ def _dots(
                 for label, e in zip(rows, values, strict=True)
             ],
             hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
-            "%{customdata[3]} images of %{customdata[4]} lesions<extra></extra>",
+            "Images: %{customdata[3]}, lesions: %{customdata[4]}<extra></extra>",
         )
     figure.update_yaxes(
         tickvals=list(range(len(labels))), ticktext=list(labels), range=[len(labels) - 0.5, -0.5], zeroline=False

@@ -80,7 +80,7 @@ def _dots(rows: Sequence[str], panels: Sequence[Series], titles: Sequence[str] =
                     for g, f in zip(rows, estimates, strict=True)
                 ],
                 hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
-                "%{customdata[3]} images of %{customdata[4]} lesions<extra></extra>",
+                "Images: %{customdata[3]}, lesions: %{customdata[4]}<extra></extra>",
             )
     return figure
 

@@ -164,7 +164,7 @@ def per_class(models: Mapping[str, Mapping[str, Mapping[str, Estimate]]], key: s
                 for c, f in zip(SHOWN, found, strict=True)
             ],
             hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
-            "%{customdata[3]} images<extra></extra>",
+            "Images: %{customdata[3]}<extra></extra>",
         )
     figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
     figure.update_yaxes(

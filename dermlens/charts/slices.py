@@ -11,7 +11,7 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation.metrics import OVERALL
 from dermlens.evaluation.slices import Slice
 from dermlens.labels import CLASSES, SHOWN
-from dermlens.wording import interval, percent
+from dermlens.wording import counted, interval, percent
 
 
 def overview(slices: Sequence[Slice], title: str) -> go.Figure:
@@ -21,7 +21,7 @@ def overview(slices: Sequence[Slice], title: str) -> go.Figure:
         slices: as slices.slices gives them.
         title: as shown.
     """
-    labels = [f"{s.name}<br>{s.n_images:,} images" for s in slices]
+    labels = [f"{s.name}<br>{counted(s.n_images, 'image')}" for s in slices]
     panels: tuple[tuple[str, list[Estimate | None], str, str], ...] = (
         (OVERALL["balanced_accuracy"].label, [s.balanced_accuracy for s in slices], COLOURS[0], "circle"),
         (OVERALL["melanoma_recall_equal"].label, [s.recall["mel"] for s in slices], COLOURS[1], "diamond"),
@@ -43,7 +43,7 @@ def overview(slices: Sequence[Slice], title: str) -> go.Figure:
             error_x=error_bars([f for _, f in known]),
             customdata=[[slices[i].name, percent(f.value, 1), interval(f), f.n_images, f.n_lesions] for i, f in known],
             hovertemplate=f"%{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
-            "%{customdata[3]} images of %{customdata[4]} lesions<extra></extra>",
+            "Images: %{customdata[3]}, lesions: %{customdata[4]}<extra></extra>",
             showlegend=False,
         )
         for i in sorted(set(range(len(slices))) - {i for i, _ in known}):
@@ -61,7 +61,7 @@ def class_mix(slices: Sequence[Slice]) -> go.Figure:
     """Draw which diagnoses each slice is made of, in shares of its images."""
     shares = np.array([s.class_mix / max(1, s.n_images) for s in slices])[:, list(SHOWN)]
     text = np.vectorize(percent)(shares)
-    details = [[f"{int(s.class_mix[i]):,} of {s.n_images:,} images" for i in SHOWN] for s in slices]
+    details = [[f"{int(s.class_mix[i]):,} of {counted(s.n_images, 'image')}" for i in SHOWN] for s in slices]
     return _table(slices, shares, text, details, "What each slice is made of, in % of its images")
 
 
@@ -71,7 +71,8 @@ def recall(slices: Sequence[Slice]) -> go.Figure:
     values = np.array([[f.value for f in row] for row in found])
     text = np.array([[f"{percent(f.value)}<br>of {f.n_images}" if f.n_images else "" for f in row] for row in found])
     details = [
-        [f"{percent(f.value, 1)} of {f.n_images} images found<br>95 %: {interval(f)}" for f in row] for row in found
+        [f"{percent(f.value, 1)} of {counted(f.n_images, 'image')} found<br>95 %: {interval(f)}" for f in row]
+        for row in found
     ]
     return _table(
         slices, values, text, details, "Recall by class at an equal mix, in % of the class's images in the slice"
@@ -81,7 +82,7 @@ def recall(slices: Sequence[Slice]) -> go.Figure:
 def _table(
     slices: Sequence[Slice], shade: np.ndarray, text: np.ndarray, details: list[list[str]], title: str
 ) -> go.Figure:
-    x, y = [TILTED[CLASSES[i]] for i in SHOWN], [f"{s.name}<br>{s.n_images:,} images" for s in slices]
+    x, y = [TILTED[CLASSES[i]] for i in SHOWN], [f"{s.name}<br>{counted(s.n_images, 'image')}" for s in slices]
     figure = cells(shade, text, x, y, SEQUENTIAL, 0.0, 1.0)
     figure.data[1].update(hoverinfo=None, customdata=[d for row in details for d in row])
     figure.data[1].update(hovertemplate="%{y}<br>%{x}<br>%{customdata}<extra></extra>")

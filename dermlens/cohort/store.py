@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowException, fs
 
 from dermlens.errors import DataError
-from dermlens.files.documents import Document, unwritable
+from dermlens.files.documents import Document, read_at_most, unwritable
 from dermlens.ingest.read import file_bytes
 
 PARTIAL = ".part"
@@ -94,7 +94,7 @@ class Place:
             return file_bytes(self.local / path, most)
         system, root = self._remote
         with system.open_input_stream(f"{root}/{path}", buffer_size=0) as stream:
-            return stream.read(most)
+            return read_at_most(stream, most)
 
     def read(self, name: str) -> bytes:
         """Return a file of ours; raises DataError if it cannot be read."""

@@ -4,6 +4,7 @@ Slices differ in their mix of diagnoses (what was confirmed by follow-up alone i
 with its class mix and per-class recall, and a slice of one class has no single estimate at all.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,12 +84,19 @@ def slices(
     """
     names = group_names(cases, by)
     found = [measure_slice(name, predictions, np.flatnonzero(names == name), replicates, seed) for name in set(names)]
+    by_name = {s.name: s for s in found}
+    return tuple(by_name[name] for name in in_order({s.name: s.n_images for s in found}))
+
+
+def in_order(sizes: Mapping[str, int]) -> list[str]:
+    """Return the names of groups as people read them: age bands in their order, others from the largest to the
+    smallest; unknown last. sizes: group -> number of its images."""
     bands = [name for name, _ in AGE_BANDS]
 
-    def place(s: Slice) -> tuple:
-        return s.name == UNKNOWN, bands.index(s.name) if s.name in bands else -s.n_images, s.name
+    def place(name: str) -> tuple:
+        return name == UNKNOWN, bands.index(name) if name in bands else -sizes[name], name
 
-    return tuple(sorted(found, key=place))
+    return sorted(sizes, key=place)
 
 
 def measure_slice(

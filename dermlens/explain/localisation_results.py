@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 from dermlens.errors import DataError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import FEW_LESIONS, percentile_interval, resampled_mean, share
-from dermlens.explain.gradients import METHODS as SLOW_METHODS
+from dermlens.explain.methods import METHODS as SLOW_METHODS
 from dermlens.files.documents import File, read_document
 from dermlens.files.tables import MAX_BYTES, numbers, read_csv, refuse
 from dermlens.labels import CLASSES, INDEX

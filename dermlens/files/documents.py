@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dermlens.errors import DataError, DermlensError
 
@@ -16,6 +16,7 @@ MAX_DOCUMENT = 8 * 2**20
 """Most bytes of a JSON file that are read."""
 MAX_DEPTH = 40
 """Most levels that objects and lists in a JSON file may be nested."""
+_PART = 2**20
 
 
 def _written(value: object) -> str:
@@ -181,11 +182,21 @@ def _opened(file: Path, most: int, error: type[DermlensError]) -> bytes:
         if file.is_symlink() and not file.resolve().is_relative_to(file.parent.resolve()):
             raise error(f"{where} is a link that leads out of its folder. Put the file itself there.")
         with file.open("rb") as opened:
-            return opened.read(most + 1)
+            return read_at_most(opened, most + 1)
     except FileNotFoundError as e:
         raise error(f"{where}: there is no such file.") from e
     except OSError as e:
         raise error(f"{where} cannot be read: {e.strerror}.") from e
+
+
+def read_at_most(opened: BinaryIO, most: int) -> bytes:
+    """Return at most the first bytes of an open file. By `read`, Python would first take memory for the most there may
+    be: a gigabyte for any part of a network."""
+    parts: list[bytes] = []
+    while most > 0 and (part := opened.read(min(most, _PART))):
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
 
 
 def unwritable(file: Path, reason: OSError) -> str:

@@ -20,14 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from dermlens.child_process import Process, left, receive
+from dermlens.child_process import Process, left, receive, receive_header
 from dermlens.errors import BusyError, DecoderError, ImageError
 from dermlens.ingest.formats import Limits
-from dermlens.ingest.worker import LENGTH
 
 PROCESSES = min(4, os.cpu_count() or 1)
 START_SECONDS = 60.0
-_MAX_HEADER = 1 << 16
 
 CRASHED = (
     "The decoder broke down on this {kind} file, which is damaged or malicious. "
@@ -270,13 +268,10 @@ def _hand_over(control: socket.socket, job: bytes, descriptor: int, deadline: fl
 
 
 def _receive_header(source: socket.socket, deadline: float) -> dict:
-    length = int.from_bytes(_receive(source, bytearray(LENGTH), deadline), "big")
-    if length > _MAX_HEADER:
-        raise _Broken("an answer out of all proportion")
-    header = json.loads(bytes(_receive(source, bytearray(length), deadline)))
-    if not isinstance(header, dict):
-        raise _Broken("no answer")
-    return header
+    try:
+        return receive_header(source, deadline)
+    except (ConnectionError, EOFError, ValueError) as e:
+        raise _Broken("no answer") from e
 
 
 def _receive_pixels(source: socket.socket, answer: dict, deadline: float, limits: Limits) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dermlens.errors import ImageError
+from dermlens.files.documents import read_at_most
 from dermlens.image.preprocess import STORED_ASPECTS, true_aspect
 from dermlens.ingest import pool
 from dermlens.ingest.formats import LIMITS, LISTED, NO_HEIC, READ, Limits, format_of, other_kind
@@ -104,7 +105,7 @@ def file_bytes(path: Path, most: int = LIMITS.bytes + 1) -> bytes:
     with open(path, "rb", opener=_open_at_once) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ImageError("The file cannot be read: it is no regular file.")
-        return file.read(most)
+        return read_at_most(file, most)
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -17,13 +17,10 @@ from typing import NoReturn
 from PIL import Image
 
 from dermlens import sandbox
-from dermlens.child_process import receive
+from dermlens.child_process import receive, send
 from dermlens.errors import ImageError
 from dermlens.ingest import decode
 from dermlens.ingest.formats import ACCEPTED, Limits
-
-LENGTH = 4
-"""Bytes that give the length of a JSON header, big-endian."""
 
 
 def serve(control: socket.socket) -> None:
@@ -50,14 +47,6 @@ def serve(control: socket.socket) -> None:
         _, status, used = os.wait4(child, 0)
         exit_code = os.waitstatus_to_exitcode(status)
         send(control, {"exit": exit_code, "seconds": used.ru_utime + used.ru_stime, "memory": used.ru_maxrss * 1024})
-
-
-def send(to: socket.socket, header: dict, body: memoryview | None = None) -> None:
-    """Send a JSON header with its length before it, and a body after it."""
-    text = json.dumps(header).encode()
-    to.sendall(len(text).to_bytes(LENGTH, "big") + text)
-    if body is not None:
-        to.sendall(body)
 
 
 def _work(answer: socket.socket, job: dict, boxed: bool) -> NoReturn:

@@ -14,7 +14,7 @@ import numpy as np
 import requests
 
 from dermlens.errors import ConfigError, DataError, ImageError, ModelError
-from dermlens.files.documents import Document, canonical, read_object, shortened, unwritable
+from dermlens.files.documents import Document, canonical, read_at_most, read_object, shortened, unwritable
 from dermlens.ingest.formats import LIMITS
 from dermlens.labels import CLASSES
 
@@ -178,7 +178,7 @@ def answers(server: Server, asked: Asked, folder: Path, files: Sequence[File], k
     def reply(file: File) -> Answer:
         try:
             with (folder / file.path).open("rb") as opened:
-                return server.ask(opened.read(LIMITS.bytes + 1), asked)
+                return server.ask(read_at_most(opened, LIMITS.bytes + 1), asked)
         except OSError as e:
             return Answer(unreadable=f"The file cannot be read: {(e.strerror or str(e)).lower()}.")
 

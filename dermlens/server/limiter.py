@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from dermlens.errors import BusyError
 from dermlens.server.limits import LIMITS
 from dermlens.server.shares import VISITS, Shares, Who
+from dermlens.wording import counted
 
 TOLD_EVERY = 0.5
 """Seconds between two messages to a waiting person; also how soon it is noticed that the person has left."""
-OWN = "You have {held} images in the line already. Nothing that you uploaded is lost. Try again when they are answered."
+OWN = "You have {held} in the line already. Nothing that you uploaded is lost. Try again when they are answered."
 
 
 @dataclass(eq=False)
@@ -85,13 +86,15 @@ class Limiter:
     def _join(self, who: Who | None = None) -> _Place:
         refusal = self._shares.take(who, 1) if who and self._shares else None
         if refusal == "own" and who and self._shares:
-            raise BusyError(OWN.format(held=self._shares.held(who.session) or "too many"))
+            held = self._shares.held(who.session)
+            raise BusyError(OWN.format(held=counted(held, "image") if held else "too many images"))
         with self._lock:
             if refusal or (len(self._in) >= self.at_once and len(self._queue) >= self.waiting):
                 if who and self._shares and not refusal:
                     self._shares.give(who.session, 1)
+                others = "one other is" if len(self._queue) == 1 else f"{len(self._queue)} others are"
                 raise BusyError(
-                    f"The server is busy: {len(self._queue)} others are waiting already. Nothing that you uploaded is "
+                    f"The server is busy: {others} waiting already. Nothing that you uploaded is "
                     "lost. Try again in a minute."
                 )
             payer = who.payer() if who else ""

@@ -3,14 +3,17 @@
 import csv
 import io
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import Page, Response, expect
 
 from dermlens.evaluation.predictions import read_predictions
+from dermlens.image.examples import EXAMPLES
 from dermlens.labels import CLASSES
-from tests.browser.app import go_to, part, settle
+from dermlens.trust.embedding_map import FILE as MAP
+from tests.browser.app import choose, go_to, part, serve, settle
 from tests.browser.test_downloads import fetch, rows_of
 
 STREAMLITS_OWN = re.compile(r"/_stcore/(health|host-config)$")
@@ -83,18 +86,69 @@ def test_the_gallery_shows_errors_as_pictures_which_open_and_can_be_tagged(
     expect(page.get_by_role("dialog")).to_contain_text("true diagnosis: Melanoma")
 
 
-def test_back_goes_back_a_page_and_nothing_is_asked_for_in_vain(page: Page, dashboard: str) -> None:
+def test_a_click_on_a_point_of_the_map_opens_its_case(
+    page: Page, pair: Path, confused: list[str], tmp_path: Path
+) -> None:
+    models = shutil.copytree(pair, tmp_path / "models")
+    first, second = confused[:2]
+    (models / "toy" / MAP).write_text(f"image_id,first,second\n{first},-1,2\n{second},3,-1\n")
+    with serve(tmp_path / "log", {"DERMLENS_MODELS": str(models)}) as address:
+        page.goto(f"{address}/metrics?show=Map")
+        points = page.locator(".st-key-figure-embedding-map .scatterlayer .point")
+        expect(points).to_have_count(2)
+        settle(page)
+        left = min(points.all(), key=lambda point: (point.bounding_box() or {"x": 0})["x"])
+        box = left.bounding_box()
+        assert box is not None
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text(first)
+        expect(dialog).to_contain_text("true diagnosis: Melanoma")
+        assert second not in dialog.inner_text()
+
+
+def test_back_goes_back_a_step_and_nothing_is_asked_for_in_vain(page: Page, dashboard: str) -> None:
+    """A step is another page or tab; what is chosen there comes back with it, and no step is taken twice."""
     lost: list[str] = []
 
     def note(response: Response) -> None:
         if response.status >= 400 and not STREAMLITS_OWN.search(response.url):
             lost.append(f"{response.status} {response.url}")
 
+    def expect_step(heading: str, tab: str, address: str) -> None:
+        expect(page.get_by_role("heading", level=1)).to_have_text(heading)
+        if tab:
+            expect(page.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+        expect(page).to_have_url(re.compile(address))
+        settle(page)
+
     page.on("response", note)
     page.goto(dashboard)
+    settle(page)
     go_to(page, "Metrics")
     page.get_by_role("tab", name="Per class").click()
-    expect(page).to_have_url(re.compile("show=Per"))
+    expect_step("Metrics", "Per class", r"metrics\?show=Per\+class$")
+    choose(page, "Model", "Toy toy2")
+    expect_step("Metrics", "Per class", r"of=Toy\+toy2&show=Per\+class")
+    go_to(page, "Predict", "Predict")
+    page.get_by_role("button", name=EXAMPLES[0].name, exact=True).click()
+    expect_step("Predict", "", r"predict\?image=\w+$")
+    go_to(page, "Compare models")
+    page.get_by_role("tab", name="On a data split").click()
+    expect_step("Compare models", "On a data split", "compare=On")
+    expect(page.get_by_text("Choose at least two models")).to_have_count(0)  # what Metrics chose is not carried over
+    page.go_back()
+    expect_step("Compare models", "On one image", "/compare")
+    page.go_back()
+    expect_step("Predict", "", r"predict\?image=\w+$")
+    page.go_back()
+    expect_step("Metrics", "Per class", r"of=Toy\+toy2&show=Per\+class")
+    page.go_back()
+    expect_step("Metrics", "Confusion matrix", "/metrics")
+    page.go_forward()
+    expect_step("Metrics", "Per class", "show=Per")
+    page.go_back()
+    expect_step("Metrics", "Confusion matrix", "/metrics")
     page.go_back()
     expect(page.get_by_role("heading", level=1)).to_have_text("Dermlens")
     assert lost == []

@@ -6,7 +6,7 @@ import pytest
 
 from dermlens.errors import ConfigError
 from dermlens.evaluation.predictions import make_predictions
-from dermlens.evaluation.slices import group_names, measure_slice, slices
+from dermlens.evaluation.slices import group_names, in_order, measure_slice, slices
 from dermlens.labels import CLASSES, INDEX
 
 
@@ -81,3 +81,9 @@ def test_slices_cover_every_image_once_largest_first_and_unknown_last() -> None:
 def test_an_unknown_way_to_slice_is_refused() -> None:
     with pytest.raises(ConfigError, match="age, sex, localization, dx_type; got 'skin'"):
         group_names(cases(age=[1]), "skin")
+
+
+def test_groups_stand_as_people_read_them() -> None:
+    ages = {"unknown": 9, "75 and over": 5, "under 30": 1, "30 to 44": 7}
+    assert in_order(ages) == ["under 30", "30 to 44", "75 and over", "unknown"]
+    assert in_order({"back": 3, "unknown": 9, "ear": 3, "face": 8}) == ["face", "back", "ear", "unknown"]

@@ -1,136 +1,135 @@
+"""SmoothGrad is drawn in a process of its own, which ends with it and whose end is told."""
+
 import dataclasses
+import os
+import select
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import pytest
 
-from dermlens.case.predict import softmax
-from dermlens.errors import ConfigError, ModelError
+from dermlens import child_process
+from dermlens.errors import ModelError
 from dermlens.explain import gradients
-from dermlens.explain.grad_cam import heat_on_image
-from dermlens.explain.gradients import METHODS, explain_with, load_network
-from dermlens.image.preprocess import fit
-from dermlens.image.synthetic import draw_lesion
+from dermlens.explain.methods import explain_with
 from dermlens.models.model import Model
 
-if TYPE_CHECKING:
-    import keras
+ROOT = Path(__file__).parents[2]
+# Draws as a server does, and says which process it started as soon as that one draws.
+SERVER = """
+import sys
+from pathlib import Path
+import numpy as np
+from dermlens.explain import gradients
+from dermlens.explain.methods import explain_with
+from dermlens.models import registry
+started = []
+class Noted(gradients.Process):
+    def __init__(self, module):
+        super().__init__(module)
+        started.append(self.process.pid)
+gradients.Process = Noted
+def tell(share):
+    assert not {"tensorflow", "keras", "tf_keras_vis"} & set(sys.modules)
+    if started:
+        print(started[0], flush=True)
+        sys.stdin.read()
+model = registry.load(registry.inspect(Path(sys.argv[1])))
+explain_with("smooth_grad", model, np.zeros((30, 40, 3), np.uint8), 0, tell)
+"""
 
 
-@pytest.fixture(scope="module")
-def network(toy: Model) -> "keras.Model":
-    return load_network(toy)
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[child_process.Process]:
+    """The processes that were started to draw."""
+    found: list[child_process.Process] = []
+
+    class Noted(child_process.Process):
+        def __init__(self, module: str) -> None:
+            super().__init__(module)
+            found.append(self)
+
+    monkeypatch.setattr(gradients, "Process", Noted)
+    return found
 
 
-def one_view(model: Model) -> Model:
-    return dataclasses.replace(model, views=1)
+def has_ended(one: child_process.Process) -> bool:
+    return one.process.returncode is not None and one.control.fileno() == -1
 
 
-def likeliest(model: Model, square: np.ndarray) -> int:
-    return int(model.engine.run(square[None]).logits[0].argmax())
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_the_heat_is_where_the_spot_is(method: str, spot: Model) -> None:
-    network, shape, at = load_network(spot), (200, 300), (130, 110)
-    image = np.zeros((*shape, 3), np.uint8)
-    cv2.circle(image, at[::-1], 25, (255, 255, 255), -1)
-    told: list[float] = []
-    heat = explain_with(method, spot, network, image, 0, told.append)
-    assert heat.dtype == np.float32
-    assert heat.min() >= 0
-    assert told == sorted(told)
-    assert (told[0], told[-1]) == (0, 1)
-    shown = heat_on_image(heat, *shape, spot.geometry)
-    if method != "smooth_grad":  # of a network that adds up brightness, the gradient is the same everywhere
-        peak = np.unravel_index(shown.argmax(), shape)
-        assert np.hypot(peak[0] - at[0], peak[1] - at[1]) < 25
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_flipping_the_image_flips_the_map(
-    method: str, toy: Model, network: "keras.Model", lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+def test_two_at_once_each_get_the_map_of_this_process_without_its_network(
+    toy: Model, lesion: np.ndarray, started: list[child_process.Process]
 ) -> None:
-    monkeypatch.setattr(gradients, "SMOOTH_GRAD_NOISE", 0.0)
-    here = explain_with(method, toy, network, lesion, 4)
-    there = explain_with(method, toy, network, np.ascontiguousarray(lesion[:, ::-1]), 4)
-    assert here.max() > 0
-    assert there[:, ::-1] == pytest.approx(here, abs=1e-4 * float(here.max()))
+    found: dict[int, np.ndarray] = {}
+    told: dict[int, list[float]] = {1: [], 4: []}
+
+    def draw(index: int) -> None:
+        found[index] = explain_with("smooth_grad", toy, lesion, index, told[index].append)
+
+    drawing = [threading.Thread(target=draw, args=(index,)) for index in told]
+    for one in drawing:
+        one.start()
+    for one in drawing:
+        one.join()
+    network = gradients.load_network(toy)
+    for index, shares in told.items():
+        expected = explain_with("smooth_grad", toy, lesion, index, network=network)
+        assert found[index].dtype == np.float32
+        assert found[index] == pytest.approx(expected, rel=1e-4, abs=1e-6 * float(expected.max()))
+        assert shares == sorted(shares)
+        assert (shares[0], shares[-1]) == (0, 1)
+    assert len(started) == 2
+    assert all(map(has_ended, started))
 
 
-def test_smooth_grad_without_noise_is_the_gradient_by_differences(
-    toy: Model, network: "keras.Model", lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+def test_a_process_that_dies_falls_silent_or_is_not_wanted_any_more_is_ended_and_said(
+    toy: Model, lesion: np.ndarray, started: list[child_process.Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gradients, "SMOOTH_GRAD_NOISE", 0.0)
-    found = explain_with("smooth_grad", one_view(toy), network, lesion, 2)
-    square = fit(lesion, toy.geometry).astype(np.float32)
-    step = 0.25
-    for row, column in ((0, 0), (7, 20), (16, 16), (30, 3)):
-        moved = np.repeat(square[None], 6, 0)
-        for channel in range(3):
-            moved[2 * channel, row, column, channel] += step
-            moved[2 * channel + 1, row, column, channel] -= step
-        logits = network.predict(moved, verbose=0)[:, 2].astype(float)
-        slopes = (logits[::2] - logits[1::2]) / (2 * step)
-        assert found[row, column] == pytest.approx(np.abs(slopes).max(), rel=0.05, abs=2e-5)
+    def kill(share: float) -> None:
+        if started:
+            os.kill(started[0].process.pid, signal.SIGKILL)
+
+    with pytest.raises(ModelError, match="could not be drawn: its process ended before"):
+        explain_with("smooth_grad", toy, lesion, 0, kill)
+
+    views = np.zeros((1, toy.geometry.size, toy.geometry.size, 3), np.float32)
+    with pytest.raises(ModelError, match=r"silent for 0 seconds and was ended\. Try again"):
+        gradients.smooth_grad_apart(toy, views, 0, print, seconds=0.01)  # TensorFlow alone takes longer to load
+
+    def leave(share: float) -> None:
+        if len(started) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        explain_with("smooth_grad", toy, lesion, 0, leave)
+    assert len(started) == 3
+    assert all(map(has_ended, started))
+
+    def none(module: str) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(gradients, "Process", none)
+    with pytest.raises(ModelError, match=r"does not start \(Cannot allocate memory\)"):
+        explain_with("smooth_grad", toy, lesion, 0)
 
 
-def test_smooth_grad_is_the_same_every_time_and_another_for_each_class(
-    toy: Model, network: "keras.Model", lesion: np.ndarray
-) -> None:
-    first = explain_with("smooth_grad", toy, network, lesion, 4)
-    assert np.array_equal(first, explain_with("smooth_grad", toy, network, lesion, 4))
-    assert not np.array_equal(first, explain_with("smooth_grad", toy, network, lesion, 5))
-
-
-def test_score_cam_weighs_channels_by_the_probability_they_leave(toy: Model, network: "keras.Model") -> None:
-    square = fit(draw_lesion(np.random.default_rng(2), 64, 64), toy.geometry)
-    features = toy.engine.run(square[None]).features[0]
-    from scipy.ndimage import zoom
-
-    masks = zoom(features, (4, 4, 1), order=1, mode="nearest")
-    low, high = masks.min((0, 1)), masks.max((0, 1))
-    masks = (masks - low) / (high - low + 1e-7)
-    masked = square.astype(np.float32) * np.moveaxis(masks, -1, 0)[..., None]
-    index = likeliest(toy, square)
-    weights = softmax(toy.engine.run(masked).logits)[:, index]
-    expected = np.maximum(features @ weights, 0)
-    found = explain_with("score_cam", one_view(toy), network, square, index)
-    assert found == pytest.approx(expected / expected.max(), abs=1e-4)
-
-
-def test_grad_cam_plus_plus_weighs_gradients_by_the_published_formula(toy: Model, network: "keras.Model") -> None:
-    square = fit(draw_lesion(np.random.default_rng(2), 64, 64), toy.geometry)
-    features = toy.engine.run(square[None]).features[0].astype(float)
-    index = likeliest(toy, square)
-    slope = toy.head_kernel[:, index].astype(float) / 64  # d logit / d feature, the same at all 8 x 8 places
-    # Eq. 19 of the paper with Y = exp(logit): its derivatives are Y times powers of the slope, and Y cancels.
-    alpha = slope**2 / (2 * slope**2 + features.sum((0, 1)) * slope**3)
-    weights = 64 * alpha * np.maximum(slope, 0)
-    expected = np.maximum(features @ weights, 0)
-    found = explain_with("grad_cam_plus_plus", one_view(toy), network, square, index)
-    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.999
-
-
-def test_what_cannot_be_drawn_is_refused(
-    toy: Model, network: "keras.Model", lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(ConfigError, match="'lime'"):
-        explain_with("lime", toy, network, lesion, 0)
-    changed = dataclasses.replace(toy, card={"files": {"model.keras": "0" * 64}})
+def test_a_network_that_was_changed_is_not_loaded_there_either(toy: Model, lesion: np.ndarray) -> None:
+    changed = dataclasses.replace(toy, card={**toy.card, "files": {"model.keras": "0" * 64}})
     with pytest.raises(ModelError, match="was changed"):
-        load_network(changed)
-    with pytest.raises(ModelError, match=r"nowhere/model\.keras: there is no such file"):
-        load_network(dataclasses.replace(toy, folder=Path("nowhere")))
+        explain_with("smooth_grad", changed, lesion, 0)
 
 
-def test_tensorflow_is_imported_only_when_a_map_is_drawn() -> None:
-    code = (
-        "import dermlens.explain.gradients, sys; assert not {'tensorflow', 'keras', 'tf_keras_vis'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
-    assert done.returncode == 0
+@pytest.mark.skipif(sys.platform != "linux", reason="watches another process as Linux does")
+def test_no_process_outlives_a_killed_server_which_itself_never_loads_tensorflow(toy: Model) -> None:
+    command = [sys.executable, "-c", SERVER, str(toy.folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        drawing = os.pidfd_open(int(server.stdout.readline()))
+        server.kill()
+    ended, _, _ = select.select([drawing], [], [], 60)
+    os.close(drawing)
+    assert ended

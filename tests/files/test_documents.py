@@ -3,6 +3,7 @@ import json
 import os
 import resource
 import signal
+import tracemalloc
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from dermlens.files.documents import (
     Document,
     canonical,
     encode_object,
+    read_at_most,
     read_bytes,
     read_document,
     read_object,
@@ -150,3 +152,17 @@ def test_the_canonical_form_is_one_for_equal_values_and_refuses_what_json_lacks(
     for bad in (float("nan"), datetime(2026, 5, 1), {1}):
         with pytest.raises(ValueError, match=r"."):
             canonical({"x": bad})
+
+
+def test_no_memory_is_taken_for_more_than_a_file_holds(tmp_path: Path) -> None:
+    file = tmp_path / "small"
+    file.write_bytes(b"x" * 3_000_000)
+    tracemalloc.start()
+    found = [read_bytes(file, most) for most in (2**30, 3_000_000)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == [b"x" * 3_000_000] * 2
+    assert peak < 20_000_000
+    with file.open("rb") as opened:
+        assert read_at_most(opened, 2**20 + 1) == b"x" * (2**20 + 1)
+        assert read_at_most(opened, 0) == b""

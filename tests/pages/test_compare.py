@@ -48,8 +48,8 @@ def test_a_split_is_compared_with_intervals_and_tests(models: Path) -> None:
     assert f"one image of each of {result.mcnemar.n_lesions:,} lesions" in shown
     assert "two trained models, not two designs" in shown
     table = app.dataframe[0].value
-    assert table["Model"].tolist() == ["Toy toy", "Toy toy2"]
-    assert table["Time"].str.contains(r"\d+ ms \(\d+ to \d+\)").all()
+    assert table.columns.tolist() == ["Toy toy", "Toy toy2"]
+    assert table.loc["Time"].str.contains(r"\d+ ms \(\d+ to \d+\)").all()
     assert f"**Only Toy toy is right**: {len(result.only_a):,} of" in shown
     cases = app.dataframe[1].value
     assert set(cases["image"]) <= set(result.a.image_id[result.only_a])
@@ -57,13 +57,13 @@ def test_a_split_is_compared_with_intervals_and_tests(models: Path) -> None:
 
 def test_predictions_without_weights_are_a_full_citizen(models: Path) -> None:
     app = open_page("compare", compare=SPLIT)
-    app.multiselect(key="of").set_value(["toy", "toy2", "external"])
+    app.multiselect(key="models").set_value(["toy", "toy2", "external"])
     check(app.run())
     app.selectbox(key="b").set_value("external")
     check(app.run())
-    table = app.dataframe[0].value.set_index("Model")
-    assert table.loc["external", "Time"] == "not run here"
-    assert table.loc["external", "File"] == "no weights"
+    table = app.dataframe[0].value
+    assert table.loc["Time", "external"] == "not run here"
+    assert table.loc["File", "external"] == "no weights"
     assert "Do Toy toy and external really differ?" in text(app)
 
 

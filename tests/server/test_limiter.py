@@ -82,7 +82,7 @@ def test_beyond_the_limit_one_is_sent_away_at_once_and_can_come_again() -> None:
     with held(line, 2):
         waiting = Person(line, "waits", served)
         assert waiting.waits.wait(PATIENCE)
-        with pytest.raises(BusyError, match="1 others are waiting"), line.turn():
+        with pytest.raises(BusyError, match="one other is waiting"), line.turn():
             pytest.fail("the line is full")
         assert line.length() == (2, 1)
     assert waiting.is_in.wait(PATIENCE)

@@ -29,6 +29,7 @@ from dermlens.explain.localisation import (
     where_it_sits,
 )
 from dermlens.explain.localisation_results import COLUMNS, FILE
+from dermlens.explain.methods import METHODS, explain_with
 from dermlens.image.preprocess import Geometry, fit, placement
 from dermlens.ingest.read import read_file
 from dermlens.labels import CLASSES
@@ -76,7 +77,7 @@ def measure(subject: Subject, rows: pd.DataFrame) -> pd.DataFrame:
         if isinstance(model, Model) and row.image_id in removed:
             if row.split == "validation":
                 one_view = dataclasses.replace(model, views=1)
-                drawn |= {m: gradients.explain_with(m, one_view, network, pixels, index) for m in gradients.METHODS}
+                drawn |= {m: explain_with(m, one_view, pixels, index, network=network) for m in METHODS}
             chance = np.random.default_rng(zlib.crc32(str(row.image_id).encode())).random(answer.maps.shape[1:])
             areas = removal_areas(model, pixels, drawn, chance, index)
         ids = {"image_id": row.image_id, "lesion_id": row.lesion_id, "split": row.split}

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dermlens.errors import DermlensError
 from ui import widgets
+from ui.access import steps
 from ui.access.sign_in import admitted, sign_in_is_set_up, sign_out
 
 logger = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ def run(page: Callable[[], None]) -> None:
     """
     try:
         if admitted():
+            steps.keep()
             page()
             _signed_in_as()
         else:

@@ -14,7 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from dermlens.ingest.formats import LIMITS as FILE
 from ui import leaving, streamlit_internals
-from ui.access import api, pages, sign_in, uploads
+from ui.access import api, pages, sign_in, steps, uploads
 from ui.access.pages import CONNECTIONS
 from ui.access.sign_in import may_fetch
 from ui.access.uploads import say
@@ -38,7 +38,8 @@ def middleware() -> list[Middleware]:
 def headers() -> dict[str, str]:
     """Return the headers of every answer: nothing is loaded from, sent to or framed by another host."""
     scripts = " ".join(
-        f"'sha256-{_digest(script)}'" for script in (*streamlit_internals.inline_scripts(), leaving.SCRIPT)
+        f"'sha256-{_digest(script)}'"
+        for script in (*streamlit_internals.inline_scripts(), leaving.SCRIPT, steps.SCRIPT)
     )
     policy = {
         "default-src": "'none'",

@@ -34,7 +34,7 @@ def by_risk(found: Status, table: pa.Table) -> None:
     rows = [
         {
             "image": plain_cell(row["image"]),
-            "suspect": row["suspect"],
+            "suspect": 100 * row["suspect"],
             "call": NAMES[row["call"]] if row["call"] else "No diagnosis",
             "refer": {None: "", True: "yes", False: "no"}[row["refer"]],
             "why": ", ".join(row["reasons"] or ()),
@@ -57,7 +57,7 @@ def by_risk(found: Status, table: pa.Table) -> None:
         alt="The images of the cohort, most at risk first; choose a row to open its case",
         column_config={
             "suspect": st.column_config.ProgressColumn(
-                "suspect", min_value=0, max_value=1, format="percent", help="Malignant or pre-malignant"
+                "suspect", min_value=0, max_value=100, format="%.0f %%", help="Malignant or pre-malignant"
             ),
             "why": st.column_config.TextColumn("rules that fire"),
         },

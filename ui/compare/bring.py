@@ -9,6 +9,7 @@ from dermlens.errors import DataError, DermlensError
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.files.documents import Document
 from dermlens.models.card import NAME
+from dermlens.wording import counted
 from ui import brought, streamlit_internals, widgets
 
 _NUMBER = "brought_number"
@@ -33,7 +34,7 @@ def button() -> None:
             st.error(widgets.escape(told, 800), icon=":material/error:")
         for model_id, own in list(brought.held().items()):
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(f"{widgets.escape(own.entry.name)}: {len(own.predictions):,} images")
+                st.markdown(f"{widgets.escape(own.entry.name)}: {counted(len(own.predictions), 'image')}")
                 st.button("Remove", key=f"drop-{model_id}", type="tertiary", on_click=_drop, args=(model_id,))
 
 

@@ -58,7 +58,8 @@ def headline(entries: list[Entry], split: str) -> None:
         for entry in entries
         if entry.name in summaries
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Headline metrics, size and speed of every model")
+    table = pd.DataFrame(rows).set_index("Model").T  # a model a column: a row of all metrics is wider than the page
+    st.dataframe(table, height="content", alt="Headline metrics, size and speed of every model")
     if ready:
         st.caption(f"Time: one image with all heat maps, median and range, on this machine ({hardware()}).")
 
@@ -122,8 +123,9 @@ def _verdict(comparison: Comparison, a: str, b: str) -> str:
     m, d = comparison.mcnemar, comparison.overall["balanced_accuracy"]
     tested = "differ" if m.p < 0.05 else "cannot be told apart"
     return (
-        f"By McNemar's test on one image of each of {m.n_lesions:,} lesions they **{tested}** ({charts.p_value(m.p)}): "
-        f"only {a} is right on {m.only_a}, only {b} on {m.only_b}, {AT[HAM10000]}. Balanced accuracy {AT[EQUAL]}: "
+        f"By McNemar's test on one image of each of {counted(m.n_lesions, 'lesion')} they **{tested}** "
+        f"({charts.p_value(m.p)}): only {a} is right on {m.only_a}, only {b} on {m.only_b}, {AT[HAM10000]}. "
+        f"Balanced accuracy {AT[EQUAL]}: "
         f"{100 * d.difference:+.1f} points "
         f"(95 % {100 * d.low:+.1f} to {100 * d.high:+.1f}, {charts.p_value(d.p)})."
     )
@@ -157,7 +159,7 @@ def _cases(comparison: Comparison, a: Entry, b: Entry) -> None:
     if rows is None:
         st.caption("Click a cell, or choose a true and a called diagnosis.")
         return
-    st.markdown(f"**{labels[who]}**: {len(rows):,} of {len(comparison.a):,} images")
+    st.markdown(f"**{labels[who]}**: {len(rows):,} of {counted(len(comparison.a), 'image')}")
     if len(rows):
         cases.table({a.name: comparison.a, b.name: comparison.b}, rows, "pair")
     cases.open_chosen([a, b])

@@ -52,8 +52,14 @@ def table(answers: Mapping[str, Predictions], rows: np.ndarray, key: str) -> Non
         row_height=52 if "picture" in shown else None,
         column_config={
             "picture": st.column_config.ImageColumn("", width=60),
-            "age": st.column_config.NumberColumn(format="%d"),
-            **{c: st.column_config.NumberColumn(format="percent") for c in scores},
+            "image": st.column_config.TextColumn(width=105),
+            **{c: st.column_config.TextColumn(width=112) for c in shown if c == "true" or f"{c}, score" in shown},
+            **{c: st.column_config.NumberColumn(format="%.1f %%", width=70) for c in scores},
+            "age": st.column_config.NumberColumn(format="%d", width=50),
+            "sex": st.column_config.TextColumn(width=60),
+            "site": st.column_config.TextColumn(width=90),
+            # Beyond the page's width, and in the case that a row opens; the table's own menu shows them here as well.
+            **dict.fromkeys(c for c in shown if c in ("lesion", "confirmed by") or c.startswith("p(")),
         },
     )
     st.caption("Most confident first. Choose a row to open its case.")
@@ -72,7 +78,7 @@ def _frame(answers: Mapping[str, Predictions]) -> pd.DataFrame:
     for name, p in answers.items():
         column = "called" if len(answers) == 1 else name
         frame[column] = [NAMES[CLASSES[i]] for i in p.y_pred]
-        frame[f"{column}, score"] = p.probabilities[np.arange(len(p)), p.y_pred]
+        frame[f"{column}, score"] = 100 * p.probabilities[np.arange(len(p)), p.y_pred]
     if known is not None:
         facts = cases_of(predictions, known)
         names = {"age": "age", "sex": "sex", "localization": "site", "dx_type": "confirmed by"}
@@ -81,7 +87,7 @@ def _frame(answers: Mapping[str, Predictions]) -> pd.DataFrame:
     if dataset.at_hand() or dataset.others_at_hand():
         frame.insert(0, "picture", [dataset.small(str(i)) for i in predictions.image_id])
     if len(answers) == 1:
-        frame = frame.assign(**{f"p({c})": predictions.probabilities[:, i] for i, c in enumerate(CLASSES)})
+        frame = frame.assign(**{f"p({c})": 100 * predictions.probabilities[:, i] for i, c in enumerate(CLASSES)})
     return frame
 
 

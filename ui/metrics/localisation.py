@@ -8,7 +8,7 @@ from dermlens.estimate import Estimate
 from dermlens.explain.localisation_results import METHODS, LocalisationResults, Where
 from dermlens.models.registry import Entry
 from dermlens.trust.fit_command import fit_command
-from dermlens.wording import interval, percent, percent_with_interval, points_with_interval
+from dermlens.wording import counted, interval, percent, percent_with_interval, points_with_interval, rests_on
 from ui import cache, widgets
 
 READING = (
@@ -44,7 +44,7 @@ def section(entry: Entry) -> None:
     everything = found.where["all"]
     st.caption(
         "Measured on the test split, whatever split and filter are chosen above: "
-        f"{everything.energy.n_images:,} images of {everything.energy.n_lesions:,} lesions; 95 % intervals over "
+        f"{rests_on(everything.energy)}; 95 % intervals over "
         "lesions. Final: not for choosing between models."
     )
     _headline(everything)
@@ -55,7 +55,7 @@ def section(entry: Entry) -> None:
         st.markdown(REMOVING)
         some = found.removal["all"].deletion
         st.caption(
-            f"On {some.n_images} images of {some.n_lesions} lesions, as many of each diagnosis as there are, up to a "
+            f"On {rests_on(some)}, as many of each diagnosis as there are, up to a "
             "limit: here a rare diagnosis weighs as much as a common one."
         )
         alt = "Areas under the deletion and insertion curves by diagnosis, beside those in random order"
@@ -88,7 +88,7 @@ def _methods(found: LocalisationResults) -> None:
         return
     measured = next(iter(found.methods.values()))[0].energy
     st.markdown(
-        f"**Which methods are offered.** On {measured.n_images} images of {measured.n_lesions} lesions of validation, "
+        f"**Which methods are offered.** On {rests_on(measured)} of validation, "
         "as many of each diagnosis, every method is held against a blob in the middle of the picture that is as "
         "concentrated as its own map but made without looking. A method whose heat lies in the lesion less than the "
         "blob's does, with the whole 95 % interval of the difference below zero, is not offered for this model. The "
@@ -123,7 +123,7 @@ def _warnings(found: LocalisationResults) -> None:
     if warned.right_if_warned.n_images:
         text += (
             f" There the model is right on {percent(warned.right_if_warned.value)} "
-            f"({interval(warned.right_if_warned)}, {warned.right_if_warned.n_images} images), elsewhere on "
+            f"({interval(warned.right_if_warned)}, {counted(warned.right_if_warned.n_images, 'image')}), elsewhere on "
             f"{percent(warned.right_if_not.value)} "
             f"({interval(warned.right_if_not)})."
         )

@@ -9,7 +9,7 @@ from dermlens.models.registry import Entry
 from dermlens.trust.fit_command import fit_command
 from dermlens.trust.ood import JointOodDetector, Measured, OodDetector
 from dermlens.trust.withholding import COMBINED, Withholding
-from dermlens.wording import interval, percent
+from dermlens.wording import interval, percent, rests_on
 from ui import cache, widgets
 
 NO_WORD = "The absence of a warning proves nothing: an image may look familiar and still be answered wrongly."
@@ -28,7 +28,7 @@ def section(entry: Entry, split: str) -> None:
     if split in measured.accepted:
         accepted = measured.accepted[split]
         st.metric(f"Dermoscopic images accepted, {split} split", percent(accepted.value, 1), width=400)
-        st.caption(f"95 %: {interval(accepted)}; {accepted.n_images:,} images of {accepted.n_lesions:,} lesions.")
+        st.caption(f"95 %: {interval(accepted)}; {rests_on(accepted)}.")
     if isinstance(found, OodDetector):
         names = {"mahalanobis": "Mahalanobis distance", "knn": "distance to the 10th nearest training image"}
         method = (

@@ -20,7 +20,7 @@ from dermlens.trust.thresholds import (
     net_benefit,
     per_thousand,
 )
-from dermlens.wording import interval, percent, percent_with_interval, short_percent
+from dermlens.wording import counted, interval, percent, percent_with_interval, short_percent
 from ui import cache, widgets
 from ui.widgets import choose_sensitivity, fit_advice, fitted_on, not_fitted
 
@@ -93,8 +93,8 @@ def _whole_split(found: Thresholds, name: str, split: str, n: int) -> None:
     """Say how many of the n images of a split show the target, and where the thresholds come from."""
     of = found.points[name][0].measured[split].sensitivity.n_images
     st.caption(
-        f"{split.capitalize()} split, all of it: {of:,} of {n:,} images show {TARGETS[name].plural}; 95 % intervals "
-        f"over lesions. {fitted_on(found.fitted_on)} Filters chosen above do not apply here."
+        f"{split.capitalize()} split, all of it: {of:,} of {counted(n, 'image')} show {TARGETS[name].plural}; "
+        f"95 % intervals over lesions. {fitted_on(found.fitted_on)} Filters chosen above do not apply here."
     )
 
 

@@ -14,7 +14,15 @@ from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX, MELANOMA, NAMES
 from dermlens.models.registry import Entry
 from dermlens.trust.conformal import CASE_LEVEL
-from dermlens.wording import counted, interval, number_with_interval, percent, percent_with_interval, short_percent
+from dermlens.wording import (
+    counted,
+    interval,
+    number_with_interval,
+    percent,
+    percent_with_interval,
+    rests_on,
+    short_percent,
+)
 from ui import cache, dataset, widgets
 
 PICTURES = 8
@@ -138,8 +146,8 @@ def _fitted(found: OtherArchives, splits: list[str]) -> None:
 def _carcinomas(found: Carcinomas) -> None:
     st.subheader("Invasive squamous cell carcinoma", anchor=False)
     st.markdown(
-        f"It is none of the seven diagnoses, so it gets a wrong name. All {found.suspect.n_images:,} images "
-        f"({counted(found.suspect.n_lesions, 'lesion')}) of BCN20000, which no network trained on."
+        f"It is none of the seven diagnoses, so it gets a wrong name. Asked were all "
+        f"{rests_on(found.suspect)} of BCN20000, which no network trained on."
     )
     _chart({"called": found.called}, "What squamous cell carcinoma is called", "share of its images", "scc-called")
     rows = {

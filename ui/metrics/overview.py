@@ -35,7 +35,7 @@ def headline(summary: Summary, split: str) -> None:
     shown = [(OVERALL[key], summary.overall[key]) for key in (ELSEWHERE if elsewhere else HEADLINE)]
     if elsewhere:
         shown.append((replace(PER_CLASS["auc"], name="AUC of melanoma"), summary.per_class["mel"]["auc"]))
-    cells = st.grid(len(shown), min_column_width=140)
+    cells = st.grid(3, min_column_width=140)  # six: no row of one
     for metric, estimate in shown:
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
             st.metric(metric.name, percent(estimate.value, 1))

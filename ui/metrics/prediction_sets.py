@@ -9,7 +9,7 @@ from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, NAMES, SHOWN
 from dermlens.models.registry import Entry
 from dermlens.trust.conformal import CASE_LEVEL, NO_GUARANTEE, Measured, OfClass, PredictionSets
-from dermlens.wording import number_with_interval, percent, percent_with_interval, short_percent
+from dermlens.wording import number_with_interval, percent, percent_with_interval, rests_on, short_percent
 from ui import cache, widgets
 from ui.widgets import fit_advice, fitted_on, not_fitted
 
@@ -107,6 +107,6 @@ def _sets_data(found: PredictionSets, split: str) -> pd.DataFrame:
 
 def _whole(split: str, estimate: Estimate) -> str:
     return (
-        f"{split.capitalize()} split, all of it: {estimate.n_images:,} images of {estimate.n_lesions:,} lesions; 95 % "
+        f"{split.capitalize()} split, all of it: {rests_on(estimate)}; 95 % "
         "intervals over lesions. Filters chosen above do not apply here."
     )

@@ -13,7 +13,7 @@ from dermlens.trust import referral as rules
 from dermlens.trust.referral import Referral
 from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import TARGETS
-from dermlens.wording import interval, percent, short_percent
+from dermlens.wording import counted, interval, percent, short_percent
 from ui import cache, widgets
 
 CHOSEN = (
@@ -31,8 +31,9 @@ def section(entry: Entry, split: str, whole: Predictions) -> None:
     referral = cache.fitted(entry).referral
     known = referral is not None and split in referral.measured
     st.caption(
-        f"{split.capitalize()} split, all of it: {len(whole):,} images of {whole.n_lesions:,} lesions; 95 % intervals "
-        f"over lesions. {CHOSEN} Filters chosen above do not apply here."
+        f"{split.capitalize()} split, all of it: {counted(len(whole), 'image')} of "
+        f"{counted(whole.n_lesions, 'lesion')}; 95 % intervals over lesions. {CHOSEN} "
+        "Filters chosen above do not apply here."
     )
     if referral is None or not known:
         widgets.not_fitted(entry, "rules for referral that were measured on this split", "referral")

@@ -36,7 +36,9 @@ def choose(predictions: Predictions) -> tuple[Predictions, tuple[Hashable, ...]]
                 key.append((by, *sorted(wanted)))
     if not key:
         return predictions, ()
-    st.badge(f"{int(keep.sum()):,} of {len(predictions):,} images", icon=":material/filter_alt:", color="primary")
+    st.badge(
+        f"{int(keep.sum()):,} of {counted(len(predictions), 'image')}", icon=":material/filter_alt:", color="primary"
+    )
     return predictions.select(keep), tuple(key)
 
 

@@ -129,7 +129,7 @@ def refusals() -> None:
             name, sentence = widgets.escape(problem.name), widgets.escape(problem.sentence, 400)
             st.error(f"**{name}**: {sentence}", icon=":material/broken_image:")
     else:
-        st.error(f"{len(found)} files could not be used.", icon=":material/broken_image:")
+        st.error(f"{counted(len(found), 'file')} could not be used.", icon=":material/broken_image:")
         st.dataframe(
             pd.DataFrame([(plain_cell(name), why) for name, why in found], columns=["file", "reason"]),
             hide_index=True,

@@ -5,8 +5,8 @@ import streamlit as st
 from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.opinion import Opinion
 from dermlens.errors import DermlensError
-from dermlens.explain import gradients
 from dermlens.explain.grad_cam import heat_on_image, overlay
+from dermlens.explain.methods import METHODS, SCORE_CAM_CHANNELS, explain_with
 from dermlens.labels import CLASSES, INDEX, NAMES, SHOWN
 from dermlens.models.card import INT8
 from dermlens.models.model import networks
@@ -52,38 +52,36 @@ def other_methods(image: CaseImage, opinion: Opinion) -> None:
         model = by_id[
             st.selectbox("Model", list(by_id), format_func=lambda i: by_id[i].name, key="method-model", width=240)
         ]
-        offered = [m for m in gradients.METHODS if m in cache.maps_offered(model)]
+        offered = [m for m in METHODS if m in cache.maps_offered(model)]
         if not offered:
             st.caption(NONE_OFFERED)
             return
-        method = st.selectbox(
-            "Method", offered, format_func=gradients.METHODS.__getitem__, key=f"method-{model.id}", width=200
-        )
+        method = st.selectbox("Method", offered, format_func=METHODS.__getitem__, key=f"method-{model.id}", width=200)
         own = opinion.call(model).code
         code = st.selectbox(
             "Class", CLASSES, index=INDEX[own], format_func=widgets.class_name, key="method-class", width=320
         )
         wanted = st.button("Draw", icon=":material/brush:")
-    said = "These need gradients or many passes and take seconds; the first one also loads TensorFlow."
+    passes = SCORE_CAM_CHANNELS * model.views
+    said = f"Score-CAM asks the network {passes} times, SmoothGrad loads TensorFlow first: both take a while."
     if model.precision == INT8:
-        said += f" {model.name} answers in 8-bit integers; these maps are drawn by the network it was made from."
+        said += f" {model.name} answers in 8-bit integers; SmoothGrad is drawn by the network it was made from."
     if len(by_id) < len(opinion.calling):
         said += " An ensemble has no network of its own: choose one of its members."
-    if len(offered) < len(gradients.METHODS):
-        left_out = joined([name for key, name in gradients.METHODS.items() if key not in offered])
+    if len(offered) < len(METHODS):
+        left_out = joined([name for key, name in METHODS.items() if key not in offered])
         said += f" Not offered for this model: {left_out}. {WORSE}"
     st.caption(said)
     key = (image.key, model.id, method, code)
     if wanted and key not in state.drawn():
-        bar = st.progress(0.0, f"{gradients.METHODS[method]} for {NAMES[code]}")
+        bar = st.progress(0.0, f"{METHODS[method]} for {NAMES[code]}")
 
         def show(share: float) -> None:
             bar.progress(min(1.0, share))
 
         try:
             with waiting.turn(SLOW, bar):
-                network = cache.network(model)
-                state.drawn()[key] = gradients.explain_with(method, model, network, image.pixels, INDEX[code], show)
+                state.drawn()[key] = explain_with(method, model, image.pixels, INDEX[code], show)
         except DermlensError as e:
             st.error(widgets.escape(str(e), 400), icon=":material/error:")
         bar.empty()
@@ -92,7 +90,7 @@ def other_methods(image: CaseImage, opinion: Opinion) -> None:
     small = thumbnail(image.pixels, 700)
     pictures = {
         "Grad-CAM": opinion.answers[model.id].maps[INDEX[code]],
-        gradients.METHODS[method]: state.drawn()[key],
+        METHODS[method]: state.drawn()[key],
     }
     cells = st.columns(2, gap="medium")
     for cell, (name, heat) in zip(cells, pictures.items(), strict=True):

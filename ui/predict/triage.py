@@ -14,7 +14,7 @@ from dermlens.files.tables import plain_cell
 from dermlens.image.encode import data_uri
 from dermlens.labels import SUSPECT
 from dermlens.models.model import AnyModel
-from dermlens.wording import percent
+from dermlens.wording import counted, percent
 from ui import state
 from ui.predict import prevalence
 
@@ -90,7 +90,9 @@ def table(rows: Sequence[tuple[CaseImage, dict[str, object]]], shown: CaseImage)
         },
     )
     refer = sum(said["refer"] == REFER for _, said in rows)
-    st.caption(f"{refer} of {len(rows)} images to refer; riskiest first. Choose a row to see its image below.")
+    st.caption(
+        f"{refer} of {counted(len(rows), 'image')} to refer; riskiest first. Choose a row to see its image below."
+    )
 
 
 def summary(image: CaseImage, opinion: Opinion) -> dict[str, object]:

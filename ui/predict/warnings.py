@@ -4,6 +4,7 @@ import streamlit as st
 
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
+from dermlens.evaluation.predictions import SPLITS
 from dermlens.labels import DIAGNOSES, INDEX
 from dermlens.models.model import AnyModel, Ensemble, networks
 from dermlens.wording import joined, percent
@@ -63,10 +64,11 @@ def _unlike(opinion: Opinion) -> str:
 
 def _how_often(model: AnyModel) -> str:
     detector = model.fitted.ood
-    if detector is None or not detector.measured.accepted:
+    measured = detector.measured.accepted if detector is not None else {}
+    split = next((s for s in reversed(SPLITS) if s in measured), None)  # of this archive: others are another question
+    if split is None:
         return ""
-    split, accepted = list(detector.measured.accepted.items())[-1]
-    share = 1 - accepted.value
+    share = 1 - measured[split].value
     refused = {DIAGNOSES[INDEX[code]].name: f.value for code, f in cache.refused_of(model.folder, split).items()}
     often = [f"{percent(value)} of the {name} images" for name, value in refused.items() if value > OFTEN * share]
     also = f", and {' and '.join(often)}" if often else ""

@@ -91,7 +91,7 @@ def _table(found: pd.DataFrame) -> None:
                 NAMES[c] if c else ("No diagnosis" if r else "")
                 for c, r in zip(found["called"], found["refused"], strict=True)
             ],
-            SUSPECT: found["suspect"].astype(float),
+            SUSPECT: 100 * found["suspect"].astype(float),
             "Refer": found["refer"].map({True: "yes", False: "no"}).fillna(""),
             "Person says": [fields.said(c, None) if c else "" for c in found["person"]],
             "Outcome": [
@@ -129,7 +129,7 @@ def _table(found: pd.DataFrame) -> None:
             "Case": st.column_config.NumberColumn(width=70, format="%d"),
             "Saved": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", help="UTC", width=140),
             "Images": st.column_config.NumberColumn(width=65),
-            SUSPECT: st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent", width=190),
+            SUSPECT: st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f %%", width=190),
             "Refer": st.column_config.TextColumn(width=60),
         },
     )

@@ -117,9 +117,9 @@ def _answers(case: Case) -> None:
         alt="The answers of the models, a row each",
         column_config={
             "Image": st.column_config.DateColumn(format="YYYY-MM-DD", width=100),
-            "Probability": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent", width=120),
+            "Probability": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f %%", width=120),
             "Malignant or pre-malignant": st.column_config.ProgressColumn(
-                min_value=0, max_value=1, format="percent", width=190
+                min_value=0, max_value=100, format="%.0f %%", width=190
             ),
             "Milliseconds": st.column_config.NumberColumn(format="%.0f", width=90),
         },
@@ -137,8 +137,8 @@ def _answer_row(image: Image, answer: Prediction) -> dict[str, object]:
         "Image": image.taken_at or image.saved_at,
         "Model": answer.model_id,
         "Call": NAMES[answer.called] if answer.called else "No answer" if answer.error else "No diagnosis",
-        "Probability": max(shares) if shares else None,
-        "Malignant or pre-malignant": answer.suspect,
+        "Probability": 100 * max(shares) if shares else None,
+        "Malignant or pre-malignant": None if answer.suspect is None else 100 * answer.suspect,
         "Not ruled out": ", ".join(answer.prediction_set or ()),
         "Refer": {True: "yes", False: "no", None: ""}[answer.refer],
         "Version": f"{answer.model_sha256[:12]}, Dermlens {answer.app_version}",

@@ -38,7 +38,7 @@ def section(database: Session, record: Record, who: Who) -> None:
                 "Saved": found["saved_at"],
                 "Why": found["reasons"].str.replace(";", ", "),
                 "Model calls": [NAMES[c] if c else "No diagnosis" for c in found["called"]],
-                "Probability": found["probability"],
+                "Probability": 100 * found["probability"].astype(float),
                 "Person says": [fields.said(c, None) if c else "" for c in found["person"]],
             }
         ),
@@ -50,7 +50,7 @@ def section(database: Session, record: Record, who: Who) -> None:
         alt="Cases worth a second look, a row each",
         column_config={
             "Saved": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", help="UTC"),
-            "Probability": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent"),
+            "Probability": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f %%"),
         },
     )
     if not who.may("export"):

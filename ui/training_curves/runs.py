@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.models.runs import Run, best_epoch, is_training, read_progress, seconds_left, state
+from dermlens.wording import counted
 from ui import cache, widgets
 
 
@@ -55,9 +56,15 @@ def table(runs: list[Run], key: str) -> None:
         alt="Every training run; choose rows to overlay them",
         column_config={
             "balanced accuracy": st.column_config.NumberColumn(
-                format="percent", help="On validation, in the epoch of the lowest cross-entropy"
+                format="%.1f %%", help="On validation, in the epoch of the lowest cross-entropy"
             ),
-            "hours": st.column_config.NumberColumn(format="%.2f"),
+            "hours": st.column_config.NumberColumn(format="%.2f", width=60),
+            "epochs": st.column_config.NumberColumn(width=60),
+            "seed": st.column_config.NumberColumn(width=50),
+            "published as": st.column_config.TextColumn(width=115),
+            "started": st.column_config.TextColumn(width=125),
+            # Beyond the page's width; the config says them, and the table's own menu shows them here as well.
+            **dict.fromkeys(("architecture", "loss")),
             "state": st.column_config.TextColumn(
                 help="A run that has written nothing for two hours, or for three times its longest epoch, has stopped."
             ),
@@ -69,14 +76,16 @@ def table(runs: list[Run], key: str) -> None:
 def _row(run: Run) -> dict[str, object]:
     history = cache.history(run).value
     best = None if history is None else best_epoch(history)
+    found = None if history is None or best is None else 100 * history["val_balanced_accuracy"].iloc[best]
+    tried = f"; smoke run, {counted(run.tried_on, 'image')}" if run.tried_on else ""
     return {
         "run": run.id,
         "published as": run.published_as,
         "config": run.config_name,
-        "state": state(run, history, time.time()) + (f"; smoke run, {run.tried_on} images" if run.tried_on else ""),
+        "state": state(run, history, time.time()) + tried,
         "epochs": 0 if history is None else len(history),
         "hours": None if history is None else history["hours"].iloc[-1],
-        "balanced accuracy": None if history is None or best is None else history["val_balanced_accuracy"].iloc[best],
+        "balanced accuracy": found,
         "architecture": run.settings.get("architecture", ""),
         "loss": run.settings.get("loss", ""),
         "seed": run.settings.get("seed"),

@@ -12,6 +12,7 @@ import simplejpeg
 
 from dermlens.errors import ImageError
 from dermlens.ingest.decoders.damage import TAIL, DamagedError
+from dermlens.wording import counted
 
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 """A marker, and none of those that stand inside a scan."""
@@ -165,6 +166,6 @@ def refuse_kinds(stream: Stream) -> None:
     if not kind and stream.precision != 8:
         kind = f"a JPEG image of {stream.precision} bits a channel"
     if not kind and len(stream.components) not in (1, 3, 4):
-        kind = f"a JPEG image of {len(stream.components)} channels"
+        kind = f"a JPEG image of {counted(len(stream.components), 'channel')}"
     if kind:
         raise ImageError(f"The file holds {kind}, which is not read here. Save it as an 8-bit JPEG or as PNG.")

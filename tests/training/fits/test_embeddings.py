@@ -1,10 +1,12 @@
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.decomposition import PCA
 
 from dermlens.case.predict import predict
 from dermlens.dataset.ham10000 import load_split
@@ -12,6 +14,7 @@ from dermlens.errors import DataError, ModelError
 from dermlens.evaluation.predictions import concatenate, make_predictions, write_predictions
 from dermlens.labels import INDEX
 from dermlens.models import registry
+from dermlens.trust.embedding_map import read_map
 from dermlens.trust.ood import REAL, JointOodDetector, OodDetector, read, read_scores
 from dermlens.trust.reference_set import make_reference_set
 from tests import fake_ham10000
@@ -19,7 +22,7 @@ from tests.conftest import publish_toy, toy_network
 from training import card as cards
 from training.fits import embed as embedding
 from training.fits import embeddings
-from training.fits.embeddings import auroc, choose, make, measure, of_split
+from training.fits.embeddings import auroc, choose, make, make_map, measure, of_split
 from training.fits.ood_pictures import OodPicture
 from training.fits.subject import Subject
 from training.model_card.ood import ood
@@ -95,6 +98,38 @@ def test_the_figures_are_those_of_the_scores(files: dict[str, bytes]) -> None:
     assert "noise" in kinds
     assert "dermoscopic, inverted" in kinds
     assert REAL not in kinds
+
+
+def test_the_map_is_a_pca_of_the_training_images_in_the_serving_path(
+    subject: Subject, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    model = replace(subject.model, views=embeddings.REFERENCE_VIEWS)
+
+    def embedded(rows: pd.DataFrame) -> np.ndarray:
+        return np.stack([predict(model, embeddings._read(subject, i)).embedding for i in rows["image_id"]])
+
+    found = read_map(_written(tmp_path, make_map(subject)), None)
+    train, rest = (subject.table[subject.table["split"] == "train"], subject.table[subject.table["split"] != "train"])
+    assert sorted(found.index) == sorted(rest["image_id"])
+    theirs = PCA(2).fit(embedded(train)).transform(embedded(rest))
+    ours = found.loc[rest["image_id"]].to_numpy()
+    for axis in range(2):
+        same_way = np.sign(theirs[:, axis] @ ours[:, axis])  # the sign of an axis means nothing
+        assert same_way * ours[:, axis] == pytest.approx(theirs[:, axis], abs=0.01 * float(np.abs(theirs).max()))
+
+
+def test_a_map_needs_a_network_and_its_reference_set(subject: Subject, tmp_path: Path) -> None:
+    ensemble = replace(subject)
+    ensemble.__dict__["card"] = {"members": {"a": 1.0}}
+    assert make_map(ensemble) == {}
+    with pytest.raises(ModelError, match="no such file"):
+        make_map(replace(subject, folder=tmp_path))
+
+
+def _written(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
 
 
 def test_no_source_is_in_both_halves(files: dict[str, bytes]) -> None:

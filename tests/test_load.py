@@ -3,6 +3,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests import load
 from tests.browser.app import serve
@@ -56,5 +57,7 @@ def test_the_processors_time_is_shared_out() -> None:
     while time.process_time() - start < 0.3:
         pass
     server, attacker, own, whole = _processors(os.getpid(), os.getpid()) - before
-    assert server == attacker == own >= 0.2
+    assert own >= 0.2
+    assert server >= own
+    assert attacker == pytest.approx(own, abs=0.1)
     assert whole >= own

@@ -44,9 +44,12 @@ api: env ## Start the HTTP API alone on http://localhost:8502 (docs/api.md)
 	$(PY) -m dermlens.api serve
 
 .PHONY: test
-test: dev serving lint ## Lint, check types, run every test
-	$(MAKE) --no-print-directory browser programs postgresql orthanc || [ "$${CI:-}" != true ]
-	$(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile
+test: dev ## Lint, check types, run every test
+	@$(MAKE) --no-print-directory lint & lint=$$!; \
+	$(MAKE) --no-print-directory serving && \
+	  { $(MAKE) --no-print-directory browser programs postgresql orthanc || [ "$${CI:-}" != true ]; }; ready=$$?; \
+	wait $$lint && exit $$ready
+	$(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: heic
 heic: env ## Add the decoder of HEIC files, whose wheel is under the GPL

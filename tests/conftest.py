@@ -30,6 +30,7 @@ settings.load_profile("patient")
 
 
 SHARED = Path(__file__).parents[2] / "shared" / "ham10000"
+FIRST = ("browser", "faults", "cohort", "ingest", "pages", "training", "models", "ui", "test_load.py", "record", "api")
 
 
 def real_data() -> Path | None:
@@ -45,6 +46,13 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.TemporaryDirectory(prefix="dermlens-state-")
     os.environ["DERMLENS_STATE"] = folder.name
     config.add_cleanup(folder.cleanup)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the folders whose files take longest, so that no worker is left alone with one of them at the end."""
+    here = Path(__file__).parent
+    turn = {name: i for i, name in enumerate(FIRST)}
+    items.sort(key=lambda item: turn.get(item.path.relative_to(here).parts[0], len(FIRST)))
 
 
 def pytest_report_header() -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from streamlit.components.v2 import manifest_scanner
+from streamlit.runtime.scriptrunner import script_runner
 from streamlit.testing.v1 import AppTest
 
 from dermlens.dataset.ham10000 import load_split
@@ -16,6 +17,8 @@ from dermlens.models.runs import HISTORY
 
 # AppTest looks through every installed package anew for each page it opens.
 manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
+# Where Keras is imported, as tests do and a server does not, each run would end with a search for garbage.
+script_runner._clean_problem_modules = lambda: None
 
 HOME = Path(__file__).parents[1] / "Home.py"
 SHARES = (0.033, 0.051, 0.110, 0.011, 0.111, 0.670, 0.014)  # of HAM10000, in class order

@@ -12,6 +12,7 @@ where it stopped (`training.fits.embed`).
 
 import argparse
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from dermlens.evaluation.predictions import (
     read_predictions,
     write_predictions,
 )
+from dermlens.files.documents import read_object, write_object
 from dermlens.labels import INDEX
 from dermlens.models import registry
 from dermlens.models.card import read_card
@@ -66,11 +68,21 @@ def of_network(folder: Path, external: Path, wanted: list[str], again: bool) -> 
     asked = [split for split in wanted if again or split not in parts]
     if not asked:
         raise ModelError(f"{folder.name} has answered already, and test sets are looked at once. --again asks it anew.")
+    note(folder, asked)
     rows = held_back(load_external())
     rows = rows[rows["split"].isin(asked)].reset_index(drop=True)
     found = predict(registry.load(registry.inspect(folder)), rows, external)
     parts |= {split: found.of_split(split) for split in found.splits}
     return concatenate([parts[split] for split in HELD_BACK if split in parts])
+
+
+def note(folder: Path, splits: list[str]) -> None:
+    """Add to a published network's run.json that it is asked about some splits, before it is."""
+    file = folder / "run.json"
+    record = read_object(file) if file.is_file() else {}
+    new = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "run": record.get("id"), "splits": splits}
+    write_object(file, {**record, "external_evaluations": [*record.get("external_evaluations", []), new]})
+    note_hash(folder, file.name)
 
 
 def of_members(folder: Path) -> Predictions:

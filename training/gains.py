@@ -9,6 +9,7 @@ and HAM10000's validation loses at most LOSS. The exit status is 0 if they are, 
 import argparse
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,8 @@ def kept(elsewhere: Estimate, home: Estimate) -> bool:
 def answers(folder: Path) -> tuple[Predictions, Predictions]:
     """Return a run's or model's answers to HAM10000's validation split and to the other archives' validation parts.
 
-    Calibrated if it has a calibration.
+    Calibrated: HAM10000's are cross-fitted, so that none was calibrated on itself. What has no calibration yet, as a
+    run, gets one as `training.fit` would make it.
 
     Raises:
         DermlensError: a file is missing or damaged.
@@ -72,10 +74,12 @@ def answers(folder: Path) -> tuple[Predictions, Predictions]:
     everything = read_predictions(folder / EXTERNAL_FILE, splits=HELD_BACK)
     elsewhere = everything.select(np.isin(everything.split.astype(str), VALIDATION_SETS))
     file = folder / "calibration.json"
-    if not file.exists():
-        return home, elsewhere
-    fitted = calibration.read(file)
-    return calibration.calibrate(home, fitted), calibration.calibrate(elsewhere, fitted)
+    fitted = calibration.read(file) if file.exists() else calibration.fit(home, calibration.try_all(home))
+    cross_fitted = np.log(np.maximum(calibration.unseen(home, fitted), np.finfo(float).tiny))
+    return (
+        replace(home, logits=cross_fitted, class_mix=np.array(fitted.class_mix)),
+        calibration.calibrate(elsewhere, fitted),
+    )
 
 
 def folder_of(name: str, models: Path) -> Path:

@@ -8,7 +8,6 @@ files in models/ID/.int8/, which git ignores. Needs `requirements-quantise.txt`.
 
 import argparse
 import sys
-import tempfile
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,10 +21,10 @@ from dermlens.case.predict import forward
 from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, image_path, load_split, read_mask
 from dermlens.errors import DataError, DermlensError, ModelError
 from dermlens.evaluation.intervals import mean, resampled_mean
-from dermlens.evaluation.predictions import Predictions, write_predictions
+from dermlens.evaluation.predictions import Predictions
 from dermlens.explain.grad_cam import grad_cam
 from dermlens.explain.localisation import energy_share, map_seen, mask_seen, points_inside
-from dermlens.files.documents import Document, write_object, write_whole
+from dermlens.files.documents import write_object, write_whole
 from dermlens.image.preprocess import STORED_ASPECTS, fit
 from dermlens.ingest.read import read_file
 from dermlens.labels import MELANOMA, SUSPECT
@@ -36,8 +35,6 @@ from dermlens.models.model import Model
 from dermlens.trust import calibration
 from training.dataset import class_indices
 from training.finished import predictions_of
-from training.fits.calibration import make as fit_calibration
-from training.fits.subject import Subject
 from training.model_card.network import CHECKS, checks
 from training.quantise import quantise
 
@@ -207,11 +204,8 @@ def judge(float32: Answers, int8: Answers) -> dict[str, Any]:
 
 def calibrated(predictions: Predictions) -> np.ndarray:
     """Return (n, 7) probabilities as calibration fitted on these predictions gives them, cross-fitted over lesions."""
-    with tempfile.TemporaryDirectory(prefix="dermlens-") as scratch:
-        folder = Path(scratch)
-        write_predictions(folder / "predictions.csv", predictions)
-        content = fit_calibration(Subject(folder, pd.DataFrame()))["calibration.json"]
-        return calibration.unseen(predictions, calibration.read(Document(folder / "calibration.json", content)))
+    chosen = calibration.choose(predictions, calibration.try_all(predictions))
+    return calibration.out_of_fold(predictions, *chosen)
 
 
 def missed_melanomas(probabilities: np.ndarray, y_true: np.ndarray) -> int:

@@ -5,12 +5,13 @@ from collections.abc import Callable
 import numpy as np
 
 BINS = 15
+_EDGES = np.linspace(0, 1, BINS + 1)[1:-1]
 Binning = Callable[[np.ndarray], np.ndarray]
 
 
 def equal_width(confidence: np.ndarray) -> np.ndarray:
     """Return the bin of each confidence (n,), 0..14: fifteen bins of the same width, closed above."""
-    return np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence, side="left")
+    return np.searchsorted(_EDGES, confidence, side="left")
 
 
 def equal_mass(confidence: np.ndarray) -> np.ndarray:
@@ -28,6 +29,9 @@ def calibration_error(confidence: np.ndarray, hit: np.ndarray, binning: Binning 
         confidence: (n,) float, 0..1. hit: (n,) bool, whether what it was given for is true.
         binning: `equal_width` or `equal_mass`.
     """
-    if len(confidence) == 0:
-        return np.nan
-    return float(np.abs(np.bincount(binning(confidence), confidence - hit)).sum() / len(confidence))
+    return error_in_bins(binning(confidence), confidence, hit) if len(confidence) else np.nan
+
+
+def error_in_bins(bins: np.ndarray, confidence: np.ndarray, hit: np.ndarray) -> float:
+    """`calibration_error` where the bin of each of n > 0 images is known, (n,) int."""
+    return float(np.abs(np.bincount(bins, confidence - hit)).sum() / len(confidence))

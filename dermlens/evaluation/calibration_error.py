@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dermlens.estimate import Estimate
-from dermlens.evaluation.bins import BINS, Binning, calibration_error, equal_mass, equal_width
+from dermlens.evaluation.bins import BINS, Binning, equal_mass, equal_width, error_in_bins
 from dermlens.evaluation.intervals import SEED, mean, percentile_interval, resampled_mean, share
 from dermlens.evaluation.metrics import CALIBRATION
 from dermlens.labels import N_CLASSES
@@ -51,12 +51,20 @@ def measure(probabilities: np.ndarray, y_true: np.ndarray, lesion: np.ndarray) -
     top = probabilities.argmax(1)
     rows = np.arange(len(y_true))
     confidence, hit = probabilities[rows, top], top == y_true
+    gaps = [
+        _gaps(confidence, hit, equal_width),
+        _gaps(confidence, hit, equal_mass),
+        *(_gaps(p, y_true == i, equal_width) for i, p in enumerate(probabilities.T)),
+    ]
+    scores = {"brier": brier(probabilities, y_true), "nll": log_loss(probabilities, y_true)}
+    draws = resampled_mean(np.hstack([*gaps, np.stack(list(scores.values()), 1)]), lesion)
+    errors = np.abs(draws[:, : -len(scores)]).reshape(len(draws), -1, BINS).sum(2)
+    values = np.array([np.abs(g.mean(0)).sum() for g in gaps])
+    which = {"ece": [0], "adaptive_ece": [1], "classwise_ece": range(2, len(gaps))}
+    n = len(lesion), len(np.unique(lesion))
     return {
-        "ece": _error([(confidence, hit)], lesion, equal_width),
-        "adaptive_ece": _error([(confidence, hit)], lesion, equal_mass),
-        "classwise_ece": _error([(p, y_true == i) for i, p in enumerate(probabilities.T)], lesion, equal_width),
-        "brier": mean(brier(probabilities, y_true), lesion),
-        "nll": mean(log_loss(probabilities, y_true), lesion),
+        **{name: _error(values[of].mean(), errors[:, of].mean(1), *n) for name, of in which.items()},
+        **{name: mean(v, lesion, draws[:, i - len(scores)]) for i, (name, v) in enumerate(scores.items())},
     }
 
 
@@ -77,14 +85,15 @@ def by_chance(probabilities: np.ndarray, lesion: np.ndarray) -> dict[str, Estima
     cumulative = probabilities.cumsum(1)
     top, rows = probabilities.argmax(1), np.arange(len(lesion))
     confidence = probabilities[rows, top]
+    width, mass, of_class = equal_width(confidence), equal_mass(confidence), [equal_width(p) for p in probabilities.T]
     drawn: dict[str, list[float]] = {name: [] for name in errors}
     for _ in range(DRAWS):
         uniform = rng.random(group.max() + 1)[group]
         y = (cumulative < uniform[:, None]).sum(1).clip(max=N_CLASSES - 1)
-        drawn["ece"].append(calibration_error(confidence, top == y))
-        drawn["adaptive_ece"].append(calibration_error(confidence, top == y, equal_mass))
-        of_class = [calibration_error(p, y == i) for i, p in enumerate(probabilities.T)]
-        drawn["classwise_ece"].append(float(np.mean(of_class)))
+        drawn["ece"].append(error_in_bins(width, confidence, top == y))
+        drawn["adaptive_ece"].append(error_in_bins(mass, confidence, top == y))
+        each = [error_in_bins(of_class[i], p, y == i) for i, p in enumerate(probabilities.T)]
+        drawn["classwise_ece"].append(float(np.mean(each)))
     n, lesions = len(lesion), len(np.unique(lesion))
     found = {}
     for name, values in drawn.items():
@@ -121,13 +130,14 @@ def diagram(
     return tuple(found)
 
 
-def _error(pairs: list[tuple[np.ndarray, np.ndarray]], lesion: np.ndarray, binning: Binning) -> Estimate:
-    """Mean calibration error of several (confidence, hit), with its interval."""
-    value = float(np.mean([calibration_error(c, h, binning) for c, h in pairs]))
-    total = np.zeros(1)
-    for confidence, hit in pairs:
-        gaps = np.zeros((len(hit), BINS))
-        gaps[np.arange(len(hit)), binning(confidence)] = confidence - hit
-        total = total + np.abs(resampled_mean(gaps, lesion)).sum(1) / len(pairs)
-    low, high = percentile_interval(total - total.mean() + value)
-    return Estimate(value, max(0.0, float(low)), float(high), len(lesion), len(np.unique(lesion)))
+def _gaps(confidence: np.ndarray, hit: np.ndarray, binning: Binning) -> np.ndarray:
+    """Return (n, BINS) confidence - hit in each image's bin, 0 elsewhere; the means over images are a bin's gap."""
+    gaps = np.zeros((len(hit), BINS))
+    gaps[np.arange(len(hit)), binning(confidence)] = confidence - hit
+    return gaps
+
+
+def _error(value: float, draws: np.ndarray, n_images: int, n_lesions: int) -> Estimate:
+    """A calibration error with its interval from (r,) draws."""
+    low, high = percentile_interval(draws - draws.mean() + value)
+    return Estimate(float(value), max(0.0, float(low)), float(high), n_images, n_lesions)

@@ -50,10 +50,9 @@ def lesion_weights(n_lesions: int, replicates: int, seed: int = SEED) -> Iterato
     rng = np.random.default_rng(seed)
     for start in range(0, replicates, _BLOCK):
         r = min(_BLOCK, replicates - start)
-        weights = np.empty((r, n_lesions), np.float32)
-        for row in weights:
-            row[:] = np.bincount(rng.integers(0, n_lesions, n_lesions), minlength=n_lesions)
-        yield np.ascontiguousarray(weights.T)
+        drawn = rng.integers(0, n_lesions, (r, n_lesions)) + n_lesions * np.arange(r)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=r * n_lesions).reshape(r, n_lesions)
+        yield np.ascontiguousarray(counts.T, np.float32)
 
 
 def bootstrap(
@@ -307,14 +306,13 @@ def resampled_mean(values: np.ndarray, lesion: np.ndarray, replicates: int = REP
     Returns:
         (replicates,) or (replicates, k) float64.
     """
-    _, group = np.unique(lesion, return_inverse=True)
-    sums = np.zeros((int(group.max(initial=-1)) + 1, *values.shape[1:]))
-    np.add.at(sums, group, values)
-    sizes = np.bincount(group)
-    blocks = [w.T.astype(np.float64) for w in lesion_weights(len(sums), replicates)] if len(sums) else []
-    if not blocks:
+    if len(values) == 0:
         return np.full((replicates, *values.shape[1:]), np.nan)
-    return np.concatenate([((w @ sums).T / (w @ sizes)).T for w in blocks])
+    _, group = np.unique(lesion, return_inverse=True)
+    columns = values.reshape(len(values), -1).T
+    sums = np.stack([np.bincount(group), *(np.bincount(group, column) for column in columns)], -1)
+    draws = np.concatenate([w.T.astype(np.float64) @ sums for w in lesion_weights(len(sums), replicates)])
+    return (draws[:, 1:] / draws[:, :1]).reshape(replicates, *values.shape[1:])
 
 
 def share(hit: np.ndarray, lesion: np.ndarray) -> Estimate:

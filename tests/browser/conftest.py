@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from dermlens.dataset.ham10000 import IMAGE_FOLDERS
 from dermlens.evaluation.predictions import read_predictions
@@ -60,9 +60,22 @@ def dashboard(pair: Path, confused: list[str], tmp_path_factory: pytest.TempPath
         yield address
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    opened = browser.new_page(viewport={"width": 1400, "height": 1000})
+@pytest.fixture(scope="session")
+def window(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser window that keeps the dashboard's scripts as compiled; nothing in it moves."""
+    opened = browser.new_context(viewport={"width": 1400, "height": 1000}, reduced_motion="reduce")
     opened.set_default_timeout(PATIENCE)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def page(window: BrowserContext) -> Iterator[Page]:
+    """A page in that window, which remembers nothing of the pages before."""
+    opened = window.new_page()
+    yield opened
+    if opened.url.startswith("http"):
+        opened.evaluate("localStorage.clear()")
+    for left in window.pages:
+        left.close()
+    window.clear_cookies()

@@ -20,7 +20,7 @@ def fresh_server(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_deep_link_on_a_fresh_server_opens_its_page_within_the_app(browser: Browser, fresh_server: str) -> None:
-    page = browser.new_page()
+    page = browser.new_page(reduced_motion="reduce")
     page.goto(f"{fresh_server}/metrics?split=validation")
     expect(page.get_by_test_id("stSidebarNavLink")).to_have_count(len(PAGES))
     expect(page.get_by_role("heading", level=1)).to_have_text("Metrics", ignore_case=True)

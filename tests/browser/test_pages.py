@@ -100,7 +100,8 @@ def test_training_curves_overlay_runs(page: Page, dashboard: str) -> None:
 def test_every_page_is_readable_and_accessible(
     browser: Browser, dashboard: str, theme: str, lesion: np.ndarray
 ) -> None:
-    context = browser.new_context(color_scheme=theme, viewport={"width": 1400, "height": 1000})  # type: ignore[arg-type]
+    window = {"viewport": {"width": 1400, "height": 1000}, "reduced_motion": "reduce"}
+    context = browser.new_context(color_scheme=theme, **window)  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(f"{dashboard}/predict")
     upload(page, lesion)
@@ -128,7 +129,8 @@ def luma(colour: str) -> float:
 
 
 def test_nothing_is_wider_than_a_phone(browser: Browser, dashboard: str, lesion: np.ndarray) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    screen = {"width": 390, "height": 844}
+    context = browser.new_context(viewport=screen, has_touch=True, is_mobile=True, reduced_motion="reduce")  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(f"{dashboard}/predict")
     upload(page, lesion)

@@ -41,7 +41,7 @@ def closed(provider: Provider, pair: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page of a browser that has never been here."""
-    context = browser.new_context()
+    context = browser.new_context(reduced_motion="reduce")
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()

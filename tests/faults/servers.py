@@ -104,7 +104,7 @@ def _in_browser(count: Count, folder: Path, environment: dict[str, str], port: i
         count.notes.append("No Chromium: what the browser says was not looked at.")
         return
     with count.attempt("as the browser tells it"), chromium(path) as browser:
-        page = browser.new_page()
+        page = browser.new_page(reduced_motion="reduce")
         page.set_default_timeout(PATIENCE * 1000)
         with serve(folder / "log", environment, port) as address:
             page.goto(f"{address}/predict")

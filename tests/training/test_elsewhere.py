@@ -99,6 +99,8 @@ def test_the_answers_are_those_of_the_app_and_are_given_once(world: SimpleNamesp
         np.testing.assert_allclose(found.logits[i], predict(model, pixels).logits, atol=1e-4)
     truth = world.rows.set_index("image_id").loc[found.image_id, "dx"]
     assert [CARCINOMAS if y < 0 else CLASSES[y] for y in found.y_true] == truth.tolist()
+    notes = json.loads((world.folder / "run.json").read_text())["external_evaluations"]
+    assert [note["splits"] for note in notes] == [["isic2017"], [s for s in HELD_BACK if s != "isic2017"]]
     of_first = found.of_split("isic2017")
     assert len(world.first.splitlines()) == len(of_first) + 1
 
@@ -211,3 +213,22 @@ def test_a_gain_is_paired_and_decides(world: SimpleNamespace, tmp_path: Path, mo
     same, more = gains.gain(a, a)["balanced_accuracy"], gains.gain(a, b)["balanced_accuracy"]
     assert (same.value, same.low, same.high) == (0, 0, 0)
     assert more.low > 0
+
+
+def test_a_gain_does_not_come_from_calibration(tmp_path: Path) -> None:
+    """A run is not calibrated yet: its scores favour a class here, as those of a run that drew rare classes more."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(7), 30)
+    logits = rng.normal(0, 1, (len(y), 7)) + 2 * np.eye(7)[y]
+    for name, shift in (("even", 0.0), ("shifted", 3.0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file, split in (("predictions.csv", "validation"), (EXTERNAL_FILE, VALIDATION_SETS[0])):
+            ids = [f"{split}_{i}" for i in range(len(y))]
+            table = pd.DataFrame({"image_id": ids, "lesion_id": ids, "split": split, "y_true": np.array(CLASSES)[y]})
+            table[[f"logit_{c}" for c in CLASSES]] = logits + shift * np.eye(7)[1]
+            table.to_csv(folder / file, index=False)
+    for even, shifted in zip(*(gains.answers(tmp_path / name) for name in ("even", "shifted")), strict=True):
+        np.testing.assert_allclose(
+            gains.gain(even, shifted)["balanced_accuracy"].value, 0, atol=0.02, err_msg=str(even.splits)
+        )

@@ -313,6 +313,12 @@ def test_a_model_is_replaced_only_on_request(
     assert read(models / "toy" / "card.json")["name"] == "New"
     assert [f.name for f in models.iterdir()] == ["toy"]
     assert registry.load(registry.find(models, "toy")).name == "New"
+    assert read(models / "toy" / "run.json")["external_evaluations"] == []
+    other_archives = {"when": "then", "run": "older", "splits": ["isic2017"]}
+    run = read(models / "toy" / "run.json")
+    (models / "toy" / "run.json").write_text(json.dumps({**run, "external_evaluations": [other_archives]}))
+    assert publish.main([*command, "--replace"]) == 0
+    assert read(models / "toy" / "run.json")["external_evaluations"] == [other_archives]
 
 
 @pytest.mark.parametrize("model_id", ["Toy", "a/b", "..", "", "two words"])

@@ -27,6 +27,7 @@ from dermlens.trust.calibration import (
     fit_vector,
     folds,
     out_of_fold,
+    try_all,
 )
 
 MIX = np.array([0.03, 0.05, 0.11, 0.01, 0.11, 0.67, 0.02])
@@ -135,19 +136,25 @@ def test_out_of_fold_calibrates_without_the_lesion_itself() -> None:
 
 def test_the_simplest_method_that_nothing_clearly_beats_is_chosen() -> None:
     logits, y = true_model(1500, seed=8)
-    assert choose(predictions_of(2 * logits, y))[0] == "temperature"
-    assert choose(predictions_of(2 * logits - 1.4 * np.log(MIX), y))[0] == "bias"
-    assert choose(predictions_of(logits / np.array([0.2, 1, 3, 1, 0.3, 1, 1]), y))[0] == "vector"
+    for expected, distorted in (
+        ("temperature", 2 * logits),
+        ("bias", 2 * logits - 1.4 * np.log(MIX)),
+        ("vector", logits / np.array([0.2, 1, 3, 1, 0.3, 1, 1])),
+    ):
+        p = predictions_of(distorted, y)
+        assert choose(p, try_all(p))[0] == expected
 
 
 def test_the_prior_is_the_narrowest_within_one_standard_error_of_the_best() -> None:
     logits, y = true_model(1500, seed=6)
     p = predictions_of(logits / np.array([0.4, 1, 2, 1, 0.5, 1, 1]), y)
-    found = choose_prior(p, "vector")
+    tried = try_all(p)["vector"]
+    found = choose_prior(p, tried)
     losses = {}
     for sd in PRIORS:
         q = out_of_fold(p, "vector", sd)
         losses[sd] = -np.log(q[np.arange(len(y)), y])
+        np.testing.assert_allclose(tried[sd], losses[sd])
     best = min(losses.values(), key=np.mean)
     for sd in PRIORS:
         more = losses[sd] - best
@@ -157,8 +164,8 @@ def test_the_prior_is_the_narrowest_within_one_standard_error_of_the_best() -> N
     narrower = [sd for sd in PRIORS if sd < found]
     assert all((losses[sd] - best).mean() > (losses[sd] - best).std() / np.sqrt(len(y)) for sd in narrower)
     assert narrower, "scales this unequal are not held to their mean"
-    even = choose_prior(predictions_of(logits, y), "vector")
-    assert even == PRIORS[0], "where all scales are one, the narrowest prior loses nothing"
+    even = predictions_of(logits, y)
+    assert choose_prior(even, try_all(even)["vector"]) == PRIORS[0], "where all scales are one, none loses"
 
 
 def test_a_narrow_prior_holds_a_class_with_few_images_to_the_others() -> None:

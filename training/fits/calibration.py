@@ -9,24 +9,23 @@ from dermlens.evaluation.metrics import log_softmax
 from dermlens.evaluation.predictions import Predictions
 from dermlens.files.documents import encode_object
 from dermlens.labels import CLASSES
-from dermlens.trust.calibration import METHODS, PRIORS, Calibration, choose, losses, unseen
+from dermlens.trust.calibration import PRIORS, Calibration, fit, try_all, unseen
 from training.fits.subject import Subject
 
 
 def make(subject: Subject) -> dict[str, bytes]:
     """Choose method and prior by their cross-fitted likelihood, fit on validation, and measure before and after."""
     p = subject.predictions.of_split("validation")
-    method, prior_sd = choose(p)
-    calibration = METHODS[method](p.logits, p.y_true, prior_sd)
-    tried = {name: [_mean(losses(p, name, sd)) for sd in PRIORS] for name in METHODS}
+    tried = try_all(p)
+    calibration = fit(p, tried)
     content = {
-        "method": method,
+        "method": calibration.method,
         "classes": list(CLASSES),
         "scale": list(calibration.scale),
         "bias": list(calibration.bias),
-        "prior_sd": prior_sd,
+        "prior_sd": calibration.prior_sd,
         "priors": list(PRIORS),
-        "cross_fitted_nll": tried,
+        "cross_fitted_nll": {name: [_mean(losses) for losses in own.values()] for name, own in tried.items()},
         "class_mix": list(calibration.class_mix),
         "fitted_on": {
             "split": "validation",

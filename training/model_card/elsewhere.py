@@ -12,7 +12,14 @@ from dermlens.evaluation.other_archives import ABOUT, ALL, Carcinomas, OfArchive
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.trust.conformal import CASE_LEVEL
-from dermlens.wording import number_with_interval, percent, percent_with_interval, points_with_interval, short_percent
+from dermlens.wording import (
+    counted,
+    number_with_interval,
+    percent,
+    percent_with_interval,
+    points_with_interval,
+    short_percent,
+)
 
 
 def other_lights(folder: Path) -> list[str]:
@@ -53,8 +60,8 @@ def other_archives(folder: Path) -> list[str]:
     lines = [
         "## Another archive",
         "",
-        "Images that no network trained on, of archives that are not HAM10000, predicted once with this model "
-        "(`data/splits/external.csv`). Their class mix is not HAM10000's, so what counts is measured at an equal mix, "
+        "Images that no network trained on, of archives that are not HAM10000 (`data/splits/external.csv`). "
+        f"{_seen(folder, measured)} Their class mix is not HAM10000's, so what counts is measured at an equal mix, "
         "over the diagnoses that an archive has. Nothing was fitted on them.",
         "",
     ]
@@ -77,6 +84,24 @@ def other_archives(folder: Path) -> list[str]:
             "",
         ]
     return [*lines, *(_carcinomas(found.carcinomas) if found and found.carcinomas else []), *_probe(folder)]
+
+
+def _seen(folder: Path, splits: list[str]) -> str:
+    """Say how often the test sets of other archives were predicted under this model's name."""
+    card, run = read_object(folder / "card.json"), folder / "run.json"
+    if card.get("members"):
+        return "The answers are computed from those of the members, whose cards say how often they were asked."
+    notes = read_object(run).get("external_evaluations", []) if run.is_file() else []
+    if not notes:
+        return "How often this network was asked about them was not noted."
+    own = read_object(run).get("id")
+    asked = [n for n in notes if n["run"] == own and set(n["splits"]) & set(splits)]
+    before = [n for n in notes if n["run"] != own and set(n["splits"]) & set(splits)]
+    times = ", ".join(n["when"] for n in asked if n["when"])
+    said = f"They were predicted {counted(len(asked), 'time')} with this network" + (f" ({times})" if times else "")
+    return said + (
+        f", and {counted(len(before), 'time')} with those published under its name before." if before else "."
+    )
 
 
 def _decided(found: OfArchive | None) -> list[str]:

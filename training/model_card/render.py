@@ -116,10 +116,10 @@ def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool, models:
 def _seen(run: dict[str, Any]) -> str:
     """Say how often test was predicted with a run and those before it."""
     times = [t["when"] for t in run.get("test_evaluations", [])]
-    said = f" This split was predicted {_times(len(times))} with this run"
+    said = f" This split was predicted {counted(len(times), 'time')} with this run"
     said += f" ({', '.join(times)})" if times else ""
     before = sum(len(earlier["test_evaluations"]) for earlier in run.get("earlier_runs", []))
-    return said + (f", and {_times(before)} with the networks that it continues from." if before else ".")
+    return said + (f", and {counted(before, 'time')} with the networks that it continues from." if before else ".")
 
 
 def _seen_by_members(folder: Path, models: Path) -> str:
@@ -139,8 +139,9 @@ def _seen_by_members(folder: Path, models: Path) -> str:
             seen[one["id"]] = len(one.get("test_evaluations", []))
     missing = f" Of {', '.join(unknown)} it is not recorded." if unknown else ""
     return (
-        f" This split was predicted {_times(sum(seen.values()))} with the {counted(len(seen), 'training run')} behind "
-        f"its members; the ensemble is computed from those predictions.{missing}"
+        f" This split was predicted {counted(sum(seen.values()), 'time')} with the "
+        f"{counted(len(seen), 'training run')} behind its members; the ensemble is computed from those "
+        f"predictions.{missing}"
     )
 
 
@@ -178,10 +179,6 @@ def _split_section(split: str, measured: dict[str, Any], seen: str) -> list[str]
         ],
         "",
     ]
-
-
-def _times(count: int) -> str:
-    return "1 time" if count == 1 else f"{count} times"
 
 
 def calibration(folder: Path) -> list[str]:

@@ -193,15 +193,15 @@ ATTACKS: dict[str, tuple[Callable[[str], None], ...]] = {
 
 
 @contextmanager
-def attacked(address: str, only: str = "") -> Iterator[None]:
-    """Attack a server from a process of its own, of low priority, while the block runs."""
+def attacked(address: str, only: str = "") -> Iterator[int]:
+    """Attack a server from a process of its own, of low priority, while the block runs; yields its number."""
     command = ["nice", "-n", "10", sys.executable, "-m", "tests.hostile", address, only]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == b"attacking\n"
         try:
-            yield
+            yield process.pid
         finally:
             process.stdin.close()
             try:

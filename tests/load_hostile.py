@@ -1,5 +1,7 @@
 """20 honest sessions beside every attack of tests.hostile: `python -m tests.load --hostile`."""
 
+import contextlib
+import os
 import tempfile
 import threading
 import time
@@ -10,7 +12,20 @@ import numpy as np
 
 from tests import hostile
 from tests.browser.app import serve
-from tests.load import Alone, Size, Tally, _alone, _answered, _at_once, _files, _insist, _server, _toys, memory
+from tests.load import (
+    Alone,
+    Size,
+    Tally,
+    _alone,
+    _answered,
+    _at_once,
+    _descendants,
+    _files,
+    _insist,
+    _server,
+    _toys,
+    memory,
+)
 from tests.visitor import PATIENCE, Visitor
 
 SLOWER = 2.0
@@ -50,9 +65,11 @@ def _beside(address: str, pid: int, size: Size, alone: list[Alone], before: Tall
             tally.memory.append(memory(pid))
 
     watcher = threading.Thread(target=watch)
-    with hostile.attacked(address, only):
+    with hostile.attacked(address, only) as attacker:
         watcher.start()
+        began = _processors(pid, attacker)
         _together(address, size, alone, tally)
+        spent = _processors(pid, attacker) - began
         done.set()
         watcher.join()
     ended = time.monotonic()
@@ -83,8 +100,32 @@ def _beside(address: str, pid: int, size: Size, alone: list[Alone], before: Tall
         "worst_seconds": max(tally.seconds, default=float("nan")),
         "worst_memory_mb": max(tally.memory, default=float("nan")),
         "note": f"p95 {1000 * now:.0f} ms, without it {1000 * was:.0f} ms; an upload took no longer than usual "
-        f"{recovered:.1f} s after it; {1000 * logged:.0f} kB of log." + "".join(f" WRONG: {w}." for w in wrong),
+        f"{recovered:.1f} s after it; {1000 * logged:.0f} kB of log. Of the processors' time {_shares(spent)}."
+        + "".join(f" WRONG: {w}." for w in wrong),
     }
+
+
+def _processors(server: int, attacker: int) -> np.ndarray:
+    """Return the processor time so far, in seconds: of a server, an attacker, this process, and all there was, (4,)."""
+    words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+    whole = sum(map(int, words)) / os.sysconf("SC_CLK_TCK")
+    return np.array([_time_of(server, *_descendants(server)), _time_of(attacker), _time_of(os.getpid()), whole])
+
+
+def _time_of(*processes: int) -> float:
+    ticks = 0
+    for pid in processes:
+        with contextlib.suppress(OSError):  # ended meanwhile
+            ticks += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _shares(spent: np.ndarray) -> str:
+    """Say who had the processors: what others had, or lay idle, is not the server's doing."""
+    server, attackers, honest, whole = spent
+    parts = {"the server": server, "the attackers": attackers, "the honest": honest}
+    shares = [f"{name} had {100 * part / whole:.0f} %" for name, part in parts.items()]
+    return f"{', '.join(shares)}; {100 * (1 - (server + attackers + honest) / whole):.0f} % went elsewhere or to nobody"
 
 
 def _together(address: str, size: Size, alone: list[Alone], tally: Tally) -> None:

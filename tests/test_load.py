@@ -1,4 +1,9 @@
+import os
+import time
 from pathlib import Path
+
+import numpy as np
+import pytest
 
 from tests import load
 from tests.browser.app import serve
@@ -39,3 +44,20 @@ def test_a_mix_up_would_be_found() -> None:
     pictures = {data for number in range(3) for _, data in load._files(number, load.SMALL)}
     assert len(pictures) == 3 * load.SMALL.images
     assert load._KEY.findall(b"?image=0123456789ab&view=Overlay") == [b"0123456789ab"]
+
+
+def test_the_processors_time_is_shared_out() -> None:
+    from tests.load_hostile import _processors, _shares
+
+    assert _shares(np.array([50.0, 10.0, 20.0, 100.0])) == (
+        "the server had 50 %, the attackers had 10 %, the honest had 20 %; 20 % went elsewhere or to nobody"
+    )
+    before = _processors(os.getpid(), os.getpid())
+    start = time.process_time()
+    while time.process_time() - start < 0.3:
+        pass
+    server, attacker, own, whole = _processors(os.getpid(), os.getpid()) - before
+    assert own >= 0.2
+    assert server >= own
+    assert attacker == pytest.approx(own, abs=0.1)
+    assert whole >= own

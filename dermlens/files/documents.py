@@ -23,7 +23,7 @@ def _written(value: object) -> str:
     """Return a time with its zone as JSON has it, in UTC with microseconds."""
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise ValueError(f"{type(value).__name__} cannot be written as JSON")
-    return value.astimezone(UTC).isoformat(timespec="microseconds")
+    return (value if value.tzinfo is UTC else value.astimezone(UTC)).isoformat(timespec="microseconds")
 
 
 _CANONICAL = json.JSONEncoder(

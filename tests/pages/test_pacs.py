@@ -185,6 +185,7 @@ def test_with_a_record_what_is_sent_is_written_down_before_and_once_the_pacs_has
     with record.database.reading() as session:
         (row,) = session.scalars(select(Disclosure))
         assert (row.what, row.recipient, row.lesion_id) == ("dicom", at.host, 1)
+        assert row.arrived_at is not None
         assert before <= row.at <= row.arrived_at
         lines = session.scalars(select(Audit).where(Audit.object == "disclosure:1").order_by(Audit.sequence))
         assert [line.action for line in lines] == ["disclose", "arrived"]

@@ -37,6 +37,8 @@ def pins_with_extras(lock: Path) -> dict[str, str]:
 def test_no_two_locks_disagree() -> None:
     seen: dict[str, set[str]] = {}
     for lock in (ROOT / "locks").glob("requirements*.txt"):
+        if lock.name == "requirements-s3.txt":  # an environment of its own: moto wants other versions
+            continue
         for name, version in pins_with_extras(lock).items():
             seen.setdefault(name, set()).add(version)
     common = pins(ROOT / "constraints.txt")
@@ -46,7 +48,7 @@ def test_no_two_locks_disagree() -> None:
 def test_the_makefile_installs_nothing_without_hashes_but_what_it_says() -> None:
     text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     lines = [line for line in text.splitlines() if "pip install" in line and "--require-hashes" not in line]
-    assert all("torch" in line or "moto" in line for line in lines), lines
+    assert all("torch" in line for line in lines), lines
     assert "--only-binary :all:" in text
 
 

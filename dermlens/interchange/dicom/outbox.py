@@ -94,8 +94,8 @@ class Outbox:
                 file = io.BytesIO()
                 each.save_as(file, enforce_file_format=True)
                 write_whole(partial / f"{number:02}.dcm", file.getvalue())
-            about = {"at": now.isoformat(), "owner": owner, "image": image, "objects": named(objects)}
-            about["disclosure"] = disclosure
+            about: dict[str, Any] = {"at": now.isoformat(), "owner": owner, "image": image}
+            about |= {"objects": named(objects), "disclosure": disclosure}
             write_object(partial / _ENTRY, {**about, "attempts": 0, "error": "", "next_at": now.isoformat()})
             partial.rename(self.folder / entry)
         except OSError as e:

@@ -90,8 +90,7 @@ def test_an_answer_is_kept_as_if_it_had_been_saved_on_the_page(
             assert image.quality["findings"] == wanted["quality"]["findings"]
             assert image.quality["poor"] == wanted["quality"]["poor"]
             (same,) = prediction_values(asked, form([toy], asked.answers), "as-is")
-            shares = [answer.probabilities, same.pop("probabilities")]
-            np.testing.assert_allclose(*shares, rtol=1e-6)
+            np.testing.assert_allclose(np.array(answer.probabilities), same.pop("probabilities"), rtol=1e-6)
             assert answer.suspect == pytest.approx(same.pop("suspect"), abs=1e-6)
             assert {n: getattr(answer, n) for n in same if n not in OTHER} == {
                 n: v for n, v in same.items() if n not in OTHER

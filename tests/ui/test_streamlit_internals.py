@@ -317,3 +317,9 @@ def test_the_end_of_a_run_is_known() -> None:
     end = ForwardMsg(script_finished=ForwardMsg.FINISHED_SUCCESSFULLY).SerializeToString()
     assert streamlit_internals.is_end_of_run(end)
     assert not streamlit_internals.is_end_of_run(ForwardMsg().SerializeToString())
+
+
+def test_no_run_of_a_page_ends_in_a_full_collection() -> None:
+    from streamlit import config
+
+    assert config.get_option("runner.postScriptGC") is False, "four pages asked for again and again held up everybody"

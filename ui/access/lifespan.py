@@ -72,6 +72,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
 async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -> None:
     """End what has expired, with nobody else around; then see that nothing of it is left in memory."""
     told = 0
+    young = gc.get_stats()[0]["collections"]
     again = 0
     """times that memory is still to be cleaned: a script that is being stopped holds its pictures a little longer"""
     while True:
@@ -89,6 +90,9 @@ async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -
                 streamlit_internals.let_go_of_the_last_session()
                 streamlit_internals.drop_unused_media()
                 await asyncio.to_thread(_clean)
+            elif gc.get_stats()[0]["collections"] > young:  # pages ran; Streamlit would at each end of one
+                await asyncio.to_thread(gc.collect)
+            young = gc.get_stats()[0]["collections"]
             if CONNECTIONS.made_room > told:
                 logger.warning("all places were taken: %d connections were closed", CONNECTIONS.made_room - told)
                 told = CONNECTIONS.made_room

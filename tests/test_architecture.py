@@ -277,7 +277,7 @@ def test_every_requirement_is_used_and_every_import_is_required() -> None:
         assert package not in asked_for, f"{user} asks for {package} by now: leave it to constraints.txt"
 
 
-@pytest.mark.parametrize("file", sorted(set(EXTRAS) - {"requirements-pip.txt"}))
+@pytest.mark.parametrize("file", sorted(file for file in EXTRAS if EXTRAS[file]))
 def test_what_only_some_need_is_imported_where_they_need_it(file: str) -> None:
     own = set(requirements(file)) - set(requirements("requirements.txt"))
     users = list((ROOT / EXTRAS[file]).rglob("*.py"))

@@ -1,13 +1,16 @@
 """Images drawn by code, and a toy model published through the code that real models go through."""
 
+import asyncio
 import gc
 import json
 import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -80,6 +83,12 @@ def realdata() -> Path:
     if root is None:
         pytest.skip(no_real_data())
     return root
+
+
+def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine in a thread of its own: this one may have a loop running, Playwright's."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def encode(pixels: np.ndarray, suffix: str = ".png", *options: int) -> bytes:

@@ -23,7 +23,7 @@ from dermlens.labels import CLASSES, SUSPECT
 from dermlens.models.model import AnyModel
 from dermlens.server.limiter import Limiter
 from dermlens.server.shares import Shares, Who
-from tests.conftest import encode
+from tests.conftest import encode, finish
 
 POST = "/api/v1/predictions"
 
@@ -222,7 +222,7 @@ def test_who_has_left_waits_no_longer(toys: list[AnyModel], lesion: np.ndarray) 
         return sent
 
     with line.turn():
-        asyncio.run(leave())
+        finish(leave())
         assert line.length() == (1, 0)
 
 
@@ -257,7 +257,7 @@ def test_a_slow_body_is_ended(toys: list[AnyModel], monkeypatch: pytest.MonkeyPa
         await api({**scope, "headers": [(b"host", b"localhost")], "http_version": "1.1"}, receive, send)
         return sent[0]
 
-    assert asyncio.run(dribble())["status"] == 408
+    assert finish(dribble())["status"] == 408
 
 
 def test_an_unforeseen_failure_says_nothing_of_itself(

@@ -56,7 +56,7 @@ def test_home_metrics_and_compare_take_it(models: Path) -> None:
     check(app.run())
     assert "Validation split:" in text(app)
     app = open_page("compare", 120, compare="On a data split")
-    app.multiselect(key="of").set_value(["both", "toy"])
+    app.multiselect(key="models").set_value(["both", "toy"])
     shown = text(check(app.run()))
     assert "Do Both toys and Toy toy really differ?" in shown
 

@@ -1,12 +1,9 @@
 """Streamlit still does what ui/streamlit_internals.py relies on. Each test says what to look at where it does not."""
 
 import ast
-import asyncio
 import inspect
 import json
 import re
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from http.cookies import SimpleCookie
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -40,18 +37,13 @@ from streamlit.web.server.starlette import (
 )
 from streamlit.web.server.starlette.starlette_app import create_streamlit_routes
 
+from tests.conftest import finish
 from tests.dashboard import HOME, check
 from ui import streamlit_internals
 
 ROOT = HOME.parent
 STATIC = Path(st.__file__).parent / "static"
 AUTH = {"auth": {"redirect_uri": "http://localhost:8501/oauth2callback", "cookie_secret": "x" * 40}}
-
-
-def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine in a thread of its own: this one may have a loop running, Playwright's."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
 
 
 def test_nothing_else_reaches_into_streamlit() -> None:

@@ -56,8 +56,8 @@ def _take(number: int) -> None:
         digest = hashlib.sha256(b"\0".join([file.data, found["truth"].data if found["truth"] else b""])).hexdigest()
         model_id = f"brought-{digest[:8]}"
         brought.hold(model_id, name, predictions)
-        chosen = [i for i in st.session_state.get("of", []) if i != model_id]
-        st.session_state["of"] = [*chosen[:1], model_id] if chosen else [model_id]
+        chosen = [i for i in st.session_state.get("models", []) if i != model_id]
+        st.session_state["models"] = [*chosen[:1], model_id] if chosen else [model_id]
         st.session_state[_TOLD] = None
     except DermlensError as e:
         st.session_state[_TOLD] = str(e)
@@ -75,4 +75,4 @@ def _document(key: str) -> Document | None:
 
 def _drop(model_id: str) -> None:
     brought.drop(model_id)
-    st.session_state["of"] = [i for i in st.session_state.get("of", []) if i != model_id]
+    st.session_state["models"] = [i for i in st.session_state.get("models", []) if i != model_id]

@@ -146,7 +146,7 @@ def _fitted(found: OtherArchives, splits: list[str]) -> None:
 def _carcinomas(found: Carcinomas) -> None:
     st.subheader("Invasive squamous cell carcinoma", anchor=False)
     st.markdown(
-        f"It is none of the seven diagnoses, so it gets a wrong name. Asked were all "
+        f"It is none of the seven diagnoses, so it gets a wrong name. Measured on all "
         f"{rests_on(found.suspect)} of BCN20000, which no network trained on."
     )
     _chart({"called": found.called}, "What squamous cell carcinoma is called", "share of its images", "scc-called")

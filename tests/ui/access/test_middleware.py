@@ -3,11 +3,9 @@ import json
 import re
 import time
 import tomllib
-from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.requests import ClientDisconnect, Request
@@ -17,6 +15,7 @@ from streamlit.web.server.starlette.starlette_app_utils import generate_xsrf_tok
 from dermlens.ingest.formats import LIMITS as FILE
 from dermlens.server.limits import LIMITS
 from dermlens.server.shares import VISITS, Shares, Who
+from tests.conftest import finish
 from ui import streamlit_internals
 from ui.access import middleware, sign_in, uploads
 from ui.access.sign_in import SIGNED_IN_HOURS
@@ -29,12 +28,6 @@ def many_names(count: int) -> bytes:
     message = BackMsg()
     message.file_urls_request.file_names.extend(["x"] * count)
     return message.SerializeToString()
-
-
-def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine in a thread of its own: this one may have a loop running, Playwright's."""
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
 
 
 async def app(scope: dict, receive: object, send) -> None:

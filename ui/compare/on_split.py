@@ -15,7 +15,7 @@ from dermlens.evaluation.predictions import SPLIT_TITLES
 from dermlens.labels import CLASSES, INDEX
 from dermlens.models.model import AnyModel
 from dermlens.models.registry import Entry
-from dermlens.wording import counted
+from dermlens.wording import counted, joined
 from ui import cache, widgets
 from ui.metrics import cases, slices
 
@@ -111,10 +111,11 @@ def differ(a: Entry, b: Entry, split: str) -> None:
         data,
         "differences",
     )
+    untested = [OVERALL[name].name for name, d in comparison.overall.items() if np.isnan(d.p)]
     st.caption(
         "Intervals by bootstrap over lesions, the same lesions for both; p by swapping the answers of whole lesions, "
-        "with Holm's correction among the classes. A filled mark: p < 0.05. These are two trained models, not two "
-        "designs: training with another seed would give other models."
+        f"with Holm's correction among the classes. A filled mark: p < 0.05; no p is computed for {joined(untested)}. "
+        "These are two trained models, not two designs: training with another seed would give other models."
     )
     _cases(comparison, a, b)
 

@@ -1,6 +1,7 @@
 """The record at its size, on both databases: how long its answers take, and 20 sessions that save at once."""
 
 import contextlib
+import gc
 import os
 import tempfile
 import threading
@@ -36,6 +37,7 @@ def rows(full: bool) -> Iterator[dict]:
     count, repeats = Count(""), 15 if full else 2
     with tempfile.TemporaryDirectory(prefix="dermlens-record-") as folder, databases(Path(folder), count) as urls:
         publish_toy(Path(folder) / "models" / "toy", toy_network())
+        gc.freeze()  # of TensorFlow, which no server loads: collecting among it took a third of a second
         for name, url in urls.items():
             yield _at_once(name, url, 25 if full else 3)
             record = filled(url) if full else filled(url, cases=30, lines=1000)

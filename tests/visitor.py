@@ -21,11 +21,11 @@ _MEDIA = re.compile(rb"/media/([0-9a-f]{32,64})\.")
 
 
 class _From(HTTPAdapter):
-    """Comes from one address of this machine."""
+    """Comes from one address of this machine, and tries once more where a kept connection was closed, as browsers do."""
 
     def __init__(self, source: str) -> None:
         self._source = source
-        super().__init__()
+        super().__init__(max_retries=1)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, source_address=(self._source, 0), **options)

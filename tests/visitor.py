@@ -21,7 +21,7 @@ _MEDIA = re.compile(rb"/media/([0-9a-f]{32,64})\.")
 
 
 class _From(HTTPAdapter):
-    """Comes from one address of this machine, and tries once more where a kept connection was closed, as browsers do."""
+    """Comes from one address of this machine, and as browsers do tries again where a kept connection was closed."""
 
     def __init__(self, source: str) -> None:
         self._source = source

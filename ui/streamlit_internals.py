@@ -210,12 +210,18 @@ class Sessions(SessionStorage):
         """Return all that may come back."""
         return [found for until, found in self._kept.values() if until > self._clock()]
 
-    def sweep(self) -> int:
-        """End those whose time is up; returns how many."""
-        due = [session_id for session_id, (until, _) in self._kept.items() if until <= self._clock()]
-        for one in due:
-            self._end(one)
-        return len(due)
+    def sweep(self, in_the_way: Callable[[str], bool] = lambda session_id: False) -> int:
+        """End those whose time is up, and of the rest those in the way of others; returns how many.
+
+        Args:
+            in_the_way: asked about one after the other, the longest away first.
+        """
+        ended = 0
+        for session_id, (until, _) in list(self._kept.items()):
+            if until <= self._clock() or in_the_way(session_id):
+                self._end(session_id)
+                ended += 1
+        return ended
 
     def _end(self, session_id: str) -> None:
         self._kept.pop(session_id)[1].session.shutdown()

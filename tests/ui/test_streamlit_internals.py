@@ -286,6 +286,18 @@ def test_a_session_ends_when_its_time_is_up_with_nobody_else_around() -> None:
     assert ended == ["0", "1", "3"]
 
 
+def test_a_session_that_is_away_ends_sooner_where_it_is_in_the_way_the_longest_away_first() -> None:
+    ended = list[str]()
+    kept = streamlit_internals.Sessions(100.0, 5, lambda: 0.0)
+    for i in range(4):
+        kept.save(SessionInfo(None, Session(f"{i}", ended), 0))  # type: ignore[arg-type]
+    held = {"0": 0, "1": 5, "2": 5, "3": 5}
+    total = lambda: sum(amount for name, amount in held.items() if name not in ended)  # noqa: E731
+    assert kept.sweep(lambda session: held[session] > 0 and total() > 8) == 2
+    assert ended == ["1", "2"]
+    assert [info.session.id for info in kept.list()] == ["0", "3"]
+
+
 def test_what_the_server_is_watched_by_is_there() -> None:
     assert inspect.signature(Runtime.connect_session).parameters.keys() >= {"client", "user_info"}
     assert "remove_session_files" in inspect.getsource(AppSession.shutdown), "nobody would be told that a session ended"

@@ -15,6 +15,7 @@ from dermlens.models.engine import forget_images
 from dermlens.server import memory
 from dermlens.server.limits import LIMITS
 from dermlens.server.log_lines import Guard, guard_handlers
+from dermlens.server.shares import VISITS
 from ui import streamlit_internals
 from ui.access import pages, uploads, uvicorn_internals
 from ui.access.pages import CONNECTIONS
@@ -79,7 +80,7 @@ async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -
         await asyncio.sleep(LIMITS.swept_seconds)
         try:
             pages.sweep()
-            sessions.sweep()
+            sessions.sweep(_in_the_way)
             for session, file in uploads.overdue():
                 streamlit_internals.drop_upload(session, file)
             if ended.is_set():
@@ -98,6 +99,11 @@ async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -
                 told = CONNECTIONS.made_room
         except Exception:
             logger.exception("what has expired could not be ended")
+
+
+def _in_the_way(session: str) -> bool:
+    """Whether a session that is away holds pictures while half of what there is for them is taken."""
+    return VISITS.kept.held(session) > 0 and VISITS.kept.held() > LIMITS.kept_total // 2
 
 
 def _clean() -> None:

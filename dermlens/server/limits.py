@@ -18,7 +18,7 @@ class Limits:
     """
 
     reserve: float = 0.25
-    """share of each total that only sessions with an answered case may use"""
+    """share of each total that only sessions with an answered case may use, while they hold an eighth of it at most"""
 
     files_session: int = 256 * MIB
     """bytes of files on their way, received, or waiting to be examined"""

@@ -12,6 +12,8 @@ from typing import Literal
 
 from dermlens.server.limits import LIMITS, Limits
 
+LITTLE = 1 / 8
+"""Share of a reserve that one session may hold and still use it: it is there for many."""
 Refusal = Literal["own", "all"]
 """Which limit is reached: the visitor's own, or that of everybody."""
 
@@ -26,7 +28,7 @@ class Who:
     address: str = ""
     """as a trusted proxy gives it, "" if none does"""
     answered: bool = False
-    """whether the session has an answered case: it may use the reserve"""
+    """whether the session has an answered case: while it holds LITTLE, it may use the reserve"""
 
     def payer(self) -> str:
         """Return who stands for all that one visitor does: the person, else the address, else the session."""
@@ -49,7 +51,8 @@ class Shares:
         """Take so much for a visitor; returns None, or why nothing was taken."""
         accounts = [(kind, key) for kind in self._most if (key := getattr(who, kind))]
         with self._lock:
-            free = self._total - (0 if who.answered else self._reserve) - self._used - amount
+            little = self._accounts["session", who.session] + amount <= self._reserve * LITTLE
+            free = self._total - (0 if who.answered and little else self._reserve) - self._used - amount
             for kind, key in accounts:
                 holds = self._accounts[kind, key] + amount
                 if holds > self._most[kind]:

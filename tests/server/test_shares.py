@@ -33,12 +33,28 @@ def test_a_session_a_person_and_an_address_have_limits_of_their_own() -> None:
     assert shares.take(Who("e", "Eve", ""), 20) is None, "an address that nobody vouches for is no account"
 
 
-def test_the_reserve_is_for_those_who_have_an_answered_case() -> None:
-    shares = Shares(total=100, session=100, person=100, address=100, reserve=0.25)
+def test_the_reserve_is_for_those_who_have_an_answered_case_and_hold_little() -> None:
+    shares = Shares(total=800, session=800, person=800, address=800, reserve=0.25)
     for i in range(6):
-        assert shares.take(Who(str(i)), 10) is None
-    assert shares.take(Who("stranger"), 10) == "all", "of 75 that are for all, 5 would be left: less than it asks for"
-    assert shares.take(Who("known", answered=True), 10) is None
+        assert shares.take(Who(str(i)), 80) is None
+    assert shares.take(Who("stranger"), 80) == "all", "of 600 that are for all, 40 would be left: less than it asks for"
+    assert shares.take(Who("known", answered=True), 25) is None
+    assert shares.take(Who("known", answered=True), 60) == "all", "35 of the 600 would be left, and it holds 85"
+
+
+def test_many_who_hold_little_find_room_beside_some_who_keep_all_they_can() -> None:
+    """8 who keep pictures and 20 who look at five each, with the limits as they are."""
+    visits, image = Visits(), 600 * 450 * 3
+    greedy = [Who(f"greedy {i}", answered=True) for i in range(8)]
+    taken = True
+    while taken:
+        taken = sum(visits.kept.take(who, 1600 * 1200 * 3) is None for who in greedy) > 0
+    at_once = 3 * 1600**2
+    for turn in range(5):
+        for i in range(20):
+            who = Who(f"{i}", answered=turn > 0)
+            assert visits.kept.take(who, at_once) is None, (turn, i)
+            visits.kept.give(who.session, at_once - image)
 
 
 def test_what_a_session_holds_is_given_back_when_it_ends_and_once_only() -> None:

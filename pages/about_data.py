@@ -47,7 +47,7 @@ def split(table: pd.DataFrame) -> None:
     for name in SPLITS:
         rows = table[table["split"] == name]
         with cells.cell(), st.container(border=True, gap=None):
-            st.metric(name.capitalize(), f"{counted(len(rows), 'image')}")
+            st.metric(name.capitalize(), counted(len(rows), "image"))
             st.caption(
                 f"{counted(rows['lesion_id'].nunique(), 'lesion')}, {percent(len(rows) / len(table), 1)} of the images"
             )

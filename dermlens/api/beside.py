@@ -64,7 +64,7 @@ def load_models() -> list[AnyModel]:
         if not entry.can_be_asked:
             continue
         try:
-            ready.append(registry.load_any(entry, member) if entry.is_ensemble else member(entry))
+            ready.append(registry.load_any(entry, member))
         except ModelError as e:
             logger.warning("model %s is not served: %s", entry.id, e)
     return ready

@@ -79,9 +79,8 @@ class Worker:
         """
         cv2.setNumThreads(1)
         entry = registry.find(Path(work.models_dir), work.model_id)
-        load = partial(registry.load, threads=1)
         self.work = work
-        self.model = registry.load_any(entry, load) if entry.is_ensemble else load(entry)
+        self.model = registry.load_any(entry, partial(registry.load, threads=1))
         if work.class_mix == EQUAL and self.model.fitted.calibration is None:
             said = self.model.fitted.missing_sentence("calibration")
             raise ModelError(

@@ -130,23 +130,24 @@ def built_from(build: Path) -> str | None:
         return None
 
 
-def load_any(entry: Entry, load_member: Callable[[Entry], Model] | None = None) -> AnyModel:
+def load_any(entry: Entry, load_network: Callable[[Entry], Model] | None = None) -> AnyModel:
     """Load a network as `load` does, or an ensemble with all its members.
 
     Args:
         entry: as found by `discover`.
-        load_member: how to load a member, `load` by default; give one that keeps what it has loaded.
+        load_network: how to load a network or member, `load` by default; give one that keeps what it has loaded.
 
     Raises:
         ModelError: as `load`; of an ensemble also if a member is missing or is not the file it was made from.
     """
+    load_network = load_network or load
     if not entry.is_ensemble:
-        return load(entry)
+        return load_network(entry)
     card = check_card(entry.folder, entry.card)
     members = []
     for member in _members(entry.folder, card):
         try:
-            members.append((load_member or load)(member))
+            members.append(load_network(member))
         except ModelError as e:
             raise ModelError(f"Its member {member.id} cannot be used: {e}") from e
     check_views({m.id: m.geometry for m in members})

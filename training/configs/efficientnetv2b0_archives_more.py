@@ -5,7 +5,7 @@ KERAS_BACKEND=torch python -m training.train efficientnetv2b0_archives_more --da
 Of every 7,000 drawn images 5,250 are HAM10000's, 700 ISIC 2017's and 1,050 BCN20000's. It starts from the model
 `efficientnetv2b0` in DERMLENS_MODELS (its hash is in run.json).
 
-Run time and score: not run yet.
+Run time and score: not run to the end yet.
 """
 
 from dataclasses import replace

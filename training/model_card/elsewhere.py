@@ -91,12 +91,12 @@ def _seen(folder: Path, splits: list[str]) -> str:
     card, run = read_object(folder / "card.json"), folder / "run.json"
     if card.get("members"):
         return "The answers are computed from those of the members, whose cards say how often they were asked."
-    notes = read_object(run).get("external_evaluations", []) if run.is_file() else []
+    record = read_object(run) if run.is_file() else {}
+    notes = [n for n in record.get("external_evaluations", []) if set(n["splits"]) & set(splits)]
     if not notes:
         return "How often this network was asked about them was not noted."
-    own = read_object(run).get("id")
-    asked = [n for n in notes if n["run"] == own and set(n["splits"]) & set(splits)]
-    before = [n for n in notes if n["run"] != own and set(n["splits"]) & set(splits)]
+    asked = [n for n in notes if n["run"] == record.get("id")]
+    before = [n for n in notes if n["run"] != record.get("id")]
     times = ", ".join(n["when"] for n in asked if n["when"])
     said = f"They were predicted {counted(len(asked), 'time')} with this network" + (f" ({times})" if times else "")
     return said + (

@@ -72,8 +72,7 @@ def opened(output: Place, models_dir: Path, now: float) -> Cohort:
             f"{output.shown} was answered by other files than those of {entry.id} in {models_dir}. Name the folder "
             "with the model that answered by --models-dir."
         )
-    load = partial(registry.load, threads=1)
-    return Cohort(output, found, listed, registry.load_any(entry, load) if entry.is_ensemble else load(entry))
+    return Cohort(output, found, listed, registry.load_any(entry, partial(registry.load, threads=1)))
 
 
 def unreadable(cohort: Cohort) -> list[tuple[str, str]]:

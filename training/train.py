@@ -206,8 +206,8 @@ def first_network(config: Config) -> tuple[keras.Model, list[str]]:
         config: of the run.
 
     Raises:
-        ConfigError: an archive or published model does not fit, or the model has a logit adjustment. ModelError: there
-            is no such published model, or its file is not the one that its card lists.
+        ConfigError: an archive or published model does not fit. ModelError: there is no such published model, or its
+            file is not the one that its card lists.
     """
     size = config.phases[0].size
     if config.start:
@@ -222,16 +222,15 @@ def first_network(config: Config) -> tuple[keras.Model, list[str]]:
 
 
 def _published_network(config: Config) -> keras.Model:
-    """Return a published model as it was trained; older ones were adjusted when they were published."""
+    """Return a published model, to be trained on.
+
+    A shift in the head of an older one (`logit_adjustment` of its card) is unlearned with the class mix it was of.
+    """
     entry = registry.find(registry.models_dir(), config.start)
     card = entry.card or {}
     network = load_model(entry.folder / "model.keras", registry.source_hash(entry))
     if card.get("architecture") != config.architecture:
         raise ConfigError(f"{config.start} is {card.get('architecture')}, not {config.architecture}.")
-    if card.get("logit_adjustment", 0.0) or card.get("melanoma_weight", 1.0) != 1.0:
-        raise ConfigError(
-            f"{config.start} has a logit adjustment in its head, from when it was published: no run goes on from it."
-        )
     model = build(config.architecture, config.phases[0].size, dropout=config.dropout)
     set_weights(model, network.weights)
     return model

@@ -3,8 +3,8 @@
 KERAS_BACKEND=torch python -m training.train efficientnetv2b0_archives_more --data DIR --external DIR
 
 Of every 7,000 drawn images 4,340 are HAM10000's, 980 ISIC 2017's and 1,680 BCN20000's. It starts from the model
-`efficientnetv2b0` in DERMLENS_MODELS (its hash is in run.json); the first four stages, which see edges and colours, keep
-what they have learned, which saves a third of the time on a processor without units for bfloat16.
+`efficientnetv2b0` in DERMLENS_MODELS (its hash is in run.json); the first four stages keep what
+they have learned, which saves a third of the time on a processor without units for bfloat16.
 
 Run time and score: not run to the end yet.
 """

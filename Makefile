@@ -39,12 +39,12 @@ run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another p
 	$(PY) -m streamlit run Home.py --server.port $(PORT)
 
 .PHONY: api
-api: env ## Start the HTTP API alone on http://localhost:8502 (docs/api.md)
+api: serving ## Start the HTTP API alone on http://localhost:8502 (docs/api.md)
 	$(call install,api)
 	$(PY) -m dermlens.api serve
 
 .PHONY: test
-test: dev ## Lint, check types, run every test
+test: dev ## Lint, check types, run every test but the slow ones
 	@$(MAKE) --no-print-directory lint & lint=$$!; \
 	$(MAKE) --no-print-directory serving && \
 	  { $(MAKE) --no-print-directory browser programs postgresql orthanc || [ "$${CI:-}" != true ]; }; ready=$$?; \

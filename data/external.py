@@ -1,8 +1,8 @@
-"""Split the archives that are not HAM10000, by lesion: `python -m data.external --data DIR` with ISIC 2019's images.
+"""Split the archives that are not HAM10000, by lesion: `python -m data.external`, with ISIC 2019's images.
 
 ISIC 2017's validation and test images and 15 % of BCN20000's lesions are test sets, looked at once a published network.
 Of what is left, 15 % of the lesions of either archive choose data, augmentation and refusal, and the others train. A
-lesion with an image in a test set does not train, nor does one that the audit (`data.audit`) finds to be a lesion of a
+lesion with an image in a test set does not train, nor does one that `data.lookalikes` finds to be a lesion of a
 validation or test set. The 158 images of other sources serve for nothing: they are few, and it is not recorded whose
 they are.
 """
@@ -17,7 +17,16 @@ from data.duplicates import join_lesions
 from data.lookalikes import load_lookalikes, same_lesion
 from data.split import deal
 from dermlens.dataset.ham10000 import load_split
-from dermlens.dataset.isic2019 import BCN20000, COLUMNS, EXTERNAL_TABLE, ISIC_2017, TEST_SETS, load_external, load_truth
+from dermlens.dataset.isic2019 import (
+    BCN20000,
+    COLUMNS,
+    EXTERNAL_TABLE,
+    ISIC_2017,
+    TEST_SETS,
+    data_root,
+    load_external,
+    load_truth,
+)
 from dermlens.errors import DataError, DermlensError
 
 ISIC_2017_TEST = ("ISIC 2017 val", "ISIC 2017 test")
@@ -56,8 +65,12 @@ def assign(table: pd.DataFrame, own: pd.DataFrame, pairs: pd.DataFrame) -> pd.Se
 def main(argv: list[str] | None = None) -> int:
     """Write the table anew; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m data.external", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the training set of ISIC 2019")
+    parser.add_argument(
+        "--data", type=Path, default=data_root(), help="training set of ISIC 2019 (default: ISIC2019_DIR)"
+    )
     args = parser.parse_args(argv)
+    if args.data is None:
+        parser.error("pass --data DIR or set ISIC2019_DIR")
     try:
         known = load_external()
         truth = load_truth(args.data).set_index("image_id")

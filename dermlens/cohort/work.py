@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,16 @@ def made_from(entry: Entry, stored_aspect: str, class_mix: str, maps: bool, path
         "class_mix": class_mix,
         "stored_aspect": stored_aspect,
         "maps": str(maps).lower(),
-        "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        "versions": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
     }
+
+
+def _version(package: str) -> str:
+    """Return the version of a package, "none" where it is not installed, as the decoder of HEIC files may be."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
 
 
 class Worker:

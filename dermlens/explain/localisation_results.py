@@ -43,7 +43,6 @@ centre_hit: 1 if the centre of the seen part is in the lesion, else 0.
 deletion, insertion: areas under localisation.removal_curves; random_: of a map of random numbers. All empty where not
 measured."""
 SPLITS = ("validation", "test")
-GROUPS = ("all", "right", "wrong")
 
 
 def read_attention(file: File) -> pd.DataFrame:
@@ -139,7 +138,10 @@ class Warned:
 
 @dataclass(frozen=True)
 class LocalisationResults:
-    """The estimates of one attention.csv; groups are GROUPS and the codes of the true classes that have images."""
+    """The estimates of one attention.csv.
+
+    Groups are "all", "right", "wrong" and the codes of the true classes that have images.
+    """
 
     where: dict[str, Where]
     """group -> estimates of Grad-CAM"""

@@ -40,11 +40,6 @@ class Settings:
     group_claim: str = "groups"
 
 
-def is_on(environment: Mapping[str, str] | None = None) -> bool:
-    """Return whether a record is kept."""
-    return bool((os.environ if environment is None else environment).get(DATABASE))
-
-
 def read(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings.
 

@@ -1,8 +1,8 @@
 """Who holds how much of what the server has: one visitor, one share. Knows no web framework.
 
 Besides its own limit, nobody may hold more than what would still be free for the others: dynamic thresholds (Choudhury
-and Hahne, IEEE/ACM Trans Networking 6:130, 1998). One greedy visitor gets at most half of the total, n of them get
-1/(n + 1) each, and as much stays free for whoever comes next.
+and Hahne, IEEE/ACM Trans Networking 6:130, 1998). One greedy visitor gets at most half of what is not in reserve,
+n of them get 1/(n + 1) each, and as much stays free for whoever comes next.
 """
 
 import threading
@@ -102,11 +102,11 @@ class Visits:
     """The sessions that are there, each with whose it is, and what they share."""
 
     def __init__(self, limits: Limits = LIMITS) -> None:
-        def shares(name: str, reserve: float = limits.reserve) -> Shares:
+        def shares(name: str) -> Shares:
             total, session, person, address = (
                 getattr(limits, f"{name}_{kind}") for kind in ("total", "session", "person", "address")
             )
-            return Shares(total, session, person, address, reserve)
+            return Shares(total, session, person, address, limits.reserve)
 
         self.files, self.kept, self.line = map(shares, ("files", "kept", "line"))
         self._who: dict[str, Who] = {}

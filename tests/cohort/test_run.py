@@ -3,6 +3,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -134,13 +135,22 @@ def test_a_part_of_another_model_that_was_put_there_is_refused(pair: Path, drawn
         go(pair, drawn.folder, one)
 
 
-def test_the_footer_says_what_a_part_was_made_from(published: Path, drawn: Drawn, tmp_path: Path) -> None:
+def test_the_footer_says_what_a_part_was_made_from(
+    published: Path, drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_heic(package: str) -> str:
+        if package == "pillow-heif":
+            raise PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr("dermlens.cohort.work.version", without_heic)
     output = place(tmp_path / "out")
     go(published, drawn.folder, output)
     footer = part.read_footer(output, 1)
     assert footer is not None
     assert footer.values["model"] == "toy"
     assert "numpy 2" in footer.values["versions"]
+    assert "pillow-heif none" in footer.values["versions"], "an extra"
     assert footer.values["class_mix"] == "ham10000"
     for name in ("model_sha256", "manifest_sha256", "shard_sha256"):
         assert len(footer.values[name]) == 64

@@ -47,7 +47,6 @@ OPENCV_NAMES = (
     "licenseplate_motion.jpg messi5.jpg orange.jpg rubberwhale1.png smarties.png squirrel_cls.jpg stuff.jpg"
 )
 SKIN = (226, 178, 156)
-INK = (48, 34, 30)
 
 
 @dataclass(frozen=True, eq=False)

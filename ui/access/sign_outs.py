@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,17 +9,14 @@ from pathlib import Path
 
 from dermlens.errors import DataError
 from dermlens.files.documents import read_object, write_object
+from dermlens.server.state import state_dir
 
 logger = logging.getLogger(__name__)
 
 
 def state_file() -> Path:
-    """Return where they are kept: in DERMLENS_STATE, else in the user's folder for state."""
-    base = os.environ.get("DERMLENS_STATE")
-    if base:
-        return Path(base) / "signed-out.json"
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return state / "dermlens" / "signed-out.json"
+    """Return where they are kept."""
+    return state_dir() / "signed-out.json"
 
 
 class SignOuts:

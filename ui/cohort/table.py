@@ -59,7 +59,7 @@ def by_risk(found: Status, table: pa.Table) -> None:
             "suspect": st.column_config.ProgressColumn(
                 "suspect", min_value=0, max_value=100, format="%.0f %%", help="Malignant or pre-malignant"
             ),
-            "why": st.column_config.TextColumn("rules that fire"),
+            "why": st.column_config.TextColumn("rules that apply"),
         },
     )
     said = st.session_state.pop("cohort-opened", None)

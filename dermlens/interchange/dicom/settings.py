@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from dermlens.errors import ConfigError
 from dermlens.files.documents import read_bytes
+from dermlens.server.state import state_dir
 
 PACS = "DERMLENS_PACS"
 USER = "DERMLENS_PACS_USER"
@@ -74,7 +75,4 @@ def _secret(given: Mapping[str, str], name: str, file_name: str) -> str:
 
 
 def _outbox(given: Mapping[str, str]) -> Path:
-    if given.get(OUTBOX):
-        return Path(given[OUTBOX])
-    base = given.get("DERMLENS_STATE")
-    return (Path(base) if base else Path.home() / ".local/state/dermlens") / "outbox"
+    return Path(given[OUTBOX]) if given.get(OUTBOX) else state_dir(given) / "outbox"

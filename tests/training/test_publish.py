@@ -249,6 +249,12 @@ def test_the_model_card_names_the_published_models_that_a_run_used(copy: Path) -
     assert "went on from" not in shown
 
 
+def test_the_model_card_says_that_weights_are_interpolated(copy: Path) -> None:
+    config = {**read(copy / "run.json")["config"], "start": "base"}
+    text = told(copy, config=config, interpolated={"run": "more", "start": "base", "share": 0.7})
+    assert "a mean of that model's, 30 % of it, and of what the run `more` came to, 70 %" in text
+
+
 def test_the_model_card_names_the_runs_behind_its_first_weights(copy: Path) -> None:
     config = {**read(copy / "run.json")["config"], "start": "toy"}
     once, twice = [{"when": "then"}], [{"when": "then"}, {"when": "later"}]

@@ -123,6 +123,13 @@ def _used_models(run: dict[str, Any]) -> list[str]:
             f"this run alone.{_earlier(run)}",
             "",
         ]
+    if between := run.get("interpolated"):
+        lines += [
+            f"Every weight is a mean of that model's, {100 * (1 - between['share']):.0f} % of it, "
+            f"and of what the run `{between['run']}` came to, {100 * between['share']:.0f} % (Wortsman et al., CVPR 2022, arXiv:2109.01903); the "
+            "share was chosen on validation.",
+            "",
+        ]
     if config.get("teacher"):
         lines += [
             f"It was taught by the published model {_of(run, 'teacher')}: a share of {config['teacher_share']:g} of "

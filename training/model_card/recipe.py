@@ -124,10 +124,11 @@ def _used_models(run: dict[str, Any]) -> list[str]:
             "",
         ]
     if between := run.get("interpolated"):
+        share = 100 * between["share"]
         lines += [
-            f"Every weight is a mean of that model's, {100 * (1 - between['share']):.0f} % of it, "
-            f"and of what the run `{between['run']}` came to, {100 * between['share']:.0f} % (Wortsman et al., CVPR 2022, arXiv:2109.01903); the "
-            "share was chosen on validation.",
+            f"Every weight is a mean of that model's, {100 - share:.0f} % of it, and of what the run "
+            f"`{between['run']}` came to, {share:.0f} % (Wortsman et al., CVPR 2022, arXiv:2109.01903); the share was "
+            "chosen on validation.",
             "",
         ]
     if config.get("teacher"):

@@ -23,6 +23,7 @@ from tests.image_files import (
     frame_of,
     picture,
     saved,
+    tiff_old_jpeg,
     with_zeros,
     without,
 )
@@ -52,6 +53,10 @@ def _damaged() -> Iterator[Case]:
     yield Case("dicom jpeg with zeros", _in_dicom(with_zeros(jpeg, 600), shown), DAMAGED)
     inside = saved(image, "TIFF", compression="jpeg", quality=95)
     yield Case("tiff jpeg with zeros", with_zeros(inside, 600), DAMAGED)
+    old = saved(image, "JPEG", quality=95, subsampling="4:2:0")
+    yield Case("tiff of old-style jpeg", tiff_old_jpeg(old, 240, 180), pixels=shown, within=3)
+    cut = old[: len(old) * 6 // 10] + b"\xff\xd9"
+    yield Case("tiff of old-style jpeg cut, with an end marker", tiff_old_jpeg(cut, 240, 180), DAMAGED)
     deflated = saved(image, "TIFF", compression="tiff_adobe_deflate")
     yield Case("tiff deflate with zeros", with_zeros(deflated, 8), DAMAGED)
     heic = saved(image, "HEIF", quality=90)

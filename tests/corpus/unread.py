@@ -34,7 +34,7 @@ def _other_kinds() -> Iterator[Case]:
     yield Case("jpeg of 12 bits", bytes(jpeg), "a JPEG image of 12 bits a channel")
     yield Case("jpeg-ls", frame_of(dicom_by_gdcm(shown, JPEGLSLossless)), "a JPEG-LS image")
     floats = tiff(120, 90, {258: (3, 1, 32), 339: (3, 1, 3)}, bytes(120 * 90 * 4))
-    yield Case("tiff of floats", floats, "floating-point or 32-bit values")
+    yield Case("tiff of floats", floats, "floating-point values")
     for method, name in ((34887, "LERC"), (50001, "WebP"), (34712, "JPEG 2000"), (50002, "JPEG XL")):
         yield Case(f"tiff compressed as {name}", tiff(120, 90, {259: (3, 1, method)}, bytes(99)), f"as {name}, which")
     yield Case("tiff of five bits", tiff(120, 90, {258: (3, 1, 5)}, bytes(120 * 90)), "a kind of pixels")

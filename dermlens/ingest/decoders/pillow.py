@@ -31,14 +31,14 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
 
         heic.refuse_kinds(data)
     if kind == "TIFF":
-        image, page, pictures = _open_tiff(data, limits)
+        image, page, pictures = _open_tiff(data, limits, notices)
     else:
         image, page, pictures = _open(data, kind), 0, 1
     check_size(*image.size, limits)
     pictures = pictures if kind == "TIFF" else int(getattr(image, "n_frames", 1))
     notices += check_pictures(pictures, limits, page)
     if image.mode in ("F", "I"):
-        raise ImageError(tiff.FLOATING)
+        raise ImageError(tiff.UNKNOWN_BRIGHTNESS.format(kind="values of 32 bits"))
     if kind != "TIFF":
         info = image.info
         del image  # WebP's holds two canvases
@@ -47,11 +47,15 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
         image.info.setdefault("coded_colours", coded)
     if kind == "JPEG":
         image.decodermaxblock = len(data)  # type: ignore[attr-defined] # what is arithmetic-coded must come in one piece
+    xmp = image.info.pop("xmp", None)  # by which Pillow turns a TIFF that no tag turns
+    turned = kind == "TIFF" and image.tag_v2.get(_ORIENTATION) in range(2, 9)  # type: ignore[attr-defined]
     image.load()
+    if xmp:
+        image.info["xmp"] = xmp
     profile = tags.profile(image, data, kind, _colours(image), notices)
     image = _usable_alpha(image, kind)
     # Asking PNG's plugin for EXIF decodes the picture, so that comes last. TIFF's has turned the picture already.
-    orientation = 1 if kind == "TIFF" else _orientation(image, notices)
+    orientation = 1 if turned else _orientation(image, notices)
     return Decoded(_to_rgb(image, profile, orientation, notices), tuple(dict.fromkeys(notices)))
 
 
@@ -96,11 +100,11 @@ def _open(data: bytes, kind: str) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=["HEIF" if kind == "HEIC" else kind.upper()])
 
 
-def _open_tiff(data: bytes, limits: Limits) -> tuple[Image.Image, int, int]:
+def _open_tiff(data: bytes, limits: Limits, notices: list[str]) -> tuple[Image.Image, int, int]:
     """Open the page that shows the picture; returns its number and how many pages there are, too."""
     found = tiff.pages(data, limits.pictures)
     number = tiff.shown_page(found)
-    return tiff.open_page(data, number, found[number] if found else {}), number, len(found)
+    return tiff.open_page(data, number, found[number], notices), number, len(found)
 
 
 def _usable_alpha(image: Image.Image, kind: str) -> Image.Image:

@@ -8,13 +8,14 @@ import numpy as np
 from PIL import Image
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import colour, damage, jpeg, tags, tiff
+from dermlens.ingest.decoders import colour, damage, jpeg, png, tags, tiff
 from dermlens.ingest.decoders.pixels import BACKGROUND, Decoded, check_pictures, check_size
 from dermlens.ingest.formats import Limits
 
 _ORIENTATION = 0x0112
 _BITS = 258
 _PHOTOMETRIC = 262
+_ON_WHITE = "The image has transparent pixels; they are shown on white."
 _STRIP = 1 << 14
 """Pixels converted at a time: no second copy of a large image is needed, and the same memory is used again."""
 
@@ -52,6 +53,9 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     image.load()
     if xmp:
         image.info["xmp"] = xmp
+    if kind == "PNG":
+        png.with_clear_colour(image, data)
+        image = png.in_full_range(image, data)
     profile = tags.profile(image, data, kind, _colours(image), notices)
     image = _usable_alpha(image, kind)
     # Asking PNG's plugin for EXIF decodes the picture, so that comes last. TIFF's has turned the picture already.
@@ -115,13 +119,20 @@ def _usable_alpha(image: Image.Image, kind: str) -> Image.Image:
     """
     if image.mode == "La":  # premultiplied grey, which Pillow converts to nothing but this
         image = image.convert("LA")
-    if "A" in image.getbands() and image.getchannel("A").getextrema()[1] == 0:
+    if _unseen(image):
         if kind != "BMP":
             raise ImageError(
                 "Every pixel of the image is transparent, so nothing is seen. Save it without transparency."
             )
         return image.convert("RGB")  # writers leave BMP's fourth byte empty
     return image
+
+
+def _unseen(image: Image.Image) -> bool:
+    """Return whether every pixel is transparent."""
+    if (clear := image.info.get(png.CLEAR_GREY)) is not None:
+        return image.getextrema() == (clear, clear)
+    return "A" in image.getbands() and image.getchannel("A").getextrema()[1] == 0
 
 
 def _orientation(image: Image.Image, notices: list[str]) -> int:
@@ -188,7 +199,7 @@ def _converter(image: Image.Image, profile: bytes | None, notices: list[str]) ->
     """Return what makes RGB of a strip of this image."""
     if image.mode.startswith("I;16"):  # convert("RGB") would clip it to white
         notices.append("The 16-bit grey values were scaled to 8 bits.")
-        return _grey_scaler(image, colour.grey_curve(profile, notices))
+        return _grey_scaler(image, colour.grey_curve(profile, notices), notices)
     mode = _colours(image)
     to_srgb = colour.transform(mode, profile, notices)
     if not image.has_transparency_data:
@@ -207,23 +218,35 @@ def _converter(image: Image.Image, profile: bytes | None, notices: list[str]) ->
 def _tell_of_transparency(image: Image.Image, notices: list[str]) -> None:
     alpha = image.getchannel("A") if "A" in image.getbands() else image.convert("RGBA").getchannel("A")
     if alpha.getextrema() != (255, 255):
-        notices.append("The image has transparent pixels; they are shown on white.")
+        notices.append(_ON_WHITE)
 
 
-def _grey_scaler(image: Image.Image, curve: np.ndarray | None) -> Callable[[Image.Image], np.ndarray]:
+def _grey_scaler(
+    image: Image.Image, curve: np.ndarray | None, notices: list[str]
+) -> Callable[[Image.Image], np.ndarray]:
     """Return what makes RGB of 16-bit grey, by the sRGB grey of 256 greys if a profile gives it."""
-    held = getattr(image, "tag_v2", {})
-    shift = max(0, int(held.get(_BITS, (16,))[0]) - 8)
-    flip = held.get(_PHOTOMETRIC, 1) == 0  # "white is zero", which Pillow minds for 8 bits only
-    values = (np.arange(1 << 16) >> shift).clip(0, 255).astype(np.uint8)
+    told = getattr(image, "tag_v2", {})
+    shift = max(0, int(told.get(_BITS, (16,))[0]) - 8)
+    flip = told.get(_PHOTOMETRIC, 1) == 0  # "white is zero", which Pillow minds for 8 bits only
+    stored = np.arange(1 << 16)
+    if image.info.get(png.NARROW):
+        stored = ((stored - (16 << 8)) * 0xFFFF // (219 << 8)).clip(0, 0xFFFF)
+    values = (stored >> shift).clip(0, 255).astype(np.uint8)
     if curve is not None:
-        lightness = np.arange(1 << 16) * 255 / ((256 << shift) - 1)
+        lightness = stored * 255 / ((256 << shift) - 1)
         values = np.rint(np.interp(lightness, np.arange(256), curve)).astype(np.uint8)
     if flip:
         top = min(1 << 16, 256 << shift)
         values[:top] = values[:top][::-1]
 
+    clear = image.info.get(png.CLEAR_GREY)
+    if clear is not None:
+        values[clear] = BACKGROUND[0]
+
     def scale(strip: Image.Image) -> np.ndarray:
-        return np.repeat(values[np.asarray(strip)][..., None], 3, -1)
+        held = np.asarray(strip)
+        if clear is not None and (held == clear).any():
+            notices.append(_ON_WHITE)
+        return np.repeat(values[held][..., None], 3, -1)
 
     return scale

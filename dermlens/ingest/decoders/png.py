@@ -53,12 +53,13 @@ def _low_bytes(data: bytes) -> Image.Image:
 def _equal(image: Image.Image, colour: np.ndarray) -> np.ndarray:
     """Return where a picture has a colour, (height, width) bool."""
     width, height = image.size
-    found = np.empty((height, width), bool)
+    found = np.ones((height, width), bool)
     rows = max(1, _STRIP // width)
     for top in range(0, height, rows):
         part = image.crop((0, top, width, min(height, top + rows)))
-        values = np.asarray(part.convert("L") if part.mode == "1" else part)
-        found[top : top + rows] = (values.reshape(*values.shape[:2], -1) == colour).all(-1)
+        values = np.asarray(part.convert("L") if part.mode == "1" else part).reshape(*part.size[::-1], -1)
+        for channel, value in enumerate(colour):
+            found[top : top + rows] &= values[..., channel] == value
     return found
 
 

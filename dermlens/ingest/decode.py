@@ -69,4 +69,6 @@ def load_plugin(kind: str) -> None:
         if kind in ("WebP", "AVIF"):
             from dermlens.ingest.decoders import opencv  # noqa: F401
         if kind == "AVIF":
+            from dermlens.ingest.decoders import avif  # noqa: F401
+
             plugin.DEFAULT_MAX_THREADS = 1  # type: ignore[attr-defined]

@@ -114,6 +114,10 @@ def _colour_tags() -> Iterator[Case]:
     inside = {"color_primaries": 1, "transfer_characteristics": 16}
     coded = saved(image, "HEIF", quality=95, **inside).replace(b"colrnclx", b"freenclx")
     yield Case("heic of PQ, named inside its data alone", coded, "high brightness (HDR)", pixels=shown, within=5)
+    coded = _named_inside(saved(image, "AVIF", quality=95), 12, 13)
+    yield Case("avif of Display P3, named inside its data alone", coded, pixels=wide, within=5)
+    coded = _named_inside(saved(image, "AVIF", quality=95), 1, 16)
+    yield Case("avif of PQ, named inside its data alone", coded, "high brightness (HDR)", pixels=shown, within=5)
     yield Case("bmp with a profile", _bmp_v5(shown, linear), pixels=bright, within=0.6)
     yield Case("bmp whose alpha is all zero", _bmp_v5(np.dstack([shown, np.zeros_like(grey)])), pixels=shown)
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
@@ -150,6 +154,15 @@ def _narrow(shown: np.ndarray) -> Iterator[Case]:
     plain = saved(palette, "PNG")
     seen = np.rint((np.asarray(palette.convert("RGB")) - 16.0) * 255 / 219).clip(0, 255).astype(np.uint8)
     yield Case("png of a palette of narrow range", plain[:33] + chunk + plain[33:], pixels=seen)
+
+
+def _named_inside(avif: bytes, primaries: int, curve: int) -> bytes:
+    """Return an AVIF by Pillow, of sRGB and BT.601, that names other colours, and no more in its boxes."""
+    bits = "".join(f"{byte:08b}" for byte in avif.replace(b"colrnclx", b"freenclx"))
+    named = [f"1{primaries:08b}{curve:08b}{6:08b}" for primaries, curve in ((1, 13), (primaries, curve))]
+    assert bits.count(named[0]) == 1, "of the sequence header"
+    changed = bits.replace(*named)
+    return bytes(int(changed[at : at + 8], 2) for at in range(0, len(changed), 8))
 
 
 def _xmp_text(xmp: bytes) -> PngInfo:

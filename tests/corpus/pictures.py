@@ -12,6 +12,7 @@ from tests.image_files import (
     picture,
     png_chunk,
     saved,
+    with_clap,
 )
 
 
@@ -117,6 +118,26 @@ def _pages() -> Iterator[Case]:
     )
 
 
+def _parts(shown: np.ndarray) -> Iterator[Case]:
+    """Files that show a part of the stored picture only, cut out before it is turned (ISO/IEC 23000-22, 7.3.6.7)."""
+    for kind in ("AVIF", "HEIF"):
+        whole = saved(shown, kind, quality=95)
+        data = with_clap(whole, (60, 40))
+        yield Case(f"{kind} of which the middle is shown", data, pixels=shown[25:65, 30:90], within=4)
+        data = with_clap(whole, (61, 41), (-19, 11))  # from -(120 - 61) / 2 - 9.5 = 20 and (90 - 41) / 2 + 5.5 = 30
+        yield Case(f"{kind} of which a part beside the middle is shown", data, pixels=shown[30:71, 20:81], within=4)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = saved(np.ascontiguousarray(np.rot90(shown, 1)), "AVIF", quality=95, exif=exif.tobytes())
+    part = np.rot90(np.rot90(shown, 1)[10:50, 20:80], -1)
+    data = with_clap(turned, (60, 40), (10, -60))  # from (90 - 60) / 2 + 5 = 20 and (120 - 40) / 2 - 30 = 10
+    yield Case("AVIF of which a part is shown, then turned", data, pixels=part, within=4)
+    said = "in an order that is not read here"
+    yield Case("AVIF that is turned, then a part is shown", with_clap(turned, (60, 40), last=True), said)
+    beyond = with_clap(saved(shown, "AVIF"), (60, 40), (90, 0))
+    yield Case("AVIF of which a part beyond it is shown", beyond, "does not lie inside it")
+
+
 def _brands() -> Iterator[Case]:
     shown = picture()
     avif, heic = saved(shown, "AVIF", quality=95), saved(shown, "HEIF", quality=95)
@@ -124,4 +145,5 @@ def _brands() -> Iterator[Case]:
     yield Case("avif of brand mif1", avif[:8] + b"mif1" + avif[12:], pixels=shown, within=4)
     for brand in (b"mif2", b"miaf", b"1pic", b"tmap"):
         yield Case(f"heic of brand {brand.decode()}", heic[:8] + brand + heic[12:], pixels=shown, within=4)
+    yield from _parts(shown)
     yield Case("Canon's raw file", b"\0\0\0\x18ftypcrx " + bytes(40), "a camera raw file")

@@ -56,6 +56,11 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     if kind == "PNG":
         png.with_clear_colour(image, data)
         image = png.in_full_range(image, data)
+    elif kind == "AVIF":
+        from dermlens.ingest.decoders import avif
+
+        image = avif.cropped(image, data)
+        check_size(*image.size, limits)
     profile = tags.profile(image, data, kind, _colours(image), notices)
     image = _usable_alpha(image, kind)
     # Asking PNG's plugin for EXIF decodes the picture, so that comes last. TIFF's has turned the picture already.
@@ -82,9 +87,10 @@ def _checked(data: bytes, kind: str, notices: list[str]) -> tuple[bytes, tuple[i
 
         return data, heic.check(data, notices)
     elif kind == "AVIF":
-        from dermlens.ingest.decoders import opencv
+        from dermlens.ingest.decoders import avif, opencv
 
         opencv.check_avif(data, notices)
+        return data, avif.colours(data, notices)
     return data, None
 
 

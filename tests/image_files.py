@@ -128,13 +128,6 @@ def tiff(
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + struct.pack("<I", following) + pixels
 
 
-def tiff_old_jpeg(stream: bytes, width: int, height: int) -> bytes:
-    """Return a TIFF around a JPEG of YCbCr 4:2:0, in the old way (TIFF 6.0, section 22)."""
-    tags = {258: (3, 1, 8), 259: (3, 1, 6), 262: (3, 1, 6), 277: (3, 1, 3), 512: (3, 1, 1), 530: (3, 2, 2 | 2 << 16)}
-    at = 8 + 2 + 12 * (9 + 4) + 4
-    return tiff(width, height, {**tags, 513: (4, 1, at), 514: (4, 1, len(stream))}, stream)
-
-
 def tiff_planes(
     planes: np.ndarray, photometric: int = 2, big_endian: bool = False, tile: int = 0, big: bool = False
 ) -> bytes:
@@ -202,37 +195,6 @@ def _tiff(
     head = struct.pack(e + "HHHQ", 43, 8, 0, directory) if big else struct.pack(e + "HI", 42, directory)
     start = (b"MM" if big_endian else b"II") + head
     return start.ljust(16, b"\0") + b"".join(bodies) + table + struct.pack(e + offset, 0) + outside
-
-
-def with_clap(data: bytes, size: tuple[int, int], offset: tuple[int, int] = (0, 0), last: bool = False) -> bytes:
-    """Return a HEIF file of one item, by Pillow or its plugin, that shows a part only (ISO/IEC 14496-12, 12.1.4).
-
-    Args:
-        data: the file.
-        size: width and height of the part.
-        offset: of its centre from the picture's, to the right and down, in halves of a pixel.
-        last: whether the part is said after the turning of the picture, not before.
-    """
-    clap = struct.pack(">I4s4IiIiI", 40, b"clap", size[0], 1, size[1], 1, offset[0], 2, offset[1], 2)
-    at = {name: data.index(name) - 4 for name in (b"meta", b"iloc", b"iprp", b"ipco", b"ipma")}
-    grown = bytearray(data)
-    place = at[b"iloc"] + (20 if data[at[b"iloc"] + 13] >> 4 else 22)  # of the item, or of its first part
-    for name, start, more in (
-        *((name, at[name], 41) for name in (b"meta", b"iprp")),
-        (b"ipco", at[b"ipco"], 40),
-        (b"ipma", at[b"ipma"], 1),
-        (b"iloc", place, 41),
-    ):
-        struct.pack_into(">I", grown, start, int.from_bytes(data[start : start + 4], "big") + more)
-    kinds, start = 0, at[b"ipco"] + 8
-    while start < at[b"ipma"]:
-        kinds, start = kinds + 1, start + int.from_bytes(data[start : start + 4], "big")
-    count = at[b"ipma"] + 18
-    grown[count] += 1
-    link = count + 1 + (data[count] if last else 0)
-    grown[link:link] = bytes([0x80 | (kinds + 1)])
-    grown[at[b"ipma"] : at[b"ipma"]] = clap
-    return bytes(grown)
 
 
 def named_srgb(profile: bytes | None) -> bytes:

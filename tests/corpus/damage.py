@@ -23,7 +23,7 @@ from tests.image_files import (
     frame_of,
     picture,
     saved,
-    tiff_old_jpeg,
+    tiff,
     with_zeros,
     without,
 )
@@ -54,9 +54,9 @@ def _damaged() -> Iterator[Case]:
     inside = saved(image, "TIFF", compression="jpeg", quality=95)
     yield Case("tiff jpeg with zeros", with_zeros(inside, 600), DAMAGED)
     old = saved(image, "JPEG", quality=95, subsampling="4:2:0")
-    yield Case("tiff of old-style jpeg", tiff_old_jpeg(old, 240, 180), pixels=shown, within=3)
+    yield Case("tiff of old-style jpeg", _tiff_old_jpeg(old, 240, 180), pixels=shown, within=3)
     cut = old[: len(old) * 6 // 10] + b"\xff\xd9"
-    yield Case("tiff of old-style jpeg cut, with an end marker", tiff_old_jpeg(cut, 240, 180), DAMAGED)
+    yield Case("tiff of old-style jpeg cut, with an end marker", _tiff_old_jpeg(cut, 240, 180), DAMAGED)
     deflated = saved(image, "TIFF", compression="tiff_adobe_deflate")
     yield Case("tiff deflate with zeros", with_zeros(deflated, 8), DAMAGED)
     heic = saved(image, "HEIF", quality=90)
@@ -103,3 +103,10 @@ def _damaged() -> Iterator[Case]:
 
 def _in_dicom(frame: bytes, shown: np.ndarray, says: str = "YBR_FULL_422", syntax: str = JPEGBaseline8Bit) -> bytes:
     return dicom(encapsulate([frame]), says, syntax, shown.shape[:2])
+
+
+def _tiff_old_jpeg(stream: bytes, width: int, height: int) -> bytes:
+    """Return a TIFF around a JPEG of YCbCr 4:2:0, in the old way (TIFF 6.0, section 22)."""
+    tags = {258: (3, 1, 8), 259: (3, 1, 6), 262: (3, 1, 6), 277: (3, 1, 3), 512: (3, 1, 1), 530: (3, 2, 2 | 2 << 16)}
+    at = 8 + 2 + 12 * (9 + 4) + 4
+    return tiff(width, height, {**tags, 513: (4, 1, at), 514: (4, 1, len(stream))}, stream)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import colour, damage, jpeg, png, tags, tiff
+from dermlens.ingest.decoders import bmp, colour, damage, jpeg, png, tags, tiff
 from dermlens.ingest.decoders.pixels import BACKGROUND, Decoded, check_pictures, check_size
 from dermlens.ingest.formats import Limits
 
@@ -105,6 +105,8 @@ def _reopened(data: bytes, kind: str, info: dict[Any, Any]) -> Image.Image:
 
 
 def _open(data: bytes, kind: str) -> Image.Image:
+    if kind == "BMP":
+        return bmp.opened(data)
     if kind in ("HEIC", "AVIF"):
         data = data[:8] + kind.lower().encode() + data[12:]  # plugins look at the first brand only
     return Image.open(io.BytesIO(data), formats=["HEIF" if kind == "HEIC" else kind.upper()])

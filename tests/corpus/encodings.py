@@ -148,6 +148,7 @@ def _clear_colours(shown: np.ndarray) -> Iterator[Case]:
         for how, interlaced in (("", False), (", interlaced", True)):
             key = [0x1234] * (1 if name == "grey" else 3)
             yield Case(f"png of {name} of 16 bits, one clear{how}", png(deep, 16, interlaced, key), told, seen)
+        seen = drawn.copy()
         seen[:20] = 0x12
         point = [int(v) for v in np.atleast_1d(rounded[45, 60])]
         for half, key in (("lower", [0x100 | v for v in point]), ("upper", [v << 8 | (v ^ 1) for v in point])):

@@ -132,6 +132,11 @@ def _colours() -> Iterator[Case]:
             yield Case(f"tiff of YCbCr 4:2:0, {name}, of orientation {turn}", data, pixels=shown, within=2)
     full = np.asarray(Image.fromarray(shown).convert("YCbCr")).tobytes()
     tags = {258: (3, 1, 8), 262: (3, 1, 6), 277: (3, 1, 3), 279: (4, 1, len(full)), 530: (3, 2, 1 | 1 << 16)}
+    untold = tiff(120, 90, {**tags, 530: None}, full)
+    yield Case("tiff of YCbCr 4:4:4 that does not say so", untold, pixels=shown, within=2)
+    samples = _ycbcr_420(np.asarray(Image.fromarray(shown).convert("YCbCr")))
+    untold = tiff(120, 90, {**tags, 279: (4, 1, len(samples)), 530: None}, samples)
+    yield Case("tiff of YCbCr 4:2:0 that does not say so", untold, pixels=shown, within=2)
     yield Case("tiff of YCbCr 4:4:4", tiff(120, 90, tags, full), pixels=shown, within=1)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from dermlens.ingest.decoders import av1
+from dermlens.ingest.decoders.heif import av1
 
 STILL = [(0, 3), (1, 1), (1, 1), (4, 5)]
 """profile, still picture, reduced header, level (AV1 specification, 5.5.1)"""

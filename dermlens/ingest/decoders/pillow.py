@@ -28,7 +28,7 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     if kind == "JPEG":
         jpeg.refuse_kinds(jpeg.read(data))
     elif kind == "HEIC":
-        from dermlens.ingest.decoders import heic
+        from dermlens.ingest.decoders.heif import heic
 
         heic.refuse_kinds(data)
     if kind == "TIFF":
@@ -57,7 +57,7 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
         png.with_clear_colour(image, data)
         image = png.in_full_range(image, data)
     elif kind == "AVIF":
-        from dermlens.ingest.decoders import avif
+        from dermlens.ingest.decoders.heif import avif
 
         image = avif.cropped(image, data)
         check_size(*image.size, limits)
@@ -83,11 +83,12 @@ def _checked(data: bytes, kind: str, notices: list[str]) -> tuple[bytes, tuple[i
 
         opencv.check_webp(data)
     elif kind == "HEIC":
-        from dermlens.ingest.decoders import heic
+        from dermlens.ingest.decoders.heif import heic
 
         return data, heic.check(data, notices)
     elif kind == "AVIF":
-        from dermlens.ingest.decoders import avif, opencv
+        from dermlens.ingest.decoders import opencv
+        from dermlens.ingest.decoders.heif import avif
 
         opencv.check_avif(data, notices)
         return data, avif.colours(data, notices)

@@ -16,7 +16,7 @@ from dermlens.ingest.decoders.damage import DamagedError
 
 _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 258, 259, 262
 _SAMPLES, _PLANES, _COLOUR_MAP, _EXTRA, _FORMAT, _OLD_JPEG_AT, _OLD_JPEG_SIZE = 277, 284, 320, 338, 339, 513, 514
-_DNG = 50706
+_SUBSAMPLING, _DNG = 530, 50706
 _TAGS = (_SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _FORMAT, _DNG)
 _REDUCED, _MASK = 1, 4
 """The bits of a page's kind that tell of a reduced copy and of a mask (TIFF 6.0, section 8)."""
@@ -169,6 +169,9 @@ def open_page(data: bytes, number: int, page: Page, notices: list[str]) -> Image
         TiffImagePlugin.ImageFileDirectory_v2 = _big_directory(data)  # type: ignore[misc, assignment]
     try:
         image: Any = Image.open(io.BytesIO(data), formats=["TIFF"])
+        if plain_ycbcr and not planes and _has_all_colours(image.tag_v2):
+            TiffImagePlugin.READ_LIBTIFF = False
+            image = Image.open(io.BytesIO(data), formats=["TIFF"])
     except Image.UnidentifiedImageError as e:
         if _whole(page):
             raise ImageError(
@@ -187,6 +190,14 @@ def open_page(data: bytes, number: int, page: Page, notices: list[str]) -> Image
         notices.append(_EIGHT_IN_SIXTEEN)
     _check_strips(data, image.tag_v2, notices)
     return image
+
+
+def _has_all_colours(tags: Any) -> bool:
+    """Return whether uncompressed YCbCr does not say how many pixels share a colour, and the strips have one for each.
+
+    Without the tag four pixels share one (TIFF 6.0, section 21), which writers forget.
+    """
+    return _SUBSAMPLING not in tags and sum(tags.get(279, ())) >= 3 * tags[256] * tags[257]
 
 
 def _whole(page: Page) -> bool:

@@ -10,7 +10,7 @@ from math import floor
 from PIL import Image
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import av1, heif
+from dermlens.ingest.decoders.heif import av1, boxes
 
 _UNREAD = "How the AVIF picture is to be cropped and coloured could not be found out; look whether it is right."
 _ORDER = [b"clap", b"irot", b"imir"]
@@ -26,13 +26,13 @@ _BEYOND = (
 def colours(data: bytes, notices: list[str]) -> tuple[int, int] | None:
     """Return the primaries and the curve, two numbers of ITU-T H.273, that the coded data name, None for none."""
     try:
-        file = heif.read(data)
-    except heif.ODD:
+        file = boxes.read(data)
+    except boxes.ODD:
         notices.append(_UNREAD)
         return None
     for item in [file.primary, *file.tiles]:
         configured = next((box[8:] for box in file.properties[item] if box[:4] == b"av1C"), b"")
-        if named := av1.colours(configured) or av1.colours(heif.data_of(file, item, data)):
+        if named := av1.colours(configured) or av1.colours(boxes.data_of(file, item, data)):
             return named
     return None
 
@@ -44,8 +44,8 @@ def cropped(image: Image.Image, data: bytes) -> Image.Image:
         ImageError: there is none, or it is to be turned before.
     """
     try:
-        file = heif.read(data)
-    except heif.ODD:
+        file = boxes.read(data)
+    except boxes.ODD:
         return image
     changes = [box for box in file.properties[file.primary] if box[:4] in _ORDER]
     names = [box[:4] for box in changes]

@@ -3,7 +3,7 @@
 Runs inside the decoding process, on hostile bytes.
 """
 
-from dermlens.ingest.decoders.bits import Bits
+from dermlens.ingest.decoders.heif.bits import Bits
 
 _SEQUENCE_HEADER = 1
 _MOST = 1024

@@ -3,7 +3,7 @@
 libheif and libde265 do not hand on all of them: Display P3, of phones, gets lost.
 """
 
-from dermlens.ingest.decoders.bits import Bits
+from dermlens.ingest.decoders.heif.bits import Bits
 
 UNNAMED = (2, 2)
 """What stands for colours that are not named."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import pillow_heif
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import heif, hevc
 from dermlens.ingest.decoders.damage import TAIL, DamagedError
+from dermlens.ingest.decoders.heif import boxes, hevc
 
 UNCHECKED = "Whether the HEIC data are whole could not be checked; look whether the picture is."
 _HEAD = 1 << 16
@@ -43,7 +43,7 @@ def check(data: bytes, notices: list[str]) -> tuple[int, int]:
     """
     try:
         pictures = list(_pictures(data))
-    except heif.ODD:
+    except boxes.ODD:
         pictures = []
     if _DECODER is None or not pictures:
         notices.append(UNCHECKED)
@@ -91,17 +91,17 @@ def _warns(library: ctypes.CDLL, units: list[bytes]) -> bool:
 
 def _pictures(data: bytes) -> Iterator[list[bytes]]:
     """Yield the NAL units of the primary picture, or of each of its tiles."""
-    file = heif.read(data)
+    file = boxes.read(data)
     for item in [file.primary, *file.tiles]:
         configuration = next((box[4:] for box in file.properties.get(item, []) if box[:4] == b"hvcC"), None)
         if configuration and item in file.places:
-            coded = heif.data_of(file, item, data)
+            coded = boxes.data_of(file, item, data)
             yield [*_parameter_sets(configuration), *_units(coded, (configuration[21] & 3) + 1)]
 
 
 def _parameter_sets(configuration: bytes) -> Iterator[bytes]:
     """Yield the NAL units that stand before the data (ISO/IEC 14496-15, 8.3.3.1)."""
-    reader = heif.Reader(configuration, 22)
+    reader = boxes.Reader(configuration, 22)
     for _ in range(reader.take(1)):
         reader.take(1)
         for _ in range(reader.take(2)):

@@ -103,9 +103,14 @@ def jpeg_with_many_scans(side: int, scans: int) -> bytes:
     return data[:-2] + last * scans + data[-2:]
 
 
-def tiff(width: int, height: int, tags: dict[int, tuple[int, int, int]], pixels: bytes, following: int = 0) -> bytes:
-    """Return a little-endian grey TIFF of one strip, with more tags {tag: (type, count, value)} and a next IFD."""
-    base = {
+def tiff(
+    width: int, height: int, tags: dict[int, tuple[int, int, int] | None], pixels: bytes, following: int = 0
+) -> bytes:
+    """Return a little-endian grey TIFF of one strip, with other tags {tag: (type, count, value)} and a next IFD.
+
+    A tag of None is left out.
+    """
+    base: dict[int, tuple[int, int, int] | None] = {
         256: (4, 1, width),
         257: (4, 1, height),
         258: (3, 1, 8),
@@ -115,7 +120,7 @@ def tiff(width: int, height: int, tags: dict[int, tuple[int, int, int]], pixels:
         278: (4, 1, height),
         279: (4, 1, len(pixels)),
     }
-    entries = {**base, **tags}
+    entries = {tag: entry for tag, entry in {**base, **tags}.items() if entry}
     entries[273] = (4, 1, 8 + 2 + 12 * (len(entries) + 1) + 4)
     packed = b"".join(  # a value of two bytes stands at the lower end of its four
         struct.pack("<HHII", tag, kind, count, value) for tag, (kind, count, value) in sorted(entries.items())

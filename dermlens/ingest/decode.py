@@ -55,7 +55,7 @@ def load_plugin(kind: str) -> None:
     if kind == "HEIC":
         from pillow_heif import register_heif_opener
 
-        from dermlens.ingest.decoders import heic  # noqa: F401
+        from dermlens.ingest.decoders.heif import heic  # noqa: F401
 
         register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
     elif kind == "DICOM":
@@ -69,4 +69,6 @@ def load_plugin(kind: str) -> None:
         if kind in ("WebP", "AVIF"):
             from dermlens.ingest.decoders import opencv  # noqa: F401
         if kind == "AVIF":
+            from dermlens.ingest.decoders.heif import avif  # noqa: F401
+
             plugin.DEFAULT_MAX_THREADS = 1  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from tests.image_files import (
     dicom,
     named_srgb,
     picture,
+    png,
     png_chunk,
     saved,
 )
@@ -99,6 +100,7 @@ def _colour_tags() -> Iterator[Case]:
         ("cHRM of Display P3", png_chunk(b"cHRM", whites), wide, ""),
     ):
         yield Case(f"png with {name}", plain[:33] + chunks + plain[33:], says, pixels=wanted, within=0.7)
+    yield from _narrow(shown)
     for kind in ("AVIF", "HEIF"):
         coded = saved(image, kind, quality=95)
         at = coded.index(b"colrnclx") + 8
@@ -112,6 +114,10 @@ def _colour_tags() -> Iterator[Case]:
     inside = {"color_primaries": 1, "transfer_characteristics": 16}
     coded = saved(image, "HEIF", quality=95, **inside).replace(b"colrnclx", b"freenclx")
     yield Case("heic of PQ, named inside its data alone", coded, "high brightness (HDR)", pixels=shown, within=5)
+    coded = _named_inside(saved(image, "AVIF", quality=95), 12, 13)
+    yield Case("avif of Display P3, named inside its data alone", coded, pixels=wide, within=5)
+    coded = _named_inside(saved(image, "AVIF", quality=95), 1, 16)
+    yield Case("avif of PQ, named inside its data alone", coded, "high brightness (HDR)", pixels=shown, within=5)
     yield Case("bmp with a profile", _bmp_v5(shown, linear), pixels=bright, within=0.6)
     yield Case("bmp whose alpha is all zero", _bmp_v5(np.dstack([shown, np.zeros_like(grey)])), pixels=shown)
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
@@ -119,6 +125,44 @@ def _colour_tags() -> Iterator[Case]:
     for kind in ("JPEG", "PNG", "WEBP"):
         options = {"quality": 95, "xmp": xmp} if kind != "PNG" else {"pnginfo": _xmp_text(xmp)}
         yield Case(f"orientation in XMP alone, {kind}", saved(image, kind, **options), told, pixels=shown, within=5)
+
+
+def _narrow(shown: np.ndarray) -> Iterator[Case]:
+    """PNGs whose values go from 16 to 235, as cICP tells by its last number (PNG, third edition, 11.3.2.6)."""
+    chunk = png_chunk(b"cICP", bytes([1, 13, 0, 0]))
+    narrow = np.rint(16 + shown / 255 * 219).astype(np.uint8)
+    yield Case("png of narrow range", png(narrow, chunks=chunk), pixels=shown, within=0.6)
+    opaque = np.full(shown.shape[:2], 255, np.uint8)
+    yield Case(
+        "png of narrow range and alpha", png(np.dstack([narrow, opaque]), chunks=chunk), pixels=shown, within=0.6
+    )
+    beyond = shown.copy()
+    beyond[:9], beyond[9:18] = 3, 250
+    seen = np.rint((beyond.astype(float) - 16) * 255 / 219).clip(0, 255)
+    yield Case("png of narrow range, overshooting", png(beyond, chunks=chunk), pixels=seen.astype(np.uint8))
+    clear = seen.astype(np.uint8)
+    clear[:9] = 255
+    data = png(beyond, clear=[3, 3, 3], chunks=chunk)
+    yield Case("png of narrow range with a clear colour", data, "shown on white", pixels=clear)
+    grey = np.asarray(Image.fromarray(shown).convert("L"))
+    three = np.repeat(grey[..., None], 3, -1)
+    for depth in (8, 16):
+        stored = np.rint((16 + grey / 255 * 219) * (1 << (depth - 8))).astype(np.uint16)
+        data, says = png(stored, depth, chunks=chunk), "16-bit grey values" if depth == 16 else ""
+        yield Case(f"png of grey of {depth} bits and narrow range", data, says, pixels=three, within=0.6)
+    palette = Image.fromarray(narrow).quantize(64)
+    plain = saved(palette, "PNG")
+    seen = np.rint((np.asarray(palette.convert("RGB")) - 16.0) * 255 / 219).clip(0, 255).astype(np.uint8)
+    yield Case("png of a palette of narrow range", plain[:33] + chunk + plain[33:], pixels=seen)
+
+
+def _named_inside(avif: bytes, primaries: int, curve: int) -> bytes:
+    """Return an AVIF by Pillow, of sRGB and BT.601, that names other colours, and no more in its boxes."""
+    bits = "".join(f"{byte:08b}" for byte in avif.replace(b"colrnclx", b"freenclx"))
+    named = [f"1{primaries:08b}{curve:08b}{6:08b}" for primaries, curve in ((1, 13), (primaries, curve))]
+    assert bits.count(named[0]) == 1, "of the sequence header"
+    changed = bits.replace(*named)
+    return bytes(int(changed[at : at + 8], 2) for at in range(0, len(changed), 8))
 
 
 def _xmp_text(xmp: bytes) -> PngInfo:

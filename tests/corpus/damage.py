@@ -1,5 +1,6 @@
 """Data lost or zeroed in the middle, and pictures cut at a place where no decoder minds. Drawn here, by code."""
 
+import struct
 from collections.abc import Iterator
 from io import BytesIO
 
@@ -23,6 +24,7 @@ from tests.image_files import (
     frame_of,
     picture,
     saved,
+    tiff,
     with_zeros,
     without,
 )
@@ -52,6 +54,13 @@ def _damaged() -> Iterator[Case]:
     yield Case("dicom jpeg with zeros", _in_dicom(with_zeros(jpeg, 600), shown), DAMAGED)
     inside = saved(image, "TIFF", compression="jpeg", quality=95)
     yield Case("tiff jpeg with zeros", with_zeros(inside, 600), DAMAGED)
+    old = saved(image, "JPEG", quality=95, subsampling="4:2:0")
+    yield Case("tiff of old-style jpeg", _tiff_old_jpeg(old, 240, 180), pixels=shown, within=3)
+    apart = _tiff_old_jpeg_in_parts(old, 240, 180)
+    told = "Whether the JPEG data are whole could not be checked"
+    yield Case("tiff of old-style jpeg in parts", apart, told, pixels=shown, within=3)
+    cut = old[: len(old) * 6 // 10] + b"\xff\xd9"
+    yield Case("tiff of old-style jpeg cut, with an end marker", _tiff_old_jpeg(cut, 240, 180), DAMAGED)
     deflated = saved(image, "TIFF", compression="tiff_adobe_deflate")
     yield Case("tiff deflate with zeros", with_zeros(deflated, 8), DAMAGED)
     heic = saved(image, "HEIF", quality=90)
@@ -98,3 +107,35 @@ def _damaged() -> Iterator[Case]:
 
 def _in_dicom(frame: bytes, shown: np.ndarray, says: str = "YBR_FULL_422", syntax: str = JPEGBaseline8Bit) -> bytes:
     return dicom(encapsulate([frame]), says, syntax, shown.shape[:2])
+
+
+def _tiff_old_jpeg(stream: bytes, width: int, height: int) -> bytes:
+    """Return a TIFF around a JPEG of YCbCr 4:2:0, in the old way (TIFF 6.0, section 22)."""
+    tags = {258: (3, 1, 8), 259: (3, 1, 6), 262: (3, 1, 6), 277: (3, 1, 3), 512: (3, 1, 1), 530: (3, 2, 2 | 2 << 16)}
+    at = 8 + 2 + 12 * (9 + 4) + 4
+    return tiff(width, height, {**tags, 513: (4, 1, at), 514: (4, 1, len(stream))}, stream)
+
+
+def _tiff_old_jpeg_in_parts(stream: bytes, width: int, height: int) -> bytes:
+    """Return a TIFF of a baseline JPEG of YCbCr 4:2:0 whose tables and data lie apart (TIFF 6.0, section 22)."""
+    tables: dict[tuple[int, int], bytes] = {}
+    at = 2
+    while stream[at + 1] != 0xDA:
+        size = int.from_bytes(stream[at + 2 : at + 4], "big")
+        segment, marker = stream[at + 4 : at + 2 + size], stream[at + 1]
+        while segment and marker in (0xC4, 0xDB):
+            length = 64 if marker == 0xDB else 16 + sum(segment[1:17])
+            tables[marker, segment[0]] = segment[1 : 1 + length]
+            segment = segment[1 + length :]
+        at += 2 + size
+    scan = stream[at + 2 + int.from_bytes(stream[at + 2 : at + 4], "big") : -2]
+    tags = {258: (3, 1, 8), 259: (3, 1, 6), 262: (3, 1, 6), 277: (3, 1, 3), 512: (3, 1, 1), 530: (3, 2, 2 | 2 << 16)}
+    body, begin = scan + bytes(len(scan) % 2), 8 + 2 + 12 * (9 + 2 + 3) + 4
+    for tag, marker, high in ((519, 0xDB, 0), (520, 0xC4, 0), (521, 0xC4, 0x10)):
+        places = []
+        for number in (0, 1):
+            places.append(begin + len(body))
+            body += tables[marker, high | number]
+        tags[tag] = (4, 3, begin + len(body))
+        body += struct.pack("<3I", *places, places[1])
+    return tiff(width, height, {**tags, 279: (4, 1, len(scan))}, body)

@@ -113,6 +113,7 @@ def _png(shown: np.ndarray) -> Iterator[Case]:
     point = shown[45, 60]
     clear = np.where((shown == point).all(-1)[..., None], np.uint8(255), shown)
     yield Case("png of rgb with a clear colour", png(shown, clear=[int(v) for v in point]), told, pixels=clear)
+    yield from _clear_colours(shown)
     for bits in (1, 2, 4, 8):
         palette = Image.fromarray(shown).quantize(1 << bits)
         yield Case(
@@ -120,6 +121,42 @@ def _png(shown: np.ndarray) -> Iterator[Case]:
             saved(palette, "PNG", bits=bits),
             pixels=np.asarray(palette.convert("RGB")),
         )
+
+
+def _clear_colours(shown: np.ndarray) -> Iterator[Case]:
+    """One value is transparent, in all of its bits and in none else (PNG, third edition, 11.3.1.1)."""
+    told = "transparent pixels; they are shown on white"
+    grey, three = _grey(shown)
+    for bits in (1, 2, 4, 8):
+        stored, seen = grey >> (8 - bits), _spread(three, bits)
+        level = int(stored[45, 60])
+        clear = np.where((stored == level)[..., None], np.uint8(255), seen)
+        for interlaced in (False, True):
+            data = png(stored, bits, interlaced, [level])
+            yield Case(f"png of grey of {bits} bits, one clear{', interlaced' * interlaced}", data, told, clear)
+        if bits > 1:
+            absent = next(v for v in range(1 << bits) if bits == 2 or v not in stored)
+            kept = np.where(stored == absent, (absent + 1) % (1 << bits), stored).astype(np.uint8)
+            seen = _spread(np.repeat(kept[..., None] << (8 - bits), 3, -1), bits)
+            yield Case(f"png of grey of {bits} bits, an absent one clear", png(kept, bits, clear=[absent]), pixels=seen)
+    for name, rounded, drawn in (("grey", grey, three), ("rgb", shown, shown)):
+        deep = rounded * np.uint16(257)
+        deep[:20] = 0x1234
+        seen = drawn.copy()
+        seen[:20] = 255
+        says = DEEP if name == "grey" else ""
+        for how, interlaced in (("", False), (", interlaced", True)):
+            key = [0x1234] * (1 if name == "grey" else 3)
+            yield Case(f"png of {name} of 16 bits, one clear{how}", png(deep, 16, interlaced, key), told, seen)
+        seen = drawn.copy()
+        seen[:20] = 0x12
+        point = [int(v) for v in np.atleast_1d(rounded[45, 60])]
+        for half, key in (("lower", [0x100 | v for v in point]), ("upper", [v << 8 | (v ^ 1) for v in point])):
+            data = png(deep, 16, clear=key)
+            yield Case(f"png of {name} of 16 bits, clear is one that agrees in its {half} half", data, says, seen)
+    for name, level, depth in (("grey of 16 bits", 0x1234, 16), ("grey", 0, 8)):
+        data = png(np.full((40, 40), level), depth, clear=[level])
+        yield Case(f"png of {name}, all of it clear", data, "Every pixel of the image is transparent")
 
 
 def _spread(values: np.ndarray, bits: int) -> np.ndarray:

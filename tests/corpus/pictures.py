@@ -117,6 +117,26 @@ def _pages() -> Iterator[Case]:
     )
 
 
+def _parts(shown: np.ndarray) -> Iterator[Case]:
+    """Files that show a part of the stored picture only, cut out before it is turned (ISO/IEC 23000-22, 7.3.6.7)."""
+    for kind in ("AVIF", "HEIF"):
+        whole = saved(shown, kind, quality=95)
+        data = _with_clap(whole, (60, 40))
+        yield Case(f"{kind} of which the middle is shown", data, pixels=shown[25:65, 30:90], within=4)
+        data = _with_clap(whole, (61, 41), (-19, 11))  # from -(120 - 61) / 2 - 9.5 = 20 and (90 - 41) / 2 + 5.5 = 30
+        yield Case(f"{kind} of which a part beside the middle is shown", data, pixels=shown[30:71, 20:81], within=4)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = saved(np.ascontiguousarray(np.rot90(shown, 1)), "AVIF", quality=95, exif=exif.tobytes())
+    part = np.rot90(np.rot90(shown, 1)[10:50, 20:80], -1)
+    data = _with_clap(turned, (60, 40), (10, -60))  # from (90 - 60) / 2 + 5 = 20 and (120 - 40) / 2 - 30 = 10
+    yield Case("AVIF of which a part is shown, then turned", data, pixels=part, within=4)
+    said = "in an order that is not read here"
+    yield Case("AVIF that is turned, then a part is shown", _with_clap(turned, (60, 40), last=True), said)
+    beyond = _with_clap(saved(shown, "AVIF"), (60, 40), (90, 0))
+    yield Case("AVIF of which a part beyond it is shown", beyond, "does not lie inside it")
+
+
 def _brands() -> Iterator[Case]:
     shown = picture()
     avif, heic = saved(shown, "AVIF", quality=95), saved(shown, "HEIF", quality=95)
@@ -124,4 +144,36 @@ def _brands() -> Iterator[Case]:
     yield Case("avif of brand mif1", avif[:8] + b"mif1" + avif[12:], pixels=shown, within=4)
     for brand in (b"mif2", b"miaf", b"1pic", b"tmap"):
         yield Case(f"heic of brand {brand.decode()}", heic[:8] + brand + heic[12:], pixels=shown, within=4)
+    yield from _parts(shown)
     yield Case("Canon's raw file", b"\0\0\0\x18ftypcrx " + bytes(40), "a camera raw file")
+
+
+def _with_clap(data: bytes, size: tuple[int, int], offset: tuple[int, int] = (0, 0), last: bool = False) -> bytes:
+    """Return a HEIF file of one item, by Pillow or its plugin, that shows a part only (ISO/IEC 14496-12, 12.1.4).
+
+    Args:
+        data: the file.
+        size: width and height of the part.
+        offset: of its centre from the picture's, to the right and down, in halves of a pixel.
+        last: whether the part is said after the turning of the picture, not before.
+    """
+    clap = struct.pack(">I4s4IiIiI", 40, b"clap", size[0], 1, size[1], 1, offset[0], 2, offset[1], 2)
+    at = {name: data.index(name) - 4 for name in (b"meta", b"iloc", b"iprp", b"ipco", b"ipma")}
+    grown = bytearray(data)
+    place = at[b"iloc"] + (20 if data[at[b"iloc"] + 13] >> 4 else 22)  # of the item, or of its first part
+    for _, start, more in (
+        *((name, at[name], 41) for name in (b"meta", b"iprp")),
+        (b"ipco", at[b"ipco"], 40),
+        (b"ipma", at[b"ipma"], 1),
+        (b"iloc", place, 41),
+    ):
+        struct.pack_into(">I", grown, start, int.from_bytes(data[start : start + 4], "big") + more)
+    kinds, start = 0, at[b"ipco"] + 8
+    while start < at[b"ipma"]:
+        kinds, start = kinds + 1, start + int.from_bytes(data[start : start + 4], "big")
+    count = at[b"ipma"] + 18
+    grown[count] += 1
+    link = count + 1 + (data[count] if last else 0)
+    grown[link:link] = bytes([0x80 | (kinds + 1)])
+    grown[at[b"ipma"] : at[b"ipma"]] = clap
+    return bytes(grown)

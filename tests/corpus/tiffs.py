@@ -1,6 +1,7 @@
 """TIFF files: directories, planes, byte orders. Drawn here, by code."""
 
 import struct
+import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from itertools import pairwise
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
-from tests.corpus.case import Case
+from tests.corpus.case import DAMAGED, Case
 from tests.image_files import (
     picture,
     saved,
@@ -22,6 +23,8 @@ def cases() -> Iterator[Case]:
     """Yield every case of this module."""
     yield from _tiffs()
     yield from _planes()
+    yield from _colours()
+    yield from _pages()
 
 
 def _tiffs() -> Iterator[Case]:
@@ -44,11 +47,23 @@ def _tiffs() -> Iterator[Case]:
     seen_through = "transparent pixels"
     yield Case("tiff of grey, multiplied by alpha", tiff(120, 90, layers, both.tobytes()), seen_through, clear)
     floats = np.full((90, 120), np.nan, np.float32)
-    refused = "floating-point or 32-bit values"
-    yield Case("nan tiff", saved(floats, "TIFF"), refused)
-    yield Case("32-bit tiff", saved(grey.astype(np.int32), "TIFF"), refused)
+    yield Case("nan tiff", saved(floats, "TIFF"), "holds floating-point values")
+    half = {258: (3, 1, 16), 339: (3, 1, 3), 279: (4, 1, 2 * len(raw))}
+    yield Case("tiff of 16-bit floats", tiff(120, 90, half, bytes(2 * len(raw))), "holds floating-point values")
+    yield Case("32-bit tiff", tiff(120, 90, {258: (3, 1, 32)}, bytes(4 * len(raw))), "holds values of 32 bits")
+    for bits in (8, 16, 32):
+        signed = (grey.astype(int) - 128).astype(f"<i{bits // 8}")
+        tags = {258: (3, 1, bits), 339: (3, 1, 2), 279: (4, 1, signed.nbytes)}
+        yield Case(f"tiff of signed {bits} bits", tiff(120, 90, tags, signed.tobytes()), "holds signed values")
+    told = "lacks the tag PhotometricInterpretation"
+    yield Case("tiff of grey that says nothing of its values", tiff(120, 90, {262: None}, raw), told)
+    three = {258: (3, 1, 8), 262: None, 277: (3, 1, 3), 279: (4, 1, 3 * len(raw))}
+    yield Case("tiff of rgb that says nothing of its values", tiff(120, 90, three, picture().tobytes()), told)
+    whole = tiff(120, 90, {}, raw)
+    yield Case("tiff whose tags are cut off", whole[: whole.index(struct.pack("<HHI", 277, 3, 1))], DAMAGED)
     yield Case("camera raw", tiff(120, 90, {50706: (1, 4, 1)}, raw), "a camera raw file")
     yield Case("thumbnail first", tiff(120, 90, {254: (4, 1, 1)}, raw), "a camera raw file")
+    yield Case("tiff of a mask alone", tiff(120, 90, {254: (4, 1, 4)}, raw), "only reduced copies or masks")
     yield Case("tiff with a tag of 4 GB", tiff(120, 90, {700: (1, 2**32 - 1, 8)}, raw), pixels=shown)
     pages = b"".join(
         struct.pack("<H", 1) + struct.pack("<HHII", 256, 3, 1, 120) + struct.pack("<I", at)
@@ -85,8 +100,68 @@ def _planes() -> Iterator[Case]:
         struct.pack("<HHII", 262, 3, 1, 2), struct.pack("<HHII", 262, 3, 1, 1)
     )
     yield Case("tiff of planes that are no colours", data, "is not read here")
-    small, full = tiff(60, 45, {254: (4, 1, 1)}, bytes(60 * 45)), saved(shown, "TIFF")
-    yield Case("tiff whose first page is a reduced one", _two_pages(small, full), "number 2", pixels=shown)
+
+
+def _colours() -> Iterator[Case]:
+    """Palettes, YCbCr, orientation."""
+    shown = picture()
+    palette = Image.fromarray(shown).quantize(64)
+    data = saved(palette, "TIFF")
+    colours = Image.open(BytesIO(data)).tag_v2[320]  # type: ignore[attr-defined]
+    for name, compression in (("", None), (", as lzw", "tiff_lzw")):
+        data = saved(palette, "TIFF", compression=compression)
+        few = data.replace(struct.pack("<768H", *colours), struct.pack("<768H", *(value >> 8 for value in colours)))
+        assert few != data
+        told = "The palette's colours are of 8 bits"
+        yield Case(f"tiff of a palette of 8-bit colours{name}", few, told, pixels=np.asarray(palette.convert("RGB")))
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>'
+    told = "Only the XMP data say that the picture is to be turned"
+    for name, options in (("", {}), (", as lzw", {"compression": "tiff_lzw"})):
+        for turn in (3, 6):
+            data = saved(shown, "TIFF", tiffinfo={700: xmp % turn}, **options)
+            yield Case(f"tiff of orientation {turn} in XMP alone{name}", data, told, pixels=shown)
+        turned = np.ascontiguousarray(np.rot90(shown, 1))
+        data = saved(turned, "TIFF", tiffinfo={274: 6, 700: xmp % 6}, **options)
+        yield Case(f"tiff of orientation 6, in XMP too{name}", data, pixels=shown)
+    for turn, stored in ((1, shown), (3, shown[::-1, ::-1]), (6, np.rot90(shown, 1))):
+        samples = _ycbcr_420(np.asarray(Image.fromarray(np.ascontiguousarray(stored)).convert("YCbCr")))
+        for name, method, coded in (("plain", 1, samples), ("deflate", 8, zlib.compress(samples))):
+            tags = {258: (3, 1, 8), 259: (3, 1, method), 262: (3, 1, 6), 274: (3, 1, turn), 277: (3, 1, 3)}
+            tags |= {279: (4, 1, len(coded)), 530: (3, 2, 2 | 2 << 16)}
+            data = tiff(stored.shape[1], stored.shape[0], tags, coded)
+            yield Case(f"tiff of YCbCr 4:2:0, {name}, of orientation {turn}", data, pixels=shown, within=2)
+    full = np.asarray(Image.fromarray(shown).convert("YCbCr")).tobytes()
+    tags = {258: (3, 1, 8), 262: (3, 1, 6), 277: (3, 1, 3), 279: (4, 1, len(full)), 530: (3, 2, 1 | 1 << 16)}
+    untold = tiff(120, 90, {**tags, 530: None}, full)
+    yield Case("tiff of YCbCr 4:4:4 that does not say so", untold, pixels=shown, within=2)
+    samples = _ycbcr_420(np.asarray(Image.fromarray(shown).convert("YCbCr")))
+    untold = tiff(120, 90, {**tags, 279: (4, 1, len(samples)), 530: None}, samples)
+    yield Case("tiff of YCbCr 4:2:0 that does not say so", untold, pixels=shown, within=2)
+    yield Case("tiff of YCbCr 4:4:4", tiff(120, 90, tags, full), pixels=shown, within=1)
+
+
+def _ycbcr_420(pixels: np.ndarray) -> bytes:
+    """Return (even, even, 3) YCbCr as units of four Y, one Cb and one Cr (TIFF 6.0, section 21)."""
+    blocks = pixels.astype(int).reshape(pixels.shape[0] // 2, 2, pixels.shape[1] // 2, 2, 3).swapaxes(1, 2)
+    units = blocks.reshape(-1, 4, 3)
+    return np.hstack([units[..., 0], units[..., 1:].mean(1).round()]).astype(np.uint8).tobytes()
+
+
+def _pages() -> Iterator[Case]:
+    """Pages before the one that shows the picture, none of which may be taken for it."""
+    shown = picture()
+    full = saved(shown, "TIFF")
+    small, size = bytes(60 * 45), bytes(120 * 90)
+    for name, first in (
+        ("a reduced one", tiff(60, 45, {254: (4, 1, 1)}, small)),
+        ("a reduced one, said in the old way", tiff(60, 45, {255: (3, 1, 2)}, small)),
+        ("a mask", tiff(120, 90, {254: (4, 1, 4)}, size)),
+        ("a mask by its values", tiff(120, 90, {262: (3, 1, 4)}, size)),
+        ("a mask by its kind and values", tiff(120, 90, {254: (4, 1, 4), 262: (3, 1, 4)}, size)),
+        ("a reduced one of a kind that is not read", tiff(60, 45, {254: (4, 1, 1), 258: (3, 1, 5)}, small)),
+        ("the mask of a reduced one", tiff(60, 45, {254: (4, 1, 5)}, small)),
+    ):
+        yield Case(f"tiff whose first page is {name}", _two_pages(first, full), "number 2", pixels=shown)
 
 
 def _two_pages(first: bytes, second: bytes) -> bytes:

@@ -18,7 +18,8 @@ EXACT, LOSSY = (1.0, 3), (1.0, 12)
 """Mean and largest difference, of 255, of the same picture: of lossless kinds, and of those that decoders round."""
 SAME, EXPLAINED, NOT_READ, DIFFERS = "same", "explained", "not read", "DIFFERS"
 _NO_NCLX = ("* of Display P3*", "heeds no colours that are named by numbers (nclx, cICP) or in cHRM")
-_FIRST_PAGE = ("tiff whose first page is a reduced one", "shows the first page, which is a reduced copy")
+_FIRST_PAGE = ("tiff whose first page is *", "shows the first page, which is a reduced copy or a mask")
+_RANGE = ("png of*narrow range*", "heeds no range in cICP")
 _EMPTY = ("bmp whose alpha is all zero", "takes a fourth byte that writers leave empty for transparency")
 EXPLANATIONS = {
     "ImageMagick": (
@@ -35,7 +36,15 @@ EXPLANATIONS = {
         ("dicom jpeg of YCbCr said to be RGB", "goes by the JPEG alone, whatever DICOM says of it"),
         ("dicom jpeg in fragments", "reads the first fragment only"),
         ("tiff in L[*]a[*]b[*]", "colours L*a*b* more strongly than libvips and we do"),
+        ("tiff of YCbCr 4:2:0*", "mixes up the order of YCbCr 4:2:0 that is no JPEG"),
+        (
+            "tiff of YCbCr 4:4:4 that does not say so",
+            "takes it for 4:2:0, as its lack of a tag says, though it has more data",
+        ),
+        ("tiff of old-style jpeg*", "takes the RGB that libtiff makes of it for YCbCr"),
+        ("bmp of 444*", "puts zeros below channels of four bits, so that the brightest is 240"),
         _FIRST_PAGE,
+        _RANGE,
         _NO_NCLX,
         _EMPTY,
     ),
@@ -47,7 +56,9 @@ EXPLANATIONS = {
         ("profile of another colour space", "puts another profile in the place of one that is not usable"),
         ("grey with a profile of RGB", "puts another profile in the place of one that is not usable"),
         ("png with gAMA of linear light", "does not heed gAMA"),
+        ("tiff of YCbCr 4:4:4*", "takes YCbCr that is no JPEG for RGB"),
         _FIRST_PAGE,
+        _RANGE,
         _NO_NCLX,
     ),
     "libheif": (_NO_NCLX,),
@@ -62,6 +73,9 @@ EXPLANATIONS = {
         ("profile of another colour space", "applies a profile that does not fit"),
         ("grey with a profile of RGB", "applies a profile that does not fit"),
         ("png with cICP of PQ*", "maps high brightness to the screen; here a notice says that this is not done"),
+        ("AVIF of*is shown*", "shows all that is stored"),
+        _RANGE,
+        ("avif of PQ, named*", "maps high brightness to the screen; here a notice says that this is not done"),
         ("AVIF of PQ", "maps high brightness to the screen; here a notice says that this is not done"),
         ("png with cHRM of Display P3", "heeds no cHRM without gAMA"),
         ("jpeg with* end marker", "leaves the last rows grey"),

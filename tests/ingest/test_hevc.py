@@ -1,7 +1,7 @@
 import pytest
 
-from dermlens.ingest.decoders import hevc
-from dermlens.ingest.decoders.heic import _pictures
+from dermlens.ingest.decoders.heif import hevc
+from dermlens.ingest.decoders.heif.heic import _pictures
 from tests.image_files import picture, saved
 
 P3 = {"color_primaries": 12, "transfer_characteristics": 13}

@@ -8,13 +8,14 @@ import numpy as np
 from PIL import Image
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import colour, damage, jpeg, tags, tiff
+from dermlens.ingest.decoders import bmp, colour, damage, jpeg, png, tags, tiff
 from dermlens.ingest.decoders.pixels import BACKGROUND, Decoded, check_pictures, check_size
 from dermlens.ingest.formats import Limits
 
 _ORIENTATION = 0x0112
 _BITS = 258
 _PHOTOMETRIC = 262
+_ON_WHITE = "The image has transparent pixels; they are shown on white."
 _STRIP = 1 << 14
 """Pixels converted at a time: no second copy of a large image is needed, and the same memory is used again."""
 
@@ -27,18 +28,18 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     if kind == "JPEG":
         jpeg.refuse_kinds(jpeg.read(data))
     elif kind == "HEIC":
-        from dermlens.ingest.decoders import heic
+        from dermlens.ingest.decoders.heif import heic
 
         heic.refuse_kinds(data)
     if kind == "TIFF":
-        image, page, pictures = _open_tiff(data, limits)
+        image, page, pictures = _open_tiff(data, limits, notices)
     else:
         image, page, pictures = _open(data, kind), 0, 1
     check_size(*image.size, limits)
     pictures = pictures if kind == "TIFF" else int(getattr(image, "n_frames", 1))
     notices += check_pictures(pictures, limits, page)
     if image.mode in ("F", "I"):
-        raise ImageError(tiff.FLOATING)
+        raise ImageError(tiff.UNKNOWN_BRIGHTNESS.format(kind="values of 32 bits"))
     if kind != "TIFF":
         info = image.info
         del image  # WebP's holds two canvases
@@ -47,11 +48,23 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
         image.info.setdefault("coded_colours", coded)
     if kind == "JPEG":
         image.decodermaxblock = len(data)  # type: ignore[attr-defined] # what is arithmetic-coded must come in one piece
+    xmp = image.info.pop("xmp", None)  # by which Pillow turns a TIFF that no tag turns
+    turned = kind == "TIFF" and image.tag_v2.get(_ORIENTATION) in range(2, 9)  # type: ignore[attr-defined]
     image.load()
+    if xmp:
+        image.info["xmp"] = xmp
+    if kind == "PNG":
+        png.with_clear_colour(image, data)
+        image = png.in_full_range(image, data)
+    elif kind == "AVIF":
+        from dermlens.ingest.decoders.heif import avif
+
+        image = avif.cropped(image, data)
+        check_size(*image.size, limits)
     profile = tags.profile(image, data, kind, _colours(image), notices)
     image = _usable_alpha(image, kind)
     # Asking PNG's plugin for EXIF decodes the picture, so that comes last. TIFF's has turned the picture already.
-    orientation = 1 if kind == "TIFF" else _orientation(image, notices)
+    orientation = 1 if turned else _orientation(image, notices)
     return Decoded(_to_rgb(image, profile, orientation, notices), tuple(dict.fromkeys(notices)))
 
 
@@ -70,13 +83,15 @@ def _checked(data: bytes, kind: str, notices: list[str]) -> tuple[bytes, tuple[i
 
         opencv.check_webp(data)
     elif kind == "HEIC":
-        from dermlens.ingest.decoders import heic
+        from dermlens.ingest.decoders.heif import heic
 
         return data, heic.check(data, notices)
     elif kind == "AVIF":
         from dermlens.ingest.decoders import opencv
+        from dermlens.ingest.decoders.heif import avif
 
         opencv.check_avif(data, notices)
+        return data, avif.colours(data, notices)
     return data, None
 
 
@@ -91,16 +106,18 @@ def _reopened(data: bytes, kind: str, info: dict[Any, Any]) -> Image.Image:
 
 
 def _open(data: bytes, kind: str) -> Image.Image:
+    if kind == "BMP":
+        return bmp.opened(data)
     if kind in ("HEIC", "AVIF"):
         data = data[:8] + kind.lower().encode() + data[12:]  # plugins look at the first brand only
     return Image.open(io.BytesIO(data), formats=["HEIF" if kind == "HEIC" else kind.upper()])
 
 
-def _open_tiff(data: bytes, limits: Limits) -> tuple[Image.Image, int, int]:
+def _open_tiff(data: bytes, limits: Limits, notices: list[str]) -> tuple[Image.Image, int, int]:
     """Open the page that shows the picture; returns its number and how many pages there are, too."""
     found = tiff.pages(data, limits.pictures)
     number = tiff.shown_page(found)
-    return tiff.open_page(data, number, found[number] if found else {}), number, len(found)
+    return tiff.open_page(data, number, found[number], notices), number, len(found)
 
 
 def _usable_alpha(image: Image.Image, kind: str) -> Image.Image:
@@ -111,13 +128,20 @@ def _usable_alpha(image: Image.Image, kind: str) -> Image.Image:
     """
     if image.mode == "La":  # premultiplied grey, which Pillow converts to nothing but this
         image = image.convert("LA")
-    if "A" in image.getbands() and image.getchannel("A").getextrema()[1] == 0:
+    if _unseen(image):
         if kind != "BMP":
             raise ImageError(
                 "Every pixel of the image is transparent, so nothing is seen. Save it without transparency."
             )
         return image.convert("RGB")  # writers leave BMP's fourth byte empty
     return image
+
+
+def _unseen(image: Image.Image) -> bool:
+    """Return whether every pixel is transparent."""
+    if (clear := image.info.get(png.CLEAR_GREY)) is not None:
+        return image.getextrema() == (clear, clear)
+    return "A" in image.getbands() and image.getchannel("A").getextrema()[1] == 0
 
 
 def _orientation(image: Image.Image, notices: list[str]) -> int:
@@ -184,7 +208,7 @@ def _converter(image: Image.Image, profile: bytes | None, notices: list[str]) ->
     """Return what makes RGB of a strip of this image."""
     if image.mode.startswith("I;16"):  # convert("RGB") would clip it to white
         notices.append("The 16-bit grey values were scaled to 8 bits.")
-        return _grey_scaler(image, colour.grey_curve(profile, notices))
+        return _grey_scaler(image, colour.grey_curve(profile, notices), notices)
     mode = _colours(image)
     to_srgb = colour.transform(mode, profile, notices)
     if not image.has_transparency_data:
@@ -203,23 +227,35 @@ def _converter(image: Image.Image, profile: bytes | None, notices: list[str]) ->
 def _tell_of_transparency(image: Image.Image, notices: list[str]) -> None:
     alpha = image.getchannel("A") if "A" in image.getbands() else image.convert("RGBA").getchannel("A")
     if alpha.getextrema() != (255, 255):
-        notices.append("The image has transparent pixels; they are shown on white.")
+        notices.append(_ON_WHITE)
 
 
-def _grey_scaler(image: Image.Image, curve: np.ndarray | None) -> Callable[[Image.Image], np.ndarray]:
+def _grey_scaler(
+    image: Image.Image, curve: np.ndarray | None, notices: list[str]
+) -> Callable[[Image.Image], np.ndarray]:
     """Return what makes RGB of 16-bit grey, by the sRGB grey of 256 greys if a profile gives it."""
-    held = getattr(image, "tag_v2", {})
-    shift = max(0, int(held.get(_BITS, (16,))[0]) - 8)
-    flip = held.get(_PHOTOMETRIC, 1) == 0  # "white is zero", which Pillow minds for 8 bits only
-    values = (np.arange(1 << 16) >> shift).clip(0, 255).astype(np.uint8)
+    told = getattr(image, "tag_v2", {})
+    shift = max(0, int(told.get(_BITS, (16,))[0]) - 8)
+    flip = told.get(_PHOTOMETRIC, 1) == 0  # "white is zero", which Pillow minds for 8 bits only
+    stored = np.arange(1 << 16)
+    if image.info.get(png.NARROW):
+        stored = ((stored - (16 << 8)) * 0xFFFF // (219 << 8)).clip(0, 0xFFFF)
+    values = (stored >> shift).clip(0, 255).astype(np.uint8)
     if curve is not None:
-        lightness = np.arange(1 << 16) * 255 / ((256 << shift) - 1)
+        lightness = stored * 255 / ((256 << shift) - 1)
         values = np.rint(np.interp(lightness, np.arange(256), curve)).astype(np.uint8)
     if flip:
         top = min(1 << 16, 256 << shift)
         values[:top] = values[:top][::-1]
 
+    clear = image.info.get(png.CLEAR_GREY)
+    if clear is not None:
+        values[clear] = BACKGROUND[0]
+
     def scale(strip: Image.Image) -> np.ndarray:
-        return np.repeat(values[np.asarray(strip)][..., None], 3, -1)
+        held = np.asarray(strip)
+        if clear is not None and (held == clear).any():
+            notices.append(_ON_WHITE)
+        return np.repeat(values[held][..., None], 3, -1)
 
     return scale

@@ -40,11 +40,11 @@ def check_pictures(count: int, limits: Limits, used: int = 0) -> tuple[str, ...]
     Args:
         count: of pictures.
         limits: on it.
-        used: number of the picture that is shown, from 0; those before it are reduced copies.
+        used: number of the picture that is shown, from 0; those before it are reduced copies or masks.
     """
     if count > limits.pictures:
         raise ImageError(
             f"The file holds more than {limits.pictures} pictures. Save the one that matters as a file of its own."
         )
-    which = f"number {used + 1}, the first in full size," if used else "the first one"
+    which = f"number {used + 1}, the first that is no reduced copy or mask," if used else "the first one"
     return (f"The file holds {count} pictures; {which} is used.",) if count > 1 else ()

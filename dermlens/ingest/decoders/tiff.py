@@ -4,24 +4,29 @@ Runs inside the decoding process, on hostile bytes.
 """
 
 import io
+import struct
 import zlib
 from typing import Any, Literal
 
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImagePalette, TiffImagePlugin
 
 from dermlens.errors import ImageError
 from dermlens.ingest.decoders import jpeg
 from dermlens.ingest.decoders.damage import DamagedError
 
-_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _FORMAT = 254, 258, 259, 262, 277, 284, 338, 339
-_DNG = 50706
-_TAGS = (_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _FORMAT, _DNG)
+_SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 258, 259, 262
+_SAMPLES, _PLANES, _COLOUR_MAP, _EXTRA, _FORMAT, _OLD_JPEG_AT, _OLD_JPEG_SIZE = 277, 284, 320, 338, 339, 513, 514
+_SUBSAMPLING, _DNG = 530, 50706
+_TAGS = (_SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _FORMAT, _DNG)
+_REDUCED, _MASK = 1, 4
+"""The bits of a page's kind that tell of a reduced copy and of a mask (TIFF 6.0, section 8)."""
+_OLD_REDUCED = 2
 _WIDTHS = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8}
 """Bytes of a whole number of each type."""
-_COLOUR_FILTER, _LINEAR_RAW = 32803, 34892
-_JPEG = 7
+_MASK_VALUES, _YCBCR, _COLOUR_FILTER, _LINEAR_RAW = 4, 6, 32803, 34892
+_PLAIN, _OLD_JPEG, _JPEG = 1, 6, 7
 _DEFLATE = (8, 32946)
-_READ = {1, 2, 3, 4, 5, 6, _JPEG, *_DEFLATE, 32773, 34925, 50000}
+_READ = {_PLAIN, 2, 3, 4, 5, _OLD_JPEG, _JPEG, *_DEFLATE, 32773, 34925, 50000}
 _NAMES = {
     9: "JBIG",
     10: "JBIG",
@@ -41,17 +46,31 @@ _MOST = 16
 """values of a tag that are looked at"""
 _CHUNK = 1 << 20
 Page = dict[int, tuple[int, ...]]
-"""The tags of a page that are looked at, and their values."""
+"""The tags of a page that are looked at, and their values; under _AT, which is no tag, where the page stands."""
+_AT = 0
 
-FLOATING = (
-    "The image holds floating-point or 32-bit values, for which no brightness is defined. "
-    "Save it with 8 or 16 bits a channel."
+UNKNOWN_BRIGHTNESS = (
+    "The image holds {kind}, for which no brightness is defined. Save it with 8 or 16 bits a channel, none below zero."
+)
+_FORMATS = {2: "signed values", 3: "floating-point values", 5: "complex values", 6: "complex values"}
+_NO_PHOTOMETRIC = (
+    "The TIFF image lacks the tag PhotometricInterpretation (262), which says what its values mean: black may be taken "
+    "for white. Export it again, or save it as PNG."
+)
+_UNCHECKED = "Whether the JPEG data are whole could not be checked; look whether the picture is."
+_EIGHT_IN_SIXTEEN = "The palette's colours are of 8 bits, though TIFF's are of 16; they were read as 8."
+_NONE_FULL = (
+    "The TIFF file holds only reduced copies or masks, as a camera raw file does, and no picture in full size. "
+    "Save it as JPEG or PNG."
 )
 _RAW = "The file is a camera raw file; its first picture is only a thumbnail. Save it as JPEG or PNG."
 
 
 def pages(data: bytes, most: int) -> list[Page]:
-    """Return the pages of a TIFF, up to `most` + 1, without reading any; a link that leads nowhere ends it."""
+    """Return the pages of a TIFF, up to `most` + 1, without reading any.
+
+    A link that leads nowhere ends them, and so does a page whose tags are cut off.
+    """
     order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
     big = 43 in data[2:4]
     size, entry, width = (8, 20, 8) if big else (2, 12, 4)  # bytes of a directory's length, an entry, a link
@@ -60,14 +79,15 @@ def pages(data: bytes, most: int) -> list[Page]:
     at = int.from_bytes(data[8:16] if big else data[4:8], order)
     while at and at not in seen and at + size <= len(data) and len(found) <= most:
         seen.add(at)
-        count = int.from_bytes(data[at : at + size], order)
-        page: Page = {}
-        for begin in range(at + size, min(at + size + entry * count, len(data)), entry):
+        link = at + size + entry * int.from_bytes(data[at : at + size], order)
+        if link > len(data):
+            break
+        page: Page = {_AT: (at,)}
+        for begin in range(at + size, link, entry):
             tag = int.from_bytes(data[begin : begin + 2], order)
             if tag in _TAGS:
                 page[tag] = _values(data, begin, order, width)
         found.append(page)
-        link = at + size + entry * count
         at = int.from_bytes(data[link : link + width], order)
     return found
 
@@ -83,25 +103,39 @@ def _values(data: bytes, entry: int, order: Literal["little", "big"], width: int
 
 
 def shown_page(found: list[Page]) -> int:
-    """Return which page shows the whole picture: the first that is no reduced copy.
+    """Return which page shows the whole picture: the first that is no reduced copy and no mask.
 
     Raises:
         ImageError: there is none, or it is of a kind that is not read.
+        DamagedError: there are no pages.
     """
-    full = next((i for i, page in enumerate(found) if not _first(page, _SUBFILE, 0) & 1), None)
-    if found and full is None:
+    if not found:
+        raise DamagedError("no page is whole")
+    if any(_DNG in each for each in found):
         raise ImageError(_RAW)
-    page = found[full or 0] if found else {}
-    if any(_DNG in each for each in found) or _first(page, _PHOTOMETRIC, 1) in (_COLOUR_FILTER, _LINEAR_RAW):
+    full = next((i for i, page in enumerate(found) if _is_full(page)), None)
+    if full is None:
+        raise ImageError(_NONE_FULL)
+    page = found[full]
+    if not page.get(_PHOTOMETRIC):
+        raise ImageError(_NO_PHOTOMETRIC)
+    if page[_PHOTOMETRIC][0] in (_COLOUR_FILTER, _LINEAR_RAW):
         raise ImageError(_RAW)
-    compression = _first(page, _COMPRESSION, 1)
+    compression = _first(page, _COMPRESSION, _PLAIN)
     if compression not in _READ:
         name = _NAMES.get(compression, f"method {compression}")
         raise ImageError(f"The TIFF image is compressed as {name}, which is not read here. Save it with LZW or none.")
     bits = _first(page, _BITS, 1)
-    if _first(page, _FORMAT, 1) in (3, 5, 6) or bits > 16:
-        raise ImageError(FLOATING)
-    return full or 0
+    kind = next((_FORMATS[value] for value in page.get(_FORMAT, ()) if value in _FORMATS), "")
+    if kind or bits > 16:
+        raise ImageError(UNKNOWN_BRIGHTNESS.format(kind=kind or f"values of {bits} bits"))
+    return full
+
+
+def _is_full(page: Page) -> bool:
+    kind, photometric = _first(page, _SUBFILE, 0), _first(page, _PHOTOMETRIC, 0)
+    reduced = kind & _REDUCED or _first(page, _OLD_SUBFILE, 0) == _OLD_REDUCED
+    return not (reduced or kind & _MASK or photometric == _MASK_VALUES)
 
 
 def _first(page: Page, tag: int, default: int) -> int:
@@ -109,8 +143,14 @@ def _first(page: Page, tag: int, default: int) -> int:
     return values[0] if values else default
 
 
-def open_page(data: bytes, number: int, page: Page) -> Image.Image:
+def open_page(data: bytes, number: int, page: Page, notices: list[str]) -> Image.Image:
     """Open a page of a TIFF.
+
+    Args:
+        data: the whole file.
+        number: of the page, from 0.
+        page: its tags.
+        notices: to which a sentence may be added.
 
     Raises:
         ImageError: its planes are of a kind that Pillow mixes up.
@@ -118,15 +158,22 @@ def open_page(data: bytes, number: int, page: Page) -> Image.Image:
         Exception: anything, for a damaged file.
     """
     planes = _first(page, _PLANES, 1) == 2 and _first(page, _SAMPLES, 1) > 1
-    TiffImagePlugin.READ_LIBTIFF = planes  # Pillow's own reader takes planes of 16 bits for planes of 8
+    plain_ycbcr = _first(page, _PHOTOMETRIC, 0) == _YCBCR and _first(page, _COMPRESSION, _PLAIN) == _PLAIN
+    # Pillow's own reader takes planes of 16 bits for planes of 8, and knows of no YCbCr with fewer colours than pixels.
+    TiffImagePlugin.READ_LIBTIFF = planes or plain_ycbcr
+    if number:  # Pillow opens the first page, of whatever kind it is, before it can go to another
+        big, order = 43 in data[2:4], "<" if data[:1] == b"I" else ">"
+        link = struct.pack(order + ("Q" if big else "I"), page[_AT][0])
+        data = data[:8] + link + data[16:] if big else data[:4] + link + data[8:]
     if data.startswith(b"MM\0+"):
         TiffImagePlugin.ImageFileDirectory_v2 = _big_directory(data)  # type: ignore[misc, assignment]
     try:
         image: Any = Image.open(io.BytesIO(data), formats=["TIFF"])
-        if number:
-            image.seek(number)
+        if plain_ycbcr and not planes and _has_all_colours(image.tag_v2):
+            TiffImagePlugin.READ_LIBTIFF = False
+            image = Image.open(io.BytesIO(data), formats=["TIFF"])
     except Image.UnidentifiedImageError as e:
-        if page and _whole(page):
+        if _whole(page):
             raise ImageError(
                 "The TIFF image holds a kind of pixels (bits, channels, colours) that is not read here. "
                 "Save it as RGB with 8 bits a channel."
@@ -137,8 +184,20 @@ def open_page(data: bytes, number: int, page: Page) -> Image.Image:
             "The TIFF image stores its channels in separate planes of a kind that is not read here. "
             "Save it with its channels interleaved, or as PNG."
         )
-    _check_strips(data, image.tag_v2)
+    colours = image.tag_v2.get(_COLOUR_MAP, ())
+    if image.palette is not None and 0 < max(colours, default=0) < 256:
+        image.palette = ImagePalette.raw("RGB;L", bytes(colours))
+        notices.append(_EIGHT_IN_SIXTEEN)
+    _check_strips(data, image.tag_v2, notices)
     return image
+
+
+def _has_all_colours(tags: Any) -> bool:
+    """Return whether uncompressed YCbCr does not say how many pixels share a colour, and the strips have one for each.
+
+    Without the tag four pixels share one (TIFF 6.0, section 21), which writers forget.
+    """
+    return _SUBSAMPLING not in tags and sum(tags.get(279, ())) >= 3 * tags[256] * tags[257]
 
 
 def _whole(page: Page) -> bool:
@@ -157,17 +216,30 @@ def _big_directory(data: bytes) -> type:
     return Directory
 
 
-def _check_strips(data: bytes, tags: Any) -> None:
+def _check_strips(data: bytes, tags: Any, notices: list[str]) -> None:
     """Raise DamagedError if a strip or tile is damaged in a way that libtiff does not mind."""
-    compression = tags.get(_COMPRESSION, 1)
+    compression = tags.get(_COMPRESSION, _PLAIN)
+    if compression == _OLD_JPEG:
+        _check_old_jpeg(data, tags, notices)
+        return
     starts, counts = tags.get(273) or tags.get(324) or (), tags.get(279) or tags.get(325) or ()
     tables = bytes(tags.get(347, b""))
     for start, count in zip(starts, counts, strict=False):
         strip = data[start : start + count]
         if compression == _JPEG:
-            jpeg.whole(tables[:-2] + strip[2:] if tables else strip, [])
+            jpeg.whole(tables[:-2] + strip[2:] if tables else strip, notices)
         elif compression in _DEFLATE:
             _check_deflated(strip)
+
+
+def _check_old_jpeg(data: bytes, tags: Any, notices: list[str]) -> None:
+    """Check the one stream that may hold all strips (TIFF 6.0, section 22); without it tables and data lie apart."""
+    start, count = tags.get(_OLD_JPEG_AT), tags.get(_OLD_JPEG_SIZE)
+    stream = data[start : start + count if count else None] if start else b""
+    if b"\xff\xda" in stream:
+        jpeg.whole(stream, notices)
+    else:
+        notices.append(_UNCHECKED)
 
 
 def _check_deflated(strip: bytes) -> None:

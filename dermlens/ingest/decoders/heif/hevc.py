@@ -3,31 +3,11 @@
 libheif and libde265 do not hand on all of them: Display P3, of phones, gets lost.
 """
 
+from dermlens.ingest.decoders.heif.bits import Bits
+
 UNNAMED = (2, 2)
 """What stands for colours that are not named."""
 _SPS = 33
-
-
-class _Bits:
-    """Reads bits and Exp-Golomb codes (ITU-T H.265, 9.2) from a NAL unit; IndexError at its end."""
-
-    def __init__(self, unit: bytes) -> None:
-        raw = unit.replace(b"\0\0\3", b"\0\0")
-        self.value, self.left = int.from_bytes(raw, "big"), 8 * len(raw)
-
-    def take(self, count: int = 1) -> int:
-        """Return the next bits as a number."""
-        self.left -= count
-        if self.left < 0:
-            raise IndexError("the unit is too short")
-        return self.value >> self.left & ((1 << count) - 1)
-
-    def code(self) -> int:
-        """Return the next number of variable length."""
-        zeros = 0
-        while not self.take():
-            zeros += 1
-        return (1 << zeros) - 1 + self.take(zeros)
 
 
 def colours(units: list[bytes]) -> tuple[int, int] | None:
@@ -37,12 +17,12 @@ def colours(units: list[bytes]) -> tuple[int, int] | None:
     """
     sps = next((unit for unit in units if unit[:1] and unit[0] >> 1 & 63 == _SPS), None)
     try:
-        return _colours(_Bits(sps[2:])) if sps else None
+        return _colours(Bits(sps[2:].replace(b"\0\0\3", b"\0\0"))) if sps else None
     except IndexError:
         return None
 
 
-def _colours(bits: _Bits) -> tuple[int, int] | None:
+def _colours(bits: Bits) -> tuple[int, int] | None:
     bits.take(4)
     layers = bits.take(3)
     bits.take(1 + 88 + 8)
@@ -83,7 +63,7 @@ def _colours(bits: _Bits) -> tuple[int, int] | None:
     return UNNAMED
 
 
-def _pass_scaling_lists(bits: _Bits) -> None:
+def _pass_scaling_lists(bits: Bits) -> None:
     for size in range(4):
         for _ in range(0, 6, 3 if size == 3 else 1):
             if not bits.take():

@@ -12,8 +12,8 @@ from pathlib import Path
 import pillow_heif
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import hevc
 from dermlens.ingest.decoders.damage import TAIL, DamagedError
+from dermlens.ingest.decoders.heif import boxes, hevc
 
 UNCHECKED = "Whether the HEIC data are whole could not be checked; look whether the picture is."
 _HEAD = 1 << 16
@@ -24,8 +24,6 @@ _MOST_BYTES = 4 * 2**20
 """of a file whose data are decoded without their end as well, which takes time"""
 _FILL = b"\0\3"
 """What may follow the data of a slice (ITU-T H.265, 7.3.2.10)."""
-_ODD = (KeyError, IndexError, ValueError)
-"""What reading a file of an unusual structure raises."""
 
 
 def refuse_kinds(data: bytes) -> None:
@@ -45,7 +43,7 @@ def check(data: bytes, notices: list[str]) -> tuple[int, int]:
     """
     try:
         pictures = list(_pictures(data))
-    except _ODD:
+    except boxes.ODD:
         pictures = []
     if _DECODER is None or not pictures:
         notices.append(UNCHECKED)
@@ -92,106 +90,18 @@ def _warns(library: ctypes.CDLL, units: list[bytes]) -> bool:
 
 
 def _pictures(data: bytes) -> Iterator[list[bytes]]:
-    """Yield the NAL units of the primary picture, or of each of its tiles (ISO/IEC 14496-12, 8.11)."""
-    meta = _boxes(_boxes(data)[b"meta"][0][4:])
-    pitm, iloc, properties = meta[b"pitm"][0], meta[b"iloc"][0], _boxes(meta[b"iprp"][0])
-    primary = int.from_bytes(pitm[4 : 8 if pitm[0] else 6], "big")
-    tiles = _tiles(meta.get(b"iref", [b""])[0], primary)
-    places = _places(iloc)
-    for item in dict.fromkeys([primary, *tiles]):
-        configuration = _configuration(properties, item)
-        if configuration and item in places:
-            coded = b"".join(data[start : start + length] for start, length in places[item])
+    """Yield the NAL units of the primary picture, or of each of its tiles."""
+    file = boxes.read(data)
+    for item in [file.primary, *file.tiles]:
+        configuration = next((box[4:] for box in file.properties.get(item, []) if box[:4] == b"hvcC"), None)
+        if configuration and item in file.places:
+            coded = boxes.data_of(file, item, data)
             yield [*_parameter_sets(configuration), *_units(coded, (configuration[21] & 3) + 1)]
-
-
-class _Reader:
-    """Reads whole numbers, big-endian, one after the other; ValueError at the end."""
-
-    def __init__(self, data: bytes, at: int = 0) -> None:
-        self.data, self.at = data, at
-
-    def take(self, size: int) -> int:
-        """Return the number in the next `size` bytes, 0 for none."""
-        self.at += size
-        if self.at > len(self.data):
-            raise ValueError("a box is too short")
-        return int.from_bytes(self.data[self.at - size : self.at], "big")
-
-
-def _boxes(data: bytes) -> dict[bytes, list[bytes]]:
-    """Return the content of the boxes in a row by their type."""
-    found: dict[bytes, list[bytes]] = {}
-    at = 0
-    while at + 8 <= len(data):
-        size, head = int.from_bytes(data[at : at + 4], "big"), 8
-        if size == 1:
-            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        if size < head:
-            size = len(data) - at
-        found.setdefault(data[at + 4 : at + 8], []).append(data[at + head : at + size])
-        at += size
-    return found
-
-
-def _tiles(iref: bytes, primary: int) -> list[int]:
-    """Return the items that a picture is put together from."""
-    width = 4 if iref[:1] == b"\x01" else 2
-    for box in _boxes(iref[4:]).get(b"dimg", []):
-        reader = _Reader(box)
-        if reader.take(width) == primary:
-            return [reader.take(width) for _ in range(reader.take(2))]
-    return []
-
-
-def _places(iloc: bytes) -> dict[int, list[tuple[int, int]]]:
-    """Return where in the file the data of every item lie, (start, length) of each of their parts."""
-    version, reader = iloc[0], _Reader(iloc, 4)
-    sizes, more = reader.take(1), reader.take(1)
-    wide = 4 if version == 2 else 2
-    found = {}
-    for _ in range(reader.take(wide)):
-        item = reader.take(wide)
-        method = reader.take(2) & 15 if version else 0
-        reader.take(2)
-        base = reader.take(more >> 4)
-        parts = []
-        for _ in range(reader.take(2)):
-            reader.take(more & 15 if version else 0)
-            parts.append((base + reader.take(sizes >> 4), reader.take(sizes & 15)))
-        if method == 0:  # from the beginning of the file
-            found[item] = parts
-    return found
-
-
-def _configuration(properties: dict[bytes, list[bytes]], item: int) -> bytes | None:
-    """Return the content of an item's box hvcC, None if it has none."""
-    listed = _listed(properties[b"ipco"][0])
-    for ipma in properties.get(b"ipma", []):
-        reader = _Reader(ipma, 4)
-        width = 2 if ipma[3] & 1 else 1
-        for _ in range(reader.take(4)):
-            current = reader.take(4 if ipma[0] else 2)
-            for _ in range(reader.take(1)):
-                number = reader.take(width) & (0x7FFF if width == 2 else 0x7F)
-                if current == item and 0 < number <= len(listed) and listed[number - 1][:4] == b"hvcC":
-                    return listed[number - 1][4:]
-    return None
-
-
-def _listed(ipco: bytes) -> list[bytes]:
-    """Return the boxes in a row, each as its type and content."""
-    found, at = [], 0
-    while at + 8 <= len(ipco):
-        size = max(8, int.from_bytes(ipco[at : at + 4], "big"))
-        found.append(ipco[at + 4 : at + size])
-        at += size
-    return found
 
 
 def _parameter_sets(configuration: bytes) -> Iterator[bytes]:
     """Yield the NAL units that stand before the data (ISO/IEC 14496-15, 8.3.3.1)."""
-    reader = _Reader(configuration, 22)
+    reader = boxes.Reader(configuration, 22)
     for _ in range(reader.take(1)):
         reader.take(1)
         for _ in range(reader.take(2)):

@@ -27,6 +27,7 @@ from tests.image_files import (
     dicom_jpeg2000,
     dicom_rle,
     frame_of,
+    jpeg_marked,
     jpeg_of_rgb,
     jpeg_of_size,
     picture,
@@ -40,6 +41,7 @@ def cases() -> Iterator[Case]:
     yield from _dicoms_refused()
     yield from _greys()
     yield from _mislabelled()
+    yield from _jpegs()
 
 
 def _dicoms() -> Iterator[Case]:
@@ -200,9 +202,43 @@ def _mislabelled() -> Iterator[Case]:
     data = dicom(coded, "RGB", JPEGBaseline8Bit, (90, 120))
     yield Case("dicom jpeg of components named R, G, B", data, pixels=shown, within=3)
     jpeg = saved(shown, "JPEG", quality=95)
-    bare = jpeg[:2] + jpeg[2 + 2 + int.from_bytes(jpeg[4:6], "big") :]  # without JFIF's marker
     luma = Image.open(BytesIO(jpeg))
     luma.draft("YCbCr", luma.size)
     says = "they look like YCbCr"
-    data = dicom(encapsulate([bare]), "RGB", JPEGBaseline8Bit, (90, 120))
+    data = dicom(encapsulate([jpeg_marked(jpeg, False, None)]), "RGB", JPEGBaseline8Bit, (90, 120))
     yield Case("dicom jpeg of YCbCr said to be RGB", data, says, pixels=np.asarray(luma))
+
+
+def _jpegs() -> Iterator[Case]:
+    """DICOM files around JPEG data that say themselves what their colours are (libjpeg's default_decompress_parms)."""
+    shown = picture()
+    luma = saved(shown, "JPEG", quality=95)
+    named = saved(shown, "JPEG", quality=95, keep_rgb=True, subsampling=0)  # with Adobe's marker of transform 0
+    plain = bytearray(named)
+    for marker, first, step in ((b"\xff\xc0", 10, 3), (b"\xff\xda", 5, 2)):
+        at = named.index(marker) + first
+        plain[at : at + 3 * step : step] = b"\1\2\3"
+    for name, frame, colours in (
+        ("YCbCr by JFIF", luma, "YCbCr"),
+        ("YCbCr by Adobe", jpeg_marked(luma, False, 1), "YCbCr"),
+        ("YCbCr by JFIF and Adobe", jpeg_marked(luma, True, 1), "YCbCr"),
+        ("RGB by Adobe", bytes(plain), "RGB"),
+        ("RGB by Adobe and by names", named, "RGB"),
+        ("RGB by names", jpeg_of_rgb(shown), "RGB"),
+    ):
+        seen = np.asarray(Image.open(BytesIO(frame)).convert("RGB"))
+        for said in ("YBR_FULL_422", "YBR_FULL", "RGB"):
+            other = (said == "RGB") != (colours == "RGB")
+            says = f"says that its colours are {said}, but its JPEG data are {colours}" if other else ""
+            data = dicom(encapsulate([frame]), said, JPEGBaseline8Bit, (90, 120))
+            yield Case(f"dicom jpeg, {name}, said to be {said}", data, says, pixels=seen)
+        assert np.abs(seen.astype(int) - shown).mean() < 3
+    frames = encapsulate([jpeg_marked(luma, True, 1), saved(255 - shown, "JPEG")])
+    data = dicom(frames, "YBR_FULL_422", JPEGBaseline8Bit, (90, 120), NumberOfFrames=2)
+    yield Case("dicom jpeg of two frames, by Adobe", data, "The file holds 2 pictures", pixels=shown, within=3)
+    exact = saved(shown, "JPEG", quality=95, subsampling=0)
+    stored = Image.open(BytesIO(exact))
+    stored.draft("YCbCr", stored.size)
+    data = dicom(encapsulate([jpeg_marked(exact, False, None)]), "RGB", JPEGBaseline8Bit, (90, 120))
+    says = "they look like YCbCr"
+    yield Case("dicom jpeg of YCbCr 4:4:4 said to be RGB", data, says, pixels=np.asarray(stored))

@@ -32,7 +32,7 @@ EXPLANATIONS = {
         ("heic with alpha", "drops the alpha of HEIF"),
         ("avif with alpha", "drops the alpha of HEIF"),
         ("dicom jpeg, MONOCHROME1", "shows stored values, whatever DICOM says of them"),
-        ("dicom jpeg of YCbCr said to be RGB", "goes by the JPEG alone, whatever DICOM says of it"),
+        ("dicom jpeg of YCbCr* said to be RGB", "goes by the JPEG alone, whatever DICOM says of it"),
         ("dicom jpeg in fragments", "reads the first fragment only"),
         ("tiff in L[*]a[*]b[*]", "colours L*a*b* more strongly than libvips and we do"),
         _FIRST_PAGE,
@@ -55,6 +55,8 @@ EXPLANATIONS = {
         ("dicom with a profile", "applies no colour profiles"),
         ("dicom with the profile of an optical path", "applies no colour profiles"),
         ("dicom with a window in * groups", "looks for a window outside functional groups only"),
+        ("dicom jpeg, YCbCr by * said to be RGB", "goes by what DICOM says of the colours, whatever the JPEG says"),
+        ("dicom jpeg, RGB by * said to be YBR*", "goes by what DICOM says of the colours, whatever the JPEG says"),
         ("dicom palette of 8 bits in 16", "shows it black, as the file says"),
     ),
     "Chromium": (

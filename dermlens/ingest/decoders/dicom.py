@@ -66,6 +66,7 @@ _ROOT = "1.2.840.10008."
 _JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 _EMPTY = bytes(256)
 _GAP = "The JPEG 2000 data hold a long run of zeros, as if a part were lost; look whether the picture is whole."
+_OTHER_COLOURS = "The file says that its colours are {}, but its JPEG data are {}; they are shown as the data are."
 _LOOKS_WRONG = "The file says that its colours are RGB, but they look like YCbCr; they are shown as it says."
 
 
@@ -172,10 +173,13 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
             raise DamagedError("the picture is complete before its data are")
         return frame
     coded = jpeg.whole(coded, notices)
-    if stream.components == b"RGB" and not (stream.jfif or stream.adobe):  # which libjpeg takes for what it is
+    told = jpeg.colours(stream)
+    if told and plugin == "pillow" and file.SamplesPerPixel == len(stream.components) == 3:
+        if (file.PhotometricInterpretation == "RGB") != (told == "RGB"):
+            notices.append(_OTHER_COLOURS.format(file.PhotometricInterpretation, told))
         return np.asarray(Image.open(io.BytesIO(coded), formats=["JPEG"]).convert("RGB"))
     frame = _decoded(file, coded, plugin)
-    if file.PhotometricInterpretation == "RGB" and not stream.adobe and _like_ycbcr(stream, frame):
+    if file.PhotometricInterpretation == "RGB" and _like_ycbcr(stream, frame):
         notices.append(_LOOKS_WRONG)
     return frame
 
@@ -197,13 +201,15 @@ def _decoded(file: pydicom.Dataset, coded: bytes, plugin: str) -> np.ndarray:
 def _like_ycbcr(stream: jpeg.Stream, frame: np.ndarray) -> bool:
     """Return whether channels called RGB are rather brightness and two differences of colour.
 
-    Those alone are stored coarser than the first; and in a picture of skin the three of RGB rise and fall together.
+    Those alone are stored coarser than the first; and in a picture of skin the three of RGB rise and fall together, and
+    as far as each other.
     """
     if len(set(stream.sampling)) > 1:
         return True
     channels = frame[::4, ::4].reshape(-1, 3).astype(np.float64).T
-    if (channels.std(1) < 2).any():
-        return False
+    spread = channels.std(1)
+    if spread.min() < 2:
+        return bool(spread[0] >= 8 and spread[1:].max() < spread[0] / 4)
     return bool(np.array(np.corrcoef(channels))[0, 1:].max() < 0.5)
 
 

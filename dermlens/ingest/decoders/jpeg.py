@@ -51,7 +51,8 @@ class Stream:
     ended: bool = False
     """whether there is an end marker"""
     jfif: bool = False
-    adobe: bool = False
+    adobe: int | None = None
+    """the transform that Adobe's marker names, None without one"""
     missing: dict[int, bytearray] = field(default_factory=dict)
     """by component, the bits of each of its 64 coefficients that no scan has brought"""
 
@@ -88,10 +89,20 @@ def _note(stream: Stream, marker: int, segment: bytes) -> None:
         for component in segment[1 : 1 + 2 * count : 2]:
             if component in stream.missing:
                 stream.missing[component][first : min(last, 63) + 1] = bytes([bits]) * (min(last, 63) + 1 - first)
-    elif marker == 0xE0 and segment.startswith(b"JFIF"):
+    elif marker == 0xE0 and segment.startswith(b"JFIF\0") and len(segment) >= 14:
         stream.jfif = True
-    elif marker == 0xEE and segment.startswith(b"Adobe"):
-        stream.adobe = True
+    elif marker == 0xEE and segment.startswith(b"Adobe") and len(segment) >= 12:
+        stream.adobe = segment[11]
+
+
+def colours(stream: Stream) -> str:
+    """Return the colours that a stream of three channels says it holds, "RGB" or "YCbCr", as libjpeg finds them;
+
+    "" if it says nothing.
+    """
+    if stream.jfif or stream.adobe:
+        return "YCbCr"
+    return "RGB" if stream.adobe == 0 or stream.components == b"RGB" else ""
 
 
 def whole(data: bytes, notices: list[str]) -> bytes:

@@ -1,6 +1,7 @@
 """DICOM files: syntaxes, grey values, and what contradicts itself. Drawn here, by code."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -19,6 +20,7 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 
+from dermlens.ingest.formats import LIMITS
 from tests.corpus.case import DAMAGED, Case
 from tests.image_files import (
     dicom,
@@ -42,6 +44,7 @@ def cases() -> Iterator[Case]:
     yield from _greys()
     yield from _mislabelled()
     yield from _jpegs()
+    yield from _shapes()
 
 
 def _dicoms() -> Iterator[Case]:
@@ -242,3 +245,37 @@ def _jpegs() -> Iterator[Case]:
     data = dicom(encapsulate([jpeg_marked(exact, False, None)]), "RGB", JPEGBaseline8Bit, (90, 120))
     says = "they look like YCbCr"
     yield Case("dicom jpeg of YCbCr 4:4:4 said to be RGB", data, says, pixels=np.asarray(stored))
+
+
+def _shapes() -> Iterator[Case]:
+    """Pictures of pixels that are no squares, and what files say of that (PS3.3, 10.7.1.3 and C.7.6.3.1.7)."""
+    shown = picture()
+    flat = shown.reshape(45, 2, 120, 3).mean(1).round().astype(np.uint8)
+    thin = shown.reshape(90, 60, 2, 3).mean(2).round().astype(np.uint8)
+    high, wide, told = "2.00 times as high as wide", "2.00 times as wide as high", "not plausible; they were taken for"
+    spaced = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+    for tag, unit in (*((tag, "0.1") for tag in spaced), ("PixelAspectRatio", "1")):
+        twice = f"{2 * float(unit):g}"
+        yield Case(f"dicom of high pixels by {tag}", dicom(flat, **{tag: [twice, unit]}), high, shown, 2)
+        yield Case(f"dicom of wide pixels by {tag}", dicom(thin, **{tag: [unit, twice]}), wide, shown, 2)
+        yield Case(f"dicom of square pixels by {tag}", dicom(shown, **{tag: [unit, unit]}), pixels=shown)
+        yield Case(f"dicom of endless pixels by {tag}", dicom(shown, **{tag: [unit, "0"]}), told, shown)
+    yield Case("dicom jpeg of high pixels", dicom_jpeg(flat, PixelAspectRatio=["2", "1"]), high, shown, 3)
+    measures, group = Dataset(), Dataset()
+    measures.PixelSpacing = ["0.2", "0.1"]
+    group.PixelMeasuresSequence = Sequence([measures])
+    for which in ("Shared", "PerFrame"):
+        data = dicom(flat, **{f"{which}FunctionalGroupsSequence": Sequence([group])})
+        yield Case(f"dicom of high pixels in {which} groups", data, high, shown, 2)
+    both = {"PixelSpacing": ["0.1", "0.1"], "PixelAspectRatio": ["2", "1"]}
+    yield Case("dicom of pixels of two shapes", dicom(shown, **both), "the one by their spacing was taken", shown)
+    yield Case("dicom of nearly square pixels", dicom(shown, PixelSpacing=["0.0280", "0.0279"]), pixels=shown)
+    yield Case("dicom of very high pixels", dicom(shown, PixelAspectRatio=["9", "1"]), told, shown)
+    drawn = dicom(shown, PixelSpacing=["1.11", "2.22"]), dicom_jpeg(shown, PixelSpacing=["1.11", "2.22"])
+    for name, value in (("words", b"abcd\\efgh"), ("no numbers", b"NaN \\NaN "), ("negative", b"-1.1\\-2.2")):
+        for kind, data, within in (("", drawn[0], 0), (" jpeg", drawn[1], 3)):
+            hostile = data.replace(b"1.11\\2.22", value[:9])
+            yield Case(f"dicom{kind} of pixels as high as {name}", hostile, told, shown, within)
+    few = replace(LIMITS, pixels=20_000)
+    data = dicom(shown, PixelAspectRatio=["2", "1"])
+    yield Case("dicom too large with square pixels", data, "The image has 120 x 180 pixels; at most", limits=few)

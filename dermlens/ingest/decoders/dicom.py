@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import colour, damage, grey, jpeg
+from dermlens.ingest.decoders import colour, damage, grey, jpeg, spacing
 from dermlens.ingest.decoders.damage import DamagedError
 from dermlens.ingest.decoders.pixels import Decoded, check_pictures, check_size
 from dermlens.ingest.formats import Limits
@@ -40,10 +40,16 @@ _TAGS = [
     *("DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "ICCProfile", "OpticalPathSequence"),
     *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape"),
     *("ModalityLUTSequence", "VOILUTSequence", "PresentationLUTSequence"),
+    *spacing.TAGS,
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *(f"{c}PaletteColorLookupTable{part}" for c in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
     *(f"Segmented{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
 ]
+_LAYOUT = (
+    *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+)
+"""What a decoder must know of a frame."""
 IDENTITY = (
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "StudyID", "StudyDate", "StudyTime"),
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "ReferringPhysicianName"),
@@ -87,6 +93,8 @@ def decode(data: bytes, limits: Limits) -> Decoded:
         file.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     _check(file, limits)
     notices = list(check_pictures(int(file.get("NumberOfFrames") or 1), limits))
+    size = spacing.true_size(file, notices)
+    check_size(*size, limits)
     frame = _frame(file, limits, notices)
     interpretation = str(file.PhotometricInterpretation)
     if interpretation in _GREY:
@@ -95,7 +103,7 @@ def decode(data: bytes, limits: Limits) -> Decoded:
         pixels = grey.look_up(frame, grey.palette(file, notices))
     else:
         pixels = (frame >> (file.BitsStored - 8)).astype(np.uint8) if file.BitsStored > 8 else frame.astype(np.uint8)
-    return Decoded(_to_srgb(pixels, file, notices), tuple(notices))
+    return Decoded(spacing.stretched(_to_srgb(pixels, file, notices), size), tuple(notices))
 
 
 def identity(data: bytes) -> dict[str, str]:
@@ -188,7 +196,7 @@ def _decoded(file: pydicom.Dataset, coded: bytes, plugin: str) -> np.ndarray:
     """Return what a decoder makes of a frame's data. PlanarConfiguration says nothing of them (PS3.5, 8.2)."""
     alone = pydicom.Dataset()
     alone.file_meta = file.file_meta
-    alone.update({e.tag: e for e in file if e.tag.group == 0x0028 and e.VR != "SQ"})
+    alone.update({file[tag].tag: file[tag] for tag in _LAYOUT if tag in file})
     alone.NumberOfFrames = 1
     if alone.SamplesPerPixel > 1:
         alone.PlanarConfiguration = 0

@@ -1,13 +1,16 @@
 """Colour profiles and colour tags. Drawn here, by code."""
 
 import struct
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
+from pydicom.uid import JPEGBaseline8Bit
 
 from dermlens.ingest.decoders import colour
 from tests.corpus.case import Case
@@ -17,12 +20,14 @@ from tests.image_files import (
     picture,
     png_chunk,
     saved,
+    tiff,
 )
 
 
 def cases() -> Iterator[Case]:
     """Yield every case of this module."""
     yield from _profiles()
+    yield from _broken_profiles()
     yield from _colour_tags()
 
 
@@ -41,6 +46,54 @@ def _profiles() -> Iterator[Case]:
     back = ImageCms.profileToProfile(in_lab, lab, srgb, outputMode="RGB")
     assert in_lab is not None
     yield Case("tiff in L*a*b*", saved(in_lab, "TIFF"), pixels=np.asarray(back))
+
+
+def _broken_profiles() -> Iterator[Case]:
+    """Whole pictures whose profile does not fit together (ICC.1:2010, B.4), or does not inflate (PNG, 11.3.2.3)."""
+    shown = picture()
+    grey = Image.fromarray(shown).convert("L")
+    told = "The colour profile is damaged and was ignored"
+    wide = colour.coded(12, 13, "RGB", []) or b""
+    long = wide + bytes(70_000)
+    long = struct.pack(">I", len(long)) + long[4:]
+    once, twice = (saved(shown, "JPEG", quality=95, icc_profile=profile) for profile in (wide, long))
+    start = once.index(b"ICC_PROFILE") - 4
+    first = once[start : start + 2 + int.from_bytes(once[start + 2 : start + 4], "big")]
+    last = twice.rindex(b"ICC_PROFILE") - 4
+    end = last + 2 + int.from_bytes(twice[last + 2 : last + 4], "big")
+    for name, data in (
+        ("twice as the only one", once[:start] + first + once[start:]),
+        ("numbered 0", once.replace(b"ICC_PROFILE\0\1", b"ICC_PROFILE\0\0")),
+        ("of which one is lost", twice[:last] + twice[end:]),
+        ("both with one number", twice.replace(b"ICC_PROFILE\0\2", b"ICC_PROFILE\0\1")),
+        ("of two counts", twice.replace(b"ICC_PROFILE\0\2\2", b"ICC_PROFILE\0\2\3")),
+    ):
+        yield Case(f"jpeg with parts of a profile {name}", data, told, pixels=shown, within=3)
+    inside = once[:start] + first + once[start:]
+    yield Case(
+        "dicom jpeg with parts of a profile twice",
+        dicom(encapsulate([inside]), "YBR_FULL_422", JPEGBaseline8Bit, (90, 120)),
+        told,
+        pixels=shown,
+        within=3,
+    )
+    strip = saved(grey, "JPEG", quality=95)
+    strip = strip[:2] + first * 2 + strip[2:]
+    three = np.asarray(grey.convert("RGB"))
+    data = tiff(120, 90, {259: (3, 1, 7)}, strip)
+    yield Case("tiff jpeg with parts of a profile twice", data, pixels=three, within=3)
+    data = saved(shown, "PNG", icc_profile=wide)
+    at = data.index(b"iCCP")
+    size = int.from_bytes(data[at - 4 : at], "big")
+    held = bytearray(data[at + 4 : at + 4 + size])
+    held[-20] ^= 255
+    for name, body in (
+        ("does not inflate", bytes(held)),
+        ("ends too early", data[at + 4 : at + size - 56]),
+        ("is empty", b"ICC\0\0" + zlib.compress(b"")),
+    ):
+        broken = data[: at - 4] + png_chunk(b"iCCP", body) + data[at + 8 + size :]
+        yield Case(f"png with a profile that {name}", broken, told, pixels=shown)
 
 
 def _to_srgb(linear: np.ndarray) -> np.ndarray:

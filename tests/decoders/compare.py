@@ -19,6 +19,7 @@ EXACT, LOSSY = (1.0, 3), (1.0, 12)
 SAME, EXPLAINED, NOT_READ, DIFFERS = "same", "explained", "not read", "DIFFERS"
 _NO_NCLX = ("* of Display P3*", "heeds no colours that are named by numbers (nclx, cICP) or in cHRM")
 _FIRST_PAGE = ("tiff whose first page is a reduced one", "shows the first page, which is a reduced copy")
+_PARTS = "applies a profile whose parts do not fit together"
 _EMPTY = ("bmp whose alpha is all zero", "takes a fourth byte that writers leave empty for transparency")
 EXPLANATIONS = {
     "ImageMagick": (
@@ -36,6 +37,7 @@ EXPLANATIONS = {
         ("dicom jpeg of YCbCr* said to be RGB", "goes by the JPEG alone, whatever DICOM says of it"),
         ("dicom jpeg in fragments", "reads the first fragment only"),
         ("tiff in L[*]a[*]b[*]", "colours L*a*b* more strongly than libvips and we do"),
+        ("*jpeg with parts of a profile*", _PARTS),
         _FIRST_PAGE,
         _NO_NCLX,
         _EMPTY,
@@ -47,6 +49,9 @@ EXPLANATIONS = {
         ("no profile for a profile", "puts another profile in the place of one that is not usable"),
         ("profile of another colour space", "puts another profile in the place of one that is not usable"),
         ("grey with a profile of RGB", "puts another profile in the place of one that is not usable"),
+        ("tiff jpeg with parts of a profile twice", "puts another profile in the place of one that is not usable"),
+        ("png with a profile that *", "puts another profile in the place of one that is not usable"),
+        ("jpeg with parts of a profile*", _PARTS),
         ("png with gAMA of linear light", "does not heed gAMA"),
         _FIRST_PAGE,
         _NO_NCLX,
@@ -69,6 +74,7 @@ EXPLANATIONS = {
         ("png with cICP of PQ*", "maps high brightness to the screen; here a notice says that this is not done"),
         ("AVIF of PQ", "maps high brightness to the screen; here a notice says that this is not done"),
         ("png with cHRM of Display P3", "heeds no cHRM without gAMA"),
+        ("jpeg with parts of a profile twice as the only one", _PARTS),
         ("jpeg with* end marker", "leaves the last rows grey"),
         _EMPTY,
     ),

@@ -11,6 +11,7 @@ import numpy as np
 import simplejpeg
 
 from dermlens.errors import ImageError
+from dermlens.ingest.decoders import colour
 from dermlens.ingest.decoders.damage import TAIL, DamagedError
 from dermlens.wording import counted
 
@@ -23,6 +24,8 @@ _MORE = bytes(4) + b"\x35\x9c\x71\xe2" * 4
 """No more zeros than an encoder leaves out, and then anything."""
 LOSSLESS = 0xC3
 _END, _SCAN, _LS = 0xD9, 0xDA, 0xF7
+_APP2, _PROFILE = 0xE2, b"ICC_PROFILE\0"
+"""How the segments begin that hold the parts of a profile (ICC.1:2010, B.4)."""
 _BARE = (0x01, 0xD8, _END)
 """Markers without a length."""
 _FRAMES = frozenset({*range(0xC0, 0xD0), _LS} - {0xC4, 0xC8, 0xCC})
@@ -53,13 +56,15 @@ class Stream:
     jfif: bool = False
     adobe: int | None = None
     """the transform that Adobe's marker names, None without one"""
+    profile: list[tuple[int, int, int, int]] = field(default_factory=list)
+    """by part of the colour profile, its number, how many there are, and where its segment begins and ends"""
     missing: dict[int, bytearray] = field(default_factory=dict)
     """by component, the bits of each of its 64 coefficients that no scan has brought"""
 
 
 def read(data: bytes) -> Stream:
     """Read the markers up to the end marker, or to the end of the data."""
-    stream, at = Stream(), 2
+    stream, at, scanned = Stream(), 2, False
     while found := _MARKER.search(data, at):
         marker, at = found[1][0], found.end()
         if marker == _END:
@@ -68,8 +73,12 @@ def read(data: bytes) -> Stream:
         if marker in _BARE:
             continue
         length = int.from_bytes(data[at : at + 2], "big")
-        _note(stream, marker, data[at + 2 : at + length])
+        segment = data[at + 2 : at + length]
+        _note(stream, marker, segment)
+        scanned |= marker == _SCAN
         at += length
+        if marker == _APP2 and segment.startswith(_PROFILE) and len(segment) >= 14 and not scanned:
+            stream.profile.append((segment[12], segment[13], found.start(), at))
         if stream.frame == _LS:  # inside its scans markers look otherwise
             break
     return stream
@@ -106,7 +115,7 @@ def colours(stream: Stream) -> str:
 
 
 def whole(data: bytes, notices: list[str]) -> bytes:
-    """Return a JPEG stream that Pillow can decode whole, with the end marker that it may lack.
+    """Return a JPEG stream that Pillow can decode whole: with the end marker that it may lack, without a bad profile.
 
     Raises:
         ImageError: it is of a kind that is not read.
@@ -119,6 +128,9 @@ def whole(data: bytes, notices: list[str]) -> bytes:
             raise DamagedError("no end marker")
         data = data.removesuffix(b"\xff") + b"\xff\xd9"
         notices.append(_NO_END)
+    if stream.profile and not _fits_together(stream):
+        data = _without_profile(data, stream)
+        notices.append(colour.DAMAGED_PROFILE)
     if any(any(bits) for bits in stream.missing.values()):
         raise DamagedError("scans are missing")
     # Not scaled down, which would be faster: with a lossless stream the reader then writes beyond its buffer.
@@ -131,6 +143,18 @@ def whole(data: bytes, notices: list[str]) -> bytes:
         notices.append(_UNCHECKED)
     if stream.frame in _ARITHMETIC and not np.array_equal(_grey(data), _grey(_with_more(data))):
         raise DamagedError("the data end before the picture is complete")
+    return data
+
+
+def _fits_together(stream: Stream) -> bool:
+    """Return whether the parts of a profile are all there, each once, as libjpeg and browsers want them."""
+    numbers, counts = [part[0] for part in stream.profile], {part[1] for part in stream.profile}
+    return sorted(numbers) == list(range(1, len(numbers) + 1)) and counts == {len(numbers)}
+
+
+def _without_profile(data: bytes, stream: Stream) -> bytes:
+    for _, _, start, end in reversed(stream.profile):
+        data = data[:start] + data[end:]
     return data
 
 

@@ -52,6 +52,8 @@ def _of_png(held: bytes | None, data: bytes, mode: str, notices: list[str]) -> b
     chunks = dict(png_chunks(data))
     if len(chunks.get(b"cICP", b"")) == 4:
         return colour.coded(chunks[b"cICP"][0], chunks[b"cICP"][1], mode, notices)
+    if b"iCCP" in chunks and not held:
+        notices.append(colour.DAMAGED_PROFILE)
     if held or b"sRGB" in chunks:
         return held
     power = int.from_bytes(chunks.get(b"gAMA", b"")[:4], "big") / 100_000

@@ -29,6 +29,7 @@ def cases() -> Iterator[Case]:
     yield from _profiles()
     yield from _broken_profiles()
     yield from _colour_tags()
+    yield from _exif_colours()
 
 
 def _profiles() -> Iterator[Case]:
@@ -172,6 +173,47 @@ def _colour_tags() -> Iterator[Case]:
     for kind in ("JPEG", "PNG", "WEBP"):
         options = {"quality": 95, "xmp": xmp} if kind != "PNG" else {"pnginfo": _xmp_text(xmp)}
         yield Case(f"orientation in XMP alone, {kind}", saved(image, kind, **options), told, pixels=shown, within=5)
+
+
+def _exif_colours() -> Iterator[Case]:
+    """Adobe RGB, said by EXIF alone: by hand, with Adobe RGB's and sRGB's matrices of D65 (Adobe RGB (1998), 4.3)."""
+    shown = picture()
+    to_xyz = np.array([[0.57667, 0.18556, 0.18823], [0.29734, 0.62736, 0.07529], [0.02703, 0.07069, 0.99134]])
+    from_xyz = np.array([[3.24045, -1.53714, -0.49853], [-0.96927, 1.87601, 0.04156], [0.05564, -0.20403, 1.05723]])
+    wide = _to_srgb((shown / 255) ** 2.19921875 @ to_xyz.T @ from_xyz.T)
+    told = "Only the EXIF data say that the colours are those of Adobe RGB"
+    uncalibrated, adobe, srgb = 0xFFFF, 2, 1
+    exact = {"quality": 98, "subsampling": 0}
+    for kind, within, options in (("JPEG", 2, exact), ("PNG", 0.1, {}), ("WEBP", 0.1, {"lossless": True})):
+        for name, space, index, wanted, says in (
+            ("by R03", uncalibrated, b"R03", wide, told),
+            ("by its number", adobe, b"R98", wide, told),
+            ("not by R98", uncalibrated, b"R98", shown, ""),
+            ("not by R03 with sRGB's number", srgb, b"R03", shown, ""),
+        ):
+            data = saved(shown, kind, exif=b"Exif\0\0II*\0\x08\0\0\0" + _directories(space, index, 8), **options)
+            yield Case(f"{kind} of Adobe RGB {name}", data, says, pixels=wanted, within=within)
+    tagged = {258: (3, 1, 8), 262: (3, 1, 2), 277: (3, 1, 3)}
+    at = len(tiff(120, 90, {**tagged, 34665: (4, 1, 0)}, shown.tobytes()))
+    for name, index, wanted, says in (("by R03", b"R03", wide, told), ("not by R98", b"R98", shown, "")):
+        data = tiff(120, 90, {**tagged, 34665: (4, 1, at)}, shown.tobytes())
+        data += _directories(uncalibrated, index, at - 18)[18:]
+        yield Case(f"TIFF of Adobe RGB {name}", data, says, pixels=wanted, within=0.1)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + _directories(uncalibrated, b"R03", 8)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = saved(shown, "JPEG", exif=exif, icc_profile=profile, **exact)
+    yield Case("jpeg of Adobe RGB by R03, with a profile of sRGB", data, pixels=shown, within=2)
+    data = saved(shown, "PNG", exif=exif)
+    data = data[:33] + png_chunk(b"sRGB", b"\0") + data[33:]
+    yield Case("png of Adobe RGB by R03, with sRGB's chunk", data, pixels=shown)
+
+
+def _directories(space: int, index: bytes, at: int) -> bytes:
+    """Return EXIF's directories, little-endian, for a place `at` in a file: the first, EXIF's, interoperability's."""
+    own, inner = at + 18, at + 48
+    first = struct.pack("<HHHIII", 1, 0x8769, 4, 1, own, 0)
+    exif = struct.pack("<HHHIIHHIII", 2, 0xA001, 3, 1, space, 0xA005, 4, 1, inner, 0)
+    return first + exif + struct.pack("<HHHI4sI", 1, 1, 2, 4, index, 0)
 
 
 def _xmp_text(xmp: bytes) -> PngInfo:

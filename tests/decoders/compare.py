@@ -19,6 +19,7 @@ EXACT, LOSSY = (1.0, 3), (1.0, 12)
 SAME, EXPLAINED, NOT_READ, DIFFERS = "same", "explained", "not read", "DIFFERS"
 _NO_NCLX = ("* of Display P3*", "heeds no colours that are named by numbers (nclx, cICP) or in cHRM")
 _FIRST_PAGE = ("tiff whose first page is a reduced one", "shows the first page, which is a reduced copy")
+_ADOBE_RGB = tuple((f"* of Adobe RGB by {how}", "takes no colours from EXIF") for how in ("R03", "its number"))
 _PARTS = "applies a profile whose parts do not fit together"
 _EMPTY = ("bmp whose alpha is all zero", "takes a fourth byte that writers leave empty for transparency")
 EXPLANATIONS = {
@@ -40,6 +41,7 @@ EXPLANATIONS = {
         ("*jpeg with parts of a profile*", _PARTS),
         _FIRST_PAGE,
         _NO_NCLX,
+        *_ADOBE_RGB,
         _EMPTY,
     ),
     "libvips": (
@@ -55,6 +57,7 @@ EXPLANATIONS = {
         ("png with gAMA of linear light", "does not heed gAMA"),
         _FIRST_PAGE,
         _NO_NCLX,
+        *_ADOBE_RGB,
     ),
     "libheif": (_NO_NCLX,),
     "dcmtk": (
@@ -69,6 +72,7 @@ EXPLANATIONS = {
     ),
     "Chromium": (
         ("WEBP of orientation *", "does not heed EXIF in WebP"),
+        *_ADOBE_RGB,
         ("profile of another colour space", "applies a profile that does not fit"),
         ("grey with a profile of RGB", "applies a profile that does not fit"),
         ("png with cICP of PQ*", "maps high brightness to the screen; here a notice says that this is not done"),

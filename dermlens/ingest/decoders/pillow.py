@@ -123,7 +123,7 @@ def _usable_alpha(image: Image.Image, kind: str) -> Image.Image:
 def _orientation(image: Image.Image, notices: list[str]) -> int:
     """Return the EXIF orientation, 1 where there is none."""
     try:
-        value = int(_exif(image).get(_ORIENTATION, 1))
+        value = int(tags.exif(image).get(_ORIENTATION, 1))
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - damaged EXIF raises almost anything and must not cost the picture
@@ -134,17 +134,6 @@ def _orientation(image: Image.Image, notices: list[str]) -> int:
     if tags.xmp_turns(image):
         notices.append("Only the XMP data say that the picture is to be turned; it is shown as it is stored.")
     return 1
-
-
-def _exif(image: Image.Image) -> Image.Exif:
-    """Return the EXIF data without what Pillow adds to them from XMP."""
-    held = image.info.get("exif")
-    if held is None and (text := image.info.get("Raw profile type exif")):  # a PNG by ImageMagick
-        held = bytes.fromhex("".join(text.split("\n")[3:]))
-    found = Image.Exif()
-    if held:
-        found.load(held)
-    return found
 
 
 def _colours(image: Image.Image) -> str:

@@ -34,6 +34,7 @@ EXPLANATIONS = {
         ("heic with alpha", "drops the alpha of HEIF"),
         ("avif with alpha", "drops the alpha of HEIF"),
         ("dicom jpeg, MONOCHROME1", "shows stored values, whatever DICOM says of them"),
+        ("dicom jpeg 2000 rgb of 6 bits", "does not spread values of fewer than 8 bits"),
         ("dicom jpeg of high pixels", "shows stored pixels as squares"),
         ("dicom jpeg of YCbCr* said to be RGB", "goes by the JPEG alone, whatever DICOM says of it"),
         ("dicom jpeg in fragments", "reads the first fragment only"),
@@ -65,6 +66,10 @@ EXPLANATIONS = {
         ("dicom with the profile of an optical path", "applies no colour profiles"),
         ("dicom with a window in * groups", "looks for a window outside functional groups only"),
         ("dicom jpeg, YCbCr by * said to be RGB", "goes by what DICOM says of the colours, whatever the JPEG says"),
+        (
+            "dicom ybr of 6 bits",
+            "takes 31.5 of 63 for the middle of differences of colour, which is 32 as it is 128 of 255",
+        ),
         ("dicom* of high pixels*", "shows stored pixels as squares unless it is to change the size too"),
         ("dicom* of wide pixels*", "shows stored pixels as squares unless it is to change the size too"),
         ("dicom jpeg, RGB by * said to be YBR*", "goes by what DICOM says of the colours, whatever the JPEG says"),

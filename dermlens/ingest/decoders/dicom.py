@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.pixels import get_decoder, pixel_array
+from pydicom.pixels import convert_color_space, get_decoder, pixel_array
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -19,6 +19,7 @@ from pydicom.uid import (
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
+    JPEGLSTransferSyntaxes,
     RLELossless,
 )
 
@@ -59,6 +60,7 @@ _LONGEST = 200
 """Characters of a value that is taken over."""
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_LUMA = ("YBR_FULL", "YBR_FULL_422")
 _PREFERRED = ("pillow", "gdcm")
 """Pillow's decoders first: they are the most widely tested."""
 _NEW_SYNTAXES = {  # those that pydicom has no name for
@@ -72,6 +74,7 @@ _ROOT = "1.2.840.10008."
 _JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 _EMPTY = bytes(256)
 _GAP = "The JPEG 2000 data hold a long run of zeros, as if a part were lost; look whether the picture is whole."
+_CONTRADICTS = "The DICOM file contradicts itself about its channels or bits. Export the image again."
 _OTHER_COLOURS = "The file says that its colours are {}, but its JPEG data are {}; they are shown as the data are."
 _LOOKS_WRONG = "The file says that its colours are RGB, but they look like YCbCr; they are shown as it says."
 
@@ -96,13 +99,15 @@ def decode(data: bytes, limits: Limits) -> Decoded:
     size = spacing.true_size(file, notices)
     check_size(*size, limits)
     frame = _frame(file, limits, notices)
-    interpretation = str(file.PhotometricInterpretation)
+    interpretation = str(file.PhotometricInterpretation)  # of the frame, which JPEG data may have corrected
     if interpretation in _GREY:
         pixels = grey.look_up(frame, grey.grey_table(file, notices))
     elif interpretation == "PALETTE COLOR":
         pixels = grey.look_up(frame, grey.palette(file, notices))
     else:
-        pixels = (frame >> (file.BitsStored - 8)).astype(np.uint8) if file.BitsStored > 8 else frame.astype(np.uint8)
+        pixels = _eight_bits(frame, int(file.BitsStored), brightness_first=_unconverted(file))
+        if _unconverted(file):
+            pixels = convert_color_space(pixels, "YBR_FULL", "RGB")
     return Decoded(spacing.stretched(_to_srgb(pixels, file, notices), size), tuple(notices))
 
 
@@ -131,8 +136,33 @@ def _check(file: pydicom.Dataset, limits: Limits) -> None:
             f"The DICOM file stores its colours in a way not supported here; only {', '.join((*_GREY, *_COLOUR))} "
             "and PALETTE COLOR are. Export the image as JPEG or PNG."
         )
-    if samples != (3 if interpretation in _COLOUR else 1) or not 1 <= file.BitsStored <= file.BitsAllocated <= 16:
-        raise ImageError("The DICOM file contradicts itself about its channels or bits. Export the image again.")
+    if samples != (3 if interpretation in _COLOUR else 1) or not 1 <= file.BitsStored <= file.BitsAllocated:
+        raise ImageError(_CONTRADICTS)
+    if file.BitsAllocated > 16:
+        raise ImageError(
+            f"The DICOM file holds values of {file.BitsAllocated} bits, which are not read here. "
+            "Export the image with 8 or 16 bits a channel."
+        )
+
+
+def _unconverted(file: pydicom.Dataset) -> bool:
+    """Return whether a frame is left as brightness and two differences of colour: pydicom converts 8 bits alone."""
+    return file.PhotometricInterpretation in _LUMA and not file.BitsStored == file.BitsAllocated == 8
+
+
+def _eight_bits(frame: np.ndarray, bits: int, brightness_first: bool) -> np.ndarray:
+    """Return (rows, columns, 3) as uint8. Differences of colour stay about the middle of their range."""
+    if bits > 8:
+        return (frame >> (bits - 8)).astype(np.uint8)
+    if frame.max() >= 1 << bits:
+        raise ImageError(_CONTRADICTS)
+    if bits == 8:
+        return frame.astype(np.uint8)
+    values, step = np.arange(1 << bits), 255 / ((1 << bits) - 1)
+    lightness = np.rint(values * step).astype(np.uint8)
+    difference = np.rint((values - (1 << (bits - 1))) * step + 128).clip(0, 255).astype(np.uint8)
+    tables = (lightness, difference, difference) if brightness_first else (lightness,) * 3
+    return np.stack([table[frame[..., i]] for i, table in enumerate(tables)], -1)
 
 
 def _frame(file: pydicom.Dataset, limits: Limits, notices: list[str]) -> np.ndarray:
@@ -149,10 +179,13 @@ def _frame(file: pydicom.Dataset, limits: Limits, notices: list[str]) -> np.ndar
     plugin = next((p for p in _PREFERRED if p in decoder.available_plugins), "")
     if plugin == "pillow" and file.BitsStored > 8 and (syntax == JPEGExtended12Bit or file.SamplesPerPixel == 3):
         raise ImageError(_no_decoder(syntax))
+    if plugin == "gdcm" and syntax in JPEGLSTransferSyntaxes and file.BitsStored in (6, 7):
+        raise ImageError(_no_decoder(syntax))
     if syntax.is_compressed and syntax != DeflatedExplicitVRLittleEndian:
         frame = _compressed(file, syntax, plugin, notices)
     else:
-        frame = grey.aligned(pixel_array(file, index=0, decoding_plugin=plugin, correct_unused_bits=False), file)
+        stored = pixel_array(file, index=0, decoding_plugin=plugin, correct_unused_bits=False, raw=_unconverted(file))
+        frame = grey.aligned(stored, file)
     expected = (file.Rows, file.Columns, 3)[: 3 if file.SamplesPerPixel == 3 else 2]
     if frame.shape != expected:
         raise ValueError(f"the frame has the shape {frame.shape}, the header says {expected}")
@@ -181,10 +214,14 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
             raise DamagedError("the picture is complete before its data are")
         return frame
     coded = jpeg.whole(coded, notices)
+    if len(stream.components) != file.SamplesPerPixel or (stream.frame != jpeg.LOSSLESS and file.BitsStored != 8):
+        raise ImageError(_CONTRADICTS)
+    file.BitsAllocated = 8
     told = jpeg.colours(stream)
     if told and plugin == "pillow" and file.SamplesPerPixel == len(stream.components) == 3:
         if (file.PhotometricInterpretation == "RGB") != (told == "RGB"):
             notices.append(_OTHER_COLOURS.format(file.PhotometricInterpretation, told))
+        file.PhotometricInterpretation = "RGB"
         return np.asarray(Image.open(io.BytesIO(coded), formats=["JPEG"]).convert("RGB"))
     frame = _decoded(file, coded, plugin)
     if file.PhotometricInterpretation == "RGB" and _like_ycbcr(stream, frame):
@@ -203,7 +240,7 @@ def _decoded(file: pydicom.Dataset, coded: bytes, plugin: str) -> np.ndarray:
     alone.PixelData = encapsulate([coded])
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*RLE segment")  # more or less than the picture: damage
-        return pixel_array(alone, index=0, decoding_plugin=plugin, correct_unused_bits=False)
+        return pixel_array(alone, index=0, decoding_plugin=plugin, correct_unused_bits=False, raw=_unconverted(file))
 
 
 def _like_ycbcr(stream: jpeg.Stream, frame: np.ndarray) -> bool:

@@ -11,6 +11,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     HTJ2K,
+    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -44,6 +45,7 @@ def cases() -> Iterator[Case]:
     yield from _greys()
     yield from _mislabelled()
     yield from _jpegs()
+    yield from _jpegs_2000()
     yield from _shapes()
     yield from _depths()
 
@@ -246,6 +248,28 @@ def _jpegs() -> Iterator[Case]:
     data = dicom(encapsulate([jpeg_marked(exact, False, None)]), "RGB", JPEGBaseline8Bit, (90, 120))
     says = "they look like YCbCr"
     yield Case("dicom jpeg of YCbCr 4:4:4 said to be RGB", data, says, pixels=np.asarray(stored))
+
+
+def _jpegs_2000() -> Iterator[Case]:
+    """DICOM files around JPEG 2000 data that decoders make RGB of themselves, whatever the file says."""
+    shown = picture()
+    luma = Image.fromarray(shown).convert("YCbCr")
+    own = saved(shown, "JPEG2000", no_jp2=True, irreversible=False, mct=1)
+    lossy = saved(shown, "JPEG2000", no_jp2=True, irreversible=True, mct=1, quality_layers=[2])
+    around = saved(luma, "JPEG2000", no_jp2=False, irreversible=False, mct=0)
+    stored = saved(np.asarray(luma), "JPEG2000", no_jp2=True, irreversible=False, mct=0)
+    luma_says, rgb_says = "its JPEG data are RGB", "its JPEG data are YCbCr"
+    for name, frame, said, says, within in (
+        ("transformed", own, "YBR_FULL", luma_says, 0),
+        ("transformed", own, "YBR_FULL_422", luma_says, 0),
+        ("transformed", own, "RGB", "", 0),
+        ("transformed with losses", lossy, "YBR_FULL", luma_says, 4),
+        ("in a file of YCbCr", around, "YBR_FULL", "", 2),
+        ("in a file of YCbCr", around, "RGB", rgb_says, 2),
+        ("of YCbCr", stored, "YBR_FULL", "", 1),
+    ):
+        data = dicom(encapsulate([frame]), said, JPEG2000, (90, 120))
+        yield Case(f"dicom jpeg 2000 {name}, said to be {said}", data, says, pixels=shown, within=within)
 
 
 def _shapes() -> Iterator[Case]:

@@ -36,6 +36,7 @@ EXPLANATIONS = {
         ("dicom jpeg, MONOCHROME1", "shows stored values, whatever DICOM says of them"),
         ("dicom jpeg 2000 rgb of 6 bits", "does not spread values of fewer than 8 bits"),
         ("dicom jpeg of high pixels", "shows stored pixels as squares"),
+        ("dicom jpeg 2000 of YCbCr*", "goes by the JPEG alone, whatever DICOM says of it"),
         ("dicom jpeg of YCbCr* said to be RGB", "goes by the JPEG alone, whatever DICOM says of it"),
         ("dicom jpeg in fragments", "reads the first fragment only"),
         ("tiff in L[*]a[*]b[*]", "colours L*a*b* more strongly than libvips and we do"),

@@ -24,7 +24,7 @@ from pydicom.uid import (
 )
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import colour, damage, grey, jpeg, spacing
+from dermlens.ingest.decoders import colour, damage, grey, jpeg, jpeg2000, spacing
 from dermlens.ingest.decoders.damage import DamagedError
 from dermlens.ingest.decoders.pixels import Decoded, check_pictures, check_size
 from dermlens.ingest.formats import Limits
@@ -202,8 +202,10 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
         extended_offsets=offsets if all(offsets) else None,
     )
     if syntax not in _JPEG:
-        if syntax in JPEG2000TransferSyntaxes and _EMPTY in coded:
-            notices.append(_GAP)
+        if syntax in JPEG2000TransferSyntaxes:
+            notices.extend([_GAP] if _EMPTY in coded else [])
+            if (told := jpeg2000.colours(coded)) and file.SamplesPerPixel == 3:
+                _heed(told, file, notices)
         frame = _decoded(file, coded, plugin)
         return grey.aligned(frame, file) if syntax == RLELossless else frame
     stream = jpeg.read(coded)
@@ -219,14 +221,19 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
     file.BitsAllocated = 8
     told = jpeg.colours(stream)
     if told and plugin == "pillow" and file.SamplesPerPixel == len(stream.components) == 3:
-        if (file.PhotometricInterpretation == "RGB") != (told == "RGB"):
-            notices.append(_OTHER_COLOURS.format(file.PhotometricInterpretation, told))
-        file.PhotometricInterpretation = "RGB"
+        _heed(told, file, notices)
         return np.asarray(Image.open(io.BytesIO(coded), formats=["JPEG"]).convert("RGB"))
     frame = _decoded(file, coded, plugin)
     if file.PhotometricInterpretation == "RGB" and _like_ycbcr(stream, frame):
         notices.append(_LOOKS_WRONG)
     return frame
+
+
+def _heed(told: str, file: pydicom.Dataset, notices: list[str]) -> None:
+    """Take the colours that a frame's data say they hold, of which the decoder makes RGB, for what it holds."""
+    if (file.PhotometricInterpretation in _LUMA) != (told == "YCbCr"):
+        notices.append(_OTHER_COLOURS.format(file.PhotometricInterpretation, told))
+    file.PhotometricInterpretation = "RGB"
 
 
 def _decoded(file: pydicom.Dataset, coded: bytes, plugin: str) -> np.ndarray:

@@ -11,7 +11,6 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     HTJ2K,
-    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -44,8 +43,6 @@ def cases() -> Iterator[Case]:
     yield from _dicoms_refused()
     yield from _greys()
     yield from _mislabelled()
-    yield from _jpegs()
-    yield from _jpegs_2000()
     yield from _shapes()
     yield from _depths()
 
@@ -213,63 +210,6 @@ def _mislabelled() -> Iterator[Case]:
     says = "they look like YCbCr"
     data = dicom(encapsulate([jpeg_marked(jpeg, False, None)]), "RGB", JPEGBaseline8Bit, (90, 120))
     yield Case("dicom jpeg of YCbCr said to be RGB", data, says, pixels=np.asarray(luma))
-
-
-def _jpegs() -> Iterator[Case]:
-    """DICOM files around JPEG data that say themselves what their colours are (libjpeg's default_decompress_parms)."""
-    shown = picture()
-    luma = saved(shown, "JPEG", quality=95)
-    named = saved(shown, "JPEG", quality=95, keep_rgb=True, subsampling=0)  # with Adobe's marker of transform 0
-    plain = bytearray(named)
-    for marker, first, step in ((b"\xff\xc0", 10, 3), (b"\xff\xda", 5, 2)):
-        at = named.index(marker) + first
-        plain[at : at + 3 * step : step] = b"\1\2\3"
-    for name, frame, colours in (
-        ("YCbCr by JFIF", luma, "YCbCr"),
-        ("YCbCr by Adobe", jpeg_marked(luma, False, 1), "YCbCr"),
-        ("YCbCr by JFIF and Adobe", jpeg_marked(luma, True, 1), "YCbCr"),
-        ("RGB by Adobe", bytes(plain), "RGB"),
-        ("RGB by Adobe and by names", named, "RGB"),
-        ("RGB by names", jpeg_of_rgb(shown), "RGB"),
-    ):
-        seen = np.asarray(Image.open(BytesIO(frame)).convert("RGB"))
-        for said in ("YBR_FULL_422", "YBR_FULL", "RGB"):
-            other = (said == "RGB") != (colours == "RGB")
-            says = f"says that its colours are {said}, but its JPEG data are {colours}" if other else ""
-            data = dicom(encapsulate([frame]), said, JPEGBaseline8Bit, (90, 120))
-            yield Case(f"dicom jpeg, {name}, said to be {said}", data, says, pixels=seen)
-        assert np.abs(seen.astype(int) - shown).mean() < 3
-    frames = encapsulate([jpeg_marked(luma, True, 1), saved(255 - shown, "JPEG")])
-    data = dicom(frames, "YBR_FULL_422", JPEGBaseline8Bit, (90, 120), NumberOfFrames=2)
-    yield Case("dicom jpeg of two frames, by Adobe", data, "The file holds 2 pictures", pixels=shown, within=3)
-    exact = saved(shown, "JPEG", quality=95, subsampling=0)
-    stored = Image.open(BytesIO(exact))
-    stored.draft("YCbCr", stored.size)
-    data = dicom(encapsulate([jpeg_marked(exact, False, None)]), "RGB", JPEGBaseline8Bit, (90, 120))
-    says = "they look like YCbCr"
-    yield Case("dicom jpeg of YCbCr 4:4:4 said to be RGB", data, says, pixels=np.asarray(stored))
-
-
-def _jpegs_2000() -> Iterator[Case]:
-    """DICOM files around JPEG 2000 data that decoders make RGB of themselves, whatever the file says."""
-    shown = picture()
-    luma = Image.fromarray(shown).convert("YCbCr")
-    own = saved(shown, "JPEG2000", no_jp2=True, irreversible=False, mct=1)
-    lossy = saved(shown, "JPEG2000", no_jp2=True, irreversible=True, mct=1, quality_layers=[2])
-    around = saved(luma, "JPEG2000", no_jp2=False, irreversible=False, mct=0)
-    stored = saved(np.asarray(luma), "JPEG2000", no_jp2=True, irreversible=False, mct=0)
-    luma_says, rgb_says = "its JPEG data are RGB", "its JPEG data are YCbCr"
-    for name, frame, said, says, within in (
-        ("transformed", own, "YBR_FULL", luma_says, 0),
-        ("transformed", own, "YBR_FULL_422", luma_says, 0),
-        ("transformed", own, "RGB", "", 0),
-        ("transformed with losses", lossy, "YBR_FULL", luma_says, 4),
-        ("in a file of YCbCr", around, "YBR_FULL", "", 2),
-        ("in a file of YCbCr", around, "RGB", rgb_says, 2),
-        ("of YCbCr", stored, "YBR_FULL", "", 1),
-    ):
-        data = dicom(encapsulate([frame]), said, JPEG2000, (90, 120))
-        yield Case(f"dicom jpeg 2000 {name}, said to be {said}", data, says, pixels=shown, within=within)
 
 
 def _shapes() -> Iterator[Case]:

@@ -36,6 +36,8 @@ EXPLANATIONS = {
         ("dicom jpeg, MONOCHROME1", "shows stored values, whatever DICOM says of them"),
         ("dicom jpeg 2000 rgb of 6 bits", "does not spread values of fewer than 8 bits"),
         ("dicom jpeg of high pixels", "shows stored pixels as squares"),
+        ("dicom jpeg* with a profile of the file", "heeds no profile of a DICOM file, only that of the JPEG inside"),
+        ("dicom jpeg of orientation 6", "turns DICOM by the EXIF data of the JPEG inside; here a notice says so"),
         ("dicom jpeg 2000 of YCbCr*", "goes by the JPEG alone, whatever DICOM says of it"),
         ("dicom jpeg of YCbCr* said to be RGB", "goes by the JPEG alone, whatever DICOM says of it"),
         ("dicom jpeg in fragments", "reads the first fragment only"),
@@ -64,6 +66,8 @@ EXPLANATIONS = {
     "libheif": (_NO_NCLX,),
     "dcmtk": (
         ("dicom with a profile", "applies no colour profiles"),
+        ("dicom jpeg with a profile*", "applies no colour profiles"),
+        ("dicom jpeg of Adobe RGB, with a profile of the file", "applies no colour profiles"),
         ("dicom with the profile of an optical path", "applies no colour profiles"),
         ("dicom with a window in * groups", "looks for a window outside functional groups only"),
         ("dicom jpeg, YCbCr by * said to be RGB", "goes by what DICOM says of the colours, whatever the JPEG says"),

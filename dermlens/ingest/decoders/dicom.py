@@ -24,7 +24,7 @@ from pydicom.uid import (
 )
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import colour, damage, grey, jpeg, jpeg2000, spacing
+from dermlens.ingest.decoders import colour, damage, grey, jpeg, jpeg2000, spacing, tags
 from dermlens.ingest.decoders.damage import DamagedError
 from dermlens.ingest.decoders.pixels import Decoded, check_pictures, check_size
 from dermlens.ingest.formats import Limits
@@ -72,9 +72,12 @@ _NEW_SYNTAXES = {  # those that pydicom has no name for
 _ROOT = "1.2.840.10008."
 """of every syntax of the standard"""
 _JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+_JPEG_START = b"\xff\xd8"
 _EMPTY = bytes(256)
 _GAP = "The JPEG 2000 data hold a long run of zeros, as if a part were lost; look whether the picture is whole."
 _CONTRADICTS = "The DICOM file contradicts itself about its channels or bits. Export the image again."
+_OTHER_KIND = "The DICOM file says that it is compressed as JPEG 2000, but its data are JPEG. Export the image again."
+_TURNED = "Only the EXIF data of the JPEG inside say that the picture is to be turned; it is shown as it is stored."
 _OTHER_COLOURS = "The file says that its colours are {}, but its JPEG data are {}; they are shown as the data are."
 _LOOKS_WRONG = "The file says that its colours are RGB, but they look like YCbCr; they are shown as it says."
 
@@ -203,29 +206,48 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
     )
     if syntax not in _JPEG:
         if syntax in JPEG2000TransferSyntaxes:
+            if coded.startswith(_JPEG_START):
+                raise ImageError(_OTHER_KIND)
             notices.extend([_GAP] if _EMPTY in coded else [])
             if (told := jpeg2000.colours(coded)) and file.SamplesPerPixel == 3:
                 _heed(told, file, notices)
         frame = _decoded(file, coded, plugin)
         return grey.aligned(frame, file) if syntax == RLELossless else frame
     stream = jpeg.read(coded)
-    if stream.frame == jpeg.LOSSLESS and stream.precision != 8:
-        with damage.complaints() as said:
-            frame = _decoded(file, coded, plugin)
-        if said or np.array_equal(frame, _decoded(file, jpeg.with_another_end(coded), plugin)):
-            raise DamagedError("the picture is complete before its data are")
-        return frame
-    coded = jpeg.whole(coded, notices)
-    if len(stream.components) != file.SamplesPerPixel or (stream.frame != jpeg.LOSSLESS and file.BitsStored != 8):
+    if stream.frame == jpeg.LOSSLESS:
+        return _lossless(file, coded, stream, plugin, notices)
+    said: list[str] = []
+    coded = jpeg.whole(coded, said)
+    if len(stream.components) != file.SamplesPerPixel or file.BitsStored != 8:
         raise ImageError(_CONTRADICTS)
     file.BitsAllocated = 8
-    told = jpeg.colours(stream)
-    if told and plugin == "pillow" and file.SamplesPerPixel == len(stream.components) == 3:
+    image = Image.open(io.BytesIO(coded), formats=["JPEG"])
+    if not _profile(file):
+        notices += said
+        file.ICCProfile = tags.profile(image, coded, "JPEG", image.mode, notices)
+    else:
+        notices += (notice for notice in said if notice != colour.DAMAGED_PROFILE)
+    if tags.turned(image):
+        notices.append(_TURNED)
+    if file.SamplesPerPixel == 3 and (told := jpeg.colours(stream)):
         _heed(told, file, notices)
-        return np.asarray(Image.open(io.BytesIO(coded), formats=["JPEG"]).convert("RGB"))
+        return np.asarray(image.convert("RGB"))
     frame = _decoded(file, coded, plugin)
     if file.PhotometricInterpretation == "RGB" and _like_ycbcr(stream, frame):
         notices.append(_LOOKS_WRONG)
+    return frame
+
+
+def _lossless(file: pydicom.Dataset, coded: bytes, stream: jpeg.Stream, plugin: str, notices: list[str]) -> np.ndarray:
+    """Return a frame of lossless JPEG: it has no transform, so that the file alone says what its colours are."""
+    if plugin == "gdcm":  # Pillow, which decodes the few that are said to be baseline, needs the markers
+        coded = jpeg.unmarked(coded)
+    if stream.precision == 8:
+        return _decoded(file, jpeg.whole(coded, notices), plugin)
+    with damage.complaints() as said:
+        frame = _decoded(file, coded, plugin)
+    if said or np.array_equal(frame, _decoded(file, jpeg.with_another_end(coded), plugin)):
+        raise DamagedError("the picture is complete before its data are")
     return frame
 
 
@@ -280,13 +302,12 @@ def _no_decoder(syntax: UID) -> str:
 
 
 def _to_srgb(pixels: np.ndarray, file: pydicom.Dataset, notices: list[str]) -> np.ndarray:
-    profile = file.get("ICCProfile") or _optical_path(file)
     mode = "L" if file.PhotometricInterpretation in _GREY else "RGB"
-    to_srgb = colour.transform(mode, profile if isinstance(profile, bytes) else None, notices)
-    return np.ascontiguousarray(to_srgb(Image.fromarray(pixels)))
+    return np.ascontiguousarray(colour.transform(mode, _profile(file), notices)(Image.fromarray(pixels)))
 
 
-def _optical_path(file: pydicom.Dataset) -> bytes | None:
-    """Return the profile of a slide's first optical path."""
+def _profile(file: pydicom.Dataset) -> bytes | None:
+    """Return the profile of a file, or of a slide's first optical path."""
     paths = file.get("OpticalPathSequence") or [None]
-    return paths[0].get("ICCProfile") if paths[0] is not None else None
+    held = file.get("ICCProfile") or (paths[0].get("ICCProfile") if paths[0] is not None else None)
+    return held if isinstance(held, bytes) and held else None

@@ -12,7 +12,6 @@ from dermlens.ingest.decoders import colour, damage, jpeg, tags, tiff
 from dermlens.ingest.decoders.pixels import BACKGROUND, Decoded, check_pictures, check_size
 from dermlens.ingest.formats import Limits
 
-_ORIENTATION = 0x0112
 _BITS = 258
 _PHOTOMETRIC = 262
 _STRIP = 1 << 14
@@ -25,7 +24,7 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     Image.MAX_IMAGE_PIXELS = limits.pixels // 2 if kind == "WebP" else None
     notices: list[str] = []
     if kind == "JPEG":
-        jpeg.refuse_kinds(jpeg.read(data))
+        jpeg.refuse_kinds(jpeg.read(data), is_file=True)
     elif kind == "HEIC":
         from dermlens.ingest.decoders import heic
 
@@ -123,7 +122,7 @@ def _usable_alpha(image: Image.Image, kind: str) -> Image.Image:
 def _orientation(image: Image.Image, notices: list[str]) -> int:
     """Return the EXIF orientation, 1 where there is none."""
     try:
-        value = int(tags.exif(image).get(_ORIENTATION, 1))
+        value = int(tags.exif(image).get(tags.ORIENTATION, 1))
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - damaged EXIF raises almost anything and must not cost the picture

@@ -9,6 +9,7 @@ from PIL import Image
 
 from dermlens.ingest.decoders import colour
 
+ORIENTATION = 0x0112
 _NCLX = b"colrnclx"
 _HEAD = 1 << 16
 _V4 = 108
@@ -135,6 +136,16 @@ def exif(image: Image.Image) -> Image.Exif:
     if held:
         found.load(held)
     return found
+
+
+def turned(image: Image.Image) -> bool:
+    """Return whether an image's EXIF data give an orientation other than upright; damaged ones give none."""
+    try:
+        return int(exif(image).get(ORIENTATION, 1)) in range(2, 9)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - damaged EXIF raises almost anything and must not cost the picture
+        return False
 
 
 def xmp_turns(image: Image.Image) -> bool:

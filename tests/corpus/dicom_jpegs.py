@@ -125,5 +125,8 @@ def _told_inside() -> Iterator[Case]:
     wide = saved(shown, "JPEG", quality=98, subsampling=0, exif=b"Exif\0\0II*\0\x08\0\0\0" + adobe)
     data = dicom(encapsulate([wide]), "YBR_FULL_422", JPEGBaseline8Bit, (90, 120), ICCProfile=linear)
     yield Case("dicom jpeg of Adobe RGB, with a profile of the file", data, pixels=bright, within=3)
+    two = saved(Image.fromarray(shown), "MPO", save_all=True, append_images=[Image.fromarray(255 - shown)], quality=95)
+    data = dicom(encapsulate([two]), "YBR_FULL_422", JPEGBaseline8Bit, (90, 120))
+    yield Case("dicom jpeg of a camera's two pictures", data, pixels=shown, within=3)
     data = dicom(encapsulate([saved(shown, "JPEG")]), "YBR_FULL_422", JPEG2000, (90, 120))
     yield Case("dicom jpeg said to be JPEG 2000", data, "but its data are JPEG")

@@ -24,8 +24,9 @@ from pydicom.uid import (
 )
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import colour, damage, grey, jpeg, jpeg2000, spacing, tags
+from dermlens.ingest.decoders import colour, damage, grey, jpeg, tags
 from dermlens.ingest.decoders.damage import DamagedError
+from dermlens.ingest.decoders.dicom_parts import jpeg2000, spacing
 from dermlens.ingest.decoders.pixels import Decoded, check_pictures, check_size
 from dermlens.ingest.formats import Limits
 

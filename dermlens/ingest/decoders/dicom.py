@@ -161,7 +161,7 @@ def _eight_bits(frame: np.ndarray, bits: int, brightness_first: bool) -> np.ndar
     if frame.max() >= 1 << bits:
         raise ImageError(_CONTRADICTS)
     if bits == 8:
-        return frame.astype(np.uint8)
+        return frame.astype(np.uint8, copy=False)
     values, step = np.arange(1 << bits), 255 / ((1 << bits) - 1)
     lightness = np.rint(values * step).astype(np.uint8)
     difference = np.rint((values - (1 << (bits - 1))) * step + 128).clip(0, 255).astype(np.uint8)
@@ -232,7 +232,7 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
         notices.append(_TURNED)
     if file.SamplesPerPixel == 3 and (told := jpeg.colours(stream)):
         _heed(told, file, notices)
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image)
     frame = _decoded(file, coded, plugin)
     if file.PhotometricInterpretation == "RGB" and _like_ycbcr(stream, frame):
         notices.append(_LOOKS_WRONG)

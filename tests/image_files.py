@@ -229,6 +229,13 @@ def jpeg_of_rgb(pixels: np.ndarray) -> bytes:
     return data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
 
 
+def jpeg_marked(jpeg: bytes, jfif: bool, transform: int | None) -> bytes:
+    """Return a JPEG that Pillow wrote with JFIF's marker with that marker or not, and Adobe's of a transform."""
+    end = 4 + int.from_bytes(jpeg[4:6], "big")
+    adobe = b"" if transform is None else b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0" + bytes([transform])
+    return jpeg[: end if jfif else 2] + adobe + jpeg[end:]
+
+
 def dicom(
     pixels: np.ndarray | bytes,
     interpretation: str = "RGB",

@@ -59,7 +59,7 @@ def load_plugin(kind: str) -> None:
 
         register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
     elif kind == "DICOM":
-        from PIL import Jpeg2KImagePlugin  # noqa: F401
+        from PIL import Jpeg2KImagePlugin, MpoImagePlugin, TiffImagePlugin  # noqa: F401 - the last is what reads EXIF
 
         from dermlens.ingest.decoders import dicom  # noqa: F401
     else:

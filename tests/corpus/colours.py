@@ -1,13 +1,16 @@
 """Colour profiles and colour tags. Drawn here, by code."""
 
 import struct
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
+from pydicom.uid import JPEGBaseline8Bit
 
 from dermlens.ingest.decoders import colour
 from tests.corpus.case import Case
@@ -18,13 +21,16 @@ from tests.image_files import (
     png,
     png_chunk,
     saved,
+    tiff,
 )
 
 
 def cases() -> Iterator[Case]:
     """Yield every case of this module."""
     yield from _profiles()
+    yield from _broken_profiles()
     yield from _colour_tags()
+    yield from _exif_colours()
 
 
 def _profiles() -> Iterator[Case]:
@@ -42,6 +48,54 @@ def _profiles() -> Iterator[Case]:
     back = ImageCms.profileToProfile(in_lab, lab, srgb, outputMode="RGB")
     assert in_lab is not None
     yield Case("tiff in L*a*b*", saved(in_lab, "TIFF"), pixels=np.asarray(back))
+
+
+def _broken_profiles() -> Iterator[Case]:
+    """Whole pictures whose profile does not fit together (ICC.1:2010, B.4), or does not inflate (PNG, 11.3.2.3)."""
+    shown = picture()
+    grey = Image.fromarray(shown).convert("L")
+    told = "The colour profile is damaged and was ignored"
+    wide = colour.coded(12, 13, "RGB", []) or b""
+    long = wide + bytes(70_000)
+    long = struct.pack(">I", len(long)) + long[4:]
+    once, twice = (saved(shown, "JPEG", quality=95, icc_profile=profile) for profile in (wide, long))
+    start = once.index(b"ICC_PROFILE") - 4
+    first = once[start : start + 2 + int.from_bytes(once[start + 2 : start + 4], "big")]
+    last = twice.rindex(b"ICC_PROFILE") - 4
+    end = last + 2 + int.from_bytes(twice[last + 2 : last + 4], "big")
+    for name, data in (
+        ("twice as the only one", once[:start] + first + once[start:]),
+        ("numbered 0", once.replace(b"ICC_PROFILE\0\1", b"ICC_PROFILE\0\0")),
+        ("of which one is lost", twice[:last] + twice[end:]),
+        ("both with one number", twice.replace(b"ICC_PROFILE\0\2", b"ICC_PROFILE\0\1")),
+        ("of two counts", twice.replace(b"ICC_PROFILE\0\2\2", b"ICC_PROFILE\0\2\3")),
+    ):
+        yield Case(f"jpeg with parts of a profile {name}", data, told, pixels=shown, within=3)
+    inside = once[:start] + first + once[start:]
+    yield Case(
+        "dicom jpeg with parts of a profile twice",
+        dicom(encapsulate([inside]), "YBR_FULL_422", JPEGBaseline8Bit, (90, 120)),
+        told,
+        pixels=shown,
+        within=3,
+    )
+    strip = saved(grey, "JPEG", quality=95)
+    strip = strip[:2] + first * 2 + strip[2:]
+    three = np.asarray(grey.convert("RGB"))
+    data = tiff(120, 90, {259: (3, 1, 7)}, strip)
+    yield Case("tiff jpeg with parts of a profile twice", data, pixels=three, within=3)
+    data = saved(shown, "PNG", icc_profile=wide)
+    at = data.index(b"iCCP")
+    size = int.from_bytes(data[at - 4 : at], "big")
+    held = bytearray(data[at + 4 : at + 4 + size])
+    held[-20] ^= 255
+    for name, body in (
+        ("does not inflate", bytes(held)),
+        ("ends too early", data[at + 4 : at + size - 56]),
+        ("is empty", b"ICC\0\0" + zlib.compress(b"")),
+    ):
+        broken = data[: at - 4] + png_chunk(b"iCCP", body) + data[at + 8 + size :]
+        yield Case(f"png with a profile that {name}", broken, told, pixels=shown)
 
 
 def _to_srgb(linear: np.ndarray) -> np.ndarray:
@@ -163,6 +217,47 @@ def _named_inside(avif: bytes, primaries: int, curve: int) -> bytes:
     assert bits.count(named[0]) == 1, "of the sequence header"
     changed = bits.replace(*named)
     return bytes(int(changed[at : at + 8], 2) for at in range(0, len(changed), 8))
+
+
+def _exif_colours() -> Iterator[Case]:
+    """Adobe RGB, said by EXIF alone: by hand, with Adobe RGB's and sRGB's matrices of D65 (Adobe RGB (1998), 4.3)."""
+    shown = picture()
+    to_xyz = np.array([[0.57667, 0.18556, 0.18823], [0.29734, 0.62736, 0.07529], [0.02703, 0.07069, 0.99134]])
+    from_xyz = np.array([[3.24045, -1.53714, -0.49853], [-0.96927, 1.87601, 0.04156], [0.05564, -0.20403, 1.05723]])
+    wide = _to_srgb((shown / 255) ** 2.19921875 @ to_xyz.T @ from_xyz.T)
+    told = "Only the EXIF data say that the colours are those of Adobe RGB"
+    uncalibrated, adobe, srgb = 0xFFFF, 2, 1
+    exact = {"quality": 98, "subsampling": 0}
+    for kind, within, options in (("JPEG", 2, exact), ("PNG", 0.1, {}), ("WEBP", 0.1, {"lossless": True})):
+        for name, space, index, wanted, says in (
+            ("by R03", uncalibrated, b"R03", wide, told),
+            ("by its number", adobe, b"R98", wide, told),
+            ("not by R98", uncalibrated, b"R98", shown, ""),
+            ("not by R03 with sRGB's number", srgb, b"R03", shown, ""),
+        ):
+            data = saved(shown, kind, exif=b"Exif\0\0II*\0\x08\0\0\0" + _directories(space, index, 8), **options)
+            yield Case(f"{kind} of Adobe RGB {name}", data, says, pixels=wanted, within=within)
+    tagged = {258: (3, 1, 8), 262: (3, 1, 2), 277: (3, 1, 3)}
+    at = len(tiff(120, 90, {**tagged, 34665: (4, 1, 0)}, shown.tobytes()))
+    for name, index, wanted, says in (("by R03", b"R03", wide, told), ("not by R98", b"R98", shown, "")):
+        data = tiff(120, 90, {**tagged, 34665: (4, 1, at)}, shown.tobytes())
+        data += _directories(uncalibrated, index, at - 18)[18:]
+        yield Case(f"TIFF of Adobe RGB {name}", data, says, pixels=wanted, within=0.1)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + _directories(uncalibrated, b"R03", 8)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = saved(shown, "JPEG", exif=exif, icc_profile=profile, **exact)
+    yield Case("jpeg of Adobe RGB by R03, with a profile of sRGB", data, pixels=shown, within=2)
+    data = saved(shown, "PNG", exif=exif)
+    data = data[:33] + png_chunk(b"sRGB", b"\0") + data[33:]
+    yield Case("png of Adobe RGB by R03, with sRGB's chunk", data, pixels=shown)
+
+
+def _directories(space: int, index: bytes, at: int) -> bytes:
+    """Return EXIF's directories, little-endian, for a place `at` in a file: the first, EXIF's, interoperability's."""
+    own, inner = at + 18, at + 48
+    first = struct.pack("<HHHIII", 1, 0x8769, 4, 1, own, 0)
+    exif = struct.pack("<HHHIIHHIII", 2, 0xA001, 3, 1, space, 0xA005, 4, 1, inner, 0)
+    return first + exif + struct.pack("<HHHI4sI", 1, 1, 2, 4, index, 0)
 
 
 def _xmp_text(xmp: bytes) -> PngInfo:

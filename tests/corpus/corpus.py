@@ -2,14 +2,25 @@
 
 from collections.abc import Iterator
 
-from tests.corpus import bmps, colours, damage, dicoms, encodings, hostile, pictures, tiffs, unread
+from tests.corpus import (
+    bmps,
+    colours,
+    damage,
+    dicom_jpegs,
+    dicoms,
+    encodings,
+    hostile,
+    pictures,
+    tiffs,
+    unread,
+)
 from tests.corpus.case import Case
 from tests.image_files import picture, samples
 
 
 def corpus() -> list[Case]:
     """Return every case; their names are unique."""
-    modules = (hostile, pictures, encodings, bmps, tiffs, colours, dicoms, damage, unread)
+    modules = (hostile, pictures, encodings, bmps, tiffs, colours, dicoms, dicom_jpegs, damage, unread)
     return [case for module in modules for case in module.cases()]
 
 

@@ -1,6 +1,7 @@
 """DICOM files: syntaxes, grey values, and what contradicts itself. Drawn here, by code."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -19,6 +20,7 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 
+from dermlens.ingest.formats import LIMITS
 from tests.corpus.case import DAMAGED, Case
 from tests.image_files import (
     dicom,
@@ -27,6 +29,7 @@ from tests.image_files import (
     dicom_jpeg2000,
     dicom_rle,
     frame_of,
+    jpeg_marked,
     jpeg_of_rgb,
     jpeg_of_size,
     picture,
@@ -40,6 +43,8 @@ def cases() -> Iterator[Case]:
     yield from _dicoms_refused()
     yield from _greys()
     yield from _mislabelled()
+    yield from _shapes()
+    yield from _depths()
 
 
 def _dicoms() -> Iterator[Case]:
@@ -200,9 +205,106 @@ def _mislabelled() -> Iterator[Case]:
     data = dicom(coded, "RGB", JPEGBaseline8Bit, (90, 120))
     yield Case("dicom jpeg of components named R, G, B", data, pixels=shown, within=3)
     jpeg = saved(shown, "JPEG", quality=95)
-    bare = jpeg[:2] + jpeg[2 + 2 + int.from_bytes(jpeg[4:6], "big") :]  # without JFIF's marker
     luma = Image.open(BytesIO(jpeg))
     luma.draft("YCbCr", luma.size)
     says = "they look like YCbCr"
-    data = dicom(encapsulate([bare]), "RGB", JPEGBaseline8Bit, (90, 120))
+    data = dicom(encapsulate([jpeg_marked(jpeg, False, None)]), "RGB", JPEGBaseline8Bit, (90, 120))
     yield Case("dicom jpeg of YCbCr said to be RGB", data, says, pixels=np.asarray(luma))
+
+
+def _shapes() -> Iterator[Case]:
+    """Pictures of pixels that are no squares, and what files say of that (PS3.3, 10.7.1.3 and C.7.6.3.1.7)."""
+    shown = picture()
+    flat = shown.reshape(45, 2, 120, 3).mean(1).round().astype(np.uint8)
+    thin = shown.reshape(90, 60, 2, 3).mean(2).round().astype(np.uint8)
+    high, wide, told = "2.00 times as high as wide", "2.00 times as wide as high", "not plausible; they were taken for"
+    spaced = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+    for tag, unit in (*((tag, "0.1") for tag in spaced), ("PixelAspectRatio", "1")):
+        twice = f"{2 * float(unit):g}"
+        yield Case(f"dicom of high pixels by {tag}", dicom(flat, **{tag: [twice, unit]}), high, shown, 2)
+        yield Case(f"dicom of wide pixels by {tag}", dicom(thin, **{tag: [unit, twice]}), wide, shown, 2)
+        yield Case(f"dicom of square pixels by {tag}", dicom(shown, **{tag: [unit, unit]}), pixels=shown)
+        yield Case(f"dicom of endless pixels by {tag}", dicom(shown, **{tag: [unit, "0"]}), told, shown)
+    yield Case("dicom jpeg of high pixels", dicom_jpeg(flat, PixelAspectRatio=["2", "1"]), high, shown, 3)
+    measures, group = Dataset(), Dataset()
+    measures.PixelSpacing = ["0.2", "0.1"]
+    group.PixelMeasuresSequence = Sequence([measures])
+    for which in ("Shared", "PerFrame"):
+        data = dicom(flat, **{f"{which}FunctionalGroupsSequence": Sequence([group])})
+        yield Case(f"dicom of high pixels in {which} groups", data, high, shown, 2)
+    both = {"PixelSpacing": ["0.1", "0.1"], "PixelAspectRatio": ["2", "1"]}
+    yield Case("dicom of pixels of two shapes", dicom(shown, **both), "the one by their spacing was taken", shown)
+    yield Case("dicom of nearly square pixels", dicom(shown, PixelSpacing=["0.0280", "0.0279"]), pixels=shown)
+    yield Case("dicom of very high pixels", dicom(shown, PixelAspectRatio=["9", "1"]), told, shown)
+    drawn = dicom(shown, PixelSpacing=["1.11", "2.22"]), dicom_jpeg(shown, PixelSpacing=["1.11", "2.22"])
+    for name, value in (("words", b"abcd\\efgh"), ("no numbers", b"NaN \\NaN "), ("negative", b"-1.1\\-2.2")):
+        for kind, data, within in (("", drawn[0], 0), (" jpeg", drawn[1], 3)):
+            hostile = data.replace(b"1.11\\2.22", value[:9])
+            yield Case(f"dicom{kind} of pixels as high as {name}", hostile, told, shown, within)
+    few = replace(LIMITS, pixels=20_000)
+    data = dicom(shown, PixelAspectRatio=["2", "1"])
+    yield Case("dicom too large with square pixels", data, "The image has 120 x 180 pixels; at most", limits=few)
+
+
+def _depths() -> Iterator[Case]:
+    """Colours of other than 8 bits, by hand from PS3.3, C.7.6.3.1.2, and headers of other bits than their data."""
+    shown = picture()
+    grey = np.asarray(Image.fromarray(shown).convert("L"))
+    luma = np.asarray(Image.fromarray(shown).convert("YCbCr"))
+    for bits in (1, 6, 7):
+        few = shown >> (8 - bits)
+        seen = _spread(few, bits)
+        depth = {"BitsStored": bits, "HighBit": bits - 1}
+        yield Case(f"dicom rgb of {bits} bits", dicom(few, **depth), pixels=seen)
+        yield Case(f"dicom rle rgb of {bits} bits", dicom_rle(few, **depth), pixels=seen)
+    six = {"BitsStored": 6, "HighBit": 5}
+    yield Case("dicom jpeg 2000 rgb of 6 bits", dicom_jpeg2000(shown >> 2, **six), pixels=_spread(shown >> 2, 6))
+    few = luma >> 2
+    y, cb, cr = few[..., 0] * (255 / 63), (few[..., 1] - 32.0) * (255 / 63), (few[..., 2] - 32.0) * (255 / 63)
+    by_hand = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], -1)
+    seen = np.rint(by_hand.clip(0, 255)).astype(np.uint8)
+    yield Case("dicom ybr of 6 bits", dicom(few, "YBR_FULL", **six), pixels=seen, within=1)
+    deep = luma * np.uint16(257)
+    planes = np.moveaxis(deep, -1, 0).astype("<u2").tobytes()
+    sixteen = {"BitsAllocated": 16, "BitsStored": 16, "HighBit": 15}
+    by_plane = dicom(planes, "YBR_FULL", shape=(90, 120), PlanarConfiguration=1, **sixteen)
+    twelve = dicom(luma.astype(np.uint16) << 4, "YBR_FULL", BitsStored=12, HighBit=11)
+    eight = dicom(luma.astype(np.uint16), "YBR_FULL", BitsStored=8, HighBit=7)
+    for name, data in (
+        ("16 bits", dicom(deep, "YBR_FULL")),
+        ("16 bits, big endian", dicom(deep, "YBR_FULL", ExplicitVRBigEndian, big_endian=True)),
+        ("16 bits by plane", by_plane),
+        ("16 bits, rle", dicom_rle(deep, PhotometricInterpretation="YBR_FULL")),
+        ("16 bits, jpeg-ls", dicom_by_gdcm(deep, JPEGLSLossless, "YBR_FULL")),
+        ("12 bits", twelve),
+        ("8 bits in 16", eight),
+    ):
+        yield Case(f"dicom ybr of {name}", data, pixels=shown, within=1)
+    pairs = np.stack([deep[:, ::2, 0], deep[:, 1::2, 0], deep[:, ::2, 1], deep[:, ::2, 2]], -1).astype("<u2").tobytes()
+    data = dicom(pairs, "YBR_FULL_422", shape=(90, 120), **sixteen)
+    yield Case("dicom ybr 4:2:2 of 16 bits", data, pixels=shown, within=2)
+    yield Case(
+        "dicom of 32 bits", dicom(grey.astype(np.uint32), "MONOCHROME2"), "values of 32 bits, which are not read"
+    )
+    coarse = encapsulate([frame_of(dicom_by_gdcm(shown >> 2, JPEGLSLossless))])
+    yield Case(
+        "dicom jpeg-ls of 6 bits", dicom(coarse, "RGB", JPEGLSLossless, (90, 120), **six), "compressed as JPEG-LS"
+    )
+    contradicts = "contradicts itself"
+    yield Case("dicom jpeg said to be of 6 bits", dicom_jpeg(shown, **six), contradicts)
+    wide = {"BitsAllocated": 16, "BitsStored": 8, "HighBit": 7}
+    yield Case("dicom jpeg said to stand in 16 bits", dicom_jpeg(shown, **wide), pixels=shown, within=3)
+    frames = {mode: saved(Image.fromarray(shown).convert(mode), "JPEG", quality=95) for mode in ("L", "RGB", "CMYK")}
+    bare = encapsulate([jpeg_marked(frames["RGB"], False, None)])
+    data = dicom(bare, "YBR_FULL_422", JPEGBaseline8Bit, (90, 120), **wide)
+    yield Case("dicom jpeg without markers, said to stand in 16 bits", data, pixels=shown, within=3)
+    data = dicom(encapsulate([frames["L"]]), "MONOCHROME2", JPEGBaseline8Bit, (90, 120), **wide)
+    three = np.repeat(grey[..., None], 3, -1)
+    yield Case("dicom jpeg of grey, said to stand in 16 bits", data, pixels=three, within=3)
+    for said, mode in (("RGB", "L"), ("RGB", "CMYK"), ("MONOCHROME2", "RGB")):
+        data = dicom(encapsulate([frames[mode]]), said, JPEGBaseline8Bit, (90, 120))
+        yield Case(f"dicom jpeg of {mode} said to be {said}", data, contradicts)
+
+
+def _spread(values: np.ndarray, bits: int) -> np.ndarray:
+    return np.rint(values * (255 / ((1 << bits) - 1))).astype(np.uint8)

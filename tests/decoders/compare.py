@@ -20,6 +20,8 @@ SAME, EXPLAINED, NOT_READ, DIFFERS = "same", "explained", "not read", "DIFFERS"
 _NO_NCLX = ("* of Display P3*", "heeds no colours that are named by numbers (nclx, cICP) or in cHRM")
 _FIRST_PAGE = ("tiff whose first page is *", "shows the first page, which is a reduced copy or a mask")
 _RANGE = ("png of*narrow range*", "heeds no range in cICP")
+_ADOBE_RGB = tuple((f"* of Adobe RGB by {how}", "takes no colours from EXIF") for how in ("R03", "its number"))
+_PARTS = "applies a profile whose parts do not fit together"
 _EMPTY = ("bmp whose alpha is all zero", "takes a fourth byte that writers leave empty for transparency")
 EXPLANATIONS = {
     "ImageMagick": (
@@ -33,7 +35,12 @@ EXPLANATIONS = {
         ("heic with alpha", "drops the alpha of HEIF"),
         ("avif with alpha", "drops the alpha of HEIF"),
         ("dicom jpeg, MONOCHROME1", "shows stored values, whatever DICOM says of them"),
-        ("dicom jpeg of YCbCr said to be RGB", "goes by the JPEG alone, whatever DICOM says of it"),
+        ("dicom jpeg 2000 rgb of 6 bits", "does not spread values of fewer than 8 bits"),
+        ("dicom jpeg of high pixels", "shows stored pixels as squares"),
+        ("dicom jpeg* with a profile of the file", "heeds no profile of a DICOM file, only that of the JPEG inside"),
+        ("dicom jpeg of orientation 6", "turns DICOM by the EXIF data of the JPEG inside; here a notice says so"),
+        ("dicom jpeg 2000 of YCbCr*", "goes by the JPEG alone, whatever DICOM says of it"),
+        ("dicom jpeg of YCbCr* said to be RGB", "goes by the JPEG alone, whatever DICOM says of it"),
         ("dicom jpeg in fragments", "reads the first fragment only"),
         ("tiff in L[*]a[*]b[*]", "colours L*a*b* more strongly than libvips and we do"),
         ("tiff of YCbCr 4:2:0*", "mixes up the order of YCbCr 4:2:0 that is no JPEG"),
@@ -43,9 +50,11 @@ EXPLANATIONS = {
         ),
         ("tiff of old-style jpeg*", "takes the RGB that libtiff makes of it for YCbCr"),
         ("bmp of 444*", "puts zeros below channels of four bits, so that the brightest is 240"),
+        ("*jpeg with parts of a profile*", _PARTS),
         _FIRST_PAGE,
         _RANGE,
         _NO_NCLX,
+        *_ADOBE_RGB,
         _EMPTY,
     ),
     "libvips": (
@@ -55,21 +64,36 @@ EXPLANATIONS = {
         ("no profile for a profile", "puts another profile in the place of one that is not usable"),
         ("profile of another colour space", "puts another profile in the place of one that is not usable"),
         ("grey with a profile of RGB", "puts another profile in the place of one that is not usable"),
+        ("tiff jpeg with parts of a profile twice", "puts another profile in the place of one that is not usable"),
+        ("png with a profile that *", "puts another profile in the place of one that is not usable"),
+        ("jpeg with parts of a profile*", _PARTS),
         ("png with gAMA of linear light", "does not heed gAMA"),
         ("tiff of YCbCr 4:4:4*", "takes YCbCr that is no JPEG for RGB"),
         _FIRST_PAGE,
         _RANGE,
         _NO_NCLX,
+        *_ADOBE_RGB,
     ),
     "libheif": (_NO_NCLX,),
     "dcmtk": (
         ("dicom with a profile", "applies no colour profiles"),
+        ("dicom jpeg with a profile*", "applies no colour profiles"),
+        ("dicom jpeg of Adobe RGB, with a profile of the file", "applies no colour profiles"),
         ("dicom with the profile of an optical path", "applies no colour profiles"),
         ("dicom with a window in * groups", "looks for a window outside functional groups only"),
+        ("dicom jpeg, YCbCr by * said to be RGB", "goes by what DICOM says of the colours, whatever the JPEG says"),
+        (
+            "dicom ybr of 6 bits",
+            "takes 31.5 of 63 for the middle of differences of colour, which is 32 as it is 128 of 255",
+        ),
+        ("dicom* of high pixels*", "shows stored pixels as squares unless it is to change the size too"),
+        ("dicom* of wide pixels*", "shows stored pixels as squares unless it is to change the size too"),
+        ("dicom jpeg, RGB by * said to be YBR*", "goes by what DICOM says of the colours, whatever the JPEG says"),
         ("dicom palette of 8 bits in 16", "shows it black, as the file says"),
     ),
     "Chromium": (
         ("WEBP of orientation *", "does not heed EXIF in WebP"),
+        *_ADOBE_RGB,
         ("profile of another colour space", "applies a profile that does not fit"),
         ("grey with a profile of RGB", "applies a profile that does not fit"),
         ("png with cICP of PQ*", "maps high brightness to the screen; here a notice says that this is not done"),
@@ -78,6 +102,7 @@ EXPLANATIONS = {
         ("avif of PQ, named*", "maps high brightness to the screen; here a notice says that this is not done"),
         ("AVIF of PQ", "maps high brightness to the screen; here a notice says that this is not done"),
         ("png with cHRM of Display P3", "heeds no cHRM without gAMA"),
+        ("jpeg with parts of a profile twice as the only one", _PARTS),
         ("jpeg with* end marker", "leaves the last rows grey"),
         _EMPTY,
     ),

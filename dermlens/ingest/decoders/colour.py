@@ -12,6 +12,7 @@ DAMAGED_PROFILE = "The colour profile is damaged and was ignored; colours may be
 UNFIT_PROFILE = "The colour profile is one for {profile}, not for {picture}, and was ignored; colours may be off."
 HDR = "The image is made for a screen of high brightness (HDR), which was not accounted for; it looks paler than it is."
 OTHER_TAGS = "The image has colour tags that are not read here and were ignored; colours may be off."
+ADOBE_RGB = "Only the EXIF data say that the colours are those of Adobe RGB; they were converted from it."
 _SPACES = {b"RGB ": "colour pictures", b"GRAY": "grey pictures", b"CMYK": "CMYK pictures", b"Lab ": "L*a*b* pictures"}
 _SPACE_OF = {"RGB": b"RGB ", "L": b"GRAY", "CMYK": b"CMYK", "LAB": b"Lab "}
 _SAME = 3
@@ -20,6 +21,8 @@ _SAME = 3
 _D65 = (0.3127, 0.3290)
 SRGB_PRIMARIES = (_D65, (0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 _P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
+_ADOBE = (_D65, (0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), (563 / 256, 1.0, 0.0, 0.0, 0.0)
+"""Primaries and curve of Adobe RGB (1998), 4.3."""
 _PRIMARIES = {  # ITU-T H.273, 8.1
     1: SRGB_PRIMARIES,
     2: SRGB_PRIMARIES,
@@ -120,6 +123,11 @@ def coded(primaries: int, curve: int, mode: str, notices: list[str]) -> bytes | 
         notices.append(OTHER_TAGS)
         return None
     return made(_PRIMARIES[primaries], _CURVES[curve], mode)
+
+
+def adobe_rgb(mode: str) -> bytes | None:
+    """Return the profile of Adobe RGB (1998), None for a mode that has none."""
+    return made(*_ADOBE, mode)
 
 
 def gamma(power: float, primaries: Chromaticities | None, mode: str) -> bytes | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.pixels import get_decoder, pixel_array
+from pydicom.pixels import convert_color_space, get_decoder, pixel_array
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -19,12 +19,14 @@ from pydicom.uid import (
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
+    JPEGLSTransferSyntaxes,
     RLELossless,
 )
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import colour, damage, grey, jpeg
+from dermlens.ingest.decoders import colour, damage, grey, jpeg, tags
 from dermlens.ingest.decoders.damage import DamagedError
+from dermlens.ingest.decoders.dicom_parts import jpeg2000, spacing
 from dermlens.ingest.decoders.pixels import Decoded, check_pictures, check_size
 from dermlens.ingest.formats import Limits
 
@@ -40,10 +42,16 @@ _TAGS = [
     *("DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "ICCProfile", "OpticalPathSequence"),
     *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction", "PresentationLUTShape"),
     *("ModalityLUTSequence", "VOILUTSequence", "PresentationLUTSequence"),
+    *spacing.TAGS,
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *(f"{c}PaletteColorLookupTable{part}" for c in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
     *(f"Segmented{c}PaletteColorLookupTableData" for c in ("Red", "Green", "Blue")),
 ]
+_LAYOUT = (
+    *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+)
+"""What a decoder must know of a frame."""
 IDENTITY = (
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "StudyID", "StudyDate", "StudyTime"),
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "ReferringPhysicianName"),
@@ -53,6 +61,7 @@ _LONGEST = 200
 """Characters of a value that is taken over."""
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_LUMA = ("YBR_FULL", "YBR_FULL_422")
 _PREFERRED = ("pillow", "gdcm")
 """Pillow's decoders first: they are the most widely tested."""
 _NEW_SYNTAXES = {  # those that pydicom has no name for
@@ -64,8 +73,13 @@ _NEW_SYNTAXES = {  # those that pydicom has no name for
 _ROOT = "1.2.840.10008."
 """of every syntax of the standard"""
 _JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+_JPEG_START = b"\xff\xd8"
 _EMPTY = bytes(256)
 _GAP = "The JPEG 2000 data hold a long run of zeros, as if a part were lost; look whether the picture is whole."
+_CONTRADICTS = "The DICOM file contradicts itself about its channels or bits. Export the image again."
+_OTHER_KIND = "The DICOM file says that it is compressed as JPEG 2000, but its data are JPEG. Export the image again."
+_TURNED = "Only the EXIF data of the JPEG inside say that the picture is to be turned; it is shown as it is stored."
+_OTHER_COLOURS = "The file says that its colours are {}, but its JPEG data are {}; they are shown as the data are."
 _LOOKS_WRONG = "The file says that its colours are RGB, but they look like YCbCr; they are shown as it says."
 
 
@@ -86,15 +100,19 @@ def decode(data: bytes, limits: Limits) -> Decoded:
         file.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     _check(file, limits)
     notices = list(check_pictures(int(file.get("NumberOfFrames") or 1), limits))
+    size = spacing.true_size(file, notices)
+    check_size(*size, limits)
     frame = _frame(file, limits, notices)
-    interpretation = str(file.PhotometricInterpretation)
+    interpretation = str(file.PhotometricInterpretation)  # of the frame, which JPEG data may have corrected
     if interpretation in _GREY:
         pixels = grey.look_up(frame, grey.grey_table(file, notices))
     elif interpretation == "PALETTE COLOR":
         pixels = grey.look_up(frame, grey.palette(file, notices))
     else:
-        pixels = (frame >> (file.BitsStored - 8)).astype(np.uint8) if file.BitsStored > 8 else frame.astype(np.uint8)
-    return Decoded(_to_srgb(pixels, file, notices), tuple(notices))
+        pixels = _eight_bits(frame, int(file.BitsStored), brightness_first=_unconverted(file))
+        if _unconverted(file):
+            pixels = convert_color_space(pixels, "YBR_FULL", "RGB")
+    return Decoded(spacing.stretched(_to_srgb(pixels, file, notices), size), tuple(notices))
 
 
 def identity(data: bytes) -> dict[str, str]:
@@ -122,8 +140,33 @@ def _check(file: pydicom.Dataset, limits: Limits) -> None:
             f"The DICOM file stores its colours in a way not supported here; only {', '.join((*_GREY, *_COLOUR))} "
             "and PALETTE COLOR are. Export the image as JPEG or PNG."
         )
-    if samples != (3 if interpretation in _COLOUR else 1) or not 1 <= file.BitsStored <= file.BitsAllocated <= 16:
-        raise ImageError("The DICOM file contradicts itself about its channels or bits. Export the image again.")
+    if samples != (3 if interpretation in _COLOUR else 1) or not 1 <= file.BitsStored <= file.BitsAllocated:
+        raise ImageError(_CONTRADICTS)
+    if file.BitsAllocated > 16:
+        raise ImageError(
+            f"The DICOM file holds values of {file.BitsAllocated} bits, which are not read here. "
+            "Export the image with 8 or 16 bits a channel."
+        )
+
+
+def _unconverted(file: pydicom.Dataset) -> bool:
+    """Return whether a frame is left as brightness and two differences of colour: pydicom converts 8 bits alone."""
+    return file.PhotometricInterpretation in _LUMA and not file.BitsStored == file.BitsAllocated == 8
+
+
+def _eight_bits(frame: np.ndarray, bits: int, brightness_first: bool) -> np.ndarray:
+    """Return (rows, columns, 3) as uint8. Differences of colour stay about the middle of their range."""
+    if bits > 8:
+        return (frame >> (bits - 8)).astype(np.uint8)
+    if frame.max() >= 1 << bits:
+        raise ImageError(_CONTRADICTS)
+    if bits == 8:
+        return frame.astype(np.uint8, copy=False)
+    values, step = np.arange(1 << bits), 255 / ((1 << bits) - 1)
+    lightness = np.rint(values * step).astype(np.uint8)
+    difference = np.rint((values - (1 << (bits - 1))) * step + 128).clip(0, 255).astype(np.uint8)
+    tables = (lightness, difference, difference) if brightness_first else (lightness,) * 3
+    return np.stack([table[frame[..., i]] for i, table in enumerate(tables)], -1)
 
 
 def _frame(file: pydicom.Dataset, limits: Limits, notices: list[str]) -> np.ndarray:
@@ -140,10 +183,13 @@ def _frame(file: pydicom.Dataset, limits: Limits, notices: list[str]) -> np.ndar
     plugin = next((p for p in _PREFERRED if p in decoder.available_plugins), "")
     if plugin == "pillow" and file.BitsStored > 8 and (syntax == JPEGExtended12Bit or file.SamplesPerPixel == 3):
         raise ImageError(_no_decoder(syntax))
+    if plugin == "gdcm" and syntax in JPEGLSTransferSyntaxes and file.BitsStored in (6, 7):
+        raise ImageError(_no_decoder(syntax))
     if syntax.is_compressed and syntax != DeflatedExplicitVRLittleEndian:
         frame = _compressed(file, syntax, plugin, notices)
     else:
-        frame = grey.aligned(pixel_array(file, index=0, decoding_plugin=plugin, correct_unused_bits=False), file)
+        stored = pixel_array(file, index=0, decoding_plugin=plugin, correct_unused_bits=False, raw=_unconverted(file))
+        frame = grey.aligned(stored, file)
     expected = (file.Rows, file.Columns, 3)[: 3 if file.SamplesPerPixel == 3 else 2]
     if frame.shape != expected:
         raise ValueError(f"the frame has the shape {frame.shape}, the header says {expected}")
@@ -160,50 +206,85 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
         extended_offsets=offsets if all(offsets) else None,
     )
     if syntax not in _JPEG:
-        if syntax in JPEG2000TransferSyntaxes and _EMPTY in coded:
-            notices.append(_GAP)
+        if syntax in JPEG2000TransferSyntaxes:
+            if coded.startswith(_JPEG_START):
+                raise ImageError(_OTHER_KIND)
+            notices.extend([_GAP] if _EMPTY in coded else [])
+            if (told := jpeg2000.colours(coded)) and file.SamplesPerPixel == 3:
+                _heed(told, file, notices)
         frame = _decoded(file, coded, plugin)
         return grey.aligned(frame, file) if syntax == RLELossless else frame
     stream = jpeg.read(coded)
-    if stream.frame == jpeg.LOSSLESS and stream.precision != 8:
-        with damage.complaints() as said:
-            frame = _decoded(file, coded, plugin)
-        if said or np.array_equal(frame, _decoded(file, jpeg.with_another_end(coded), plugin)):
-            raise DamagedError("the picture is complete before its data are")
-        return frame
-    coded = jpeg.whole(coded, notices)
-    if stream.components == b"RGB" and not (stream.jfif or stream.adobe):  # which libjpeg takes for what it is
-        return np.asarray(Image.open(io.BytesIO(coded), formats=["JPEG"]).convert("RGB"))
+    if stream.frame == jpeg.LOSSLESS:
+        return _lossless(file, coded, stream, plugin, notices)
+    said: list[str] = []
+    coded = jpeg.whole(coded, said)
+    if len(stream.components) != file.SamplesPerPixel or file.BitsStored != 8:
+        raise ImageError(_CONTRADICTS)
+    file.BitsAllocated = 8
+    image = Image.open(io.BytesIO(coded), formats=["JPEG"])
+    if not _profile(file):
+        notices += said
+        file.ICCProfile = tags.profile(image, coded, "JPEG", image.mode, notices)
+    else:
+        notices += (notice for notice in said if notice != colour.DAMAGED_PROFILE)
+    if tags.turned(image):
+        notices.append(_TURNED)
+    if file.SamplesPerPixel == 3 and (told := jpeg.colours(stream)):
+        _heed(told, file, notices)
+        return np.asarray(image)
     frame = _decoded(file, coded, plugin)
-    if file.PhotometricInterpretation == "RGB" and not stream.adobe and _like_ycbcr(stream, frame):
+    if file.PhotometricInterpretation == "RGB" and _like_ycbcr(stream, frame):
         notices.append(_LOOKS_WRONG)
     return frame
+
+
+def _lossless(file: pydicom.Dataset, coded: bytes, stream: jpeg.Stream, plugin: str, notices: list[str]) -> np.ndarray:
+    """Return a frame of lossless JPEG: it has no transform, so that the file alone says what its colours are."""
+    if plugin == "gdcm":  # Pillow, which decodes the few that are said to be baseline, needs the markers
+        coded = jpeg.unmarked(coded)
+    if stream.precision == 8:
+        return _decoded(file, jpeg.whole(coded, notices), plugin)
+    with damage.complaints() as said:
+        frame = _decoded(file, coded, plugin)
+    if said or np.array_equal(frame, _decoded(file, jpeg.with_another_end(coded), plugin)):
+        raise DamagedError("the picture is complete before its data are")
+    return frame
+
+
+def _heed(told: str, file: pydicom.Dataset, notices: list[str]) -> None:
+    """Take the colours that a frame's data say they hold, of which the decoder makes RGB, for what it holds."""
+    if (file.PhotometricInterpretation in _LUMA) != (told == "YCbCr"):
+        notices.append(_OTHER_COLOURS.format(file.PhotometricInterpretation, told))
+    file.PhotometricInterpretation = "RGB"
 
 
 def _decoded(file: pydicom.Dataset, coded: bytes, plugin: str) -> np.ndarray:
     """Return what a decoder makes of a frame's data. PlanarConfiguration says nothing of them (PS3.5, 8.2)."""
     alone = pydicom.Dataset()
     alone.file_meta = file.file_meta
-    alone.update({e.tag: e for e in file if e.tag.group == 0x0028 and e.VR != "SQ"})
+    alone.update({file[tag].tag: file[tag] for tag in _LAYOUT if tag in file})
     alone.NumberOfFrames = 1
     if alone.SamplesPerPixel > 1:
         alone.PlanarConfiguration = 0
     alone.PixelData = encapsulate([coded])
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*RLE segment")  # more or less than the picture: damage
-        return pixel_array(alone, index=0, decoding_plugin=plugin, correct_unused_bits=False)
+        return pixel_array(alone, index=0, decoding_plugin=plugin, correct_unused_bits=False, raw=_unconverted(file))
 
 
 def _like_ycbcr(stream: jpeg.Stream, frame: np.ndarray) -> bool:
     """Return whether channels called RGB are rather brightness and two differences of colour.
 
-    Those alone are stored coarser than the first; and in a picture of skin the three of RGB rise and fall together.
+    Those alone are stored coarser than the first; and in a picture of skin the three of RGB rise and fall together, and
+    as far as each other.
     """
     if len(set(stream.sampling)) > 1:
         return True
     channels = frame[::4, ::4].reshape(-1, 3).astype(np.float64).T
-    if (channels.std(1) < 2).any():
-        return False
+    spread = channels.std(1)
+    if spread.min() < 2:
+        return bool(spread[0] >= 8 and spread[1:].max() < spread[0] / 4)
     return bool(np.array(np.corrcoef(channels))[0, 1:].max() < 0.5)
 
 
@@ -222,13 +303,12 @@ def _no_decoder(syntax: UID) -> str:
 
 
 def _to_srgb(pixels: np.ndarray, file: pydicom.Dataset, notices: list[str]) -> np.ndarray:
-    profile = file.get("ICCProfile") or _optical_path(file)
     mode = "L" if file.PhotometricInterpretation in _GREY else "RGB"
-    to_srgb = colour.transform(mode, profile if isinstance(profile, bytes) else None, notices)
-    return np.ascontiguousarray(to_srgb(Image.fromarray(pixels)))
+    return np.ascontiguousarray(colour.transform(mode, _profile(file), notices)(Image.fromarray(pixels)))
 
 
-def _optical_path(file: pydicom.Dataset) -> bytes | None:
-    """Return the profile of a slide's first optical path."""
+def _profile(file: pydicom.Dataset) -> bytes | None:
+    """Return the profile of a file, or of a slide's first optical path."""
     paths = file.get("OpticalPathSequence") or [None]
-    return paths[0].get("ICCProfile") if paths[0] is not None else None
+    held = file.get("ICCProfile") or (paths[0].get("ICCProfile") if paths[0] is not None else None)
+    return held if isinstance(held, bytes) and held else None

@@ -58,7 +58,7 @@ def grey_table(file: pydicom.Dataset, notices: list[str]) -> np.ndarray:
     stored, lowest, highest = domain(file)
     values = stored.astype(np.float64)
     ends = np.array([lowest, highest], np.float64)
-    groups = [file, *_groups(file, "PixelValueTransformationSequence")]
+    groups = [file, *functional_groups(file, "PixelValueTransformationSequence")]
     slope, intercept = (next(_numbers(groups, tag), None) for tag in ("RescaleSlope", "RescaleIntercept"))
     if modality := _item(file, "ModalityLUTSequence"):
         table, most = _lut(modality, file)
@@ -80,7 +80,7 @@ def grey_table(file: pydicom.Dataset, notices: list[str]) -> np.ndarray:
 
 def _voi(values: np.ndarray, ends: np.ndarray, file: pydicom.Dataset) -> np.ndarray:
     """Return how bright every value is shown, 0..1."""
-    groups = [*_groups(file, "FrameVOILUTSequence"), file]
+    groups = [*functional_groups(file, "FrameVOILUTSequence"), file]
     if voi := _item(file, "VOILUTSequence"):
         table, most = _lut(voi, file)
         return _through(values, voi, table, file) / most
@@ -105,7 +105,7 @@ def _item(holder: pydicom.Dataset, tag: str) -> pydicom.Dataset | None:
     return items[0] if items else None
 
 
-def _groups(file: pydicom.Dataset, tag: str) -> list[pydicom.Dataset]:
+def functional_groups(file: pydicom.Dataset, tag: str) -> list[pydicom.Dataset]:
     """Return what the functional groups say under a tag: of the first frame, then of all frames."""
     holders = (_item(file, f"{which}FunctionalGroupsSequence") for which in ("PerFrame", "Shared"))
     found = (_item(holder, tag) for holder in holders if holder is not None)

@@ -11,6 +11,7 @@ import numpy as np
 import simplejpeg
 
 from dermlens.errors import ImageError
+from dermlens.ingest.decoders import colour
 from dermlens.ingest.decoders.damage import TAIL, DamagedError
 from dermlens.wording import counted
 
@@ -23,6 +24,9 @@ _MORE = bytes(4) + b"\x35\x9c\x71\xe2" * 4
 """No more zeros than an encoder leaves out, and then anything."""
 LOSSLESS = 0xC3
 _END, _SCAN, _LS = 0xD9, 0xDA, 0xF7
+_APP0, _APP14 = 0xE0, 0xEE
+_APP2, _PROFILE = 0xE2, b"ICC_PROFILE\0"
+"""How the segments begin that hold the parts of a profile (ICC.1:2010, B.4)."""
 _BARE = (0x01, 0xD8, _END)
 """Markers without a length."""
 _FRAMES = frozenset({*range(0xC0, 0xD0), _LS} - {0xC4, 0xC8, 0xCC})
@@ -51,14 +55,19 @@ class Stream:
     ended: bool = False
     """whether there is an end marker"""
     jfif: bool = False
-    adobe: bool = False
+    adobe: int | None = None
+    """the transform that Adobe's marker names, None without one"""
+    profile: list[tuple[int, int, int, int]] = field(default_factory=list)
+    """by part of the colour profile, its number, how many there are, and where its segment begins and ends"""
+    marks: list[tuple[int, int]] = field(default_factory=list)
+    """where the segments begin and end that tell of its colours"""
     missing: dict[int, bytearray] = field(default_factory=dict)
     """by component, the bits of each of its 64 coefficients that no scan has brought"""
 
 
 def read(data: bytes) -> Stream:
     """Read the markers up to the end marker, or to the end of the data."""
-    stream, at = Stream(), 2
+    stream, at, scanned = Stream(), 2, False
     while found := _MARKER.search(data, at):
         marker, at = found[1][0], found.end()
         if marker == _END:
@@ -67,8 +76,14 @@ def read(data: bytes) -> Stream:
         if marker in _BARE:
             continue
         length = int.from_bytes(data[at : at + 2], "big")
-        _note(stream, marker, data[at + 2 : at + length])
+        segment = data[at + 2 : at + length]
+        _note(stream, marker, segment)
+        scanned |= marker == _SCAN
         at += length
+        if marker in (_APP0, _APP14):
+            stream.marks.append((found.start(), at))
+        if marker == _APP2 and segment.startswith(_PROFILE) and len(segment) >= 14 and not scanned:
+            stream.profile.append((segment[12], segment[13], found.start(), at))
         if stream.frame == _LS:  # inside its scans markers look otherwise
             break
     return stream
@@ -88,14 +103,24 @@ def _note(stream: Stream, marker: int, segment: bytes) -> None:
         for component in segment[1 : 1 + 2 * count : 2]:
             if component in stream.missing:
                 stream.missing[component][first : min(last, 63) + 1] = bytes([bits]) * (min(last, 63) + 1 - first)
-    elif marker == 0xE0 and segment.startswith(b"JFIF"):
+    elif marker == _APP0 and segment.startswith(b"JFIF\0") and len(segment) >= 14:
         stream.jfif = True
-    elif marker == 0xEE and segment.startswith(b"Adobe"):
-        stream.adobe = True
+    elif marker == _APP14 and segment.startswith(b"Adobe") and len(segment) >= 12:
+        stream.adobe = segment[11]
+
+
+def colours(stream: Stream) -> str:
+    """Return the colours that a stream of three channels says it holds, "RGB" or "YCbCr", as libjpeg finds them;
+
+    "" if it says nothing.
+    """
+    if stream.jfif or stream.adobe:
+        return "YCbCr"
+    return "RGB" if stream.adobe == 0 or stream.components == b"RGB" else ""
 
 
 def whole(data: bytes, notices: list[str]) -> bytes:
-    """Return a JPEG stream that Pillow can decode whole, with the end marker that it may lack.
+    """Return a JPEG stream that Pillow can decode whole: with the end marker that it may lack, without a bad profile.
 
     Raises:
         ImageError: it is of a kind that is not read.
@@ -108,6 +133,9 @@ def whole(data: bytes, notices: list[str]) -> bytes:
             raise DamagedError("no end marker")
         data = data.removesuffix(b"\xff") + b"\xff\xd9"
         notices.append(_NO_END)
+    if stream.profile and not _fits_together(stream):
+        data = _without(data, [(start, end) for _, _, start, end in stream.profile])
+        notices.append(colour.DAMAGED_PROFILE)
     if any(any(bits) for bits in stream.missing.values()):
         raise DamagedError("scans are missing")
     # Not scaled down, which would be faster: with a lossless stream the reader then writes beyond its buffer.
@@ -120,6 +148,23 @@ def whole(data: bytes, notices: list[str]) -> bytes:
         notices.append(_UNCHECKED)
     if stream.frame in _ARITHMETIC and not np.array_equal(_grey(data), _grey(_with_more(data))):
         raise DamagedError("the data end before the picture is complete")
+    return data
+
+
+def _fits_together(stream: Stream) -> bool:
+    """Return whether the parts of a profile are all there, each once, as libjpeg and browsers want them."""
+    numbers, counts = [part[0] for part in stream.profile], {part[1] for part in stream.profile}
+    return sorted(numbers) == list(range(1, len(numbers) + 1)) and counts == {len(numbers)}
+
+
+def unmarked(data: bytes) -> bytes:
+    """Return a stream that says nothing of its colours."""
+    return _without(data, read(data).marks)
+
+
+def _without(data: bytes, segments: list[tuple[int, int]]) -> bytes:
+    for start, end in reversed(segments):
+        data = data[:start] + data[end:]
     return data
 
 
@@ -156,8 +201,13 @@ def with_another_end(data: bytes) -> bytes:
     return data[:start] + other + data[end:]
 
 
-def refuse_kinds(stream: Stream) -> None:
-    """Raise ImageError if a stream is of a kind that is not read, DamagedError if it is of none."""
+def refuse_kinds(stream: Stream, is_file: bool = False) -> None:
+    """Raise ImageError if a stream is of a kind that is not read, DamagedError if it is of none.
+
+    Args:
+        stream: its markers.
+        is_file: whether it is a file, and no part of one that says what its colours are.
+    """
     if not stream.frame:
         raise DamagedError("no frame")
     kind = _KINDS.get(stream.frame)
@@ -167,5 +217,7 @@ def refuse_kinds(stream: Stream) -> None:
         kind = f"a JPEG image of {stream.precision} bits a channel"
     if not kind and len(stream.components) not in (1, 3, 4):
         kind = f"a JPEG image of {counted(len(stream.components), 'channel')}"
+    if not kind and is_file and stream.frame == LOSSLESS and len(stream.components) == 3 and colours(stream) != "RGB":
+        kind = "a lossless JPEG image of YCbCr"  # which libjpeg-turbo does not convert
     if kind:
         raise ImageError(f"The file holds {kind}, which is not read here. Save it as an 8-bit JPEG or as PNG.")

@@ -12,7 +12,6 @@ from dermlens.ingest.decoders import bmp, colour, damage, jpeg, png, tags, tiff
 from dermlens.ingest.decoders.pixels import BACKGROUND, Decoded, check_pictures, check_size
 from dermlens.ingest.formats import Limits
 
-_ORIENTATION = 0x0112
 _BITS = 258
 _PHOTOMETRIC = 262
 _ON_WHITE = "The image has transparent pixels; they are shown on white."
@@ -26,7 +25,7 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     Image.MAX_IMAGE_PIXELS = limits.pixels // 2 if kind == "WebP" else None
     notices: list[str] = []
     if kind == "JPEG":
-        jpeg.refuse_kinds(jpeg.read(data))
+        jpeg.refuse_kinds(jpeg.read(data), is_file=True)
     elif kind == "HEIC":
         from dermlens.ingest.decoders.heif import heic
 
@@ -147,7 +146,7 @@ def _unseen(image: Image.Image) -> bool:
 def _orientation(image: Image.Image, notices: list[str]) -> int:
     """Return the EXIF orientation, 1 where there is none."""
     try:
-        value = int(_exif(image).get(_ORIENTATION, 1))
+        value = int(tags.exif(image).get(tags.ORIENTATION, 1))
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - damaged EXIF raises almost anything and must not cost the picture
@@ -158,17 +157,6 @@ def _orientation(image: Image.Image, notices: list[str]) -> int:
     if tags.xmp_turns(image):
         notices.append("Only the XMP data say that the picture is to be turned; it is shown as it is stored.")
     return 1
-
-
-def _exif(image: Image.Image) -> Image.Exif:
-    """Return the EXIF data without what Pillow adds to them from XMP."""
-    held = image.info.get("exif")
-    if held is None and (text := image.info.get("Raw profile type exif")):  # a PNG by ImageMagick
-        held = bytes.fromhex("".join(text.split("\n")[3:]))
-    found = Image.Exif()
-    if held:
-        found.load(held)
-    return found
 
 
 def _colours(image: Image.Image) -> str:

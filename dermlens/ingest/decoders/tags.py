@@ -9,10 +9,16 @@ from PIL import Image
 
 from dermlens.ingest.decoders import colour
 
+ORIENTATION = 0x0112
 _NCLX = b"colrnclx"
 _HEAD = 1 << 16
 _V4 = 108
 """Bytes of the shortest BMP header that tells of colours."""
+_EXIF, _INTEROPERABILITY, _COLOUR_SPACE, _INDEX = 0x8769, 0xA005, 0xA001, 1
+_UNCALIBRATED, _ADOBE = 0xFFFF, 2
+_PNG_COLOURS = {b"iCCP", b"sRGB", b"gAMA", b"cHRM"}
+_TRANSFER, _WHITE, _RGB = 301, 318, 319
+_UNSPECIFIED = (2, 2)
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation\W{1,3}([1-8])\b")
 
 
@@ -27,15 +33,22 @@ def profile(image: Image.Image, data: bytes, kind: str, mode: str, notices: list
         notices: to which a sentence may be added.
     """
     held = image.info.get("icc_profile")
-    if kind == "PNG":
-        return _of_png(held, data, mode, notices)
     if kind == "BMP":
         return _of_bmp(data, notices)
-    if not held and kind in ("HEIC", "AVIF"):
-        return _of_heif(image, data, mode, notices)
-    if not held and kind == "TIFF" and mode in ("RGB", "L"):
-        return _of_tiff(image, mode, notices)
-    return held or None
+    if kind == "PNG":
+        chunks = dict(png_chunks(data))
+        if len(chunks.get(b"cICP", b"")) == 4:
+            return colour.coded(chunks[b"cICP"][0], chunks[b"cICP"][1], mode, notices)
+        if chunks.keys() & _PNG_COLOURS:
+            return _of_png(held, chunks, mode, notices)
+    if held:
+        return held
+    if kind in ("HEIC", "AVIF") and (named := _named(image, data)) not in (None, _UNSPECIFIED):
+        return colour.coded(*named, mode, notices)
+    stored: Any = getattr(image, "tag_v2", {})
+    if stored.keys() & {_TRANSFER, _WHITE, _RGB}:
+        return _of_tiff(stored, mode, notices) if mode in ("RGB", "L") else None
+    return _of_exif(image, mode, notices)
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -47,11 +60,10 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += 12 + size
 
 
-def _of_png(held: bytes | None, data: bytes, mode: str, notices: list[str]) -> bytes | None:
-    """Heed the chunks in the order of PNG, third edition, 4.3: cICP, iCCP, sRGB, then gAMA and cHRM."""
-    chunks = dict(png_chunks(data))
-    if len(chunks.get(b"cICP", b"")) == 4:
-        return colour.coded(chunks[b"cICP"][0], chunks[b"cICP"][1], mode, notices)
+def _of_png(held: bytes | None, chunks: dict[bytes, bytes], mode: str, notices: list[str]) -> bytes | None:
+    """Heed the chunks in the order of PNG, third edition, 4.3, after cICP: iCCP, sRGB, then gAMA and cHRM."""
+    if b"iCCP" in chunks and not held:
+        notices.append(colour.DAMAGED_PROFILE)
     if held or b"sRGB" in chunks:
         return held
     power = int.from_bytes(chunks.get(b"gAMA", b"")[:4], "big") / 100_000
@@ -75,29 +87,65 @@ def _of_bmp(data: bytes, notices: list[str]) -> bytes | None:
     return None
 
 
-def _of_heif(image: Image.Image, data: bytes, mode: str, notices: list[str]) -> bytes | None:
+def _named(image: Image.Image, data: bytes) -> tuple[int, int] | None:
+    """Return the two numbers of ITU-T H.273 that a HEIF picture names its colours by."""
     told: Any = image.info.get("nclx_profile")
     at = data.find(_NCLX, 0, _HEAD)
-    named: tuple[int, int] | None = None
     if isinstance(told, dict):
-        named = int(told.get("color_primaries", 2)), int(told.get("transfer_characteristics", 2))
-    elif at >= 0:
-        named = struct.unpack_from(">HH", data, at + len(_NCLX))
-    else:
-        named = image.info["coded_colours"]
-    return colour.coded(named[0], named[1], mode, notices) if named else None
+        return int(told.get("color_primaries", 2)), int(told.get("transfer_characteristics", 2))
+    if at >= 0:
+        return struct.unpack_from(">HH", data, at + len(_NCLX))
+    return image.info["coded_colours"]
 
 
-def _of_tiff(image: Image.Image, mode: str, notices: list[str]) -> bytes | None:
-    tags: Any = image.tag_v2  # type: ignore[attr-defined]
-    white, rgb = tags.get(318), tags.get(319)
-    if 301 in tags:  # a transfer function
+def _of_tiff(tags: Any, mode: str, notices: list[str]) -> bytes | None:
+    white, rgb = tags.get(_WHITE), tags.get(_RGB)
+    if _TRANSFER in tags:
         notices.append(colour.OTHER_TAGS)
         return None
     if not (white and rgb) or len(white) != 2 or len(rgb) != 6:
         return None
     xy = [float(value) for value in (*white, *rgb)]
     return colour.gamma(0, ((xy[0], xy[1]), (xy[2], xy[3]), (xy[4], xy[5]), (xy[6], xy[7])), mode)
+
+
+def _of_exif(image: Image.Image, mode: str, notices: list[str]) -> bytes | None:
+    """Return the profile of Adobe RGB if the EXIF data say so, as those of a camera do (DCF 2.0, option file)."""
+    try:
+        held = exif(image)
+        space = held.get_ifd(_EXIF).get(_COLOUR_SPACE)
+        index = str(held.get_ifd(_INTEROPERABILITY).get(_INDEX, "")) if space == _UNCALIBRATED else ""
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - damaged EXIF raises almost anything and must not cost the picture
+        return None
+    found = colour.adobe_rgb(mode) if space == _ADOBE or index.startswith("R03") else None
+    if found:
+        notices.append(colour.ADOBE_RGB)
+    return found
+
+
+def exif(image: Image.Image) -> Image.Exif:
+    """Return the EXIF data without what Pillow adds to them from XMP."""
+    if hasattr(image, "tag_v2"):
+        return image.getexif()
+    held = image.info.get("exif")
+    if held is None and (text := image.info.get("Raw profile type exif")):  # a PNG by ImageMagick
+        held = bytes.fromhex("".join(text.split("\n")[3:]))
+    found = Image.Exif()
+    if held:
+        found.load(held)
+    return found
+
+
+def turned(image: Image.Image) -> bool:
+    """Return whether an image's EXIF data give an orientation other than upright; damaged ones give none."""
+    try:
+        return int(exif(image).get(ORIENTATION, 1)) in range(2, 9)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - damaged EXIF raises almost anything and must not cost the picture
+        return False
 
 
 def xmp_turns(image: Image.Image) -> bool:

@@ -48,7 +48,7 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     if kind == "JPEG":
         image.decodermaxblock = len(data)  # type: ignore[attr-defined] # what is arithmetic-coded must come in one piece
     xmp = image.info.pop("xmp", None)  # by which Pillow turns a TIFF that no tag turns
-    turned = kind == "TIFF" and image.tag_v2.get(_ORIENTATION) in range(2, 9)  # type: ignore[attr-defined]
+    turned = kind == "TIFF" and image.tag_v2.get(tags.ORIENTATION) in range(2, 9)  # type: ignore[attr-defined]
     image.load()
     if xmp:
         image.info["xmp"] = xmp

@@ -8,8 +8,9 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.testing.v1 import AppTest
 
-from dermlens.case import predict
+from dermlens.case import predict, stability
 from dermlens.case.opinion import form
+from dermlens.case.stability import Stability
 from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, called
 from dermlens.charts.style import ROWS
 from dermlens.errors import DownloadError
@@ -233,6 +234,38 @@ def test_squeezed_files_are_stretched_when_the_person_says_so(app: AppTest, lesi
     assert stretched.shape == (90, 120, 3)
     expected = float(predict.predict(model, stretched).probabilities.max())
     assert f" {percent(expected)}" in "".join(str(h.value) for h in app.subheader)
+
+
+def test_a_file_that_is_read_anew_at_another_aspect_takes_its_own_place_and_keeps_nothing_of_the_old_pixels(
+    app: AppTest, lesion: np.ndarray, pair: Path
+) -> None:
+    app.query_params["show-research"] = "true"
+    app.query_params["show-steady"] = "true"
+    data = encode(np.ascontiguousarray(lesion[:, :90]))
+    toy = registry.load(registry.find(pair, "toy"))
+
+    def probed() -> Stability:
+        (key,) = app.session_state["case_images"]
+        assert {of for of, _ in app.session_state["case_probes"]} == {key}
+        return app.session_state["case_probes"][key, "toy"].result(60)
+
+    for aspect, width in (("as-is", 90), ("4:3", 120), ("as-is", 90)):
+        app.selectbox(key="stored_aspect").set_value(aspect)
+        app.run()
+        upload(app, ("a.png", data))
+        (image,) = app.session_state["case_images"].values()
+        assert (image.pixels.shape, image.stored_aspect) == ((90, width, 3), aspect)
+        pixels = read_image(data, stored_aspect=aspect).pixels
+        expected = stability.probe(toy, pixels, predict.predict(toy, pixels))
+        for look, right in zip(probed().looks, expected.looks, strict=True):
+            np.testing.assert_allclose(look.probabilities, right.probabilities, atol=1e-6)
+        check(app.run())
+        assert "could not be asked again" not in text(app)
+        assert "case_drawn" not in app.session_state or not app.session_state["case_drawn"]
+        next(b for b in app.button if b.label == "Draw").click().run()
+        check(app)
+        (drawn,) = app.session_state["case_drawn"]
+        assert drawn[0] == image.key
 
 
 def test_what_was_chosen_for_one_case_does_not_reach_the_next(app: AppTest, lesion: np.ndarray) -> None:

@@ -1,7 +1,10 @@
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -61,6 +64,34 @@ def test_a_finished_cohort_is_counted_drawn_and_listed_by_risk(cohorts: Path) ->
     compared = next(t.value for t in app.dataframe if "quantity" in t.value).set_index("quantity")
     assert compared.loc["Brightness", "images"] == 35
     assert "Calls: " in text(app), "why they are not compared: the toy model has no predictions"
+
+
+def test_refused_images_stand_apart_and_their_numbers_count_nowhere(cohorts: Path) -> None:
+    file = cohorts / "clinic" / part.name_of(0)
+    table = pq.read_table(file)
+    at = next(i for i, row in enumerate(table.to_pylist()) if row["error"] is None)
+    name = table["image"][at].as_py()
+    for column, value in (("refused", True), ("call", None), ("suspect", 0.97)):
+        values = table[column].to_pylist()
+        values[at] = value
+        field = table.schema.field(column)
+        table = table.set_column(table.schema.get_field_index(column), field, pa.array(values, field.type))
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"dermlens.refused": b"1"}), file)
+
+    app = open_page("cohort")
+    ranked, *others = [t.value for t in app.dataframe if "image" in t.value]
+    assert name not in [*ranked["image"]]
+    assert ranked["suspect"].max() < 97
+    (apart,) = others
+    assert apart["image"].tolist() == [name]
+    assert not {"suspect", "call"} & set(apart)
+    assert "1 image without a diagnosis" in [e.label for e in app.expander]
+    assert metrics(app)["Refused"] == "1 (2.9 %)", "of the 35 images that could be read"
+    assert metrics(app)["Poor pictures"] == "35 (100.0 %)"
+    calls, suspect = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")][:2]
+    assert calls["data"][0]["text"][-1] == "1 (2.9 %)", "one count has one share"
+    assert sum(n for _, n in suspect["data"][0]["customdata"]) == 34
+    assert "compared without 1 refused image" in text(app)
 
 
 def test_a_row_opens_its_case_and_says_so_where_the_file_is_gone(

@@ -66,16 +66,33 @@ def test_a_finished_cohort_is_counted_drawn_and_listed_by_risk(cohorts: Path) ->
     assert "Calls: " in text(app), "why they are not compared: the toy model has no predictions"
 
 
+def changed(file: Path, number: int, **values: object) -> str:
+    """Change values of one of the images of a part that were read; returns its name."""
+    table = pq.read_table(file)
+    at = [i for i, error in enumerate(table["error"].to_pylist()) if error is None][number]
+    for name, value in values.items():
+        column = table[name].to_pylist()
+        column[at] = value
+        field = table.schema.field(name)
+        table = table.set_column(table.schema.get_field_index(name), field, pa.array(column, field.type))
+    pq.write_table(table, file)
+    return str(table["image"][at])
+
+
+def test_the_ranking_reads_no_probability_as_certain(cohorts: Path) -> None:
+    file = cohorts / "clinic" / part.name_of(0)
+    name = changed(file, 0, suspect=0.9997)
+    changed(file, 1, suspect=0.99)
+    ranked = open_page("cohort").dataframe[0]
+    assert ranked.value["image"].iloc[0] == name
+    assert ranked.value["suspect"].iloc[:2].tolist() == pytest.approx([99.9, 99.0], abs=1e-4)
+    assert json.loads(ranked.proto.columns)["suspect"]["type_config"]["format"] == "%.1f %%"
+
+
 def test_refused_images_stand_apart_and_their_numbers_count_nowhere(cohorts: Path) -> None:
     file = cohorts / "clinic" / part.name_of(0)
+    name = changed(file, 0, refused=True, call=None, suspect=0.97)
     table = pq.read_table(file)
-    at = next(i for i, row in enumerate(table.to_pylist()) if row["error"] is None)
-    name = table["image"][at].as_py()
-    for column, value in (("refused", True), ("call", None), ("suspect", 0.97)):
-        values = table[column].to_pylist()
-        values[at] = value
-        field = table.schema.field(column)
-        table = table.set_column(table.schema.get_field_index(column), field, pa.array(values, field.type))
     pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"dermlens.refused": b"1"}), file)
 
     app = open_page("cohort")

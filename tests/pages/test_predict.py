@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, called
 from dermlens.charts.style import ROWS
 from dermlens.errors import DownloadError
 from dermlens.ingest.read import read_image
-from dermlens.labels import NAMES
+from dermlens.labels import CLASSES, INDEX, NAMES
 from dermlens.models import registry
 from dermlens.wording import percent
 from tests.conftest import encode
@@ -136,6 +137,19 @@ def test_many_images_make_a_table_and_the_first_row_is_shown(app: AppTest, lesio
     assert image.name == table["file"].iloc[0]
     answer = called(image.answers["toy"])
     assert table["diagnosis"].iloc[0].startswith(ROWS[answer.code])
+
+
+def test_the_table_reads_no_probability_as_certain(app: AppTest, lesion: np.ndarray) -> None:
+    upload(app, ("low.png", encode(lesion)), ("high.png", encode(np.ascontiguousarray(lesion[::-1]))))
+    for image, melanoma in zip(app.session_state["case_images"].values(), (0.0003, 0.9997), strict=True):
+        shares = np.zeros(len(CLASSES))
+        shares[[INDEX["mel"], INDEX["nv"]]] = melanoma, 1 - melanoma
+        for model, answer in image.answers.items():
+            image.answers[model] = replace(answer, probabilities=shares)
+    table = check(app.run()).dataframe[0]
+    assert table.value["file"].tolist() == ["high.png", "low.png"]
+    assert table.value["suspect"].tolist() == [99.9, 0.1]
+    assert json.loads(table.proto.columns)["suspect"]["type_config"]["format"] == "%.1f %%"
 
 
 def test_an_example_is_labelled_synthetic(app: AppTest) -> None:

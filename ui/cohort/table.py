@@ -13,7 +13,7 @@ from dermlens.errors import DermlensError
 from dermlens.files.tables import plain_cell
 from dermlens.ingest.read import file_bytes
 from dermlens.labels import NAMES
-from dermlens.wording import counted
+from dermlens.wording import column_percents, counted
 from ui import state, widgets
 from ui.cohort import reading
 from ui.pages import PREDICT
@@ -69,7 +69,7 @@ def _list(found: Status, chosen: list[dict], key: str, alt: str, ranked: bool = 
     rows = [
         {
             "image": plain_cell(row["image"]),
-            **({"suspect": 100 * row["suspect"], "call": NAMES[row["call"]]} if ranked else {}),
+            **({"suspect": float(column_percents(row["suspect"])), "call": NAMES[row["call"]]} if ranked else {}),
             "refer": {None: "", True: "yes", False: "no"}[row["refer"]],
             "why": ", ".join(row["reasons"] or ()),
             "picture": ", ".join(row["quality"]),
@@ -90,9 +90,7 @@ def _list(found: Status, chosen: list[dict], key: str, alt: str, ranked: bool = 
         selection_mode="single-row",
         alt=alt,
         column_config={
-            "suspect": st.column_config.ProgressColumn(
-                "suspect", min_value=0, max_value=100, format="%.0f %%", help="Malignant or pre-malignant"
-            ),
+            "suspect": widgets.share_bar("suspect", help="Malignant or pre-malignant"),
             "why": st.column_config.TextColumn("rules that apply"),
         },
     )

@@ -22,8 +22,9 @@ from dermlens.wording import percent
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
 from tests.image_files import dicom
+from ui.predict import triage
 from ui.predict.downloads import isic_table, row_id
-from ui.predict.triage import SHOWN
+from ui.predict.triage import NO_RULE, REFER, RETAKE, SHOWN
 
 
 @pytest.fixture
@@ -137,6 +138,26 @@ def test_many_images_make_a_table_and_the_first_row_is_shown(app: AppTest, lesio
     assert image.name == table["file"].iloc[0]
     answer = called(image.answers["toy"])
     assert table["diagnosis"].iloc[0].startswith(ROWS[answer.code])
+
+
+def test_images_to_take_again_and_those_without_rules_are_counted_beside_those_to_refer(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [(f"{i}.png", encode(np.ascontiguousarray(lesion[i:]))) for i in range(5)]
+    upload(app, *files)
+    assert "0 of 5 images to refer, 5 without rules for referral; riskiest first." in text(app)
+    said = dict(zip((name for name, _ in files), (NO_RULE, RETAKE, REFER, RETAKE, NO_RULE), strict=True))
+    summary = triage.summary
+    monkeypatch.setattr(triage, "summary", lambda i, opinion: {**summary(i, opinion), "refer": said[i.name]})
+    assert "1 of 5 images to refer, 2 to take again or refer; riskiest first." in text(check(app.run()))
+
+
+def test_withheld_images_are_counted_as_to_be_taken_again(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dermlens.case.ood_gate.accepted", lambda models, answers: {"toy": False, "toy2": False})
+    upload(app, ("a.png", encode(lesion)), ("b.png", encode(np.ascontiguousarray(lesion[::-1]))))
+    assert "0 of 2 images to refer, 2 to take again or refer; riskiest first." in text(app)
 
 
 def test_the_table_reads_no_probability_as_certain(app: AppTest, lesion: np.ndarray) -> None:

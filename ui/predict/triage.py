@@ -87,10 +87,14 @@ def table(rows: Sequence[tuple[CaseImage, dict[str, object]]], shown: CaseImage)
             "file": text("File", width=118),
         },
     )
-    refer = sum(said["refer"] == REFER for _, said in rows)
-    st.caption(
-        f"{refer} of {counted(len(rows), 'image')} to refer; riskiest first. Choose a row to see its image below."
-    )
+    st.caption(f"{_counted([str(said['refer']) for _, said in rows])}. Choose a row to see its image below.")
+
+
+def _counted(said: Sequence[str]) -> str:
+    """Say how many images are to be referred, to be taken again or referred, and judged by no rules."""
+    more = ((RETAKE, "to take again or refer"), (UNKNOWN, "without rules for referral"))
+    rest = "".join(f", {said.count(key)} {words}" for key, words in more if key in said)
+    return f"{said.count(REFER)} of {counted(len(said), 'image')} to refer{rest}; riskiest first"
 
 
 def summary(image: CaseImage, opinion: Opinion) -> dict[str, object]:

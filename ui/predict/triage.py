@@ -112,7 +112,7 @@ def summary(image: CaseImage, opinion: Opinion) -> dict[str, object]:
         if lead
         else "",
         "agreement": _agreement(opinion),
-        "quality": ", ".join(f.name for f in image.quality.findings) or "good",
+        "quality": ", ".join(f.name for f in image.quality.findings) or "no findings",
     }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dermlens.estimate import Estimate
 
@@ -43,6 +44,16 @@ def percent(share: float, digits: int = 0) -> str:
     Only none of something is "0 %" and only all of it "100 %"; what would round to them is "<1 %" and ">99 %".
     """
     return "n/a" if np.isnan(share) else f"{_in_percent(share, digits)} %"
+
+
+def column_percents(shares: ArrayLike, digits: int = 1) -> np.ndarray:
+    """Return shares in percent for a column of numbers, which sorts by them and writes them with so many decimals.
+
+    As in `percent`, only none of something reads "0.0 %" and only all of it "100.0 %"; what would round to them is the
+    next number that can be written. None and NaN become NaN.
+    """
+    values, step = 100 * np.asarray(shares, float), 10.0**-digits
+    return np.where((values > 0) & (values < 100), np.clip(values, step, 100 - step), values)
 
 
 def interval(estimate: Estimate, digits: int = 1) -> str:

@@ -1,11 +1,13 @@
 """Shares, numbers and intervals are written one way, and never rounded to what is certain."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dermlens.estimate import Estimate
 from dermlens.wording import (
+    column_percents,
     counted,
     duration,
     interval,
@@ -40,6 +42,20 @@ def test_shares_never_round_to_certainty(share: float, shown: str) -> None:
 def test_only_none_reads_zero_and_only_all_reads_a_hundred(share: float, digits: int) -> None:
     shown = percent(share, digits).removesuffix(" %")
     assert shown[0] in "<>" or (100 * share >= 100 or 0 < float(shown) < 100)
+
+
+def test_a_column_of_percents_reads_zero_or_a_hundred_only_where_it_is() -> None:
+    shares = [None, 0.0, 0.0004, 0.005, 0.5, 0.99949, 0.9996, 1.0]
+    found = column_percents(shares)
+    assert np.isnan(found[0])
+    assert [f"{value:.1f}" for value in found[1:]] == ["0.0", "0.1", "0.5", "50.0", "99.9", "99.9", "100.0"]
+    assert list(found[1:]) == sorted(found[1:]), "they sort as the shares do"
+
+
+@given(st.floats(0, 1, exclude_min=True, exclude_max=True), st.integers(0, 3))
+def test_a_number_of_a_column_is_never_rounded_to_what_is_certain(share: float, digits: int) -> None:
+    shown = float(f"{column_percents(share, digits):.{digits}f}")
+    assert 100 * share >= 100 or 0 < shown < 100
 
 
 def test_an_interval_is_written_out() -> None:

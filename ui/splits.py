@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from dermlens.dataset.isic2019 import TITLES
-from dermlens.evaluation.predictions import SHOWN_SPLITS, Predictions
+from dermlens.evaluation.predictions import CHOSEN_ON, SHOWN_SPLITS, Predictions
 from dermlens.labels import INDEX
 from dermlens.models.registry import Entry
 from ui import cache, widgets
@@ -27,6 +27,12 @@ def mark_final(split: str) -> None:
     """Say of a test set what it is for."""
     if split == "test" or split in TITLES:
         st.badge(FINAL, icon=":material/flag:", color="orange")
+
+
+def warn_of_validation(split: str) -> None:
+    """Say below metrics of the validation split that they flatter the model, as its card does."""
+    if split == "validation":
+        st.caption(CHOSEN_ON)
 
 
 def only_elsewhere(split: str) -> bool:

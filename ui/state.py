@@ -184,8 +184,10 @@ def _examine(item: HandedIn, models: Sequence[AnyModel], stored_aspect: str) -> 
         source = dicom_identity(item.data) if sends_to_pacs() else {}
         image = examine(item.data, item.name, models, synthetic=item.synthetic, stored_aspect=stored_aspect)
         image = replace(image, key=_key(image))
+        spare -= image.pixels.nbytes - sum(kept_bytes(key) for key in _replaced_by(image))
+        for key in _replaced_by(image):
+            _forget(key, but_its_place=key == image.key)
         sources()[image.key] = source
-        spare -= image.pixels.nbytes - kept_bytes(image.key)
         images()[image.key] = image
     finally:
         _give(VISITS.kept, spare)
@@ -198,6 +200,22 @@ def _key(image: CaseImage) -> str:
     """Return a key that no image of another name has; the same file under two names is two rows of the case."""
     keys = chain([image.key], (f"{image.key}-{number}" for number in count(2)))
     return next(key for key in keys if key not in images() or images()[key].name == image.name)
+
+
+def _replaced_by(image: CaseImage) -> list[str]:
+    """Return the keys of the images in whose place one comes: the same file, whatever aspect it was read with."""
+    return [key for key, held in images().items() if (held.sha256, held.name) == (image.sha256, image.name)]
+
+
+def _forget(key: str, but_its_place: bool) -> None:
+    """Forget an image and what was worked out from its pixels; `but_its_place`: leave it in the order of the case."""
+    for probe in [probe for probe in probes() if probe[0] == key]:
+        probes().pop(probe).cancel()
+    for map_of in [map_of for map_of in drawn() if map_of[0] == key]:
+        del drawn()[map_of]
+    if not but_its_place:
+        del images()[key]
+        sources().pop(key, None)
 
 
 def kept_bytes(key: str) -> int:

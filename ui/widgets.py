@@ -29,6 +29,8 @@ GROUP_LOOKS = {  # icon and colour go with the written word, never instead of it
     "pre-malignant": (":material/error_outline:", "orange"),
     "benign": (":material/radio_button_unchecked:", "gray"),
 }
+SHARE = "%.1f %%"
+"""How a column of numbers that wording.column_percents gives is written."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&@])")
 
 
@@ -153,6 +155,11 @@ def group_badge(diagnosis: Diagnosis) -> None:
     """Write the clinical group of a diagnosis out, as a badge."""
     icon, colour = GROUP_LOOKS[diagnosis.group]
     st.badge(GROUP_TITLES[diagnosis.group], icon=icon, color=colour)  # type: ignore[arg-type]
+
+
+def share_bar(label: str | None = None, **options: Any) -> Any:
+    """Return the configuration of a column of shares as bars; its numbers are those of wording.column_percents."""
+    return st.column_config.ProgressColumn(label, min_value=0, max_value=100, format=SHARE, **options)
 
 
 def class_name(code: str) -> str:

@@ -22,7 +22,8 @@ class CaseImage:
     """An image and what every model said about it. It lives in the memory of one session and nowhere else."""
 
     key: str
-    """first 12 digits of the SHA-256 of the file; with a number after it where a case has it under several names"""
+    """first 12 digits of the SHA-256 of the file, then the stored aspect it was read with unless that is as-is; with a
+    number after it where a case has it under several names"""
     sha256: str
     name: str
     """file name as made by `shown_name`: only ever shown, escaped, and never used as a path"""
@@ -38,6 +39,8 @@ class CaseImage:
     """model id -> its answer, in the order of the models"""
     failures: dict[str, str] = field(default_factory=dict)
     """model id -> why there is no answer"""
+    stored_aspect: str = "as-is"
+    """that the file was read with, as in ingest.read_image"""
 
 
 def examine(
@@ -69,7 +72,7 @@ def examine(
     answers = {m.id: answers[m.id] for m in models if m.id in answers}
     height, width = image.pixels.shape[:2]
     return CaseImage(
-        key=digest[:12],
+        key=digest[:12] if stored_aspect == "as-is" else f"{digest[:12]}-{stored_aspect.replace(':', 'to')}",
         sha256=digest,
         name=shown_name(name),
         pixels=_kept(image.pixels),
@@ -80,6 +83,7 @@ def examine(
         quality=check(image.pixels),
         answers=answers,
         failures=failures,
+        stored_aspect=stored_aspect,
     )
 
 

@@ -43,6 +43,7 @@ def columns_needed(networks: tuple[str, ...]) -> list[str]:
     """Return the columns of a cohort that `compare` reads."""
     return [
         *(f"p_{code}" for code in CLASSES),
+        "refused",
         *(f"unlikeness_{name}" for name in networks),
         *(f"quality_{name}" for name in MEASURES),
     ]
@@ -103,9 +104,9 @@ def _validation(entry: Entry, class_mix: str) -> np.ndarray:
 
 
 def _shares(rows: pa.Table) -> np.ndarray:
-    """Return the probabilities (n, 7) of the rows that have any."""
+    """Return the probabilities (n, 7) of the rows that have any; those of a refused image mean nothing."""
     found = np.stack([_numbers(rows, f"p_{code}") for code in CLASSES], 1)
-    return found[~np.isnan(found[:, 0])]
+    return found[_numbers(rows, "refused") == 0]
 
 
 def _suspect(shares: np.ndarray) -> np.ndarray:

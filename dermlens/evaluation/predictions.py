@@ -25,6 +25,10 @@ SPLITS = ("validation", "test")
 SHOWN_SPLITS = (*SPLITS, *TEST_SETS)
 """Those that people can look at; the validation parts of other archives only choose."""
 SPLIT_TITLES = {"validation": "Validation split", "test": "Test split", **TITLES}
+CHOSEN_ON = (
+    "The epoch, the settings and any calibration were chosen on this split, so these estimates flatter the model."
+)
+"""Said wherever metrics of the validation split are shown."""
 EXTERNAL_FILE = "external_predictions.csv"
 """Beside predictions.csv: what the model said about images of other archives, whose splits are HELD_BACK."""
 MAX_BYTES = 128 * 2**20

@@ -24,7 +24,8 @@ MAX_INK = 0.01
 MIN_TICKS = 6
 MAX_VIGNETTE = 0.15
 MAX_HAIR = 0.12
-
+WITHIN = "No limit for sharpness, light, size, glare, hair, ink, ruler or dark corners was exceeded."
+"""Said of an image without findings: something below its limit may still be there."""
 
 _LINE = 21
 

@@ -17,6 +17,7 @@ from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, agreement, group_tota
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.image.encode import data_uri
 from dermlens.image.preprocess import visible_box
+from dermlens.image.quality import WITHIN
 from dermlens.labels import CLASSES, CONFIRMED, DIAGNOSES, GROUP_TITLES, GROUPS, INDEX, NAMES, SHOWN
 from dermlens.models.model import AnyModel, Ensemble
 from dermlens.trust.conformal import CASE_LEVEL
@@ -205,11 +206,7 @@ def _steady(opinion: Opinion, steady: Mapping[str, Stability]) -> str:
 
 def _quality(image: CaseImage) -> str:
     lines = [f"<li>{escape(f'{finding.text} {finding.advice}')}</li>" for finding in image.quality.findings]
-    said = (
-        f"<ul>{''.join(lines)}</ul>"
-        if lines
-        else "<p>Sharp, well lit and large enough; nothing lies over the skin.</p>"
-    )
+    said = f"<ul>{''.join(lines)}</ul>" if lines else f"<p>{WITHIN}</p>"
     return f'<div class="whole"><h2>Picture quality</h2>{said}</div>'
 
 

@@ -53,6 +53,10 @@ def test_stored_aspect_is_undone_before_the_models_are_asked(toy: Model, lesion:
     square = lesion[:, 15:105]
     image = examine(encode(square), "a.png", [toy], stored_aspect="4:3")
     assert (image.height, image.width) == (90, 120)
+    assert image.stored_aspect == "4:3"
+    assert image.key == f"{image.sha256[:12]}-4to3", (
+        "what is kept by the key must not be taken for that of other pixels"
+    )
 
 
 def test_overlap_of_heat_maps() -> None:

@@ -82,10 +82,14 @@ def test_every_column_of_an_answer_is_in_the_schema(fitted: Model, lesion: np.nd
 
 def test_drift_says_of_each_quantity_why_it_cannot_be_compared(pair: Path) -> None:
     entry = Entry("toy", pair / "toy", {"files": {}}, None, True, True)
-    rows = pa.table({f"p_{code}": np.full(50, 1 / 7) for code in CLASSES})
+    refused = np.arange(60) >= 50
+    rows = pa.table({**{f"p_{code}": np.full(60, 1 / 7) for code in CLASSES}, "refused": refused})
     found = {one.name: one for one in compare(entry, "ham10000", rows)}
     assert found["Calls"].drift is not None
     assert found["Suspect probability"].drift is not None
     assert found["Suspect probability"].drift.verdict == "drift"
+    assert found["Calls"].drift.n == found["Suspect probability"].drift.n == 50, (
+        "the numbers of a refused image count not"
+    )
     assert "familiarity" in found["Unlikeness to Toy toy"].sentence
     assert found["Hair"] == Compared("Hair", None, "The rows have no column quality_hair.")

@@ -9,7 +9,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.stats import spearmanr
 from skimage.measure import blur_effect
 
-from dermlens.image.quality import MAX_GLARE, MIN_SHORT_SIDE, Quality, check, evenly_spaced, sharpness
+from dermlens.image.quality import MAX_GLARE, MIN_SHORT_SIDE, WITHIN, Quality, check, evenly_spaced, sharpness
 from dermlens.image.synthetic import draw_lesion
 
 HEIGHT, WIDTH = 450, 600
@@ -185,6 +185,8 @@ def test_every_finding_has_a_sentence_and_advice() -> None:
     some = {f.name: f.text for f in Quality(1.0, 180.0, 0.034, MIN_SHORT_SIDE, 0.0, 0, 0.2, 0.0).findings}
     assert some["glare"] == "3 % of the image is burnt out to white."
     assert some["dark corners"].endswith("take up 20 % of the image.")
+    kinds = {"blurred": "sharpness", "too dark": "light", "too bright": "light", "too small": "size"}
+    assert all(kinds.get(f.name, f.name) in WITHIN for f in found), "what is said without findings names every check"
     fine = Quality(1.0, 180.0, MAX_GLARE, MIN_SHORT_SIDE, 0.0, 0, 0.0, 0.0)
     assert fine.findings == ()
 

@@ -9,6 +9,7 @@ import pytest
 from dermlens.case.image import CaseImage, examine
 from dermlens.case.opinion import form
 from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, called
+from dermlens.image.quality import Quality
 from dermlens.interchange.report import case_report
 from dermlens.labels import CLASSES, NAMES
 from dermlens.models.model import Model
@@ -48,6 +49,15 @@ def test_the_report_is_self_contained_and_names_no_file(image: CaseImage, toy: M
     assert "://" not in re.sub(r"data:image/jpeg;base64,[A-Za-z0-9+/=]+", "", report)
     assert report.count("data:image/jpeg;base64,") == 2, "the image, and a map of each model"
     assert len(re.findall(r"<img [^>]*alt=\"[^\"]+\"", report)) == 2
+
+
+def test_a_picture_below_every_limit_is_not_said_to_be_free_of_what_lies_over_the_skin(
+    image: CaseImage, toy: Model
+) -> None:
+    some_hair = Quality(0.9, 180.0, 0.005, 450, 0.009, 5, 0.1, 0.1)  # and ink, five marks in a row and dark corners
+    report = case_report(replace(image, quality=some_hair), form([toy], image.answers, image.synthetic), NOW)
+    said = report.split("Picture quality</h2>")[1].split("</div>")[0]
+    assert said == ("<p>No limit for sharpness, light, size, glare, hair, ink, ruler or dark corners was exceeded.</p>")
 
 
 def test_a_drawing_is_marked_and_a_failure_told(lesion: np.ndarray, toy: Model) -> None:

@@ -1,7 +1,10 @@
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -61,6 +64,51 @@ def test_a_finished_cohort_is_counted_drawn_and_listed_by_risk(cohorts: Path) ->
     compared = next(t.value for t in app.dataframe if "quantity" in t.value).set_index("quantity")
     assert compared.loc["Brightness", "images"] == 35
     assert "Calls: " in text(app), "why they are not compared: the toy model has no predictions"
+
+
+def changed(file: Path, number: int, **values: object) -> str:
+    """Change values of one of the images of a part that were read; returns its name."""
+    table = pq.read_table(file)
+    at = [i for i, error in enumerate(table["error"].to_pylist()) if error is None][number]
+    for name, value in values.items():
+        column = table[name].to_pylist()
+        column[at] = value
+        field = table.schema.field(name)
+        table = table.set_column(table.schema.get_field_index(name), field, pa.array(column, field.type))
+    pq.write_table(table, file)
+    return str(table["image"][at])
+
+
+def test_the_ranking_reads_no_probability_as_certain(cohorts: Path) -> None:
+    file = cohorts / "clinic" / part.name_of(0)
+    name = changed(file, 0, suspect=0.9997)
+    changed(file, 1, suspect=0.99)
+    ranked = open_page("cohort").dataframe[0]
+    assert ranked.value["image"].iloc[0] == name
+    assert ranked.value["suspect"].iloc[:2].tolist() == pytest.approx([99.9, 99.0], abs=1e-4)
+    assert json.loads(ranked.proto.columns)["suspect"]["type_config"]["format"] == "%.1f %%"
+
+
+def test_refused_images_stand_apart_and_their_numbers_count_nowhere(cohorts: Path) -> None:
+    file = cohorts / "clinic" / part.name_of(0)
+    name = changed(file, 0, refused=True, call=None, suspect=0.97)
+    table = pq.read_table(file)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"dermlens.refused": b"1"}), file)
+
+    app = open_page("cohort")
+    ranked, *others = [t.value for t in app.dataframe if "image" in t.value]
+    assert name not in [*ranked["image"]]
+    assert ranked["suspect"].max() < 97
+    (apart,) = others
+    assert apart["image"].tolist() == [name]
+    assert not {"suspect", "call"} & set(apart)
+    assert "1 image without a diagnosis" in [e.label for e in app.expander]
+    assert metrics(app)["Refused"] == "1 (2.9 %)", "of the 35 images that could be read"
+    assert metrics(app)["Poor pictures"] == "35 (100.0 %)"
+    calls, suspect = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")][:2]
+    assert calls["data"][0]["text"][-1] == "1 (2.9 %)", "one count has one share"
+    assert sum(n for _, n in suspect["data"][0]["customdata"]) == 34
+    assert "compared without 1 refused image" in text(app)
 
 
 def test_a_row_opens_its_case_and_says_so_where_the_file_is_gone(

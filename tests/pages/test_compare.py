@@ -47,6 +47,8 @@ def test_a_split_is_compared_with_intervals_and_tests(models: Path) -> None:
     assert f"only Toy toy is right on {result.mcnemar.only_a}" in shown
     assert f"one image of each of {result.mcnemar.n_lesions:,} lesions" in shown
     assert "two trained models, not two designs" in shown
+    assert "these estimates flatter the model" in shown
+    assert "flatter" not in text(open_page("compare", compare=SPLIT, split="test"))
     table = app.dataframe[0].value
     assert table.columns.tolist() == ["Toy toy", "Toy toy2"]
     assert table.loc["Time"].str.contains(r"\d+ ms \(\d+ to \d+\)").all()

@@ -94,6 +94,8 @@ def test_operating_points_of_a_split(models: Path, split: str) -> None:
     assert shown["Sensitivity"] == percent(measured.sensitivity.value, 1)
     assert shown["Specificity"] == percent(measured.specificity.value, 1)
     assert len(app.get("plotly_chart")) == 2
+    weighed = "Net benefit weighs referrals of lesions that are {} against {} found"
+    assert weighed.format("not melanoma", "melanomas") in text(app), "the curve is of the target that is chosen"
     app.segmented_control(key="target").set_value("malignant")
     app.select_slider(key="sensitivity").set_value(0.8)
     check(app.run())
@@ -108,6 +110,7 @@ def test_operating_points_of_a_split(models: Path, split: str) -> None:
     table = app.dataframe[0].value
     assert table["Missed per 1,000 images"].iloc[0] == f"{outcome.missed:.1f}"
     assert len(table) == len(thresholds.SENSITIVITIES)
+    assert weighed.format("benign", "malignant and pre-malignant lesions") in text(app)
 
 
 def test_the_decision_curve_is_that_of_the_calibrated_answers(models: Path) -> None:

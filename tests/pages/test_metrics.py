@@ -32,8 +32,10 @@ def test_validation_comes_first_and_test_is_marked_as_final(models: Path) -> Non
     assert shown_accuracy(app) == f"{100 * accuracy(confusion_matrix(p.y_true, p.y_pred)):.1f} %"
     assert "Validation split:" in text(app)
     assert "Final" not in text(app)
+    assert "chosen on this split, so these estimates flatter the model" in text(app), "as the card says"
     app.selectbox(key="split").set_value("test")
     check(app.run())
+    assert "flatter" not in text(app)
     p = of(models, "toy", "test")
     assert shown_accuracy(app) == f"{100 * accuracy(confusion_matrix(p.y_true, p.y_pred)):.1f} %"
     assert "Final: not for choosing between models" in text(app)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,20 +9,22 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec
 from streamlit.testing.v1 import AppTest
 
-from dermlens.case import predict
+from dermlens.case import predict, stability
 from dermlens.case.opinion import form
+from dermlens.case.stability import Stability
 from dermlens.case.summary import CANNOT_NAME, DISCLAIMER, called
 from dermlens.charts.style import ROWS
 from dermlens.errors import DownloadError
 from dermlens.ingest.read import read_image
-from dermlens.labels import NAMES
+from dermlens.labels import CLASSES, INDEX, NAMES
 from dermlens.models import registry
 from dermlens.wording import percent
 from tests.conftest import encode
 from tests.dashboard import check, open_page, text
 from tests.image_files import dicom
+from ui.predict import triage
 from ui.predict.downloads import isic_table, row_id
-from ui.predict.triage import SHOWN
+from ui.predict.triage import NO_RULE, REFER, RETAKE, SHOWN
 
 
 @pytest.fixture
@@ -137,6 +140,39 @@ def test_many_images_make_a_table_and_the_first_row_is_shown(app: AppTest, lesio
     assert table["diagnosis"].iloc[0].startswith(ROWS[answer.code])
 
 
+def test_images_to_take_again_and_those_without_rules_are_counted_beside_those_to_refer(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [(f"{i}.png", encode(np.ascontiguousarray(lesion[i:]))) for i in range(5)]
+    upload(app, *files)
+    assert "0 of 5 images to refer, 5 without rules for referral; riskiest first." in text(app)
+    said = dict(zip((name for name, _ in files), (NO_RULE, RETAKE, REFER, RETAKE, NO_RULE), strict=True))
+    summary = triage.summary
+    monkeypatch.setattr(triage, "summary", lambda i, opinion: {**summary(i, opinion), "refer": said[i.name]})
+    assert "1 of 5 images to refer, 2 to take again or refer; riskiest first." in text(check(app.run()))
+
+
+def test_withheld_images_are_counted_as_to_be_taken_again(
+    app: AppTest, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dermlens.case.ood_gate.accepted", lambda models, answers: {"toy": False, "toy2": False})
+    upload(app, ("a.png", encode(lesion)), ("b.png", encode(np.ascontiguousarray(lesion[::-1]))))
+    assert "0 of 2 images to refer, 2 to take again or refer; riskiest first." in text(app)
+
+
+def test_the_table_reads_no_probability_as_certain(app: AppTest, lesion: np.ndarray) -> None:
+    upload(app, ("low.png", encode(lesion)), ("high.png", encode(np.ascontiguousarray(lesion[::-1]))))
+    for image, melanoma in zip(app.session_state["case_images"].values(), (0.0003, 0.9997), strict=True):
+        shares = np.zeros(len(CLASSES))
+        shares[[INDEX["mel"], INDEX["nv"]]] = melanoma, 1 - melanoma
+        for model, answer in image.answers.items():
+            image.answers[model] = replace(answer, probabilities=shares)
+    table = check(app.run()).dataframe[0]
+    assert table.value["file"].tolist() == ["high.png", "low.png"]
+    assert table.value["suspect"].tolist() == [99.9, 0.1]
+    assert json.loads(table.proto.columns)["suspect"]["type_config"]["format"] == "%.1f %%"
+
+
 def test_an_example_is_labelled_synthetic(app: AppTest) -> None:
     assert "synthetic and show no real lesion" in text(app)
     app.button(key="example-red").click().run()
@@ -233,6 +269,38 @@ def test_squeezed_files_are_stretched_when_the_person_says_so(app: AppTest, lesi
     assert stretched.shape == (90, 120, 3)
     expected = float(predict.predict(model, stretched).probabilities.max())
     assert f" {percent(expected)}" in "".join(str(h.value) for h in app.subheader)
+
+
+def test_a_file_that_is_read_anew_at_another_aspect_takes_its_own_place_and_keeps_nothing_of_the_old_pixels(
+    app: AppTest, lesion: np.ndarray, pair: Path
+) -> None:
+    app.query_params["show-research"] = "true"
+    app.query_params["show-steady"] = "true"
+    data = encode(np.ascontiguousarray(lesion[:, :90]))
+    toy = registry.load(registry.find(pair, "toy"))
+
+    def probed() -> Stability:
+        (key,) = app.session_state["case_images"]
+        assert {of for of, _ in app.session_state["case_probes"]} == {key}
+        return app.session_state["case_probes"][key, "toy"].result(60)
+
+    for aspect, width in (("as-is", 90), ("4:3", 120), ("as-is", 90)):
+        app.selectbox(key="stored_aspect").set_value(aspect)
+        app.run()
+        upload(app, ("a.png", data))
+        (image,) = app.session_state["case_images"].values()
+        assert (image.pixels.shape, image.stored_aspect) == ((90, width, 3), aspect)
+        pixels = read_image(data, stored_aspect=aspect).pixels
+        expected = stability.probe(toy, pixels, predict.predict(toy, pixels))
+        for look, right in zip(probed().looks, expected.looks, strict=True):
+            np.testing.assert_allclose(look.probabilities, right.probabilities, atol=1e-6)
+        check(app.run())
+        assert "could not be asked again" not in text(app)
+        assert "case_drawn" not in app.session_state or not app.session_state["case_drawn"]
+        next(b for b in app.button if b.label == "Draw").click().run()
+        check(app)
+        (drawn,) = app.session_state["case_drawn"]
+        assert drawn[0] == image.key
 
 
 def test_what_was_chosen_for_one_case_does_not_reach_the_next(app: AppTest, lesion: np.ndarray) -> None:

@@ -13,12 +13,14 @@ from sqlalchemy import select
 from streamlit.testing.v1 import AppTest
 
 from dermlens.errors import RecordError
+from dermlens.image import examples
 from dermlens.record import cases
 from dermlens.record.open import Record, open_record
 from dermlens.record.people import NOBODY_SIGNED_IN as ME
 from dermlens.record.settings import Settings
 from dermlens.record.store import audit
 from dermlens.record.store.tables import Disclosure
+from tests.conftest import encode
 from tests.dashboard import HOME, check, open_page, text
 from tests.record.filled import KEY, fill
 
@@ -186,6 +188,35 @@ def test_a_database_that_is_down_gives_a_sentence_and_a_second_attempt_and_the_a
     check(app.run())
     assert "Saved to the record as case 1." in text(app)
     assert listed(kept) == [1]
+
+
+def test_a_case_is_kept_with_the_aspect_it_was_read_with_and_one_read_anew_is_another(kept: Record) -> None:
+    app = open_page("predict")
+    data = encode(examples.draw(examples.EXAMPLES[0])[:90, :90])
+
+    def save_case() -> str:
+        button(app, SAVE).click()
+        check(app.run())
+        check(app.run())
+        with kept.database.reading() as session:
+            case = cases.one(session, ME, max(cases.listed(session, ME)["case"]))
+        (image,) = case.images
+        assert len({row.settings["stored_aspect"] for row in case.predictions[image.id]}) == 1
+        return f"{image.width} {case.predictions[image.id][0].settings['stored_aspect']}"
+
+    def take(aspect: str) -> None:
+        app.selectbox(key="stored_aspect").set_value(aspect)
+        app.run()
+        app.file_uploader[0].set_value([("a.png", data, "image/png")])
+        check(app.run())
+
+    take("as-is")
+    app.selectbox(key="stored_aspect").set_value("4:3")
+    check(app.run())
+    assert save_case() == "90 as-is", "the menu says how the next file is read"
+    take("4:3")
+    assert "Saved to the record" not in text(app)
+    assert save_case() == "120 4:3"
 
 
 def test_in_a_study_the_answer_comes_after_the_reading_and_once_more_with_it(

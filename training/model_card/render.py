@@ -8,7 +8,7 @@ from dermlens.estimate import Estimate
 from dermlens.evaluation.class_mix import AT, HAM10000, WITHOUT
 from dermlens.evaluation.intervals import FEW_LESIONS
 from dermlens.evaluation.metrics import CALIBRATION, OVERALL, PER_CLASS, UNLESS_SAID
-from dermlens.evaluation.predictions import SPLITS
+from dermlens.evaluation.predictions import CHOSEN_ON, SPLITS
 from dermlens.explain import localisation_results
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
@@ -25,8 +25,7 @@ METHODS = {
     "vector": "vector scaling",
 }
 SPLIT_TEXT = {
-    "validation": "The epoch, the settings and any calibration were chosen on this split, so these estimates flatter "
-    "the model.",
+    "validation": CHOSEN_ON,
     "test": "Final: not for choosing between models.",
 }
 USE = (

@@ -15,10 +15,12 @@ from dermlens.wording import counted, duration, percent
 from ui import widgets
 from ui.cohort import reading
 
+OF_READABLE = "The share is of the images that could be read."
+
 
 def counts(found: Status) -> None:
     """Say how far the run is and what was counted."""
-    done = max(1, found.done)
+    readable = max(1, found.done - found.counts["unreadable"])
     record = found.record
     name = widgets.escape(str(record.get("model_name", record.get("model"))))
     mix = AT.get(str(record.get("class_mix")), "")
@@ -31,20 +33,28 @@ def counts(found: Status) -> None:
         ("Rate", rate, "Images a second, of all workers together, while they worked"),
         ("Time left" if left else "Not readable", left or f"{found.counts['unreadable']:,}", None),
         *((("Not readable", f"{found.counts['unreadable']:,}", None),) if left else ()),
-        ("Refused", _share(found.counts["refused"], done), "Unlike dermoscopic images: they get no diagnosis"),
-        ("To refer", _share(found.counts["referred"], done), "At least one rule for referral applies"),
-        ("Poor pictures", _share(found.counts["poor"], done), "Blurred, badly lit or too small"),
+        (
+            "Refused",
+            _share(found.counts["refused"], readable),
+            f"{reading.UNLIKE}: they get no diagnosis. {OF_READABLE}",
+        ),
+        (
+            "To refer",
+            _share(found.counts["referred"], readable),
+            f"At least one rule for referral applies. {OF_READABLE}",
+        ),
+        ("Poor pictures", _share(found.counts["poor"], readable), f"Blurred, badly lit or too small. {OF_READABLE}"),
     ):
         with cells.cell():
             st.metric(label, value, help=help_text)
 
 
 def figures(table: pa.Table) -> None:
-    """Draw what was called and the suspect probabilities."""
+    """Draw what was called, and the suspect probabilities of the images that have a diagnosis."""
     counted_calls = {c["values"]: c["counts"] for c in pc.value_counts(table["call"]).to_pylist()}
     readable = len(table) - pc.sum(pc.is_valid(table["error"])).as_py()
     of_class = [counted_calls.get(code, 0) for code in CLASSES]
-    shares = table["suspect"].drop_null().to_numpy()
+    shares = reading.diagnosed(table)["suspect"].to_numpy()
     left, right = st.columns(2, gap="medium")
     with left:
         none = readable - sum(of_class)
@@ -94,6 +104,8 @@ def against_validation(output: Place, found: Status, table: pa.Table) -> None:
     for one in compared:
         if one.drift is None:
             st.caption(f"{one.name}: {widgets.escape(one.sentence, 300)}")
+    if left_out := len(reading.refused(table)):
+        st.caption(f"Calls and suspect probability are compared without {counted(left_out, 'refused image')}.")
     st.caption(MEANING)
 
 

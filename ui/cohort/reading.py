@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import streamlit as st
 
 from dermlens.cohort import drift, results
@@ -16,6 +17,7 @@ from dermlens.models import registry
 from ui.cache import Result
 
 SHOWN = ("row", "image", "call", "suspect", "refused", "refer", "reasons", "quality", "error", "error_sentence")
+UNLIKE = "Unlike dermoscopic images"
 
 
 def stamp(output: Place) -> tuple:
@@ -44,6 +46,16 @@ def rows(output: Place, found: Status) -> Result[pa.Table]:
     networks = _networks(found)
     columns = dict.fromkeys([*SHOWN, *(f"quality_{name}" for name in MEASURES), *drift.columns_needed(networks)])
     return _rows(output.address, stamp(output), found.parts, tuple(columns))
+
+
+def diagnosed(table: pa.Table) -> pa.Table:
+    """Return the rows with a diagnosis: the image was read and not refused."""
+    return table.filter(pc.fill_null(pc.invert(table["refused"]), False))
+
+
+def refused(table: pa.Table) -> pa.Table:
+    """Return the rows whose image was refused: their probabilities mean nothing, and nothing goes by them."""
+    return table.filter(pc.fill_null(table["refused"], False))
 
 
 @st.cache_data(show_spinner="Comparing with validation", max_entries=4)

@@ -16,7 +16,7 @@ from dermlens.labels import CLASSES, INDEX
 from dermlens.models.model import AnyModel
 from dermlens.models.registry import Entry
 from dermlens.wording import counted, joined
-from ui import cache, widgets
+from ui import cache, splits, widgets
 from ui.metrics import cases, slices
 
 WHO = {"a": "Only {0} is right", "b": "Only {1} is right", "cell": "Cell of the matrix"}
@@ -48,6 +48,7 @@ def headline(entries: list[Entry], split: str) -> None:
     without = [name for name, mix in mixes.items() if mix is None]
     if without:
         st.caption(widgets.escape(f"{', '.join(without)}: {WITHOUT}", 1000))
+    splits.warn_of_validation(split)
     ready = {m.id: m for m in cache.models()[0]}
     rows = [
         {

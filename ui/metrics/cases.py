@@ -12,7 +12,7 @@ from dermlens.charts import case as charts
 from dermlens.evaluation.predictions import Predictions, cases_of
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.labels import CLASSES, CONFIRMED, INDEX, NAMES
-from dermlens.wording import percent
+from dermlens.wording import column_percents, percent
 from ui import cache, dataset, state, widgets
 from ui.pages import PREDICT
 
@@ -54,7 +54,7 @@ def table(answers: Mapping[str, Predictions], rows: np.ndarray, key: str) -> Non
             "picture": st.column_config.ImageColumn("", width=60),
             "image": st.column_config.TextColumn(width=105),
             **{c: st.column_config.TextColumn(width=112) for c in shown if c == "true" or f"{c}, score" in shown},
-            **{c: st.column_config.NumberColumn(format="%.1f %%", width=70) for c in scores},
+            **{c: st.column_config.NumberColumn(format=widgets.SHARE, width=70) for c in scores},
             "age": st.column_config.NumberColumn(format="%d", width=50),
             "sex": st.column_config.TextColumn(width=60),
             "site": st.column_config.TextColumn(width=90),
@@ -78,7 +78,7 @@ def _frame(answers: Mapping[str, Predictions]) -> pd.DataFrame:
     for name, p in answers.items():
         column = "called" if len(answers) == 1 else name
         frame[column] = [NAMES[CLASSES[i]] for i in p.y_pred]
-        frame[f"{column}, score"] = 100 * p.probabilities[np.arange(len(p)), p.y_pred]
+        frame[f"{column}, score"] = column_percents(p.probabilities[np.arange(len(p)), p.y_pred])
     if known is not None:
         facts = cases_of(predictions, known)
         names = {"age": "age", "sex": "sex", "localization": "site", "dx_type": "confirmed by"}
@@ -87,7 +87,8 @@ def _frame(answers: Mapping[str, Predictions]) -> pd.DataFrame:
     if dataset.at_hand() or dataset.others_at_hand():
         frame.insert(0, "picture", [dataset.small(str(i)) for i in predictions.image_id])
     if len(answers) == 1:
-        frame = frame.assign(**{f"p({c})": 100 * predictions.probabilities[:, i] for i, c in enumerate(CLASSES)})
+        shares = column_percents(predictions.probabilities)
+        frame = frame.assign(**{f"p({c})": shares[:, i] for i, c in enumerate(CLASSES)})
     return frame
 
 

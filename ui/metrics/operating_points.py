@@ -36,10 +36,10 @@ POINTS = (
 
 
 CURVE = (
-    "Net benefit weighs needless referrals against malignant or pre-malignant images found (Vickers & Elkin 2006). "
-    "Anyone who refers at a risk of 10 % or more accepts nine needless referrals for one such image found. A model is "
-    "worth asking where its line is above both referring all and referring none. The probabilities are first adjusted "
-    "to the prevalence above; sensitivity and specificity are assumed to stay the same."
+    "Net benefit weighs referrals of lesions that are {others} against {plural} found (Vickers & Elkin 2006). Anyone "
+    "who refers at a risk of 10 % or more accepts nine of the former for one of the latter. A model is worth asking "
+    "where its line is above both referring all and referring none. The probabilities are first adjusted to the "
+    "prevalence above; sensitivity and specificity are assumed to stay the same."
 )
 
 
@@ -131,7 +131,7 @@ def _decision_curve(
         partial(_curve_data, curve, policy),
         "decision-curve",
     )
-    st.caption(CURVE)
+    st.caption(CURVE.format(others=target.others, plural=target.plural))
 
 
 def _curve_data(curve: DecisionCurve, policy: np.ndarray) -> pd.DataFrame:

@@ -51,6 +51,7 @@ def headline(summary: Summary, split: str) -> None:
         f"{counted(present, 'diagnosis')} with images here."
         f"{'' if summary.class_mix else f' {WITHOUT}'}"
     )
+    splits.warn_of_validation(split)
 
 
 @st.fragment

@@ -14,8 +14,8 @@ from dermlens.files.tables import plain_cell
 from dermlens.image.encode import data_uri
 from dermlens.labels import SUSPECT
 from dermlens.models.model import AnyModel
-from dermlens.wording import counted, percent
-from ui import state
+from dermlens.wording import column_percents, counted, percent
+from ui import state, widgets
 from ui.predict import prevalence
 
 ROWS = 10
@@ -67,7 +67,7 @@ def table(rows: Sequence[tuple[CaseImage, dict[str, object]]], shown: CaseImage)
     )
     text = st.column_config.TextColumn
     st.dataframe(
-        frame.assign(suspect=100 * frame["suspect"].astype(float)),
+        frame.assign(suspect=column_percents(frame["suspect"])),
         hide_index=True,
         row_height=ROW,
         height=HEAD + ROW * min(len(rows), ROWS) + 2,
@@ -80,19 +80,21 @@ def table(rows: Sequence[tuple[CaseImage, dict[str, object]]], shown: CaseImage)
             "shown": text("", width=28, help="The image shown below"),
             "image": st.column_config.ImageColumn("Image", width=60),
             "refer": text("Refer", width=142),
-            "suspect": st.column_config.ProgressColumn(
-                "Suspect", min_value=0, max_value=100, format="%.0f %%", width=120, help=SUSPECT_HELP
-            ),
+            "suspect": widgets.share_bar("Suspect", width=120, help=SUSPECT_HELP),
             "diagnosis": text("Diagnosis", width=190),
             "agreement": text("Networks", width=96),
             "quality": text("Picture", width=96),
             "file": text("File", width=118),
         },
     )
-    refer = sum(said["refer"] == REFER for _, said in rows)
-    st.caption(
-        f"{refer} of {counted(len(rows), 'image')} to refer; riskiest first. Choose a row to see its image below."
-    )
+    st.caption(f"{_counted([str(said['refer']) for _, said in rows])}. Choose a row to see its image below.")
+
+
+def _counted(said: Sequence[str]) -> str:
+    """Say how many images are to be referred, to be taken again or referred, and judged by no rules."""
+    more = ((RETAKE, "to take again or refer"), (UNKNOWN, "without rules for referral"))
+    rest = "".join(f", {said.count(key)} {words}" for key, words in more if key in said)
+    return f"{said.count(REFER)} of {counted(len(said), 'image')} to refer{rest}; riskiest first"
 
 
 def summary(image: CaseImage, opinion: Opinion) -> dict[str, object]:
@@ -110,7 +112,7 @@ def summary(image: CaseImage, opinion: Opinion) -> dict[str, object]:
         if lead
         else "",
         "agreement": _agreement(opinion),
-        "quality": ", ".join(f.name for f in image.quality.findings) or "good",
+        "quality": ", ".join(f.name for f in image.quality.findings) or "no findings",
     }
 
 

@@ -10,7 +10,6 @@ from dermlens.errors import DermlensError, RecordError
 from dermlens.record import settings
 from dermlens.record.people import Who
 from dermlens.record.save import prepare
-from ui import settings as dashboard_settings
 from ui import state, streamlit_internals, widgets
 from ui.pages import RECORD
 from ui.record import fields, session
@@ -114,9 +113,8 @@ def _not_saved(image: CaseImage, opinion: Opinion) -> None:
 
 
 def _begin(image: CaseImage, opinion: Opinion, person: Who, readings: tuple = ()) -> None:
-    aspect = st.session_state.get(state.STORED_ASPECT) or dashboard_settings.stored_aspect()
     try:
-        saving = prepare(image, opinion, fields.about_of(f"about-{image.key}"), aspect, readings)
+        saving = prepare(image, opinion, fields.about_of(f"about-{image.key}"), image.stored_aspect, readings)
     except RecordError as e:
         st.session_state[_PROBLEM] = str(e)
         return

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.models.runs import Run, best_epoch, is_training, read_progress, seconds_left, state
-from dermlens.wording import counted
+from dermlens.wording import column_percents, counted
 from ui import cache, widgets
 
 
@@ -56,7 +56,7 @@ def table(runs: list[Run], key: str) -> None:
         alt="Every training run; choose rows to overlay them",
         column_config={
             "balanced accuracy": st.column_config.NumberColumn(
-                format="%.1f %%", help="On validation, in the epoch of the lowest cross-entropy"
+                format=widgets.SHARE, help="On validation, in the epoch of the lowest cross-entropy"
             ),
             "hours": st.column_config.NumberColumn(format="%.2f", width=60),
             "epochs": st.column_config.NumberColumn(width=60),
@@ -76,7 +76,9 @@ def table(runs: list[Run], key: str) -> None:
 def _row(run: Run) -> dict[str, object]:
     history = cache.history(run).value
     best = None if history is None else best_epoch(history)
-    found = None if history is None or best is None else 100 * history["val_balanced_accuracy"].iloc[best]
+    found = (
+        None if history is None or best is None else float(column_percents(history["val_balanced_accuracy"].iloc[best]))
+    )
     tried = f"; smoke run, {counted(run.tried_on, 'image')}" if run.tried_on else ""
     return {
         "run": run.id,

@@ -172,9 +172,10 @@ class Prediction(Row):
     """7, 0..1, at the class mix that the person had set; None if none was"""
     calibrated: Mapped[bool]
     called: Mapped[str | None] = mapped_column(String(8))
-    """diagnosis called, None where the image is refused or there is no answer"""
+    """diagnosis called as it was shown, at the class mix of `shown`, or of `probabilities` where that is None; itself
+    None where the image is refused or there is no answer"""
     suspect: Mapped[float | None]
-    """probability of malignant and pre-malignant diagnoses together, 0..1"""
+    """probability of malignant and pre-malignant diagnoses together, 0..1, at the class mix of `probabilities`"""
     prediction_set: Mapped[list[Any] | None]
     refused_by: Mapped[list[Any]]
     """ids of the models that do not know such images"""

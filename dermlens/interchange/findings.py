@@ -27,7 +27,7 @@ class ModelFinding:
     id: str
     name: str
     sha256: str
-    """of the file on which its answers depend"""
+    """of all that its answers depend on: its weights, and what was fitted to it"""
     accepted: bool | None
     """whether it takes the image for one of the kind that it knows, by its own limit or rule; None if it cannot tell"""
     withheld: bool

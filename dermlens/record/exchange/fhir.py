@@ -5,6 +5,7 @@ from datetime import UTC
 from dermlens.interchange.dicom.identity import SEXES
 from dermlens.interchange.fhir import Subject, Truth, bundle
 from dermlens.interchange.findings import Findings, ModelFinding
+from dermlens.models.card import identity_of
 from dermlens.record.cases import Case
 from dermlens.record.people import Who
 from dermlens.record.store.tables import Image, Prediction
@@ -54,7 +55,7 @@ def _of_model(answer: Prediction) -> ModelFinding:
     return ModelFinding(
         id=answer.model_id,
         name=answer.model_id,
-        sha256=answer.model_sha256,
+        sha256=identity_of(answer.model_sha256, answer.fitted),
         accepted=_accepted(answer),
         withheld=withheld,
         called=answer.called,

@@ -159,8 +159,9 @@ class Prediction(Row):
     """whether it is the model that people are held against: the first one shown"""
     model_id: Mapped[str] = mapped_column(String(100))
     model_sha256: Mapped[str] = mapped_column(String(64))
+    """of its weights"""
     fitted: Mapped[dict[str, Any]]
-    """file that was fitted to the model -> its hash"""
+    """file that was fitted to the model and was in use -> its hash"""
     app_version: Mapped[str] = mapped_column(String(40))
     settings: Mapped[dict[str, Any]]
     """`stored_aspect` of the file, `class_mix` set, in words, and `fitted_mix`, 7 counts or None"""

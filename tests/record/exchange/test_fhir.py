@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -25,7 +26,9 @@ def test_a_case_of_the_record_is_a_valid_bundle_that_names_nobody(record: Record
         assert patient == {"resourceType": "Patient", "gender": "female", "birthDate": "1960"}
         answers = {a.model_sha256: a for a in case.predictions[case.images[0].id]}
         devices = [r for r in resources if r["resourceType"] == "Device"]
-        assert {d["identifier"][0]["value"] for d in devices} == set(answers)
+        made_of = {f"{a.model_sha256}\ncalibration.json {a.fitted['calibration.json']}" for a in answers.values()}
+        told_of = {d["identifier"][0]["value"] for d in devices}
+        assert told_of == {hashlib.sha256(parts.encode()).hexdigest() for parts in made_of}
         observations = [r for r in resources if r["resourceType"] == "Observation"]
         told = [
             [c["valueQuantity"]["value"] for c in o["component"] if "valueQuantity" in c]

@@ -59,7 +59,7 @@ class ModelAnswer(BaseModel):
     id: str
     name: str
     role: str = Field(description="What it is for: diagnosis or comparison.")
-    sha256: str = Field(description="Identity of the model: every answer depends on it.")
+    sha256: str = Field(description="Identity of the model: of its weights and of all that was fitted to it.")
     failure: str | None = Field(default=None, description="Why the model has no answer; then nothing else is given.")
     calibrated: bool | None = None
     unlike: bool | None = Field(

@@ -33,8 +33,10 @@ class Decision:
     """the rules"""
     fired: Mapping[str, bool]
     """key of a rule -> whether it fires, in the order of RULES; without rules whose input is not known"""
+    said: tuple[Rule, ...]
+    """the rules that fire, in that order; where some of them say that the numbers are unreliable, those alone"""
     reasons: tuple[str, ...]
-    """why, in a few words for each rule that fires, in that order"""
+    """why, in a few words for each of `said`"""
     unreliable: bool
     """whether the image is none that the models know, so that their numbers mean nothing"""
     beside: tuple[str, ...]
@@ -74,20 +76,23 @@ def decide(opinion: Opinion) -> Decision | None:
     model, referral = max(having, key=lambda pair: len(ids & set(pair[1].models)))
     probabilities = {i: np.asarray(opinion.answers[i].probabilities)[None] for i in opinion.answers}
     sets = model.fitted.prediction_sets
-    known = np.array([model.id in opinion.refused]) if model.id in opinion.accepted else None
+    refused = model.id in opinion.refused
+    known = np.array([refused]) if refused or model.id in opinion.accepted else None
     inputs = Inputs(probabilities, sets.sets(probabilities[model.id]) if sets else None, known)
     fired = {key: bool(fires[0]) for key, fires in referral.fired(inputs).items()}
     names = {m.id: m.name for m in opinion.models}
     firing = [rule for rule in RULES if fired.get(rule.key)]
     unreliable = [rule for rule in firing if rule.unreliable]
+    said = tuple(unreliable or firing)
     others = [m for m in opinion.calling if m.id not in referral.models]
     return Decision(
         model,
         referral,
         fired,
-        tuple(_reason(rule, referral, probabilities, names) for rule in unreliable or firing),
+        said,
+        tuple(_reason(rule, referral, probabilities, names) for rule in said),
         bool(unreliable),
-        tuple(said for m in others if (said := _beside(m, probabilities))),
+        tuple(told for m in others if (told := _beside(m, probabilities))),
     )
 
 

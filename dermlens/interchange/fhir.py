@@ -21,6 +21,8 @@ OWN = "urn:x-dermlens:"
 """Before the names of our own code systems and identifiers."""
 _SNOMED = "http://snomed.info/sct"
 _UCUM = "http://unitsofmeasure.org"
+_REFUSED = "Withheld: the image is not of the kind that the algorithm knows."
+_WITHHELD = "Withheld: the algorithms together do not take the image for one of the kind that they know."
 _NOTE = "Decision support for research; not a diagnosis and not a medical device."
 
 
@@ -162,19 +164,26 @@ def _of_model(found: Findings, model: ModelFinding) -> dict[str, Any]:
     }
     if found.class_mix and model.calibrated:
         told["note"].append({"text": found.class_mix})
-    if model.called is None:
+    if model.accepted is not None:
+        told["component"] = [
+            {
+                "code": _own("observation", "accepted", "The image is one of the kind that the algorithm knows"),
+                "valueBoolean": model.accepted,
+            }
+        ]
+    if model.withheld or model.called is None:
         absent = {
             "system": "http://terminology.hl7.org/CodeSystem/data-absent-reason",
             "code": "not-applicable",
             "display": "Not Applicable",
         }
-        text = "The image is not of the kind that the algorithm knows."
+        text = _REFUSED if model.accepted is False else _WITHHELD
         return {**told, "dataAbsentReason": {"coding": [absent], "text": text}}
     told["valueCodeableConcept"] = _diagnosis(model.called)
-    told["component"] = [
+    told.setdefault("component", []).extend(
         {"code": _diagnosis(code), "valueQuantity": {"value": p, "unit": "probability", "system": _UCUM, "code": "1"}}
         for code, p in zip(CLASSES, model.probabilities, strict=True)
-    ]
+    )
     ruled_in = _own("observation", "not-ruled-out", "Diagnosis not ruled out by the algorithm")
     told["component"] += [
         {"code": ruled_in, "valueCodeableConcept": _diagnosis(code)} for code in model.prediction_set or ()

@@ -9,7 +9,6 @@ from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
 from dermlens.case.software import app_version
 from dermlens.labels import NAMES
-from dermlens.trust.referral_rules import RULES
 
 SNOMED: Mapping[str, tuple[str, str]] = {
     "bcc": ("254701007", "Basal cell carcinoma of skin"),
@@ -28,16 +27,18 @@ class ModelFinding:
     id: str
     name: str
     sha256: str
-    """of the file on which its answers depend"""
-    refuses: bool
-    """whether it calls nothing, as the image is not of the kind that it knows; its numbers mean nothing then"""
+    """of all that its answers depend on: its weights, and what was fitted to it"""
+    accepted: bool | None
+    """whether it takes the image for one of the kind that it knows, by its own limit or rule; None if it cannot tell"""
+    withheld: bool
+    """whether its answer is withheld, by its own refusal or the rule of an ensemble: its numbers mean nothing then"""
     called: str | None
-    """a code of labels.CLASSES; None if it refuses"""
+    """a code of labels.CLASSES; None if withheld"""
     probabilities: tuple[float, ...]
-    """7 in the order of labels.CLASSES, 0..1, at the class mix that is set; empty if it refuses"""
+    """7 in the order of labels.CLASSES, 0..1, at the class mix that is set; empty if withheld"""
     calibrated: bool
     prediction_set: tuple[str, ...] | None
-    """codes that are not ruled out; None without prediction sets, or if it refuses"""
+    """codes that are not ruled out; None without prediction sets, or if withheld"""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Findings:
     reasons: tuple[str, ...]
     """why, a sentence each"""
     rules: tuple[tuple[str, str], ...]
-    """key of each rule that applies, and what it looks at in a few words"""
+    """key of each rule that applies, and what it looks at in a few words; where one says that the numbers cannot be
+    relied on, those alone that do"""
     class_mix: str
     """one sentence, empty where no class mix is known"""
     synthetic: bool
@@ -73,16 +75,17 @@ def find(image: CaseImage, opinion: Opinion, at: datetime) -> Findings:
     decision = decide(opinion)
     models = []
     for model in opinion.asked:
-        refuses = model.id in opinion.refused
-        sets = None if refuses else model.fitted.prediction_sets
+        withheld = model.id in opinion.refused
+        sets = None if withheld else model.fitted.prediction_sets
         models.append(
             ModelFinding(
                 id=model.id,
                 name=model.name,
                 sha256=model.identity,
-                refuses=refuses,
-                called=None if refuses else opinion.call(model).code,
-                probabilities=() if refuses else tuple(float(p) for p in opinion.shown[model.id].probabilities),
+                accepted=opinion.accepted.get(model.id),
+                withheld=withheld,
+                called=None if withheld else opinion.call(model).code,
+                probabilities=() if withheld else tuple(float(p) for p in opinion.shown[model.id].probabilities),
                 calibrated=opinion.answers[model.id].calibrated,
                 prediction_set=None if sets is None else tuple(sets.codes(opinion.answers[model.id].probabilities)),
             )
@@ -94,7 +97,7 @@ def find(image: CaseImage, opinion: Opinion, at: datetime) -> Findings:
         withheld=opinion.withheld,
         refer=None if decision is None else decision.refer,
         reasons=() if decision is None else decision.reasons,
-        rules=() if decision is None else tuple((r.key, r.reason) for r in RULES if decision.fired.get(r.key)),
+        rules=() if decision is None else tuple((r.key, r.reason) for r in decision.said),
         class_mix=opinion.class_mix,
         synthetic=image.synthetic,
         version=app_version(),

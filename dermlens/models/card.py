@@ -1,5 +1,6 @@
 """card.json: what a model folder says of itself, and the checks of it."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,6 +109,16 @@ def precision_of(card: Mapping[str, Any]) -> str:
 def served_hash(card: Mapping[str, Any]) -> str:
     """Return the SHA-256 of the file that a network's answers depend on; the card must have passed `check_card`."""
     return card["files"][INT8_FILE if precision_of(card) == INT8 else "model.keras"]
+
+
+def identity_of(weights: str, fitted: Mapping[str, str]) -> str:
+    """Return the SHA-256 of all that a model's answers depend on.
+
+    Args:
+        weights: SHA-256 of what is served. fitted: file that was fitted to it and is in use -> its SHA-256.
+    """
+    lines = [weights, *(f"{name} {digest}" for name, digest in sorted(fitted.items()))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def check_weights(weights: Mapping[str, object], hashes: Mapping[str, str], where: str) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from dermlens.image.preprocess import Geometry
-from dermlens.models.card import ROLES, precision_of, role_of, served_hash
+from dermlens.models.card import ROLES, identity_of, precision_of, role_of, served_hash
 from dermlens.models.engine import Engine
-from dermlens.trust.fitted import NOTHING_FITTED, Fitted
+from dermlens.trust.fitted import NOTHING_FITTED, PARTS, Fitted
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +39,14 @@ class Model:
         return role_of(self.card)
 
     @property
-    def identity(self) -> str:
-        """SHA-256 of the file on which all its answers depend: the 8-bit serving file if that serves."""
+    def weights_sha256(self) -> str:
+        """SHA-256 of the file on which its logits depend: the 8-bit serving file if that serves."""
         return served_hash(self.card)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of all that its answers depend on: its weights, and what was fitted to it and is in use."""
+        return identity_of(self.weights_sha256, fitted_hashes(self))
 
     @property
     def precision(self) -> str:
@@ -78,15 +83,29 @@ class Ensemble:
         return max((m.geometry for m in self.members), key=lambda g: g.size)
 
     @property
-    def identity(self) -> str:
-        """SHA-256 of what its answers depend on: the members' weights and files, and the bias."""
+    def weights_sha256(self) -> str:
+        """SHA-256 of what its logits depend on: the members' weights and files, and the bias."""
         parts = [repr(self.bias)]
-        parts += [f"{m.id} {w!r} {m.identity}" for m, w in zip(self.members, self.weights, strict=True)]
+        parts += [f"{m.id} {w!r} {m.weights_sha256}" for m, w in zip(self.members, self.weights, strict=True)]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of all that its answers depend on: what its logits do, and what was fitted to it and its members."""
+        return identity_of(self.weights_sha256, fitted_hashes(self))
 
 
 AnyModel = Model | Ensemble
 """What can be asked about an image."""
+
+
+def fitted_hashes(model: AnyModel) -> dict[str, str]:
+    """Return the hash of each file that was fitted to a model and is in use; of an ensemble's members "member/file"."""
+    hashes = model.card.get("files", {})
+    used = [part.file for name, part in PARTS.items() if getattr(model.fitted, name) is not None]
+    own = {file: str(hashes[file]) for file in used if file in hashes}
+    members = () if isinstance(model, Model) else model.members
+    return own | {f"{m.id}/{file}": digest for m in members for file, digest in fitted_hashes(m).items()}
 
 
 def for_diagnosis(models: Iterable[AnyModel]) -> list[AnyModel]:

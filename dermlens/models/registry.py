@@ -18,7 +18,7 @@ from dermlens.models.card import INT8, INT8_FILE, NAME, bias_of, check_card, pre
 from dermlens.models.engine import Engine
 from dermlens.models.ensemble import check_views
 from dermlens.models.model import AnyModel, Ensemble, Model
-from dermlens.trust.fitted import read_fitted
+from dermlens.trust.fitted import over_members, read_fitted
 
 SERVING_FILE = "serving.tflite"
 HEAD_FILE = "head.npz"
@@ -152,7 +152,7 @@ def load_any(entry: Entry, load_network: Callable[[Entry], Model] | None = None)
             raise ModelError(f"Its member {member.id} cannot be used: {e}") from e
     check_views({m.id: m.geometry for m in members})
     weights = tuple(float(card["members"][m.id]) for m in members)
-    fitted = read_fitted(entry.folder, card)
+    fitted = over_members(read_fitted(entry.folder, card), {m.id: m.fitted for m in members})
     return Ensemble(entry.id, entry.name, tuple(members), weights, tuple(bias_of(card)), card, entry.folder, fitted)
 
 

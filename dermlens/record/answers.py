@@ -12,8 +12,8 @@ from dermlens.case.opinion import Opinion
 from dermlens.case.software import app_version
 from dermlens.image.encode import pixels_sha256
 from dermlens.labels import INDEX, SUSPECT
-from dermlens.models.model import AnyModel, Model
-from dermlens.trust.fitted import PARTS
+from dermlens.models.model import AnyModel
+from dermlens.models.model import fitted_hashes as fitted_hashes  # for who keeps the answers of a cohort
 from dermlens.trust.ood import OodDetector
 
 
@@ -44,7 +44,7 @@ def prediction_values(image: CaseImage, opinion: Opinion, stored_aspect: str) ->
         values: dict[str, Any] = {
             "lead": model.id == lead,
             "model_id": model.id,
-            "model_sha256": model.identity,
+            "model_sha256": model.weights_sha256,
             "fitted": fitted_hashes(model),
             "app_version": app_version(),
             "settings": {
@@ -87,14 +87,6 @@ def referral(opinion: Opinion) -> tuple[bool | None, list[str]]:
     """Return whether the rules refer the case, and why; None where no model has rules."""
     decision = decide(opinion)
     return (None, []) if decision is None else (decision.refer, list(decision.reasons))
-
-
-def fitted_hashes(model: AnyModel) -> dict[str, str]:
-    """Return the hash of each file that was fitted to a model; those of an ensemble's members as "member/file"."""
-    hashes = model.card.get("files", {})
-    own = {part.file: str(hashes[part.file]) for part in PARTS.values() if part.file in hashes}
-    members = () if isinstance(model, Model) else model.members
-    return own | {f"{m.id}/{file}": digest for m in members for file, digest in fitted_hashes(m).items()}
 
 
 def _number(value: float) -> float | int | None:

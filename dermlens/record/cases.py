@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from dermlens.errors import RecordError
 from dermlens.labels import CLASSES
+from dermlens.record.at_mix import shown_shares, suspect_share
 from dermlens.record.people import Who
 from dermlens.record.readings import NO_CASE
 from dermlens.record.store.frames import frame
@@ -34,7 +35,8 @@ COLUMNS = (
     *("case", "saved_at", "images", "site", "side", "label", "image", "model", "called", "suspect", "refer", "refused"),
     *("person", "management", "outcome", "outcome_words", "basis"),
 )
-"""Of `listed`: the newest image of each case with the lead model's answer, and the newest reading of it."""
+"""Of `listed`: the newest image of each case with the lead model's answer, and the newest reading of it. Call and
+suspect probability are as they were shown; that is None where nothing is called."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def listed(
             Image.id,
             answer.model_id,
             answer.called,
-            answer.suspect,
+            answer.probabilities,
             answer.refer,
             and_(answer.id.is_not(None), answer.called.is_(None)),
             reading.diagnosis,
@@ -88,6 +90,7 @@ def listed(
             outcome.diagnosis,
             outcome.diagnosis_words,
             outcome.basis,
+            answer.shown,
         )
         .select_from(ids)
         .join(Image, Image.id == ids.c[0])
@@ -97,7 +100,10 @@ def listed(
         .outerjoin(outcome, outcome.id == _newest(Outcome.id, Outcome.lesion_id == Lesion.id))
         .order_by(Image.id.desc())
     )
-    return frame(session, query, list(COLUMNS))
+    found = frame(session, query, [*COLUMNS, "shown"])
+    beside = zip(found["called"], found["shown"], found["suspect"], strict=True)
+    shares = [suspect_share(shown_shares(called, shown, fitted)) for called, shown, fitted in beside]
+    return found.assign(suspect=pd.Series(shares, found.index, dtype=object)).drop(columns="shown")
 
 
 def count(session: Session, who: Who, wanted: Wanted = Wanted()) -> int:

@@ -1,7 +1,7 @@
 """What was fitted to a published model to tell how far it can be trusted; every part may be missing."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,10 @@ from dermlens.wording import UNCALIBRATED
 
 MAX_BYTES = 2**28
 """Most bytes of a fitted file that are read."""
+
+
+MEMBER_FILES = {"member_calibrations": "calibration.json", "member_familiarities": "familiarity.json"}
+"""Field of `fitted_on` -> the file of an ensemble's members whose hashes it holds; files of older ensembles lack it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +121,21 @@ def read_fitted(folder: Path, card: dict | None) -> Fitted:
     return Fitted(**found, missing=missing)
 
 
+def over_members(fitted: Fitted, members: Mapping[str, Fitted]) -> Fitted:
+    """Return what was fitted to an ensemble without its rule on unlike images, if that cannot be asked of all members.
+
+    Args:
+        members: id -> what was fitted to it.
+    """
+    lacking = [name for name, own in members.items() if not isinstance(own.ood, OodDetector)]
+    if fitted.ood is None or not lacking:
+        return fitted
+    name, file = lacking[0], PARTS["ood"].file
+    why = members[name].missing.get("ood", f"There is no {file}")
+    missing = {**fitted.missing, "ood": f"{file} goes by that of its member {name}, which cannot be used ({why})"}
+    return replace(fitted, ood=None, missing={part: missing[part] for part in PARTS if part in missing})
+
+
 def read_calibrated(folder: Path, card: dict | None) -> Predictions:
     """Read a model's predictions as users get the answers: with calibrated probabilities if it has a calibration.
 
@@ -149,25 +168,29 @@ def _checked(file: Path, hashes: dict[str, Any], calibrated: bool) -> Document:
         try:
             sources = read_object(found, ModelError)["fitted_on"]
             predictions, calibrated_with = sources["predictions_sha256"], sources.get("calibration_sha256")
-            members = dict(sources.get("member_calibrations", {}))
-        except (ModelError, KeyError, TypeError, AttributeError) as e:
+            members = [
+                (member, file_name, known)
+                for key, file_name in MEMBER_FILES.items()
+                for member, known in dict(sources.get(key, {})).items()
+            ]
+        except (ModelError, KeyError, TypeError, ValueError, AttributeError) as e:
             raise ModelError(f"{file.name} does not say what it was fitted on") from e
         if predictions != hashes.get("predictions.csv"):
             raise ModelError(f"{file.name} was fitted on other predictions than those in the folder")
         if calibrated_with not in (None, hashes.get("calibration.json")):
             raise ModelError(f"{file.name} was fitted with another calibration than the one in the folder")
-        for member, known in members.items():
-            if _calibration_of(file.parents[1] / member) != known:
-                raise ModelError(f"{file.name} was fitted with another calibration of {member} than its own now")
+        for member, file_name, known in members:
+            if _hash_in_card(file.parents[1] / member, file_name) != known:
+                raise ModelError(f"{file.name} was fitted with another {file_name} of {member} than its own now")
         if calibrated_with is not None and not calibrated:
             raise ModelError(f"{file.name} was fitted on calibrated probabilities, which the model no longer gives")
     return found
 
 
-def _calibration_of(folder: Path) -> str | None:
-    """Return the SHA-256 of a model's calibration by its card; None if it has none."""
+def _hash_in_card(folder: Path, name: str) -> str | None:
+    """Return the SHA-256 that a model's card gives for a file; None if it gives none."""
     try:
-        return read_object(folder / "card.json", ModelError)["files"].get("calibration.json")
+        return read_object(folder / "card.json", ModelError)["files"].get(name)
     except (ModelError, KeyError, AttributeError):
         return None
 

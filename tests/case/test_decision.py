@@ -140,3 +140,13 @@ def test_a_withheld_case_says_so_before_any_number(accepts: bool) -> None:
     if not accepts:
         assert found.sentence.startswith("Do not rely on these numbers")
         assert "threshold" not in found.sentence
+        assert [rule.key for rule in found.said] == ["unfamiliar"], "melanoma is above its threshold too"
+        assert found.fired["melanoma"]
+
+
+def test_a_model_that_cannot_tell_and_is_silenced_by_another_does_not_speak_by_its_numbers() -> None:
+    here = opinion(a, a={"mel": 0.9})
+    found = decide(Opinion(here.models, here.answers, here.shown, {}, frozenset({"a"})))
+    assert found is not None
+    assert found.unreliable
+    assert [rule.key for rule in found.said] == ["unfamiliar"]

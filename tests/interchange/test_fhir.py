@@ -78,6 +78,26 @@ def test_a_refused_image_has_no_number(toy: Model, image: CaseImage) -> None:
         assert observation["dataAbsentReason"]["coding"][0]["code"] == "not-applicable"
 
 
+@pytest.mark.parametrize("accepted", [True, False, None])
+@pytest.mark.parametrize("withheld", [True, False])
+def test_acceptance_is_told_where_it_was_found_and_nowhere_else(
+    toy: Model, image: CaseImage, accepted: bool | None, withheld: bool
+) -> None:
+    judged = {} if accepted is None else {"toy": accepted}
+    opinion = replace(form([toy], image.answers), accepted=judged, refused=frozenset({"toy"} if withheld else ()))
+    made = bundle([find(image, opinion, NOW)])
+    Bundle.model_validate_json(made)
+    [observation] = of_kind(made, "Observation")
+    told = [c["valueBoolean"] for c in observation.get("component", []) if "valueBoolean" in c]
+    assert told == ([] if accepted is None else [accepted])
+    assert ("dataAbsentReason" in observation) is withheld
+    if withheld:
+        not_the_kind = (
+            "the image is not of the kind that the algorithm knows" in observation["dataAbsentReason"]["text"]
+        )
+        assert not_the_kind is (accepted is False)
+
+
 def test_another_outcome_is_told_in_words(found: Findings) -> None:
     [outcome] = [
         o

@@ -1,7 +1,9 @@
 """An ensemble: its weights are recovered, its answer is its members' mean, and it fails alone when a member does."""
 
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from dermlens.case.opinion import form
 from dermlens.case.predict import predict
 from dermlens.case.timing import time_model
 from dermlens.errors import ConfigError, DataError, ModelError
+from dermlens.estimate import Estimate
 from dermlens.evaluation.metrics import log_softmax
 from dermlens.evaluation.predictions import make_predictions, read_predictions
 from dermlens.explain.grad_cam import grad_cam
@@ -24,8 +27,11 @@ from dermlens.models import registry
 from dermlens.models.card import check_weights
 from dermlens.models.ensemble import add_maps, check_views, mean_logits
 from dermlens.models.model import Ensemble, Model
+from dermlens.trust.calibration import Calibration
+from dermlens.trust.fitted import Fitted, read_fitted
 from tests.conftest import encode
 from training import card, ensemble, export
+from training.model_card.write import note_hash
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +136,25 @@ def test_the_report_names_what_it_is_made_of(both: Ensemble, lesion: np.ndarray)
     assert "All 3 models" not in report, "the ensemble is no third opinion"
 
 
+def test_its_identity_is_of_all_that_is_in_use_and_of_nothing_else(both: Ensemble) -> None:
+    first = both.members[0]
+    calibration = Calibration("temperature", (1.0,) * 7, (0.0,) * 7, (1,) * 7)
+
+    def fitted(digest: str, used: bool = True) -> Model:
+        card = {**first.card, "files": {**first.card["files"], "calibration.json": digest}}
+        return replace(first, card=card, fitted=Fitted(calibration=calibration if used else None))
+
+    one, two = fitted("1" * 64), fitted("2" * 64)
+    weights = registry.sha256(first.folder / "model.keras")
+    assert one.weights_sha256 == two.weights_sha256 == first.weights_sha256 == weights
+    assert one.identity == hashlib.sha256(f"{weights}\ncalibration.json {'1' * 64}".encode()).hexdigest()
+    assert len({first.identity, one.identity, two.identity}) == 3
+    assert fitted("1" * 64, used=False).identity == first.identity, "a file that cannot be used changes no answer"
+    ensembles = [replace(both, members=(member, both.members[1])) for member in (first, one, two)]
+    assert len({e.identity for e in ensembles}) == 3
+    assert len({e.weights_sha256 for e in ensembles}) == 1
+
+
 def test_its_files_are_what_its_members_give(made: Path) -> None:
     stored = json.loads((made / "both" / "card.json").read_text())
     a, b, own = (read_predictions(made / i / "predictions.csv") for i in ("toy", "toy2", "both"))
@@ -163,6 +188,20 @@ def test_a_folder_is_scored_with_it(models: Path, both: Ensemble, lesion: np.nda
     assert score.main(["--model", "both", *where]) == 0
     melanoma = float((tmp_path / "out.csv").read_text().splitlines()[1].split(",")[1])
     assert melanoma == pytest.approx(float(predict(both, lesion).probabilities[4]), abs=1e-6)
+
+
+def test_the_rule_on_unlike_images_is_not_dropped_without_a_word_where_a_member_cannot_be_asked(models: Path) -> None:
+    of_one = {"accepted": Estimate(0.97, 0.9, 1, 10, 9).to_dict(), "auroc": {}, "refused": {}}
+    predictions = registry.sha256(models / "both" / "predictions.csv")
+    rule = {"method": "members", "members": ["toy", "toy2"], "fitted_on": {"predictions_sha256": predictions}}
+    (models / "both" / "familiarity.json").write_text(json.dumps({**rule, "measured": {"test": of_one}}))
+    note_hash(models / "both", "familiarity.json")
+    entry = registry.find(models, "both")
+    assert read_fitted(entry.folder, entry.card).ood is not None
+    loaded = registry.load_any(entry)
+    assert loaded.fitted.ood is None
+    [said] = [s for s in loaded.fitted.missing_sentences() if "familiarity.json" in s]
+    assert said.startswith("familiarity.json goes by that of its member toy, which cannot be used (There is no ")
 
 
 def test_a_lost_or_renewed_member_disables_only_the_ensemble(models: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
 from sqlalchemy import select
@@ -14,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from dermlens.errors import RecordError
 from dermlens.image import examples
-from dermlens.record import cases
+from dermlens.record import cases, save
 from dermlens.record.open import Record, open_record
 from dermlens.record.people import NOBODY_SIGNED_IN as ME
 from dermlens.record.settings import Settings
@@ -22,7 +23,7 @@ from dermlens.record.store import audit
 from dermlens.record.store.tables import Disclosure
 from tests.conftest import encode
 from tests.dashboard import HOME, check, open_page, text
-from tests.record.filled import KEY, fill
+from tests.record.filled import KEY, fill, saving
 
 SAVE = "Save to the record"
 
@@ -287,3 +288,21 @@ def test_metrics_measures_the_record(kept: Record) -> None:
     assert "Record split" in text(app)
     app.session_state["record-show"] = "Month by month"
     assert "Against validation, month by month" in text(check(app.run()))
+
+
+def test_a_case_shows_call_and_probabilities_at_one_class_mix(kept: Record) -> None:
+    one = saving(np.random.default_rng(0), 4)
+    for values in one.predictions:
+        values["settings"] = {**values["settings"], "class_mix": "Re-weighted for 50 % suspect."}
+        values.update(probabilities=[0.02, 0.02, 0.03, 0.01, 0.3, 0.61, 0.01], suspect=0.34, called="mel")
+        values.update(shown=[0.03, 0.05, 0.02, 0.01, 0.67, 0.21, 0.01], refused_by=[])
+    one.predictions[2].update(called=None, refused_by=["two"])
+    saved = save.save(kept, ME, one)
+    app = open_page("record", case=str(saved.lesion_id))
+    table = next(t.value for t in app.dataframe if "Call" in t.value)
+    assert table["Call"].tolist() == ["Melanoma", "Melanoma", "No diagnosis"]
+    assert table["Probability"].tolist() == pytest.approx([67, 67, float("nan")], nan_ok=True)
+    assert table["Malignant or pre-malignant"].tolist() == pytest.approx([75, 75, float("nan")], nan_ok=True)
+    assert "those that were shown, at the class mix that was set. Re-weighted for 50 % suspect." in text(app).replace(
+        "\\", ""
+    )

@@ -15,6 +15,7 @@ from dermlens.errors import RecordError
 from dermlens.evaluation.class_mix import mix_at
 from dermlens.labels import INDEX, SUSPECT
 from dermlens.models import registry
+from dermlens.models.card import identity_of
 from dermlens.models.model import Ensemble
 from dermlens.record import cases, consent, save
 from dermlens.record.open import Record, open_record
@@ -72,7 +73,8 @@ def test_what_is_kept_is_what_was_answered(record: Record, answered, lesion: np.
         assert row.probabilities == [float(x) for x in answer.probabilities]
         assert row.called == mixed.call(model).code
         assert row.suspect == pytest.approx(float(answer.probabilities[list(SUSPECT)].sum()))
-        assert row.model_sha256 == model.identity
+        assert row.model_sha256 == model.weights_sha256
+        assert identity_of(row.model_sha256, row.fitted) == model.identity, "as Predict tells it"
         assert row.called is not None
         assert row.heat_map_sha256 == hashlib.sha256(answer.maps[INDEX[row.called]].tobytes()).hexdigest()
         assert row.settings["stored_aspect"] == "4:3"

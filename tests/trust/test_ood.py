@@ -13,7 +13,7 @@ from dermlens.dataset.ham10000 import load_split
 from dermlens.errors import ModelError
 from dermlens.labels import CLASSES
 from dermlens.models.model import Ensemble
-from dermlens.trust.fitted import Fitted
+from dermlens.trust.fitted import Fitted, over_members, read_fitted
 from dermlens.trust.ood import (
     JointOodDetector,
     Measured,
@@ -166,6 +166,40 @@ def test_an_ensembles_file_names_its_members(tmp_path: Path) -> None:
     assert isinstance(found, JointOodDetector)
     assert found.members == ("a", "b")
     assert found.measured.accepted["test"].value == 0.96
+
+
+def test_the_rule_of_an_ensemble_is_out_of_date_once_a_member_is_fitted_again(tmp_path: Path) -> None:
+    def fitted(again: dict[str, str], **known: object) -> Fitted:
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / "card.json").write_text(json.dumps({"files": {"familiarity.json": again[name]}}))
+        sources = {"predictions_sha256": "p", **known}
+        file = write(tmp_path / "both", method="members", members=["a", "b"], fitted_on=sources)
+        hashes = {"familiarity.json": hashlib.sha256(file.read_bytes()).hexdigest(), "predictions.csv": "p"}
+        return read_fitted(file.parent, {"files": hashes})
+
+    fitted_with = {"a": "1" * 64, "b": "2" * 64}
+    assert isinstance(fitted(fitted_with, member_familiarities=fitted_with).ood, JointOodDetector)
+    again = fitted({**fitted_with, "b": "3" * 64}, member_familiarities=fitted_with)
+    assert again.ood is None
+    assert again.missing["ood"] == "familiarity.json was fitted with another familiarity.json of b than its own now"
+    assert isinstance(fitted({**fitted_with, "b": "3" * 64}).ood, JointOodDetector), "fitted before hashes were kept"
+    assert fitted(fitted_with, member_familiarities="ab").ood is None
+
+
+def test_an_ensemble_whose_member_cannot_tell_has_no_rule_and_says_why() -> None:
+    joint = Fitted(ood=JointOodDetector(("a", "b"), NOTHING), missing={"referral": "There is no referral.json"})
+    knows = Fitted(ood=familiar())
+    assert over_members(joint, {"a": knows, "b": knows}) is joint
+    spoilt = Fitted(missing={"ood": "familiarity.json is not the file whose SHA-256 is in card.json"})
+    found = over_members(joint, {"a": knows, "b": spoilt})
+    assert found.ood is None
+    assert found.missing_sentences() == (
+        "familiarity.json goes by that of its member b, which cannot be used (familiarity.json is not the file whose "
+        "SHA-256 is in card.json), so it cannot say whether an image is like those it was trained on, nor show similar "
+        "cases.",
+        "There is no referral.json, so it has no rules for when to refer.",
+    )
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def keep(model: Model, names: list[str], logits: np.ndarray, embeddings: np.ndar
 
 
 def _folder(model: Model, names: list[str]) -> Path:
-    identity = "\n".join([model.identity, str(model.views), *names])
+    identity = "\n".join([model.weights_sha256, str(model.views), *names])
     folder = model.folder / FOLDER / hashlib.sha256(identity.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -38,6 +38,7 @@ from dermlens.evaluation.intervals import (
 )
 from dermlens.evaluation.predictions import SPLITS
 from dermlens.files.documents import encode_object, read_document, read_object
+from dermlens.files.hashes import sha256
 from dermlens.ingest.read import read_file
 from dermlens.trust import embedding_map
 from dermlens.trust.ood import EMBEDDINGS_FILE, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
@@ -72,6 +73,7 @@ def make(subject: Subject) -> dict[str, bytes]:
         DataError: the images are missing. ModelError: a member is not fitted yet.
     """
     files: dict[str, bytes] = {}
+    sources: dict[str, Any] = {}
     if subject.card.get("members"):
         table, rule = of_members(subject)
         threshold = 0.0
@@ -80,6 +82,8 @@ def make(subject: Subject) -> dict[str, bytes]:
             "members": list(subject.card["members"]),
             "withholding": rule.to_dict(),
         }
+        folders = [subject.folder.parent / member for member in chosen["members"]]
+        sources["member_familiarities"] = {f.name: sha256(f / OOD_FILE) for f in folders}
     else:
         reference_set, trained = reference_set_of(subject)
         table, embeddings = seen(subject)
@@ -98,6 +102,7 @@ def make(subject: Subject) -> dict[str, bytes]:
             "n_images": len(validation),
             "n_lesions": int(validation["group"].nunique()),
             "predictions_sha256": subject.predictions_file.sha256,
+            **sources,
         },
         "measured": measure(table, threshold),
     }

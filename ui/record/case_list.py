@@ -127,6 +127,7 @@ def _table(found: pd.DataFrame) -> None:
         ],
         column_config={
             "Case": st.column_config.NumberColumn(width=70, format="%d"),
+            "Model calls": st.column_config.TextColumn(help="As shown when it was saved, at the class mix set then"),
             "Saved": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", help="UTC", width=140),
             "Images": st.column_config.NumberColumn(width=65),
             SUSPECT: st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f %%", width=190),

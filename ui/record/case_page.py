@@ -9,6 +9,7 @@ from dermlens.errors import RecordError
 from dermlens.interchange import fhir
 from dermlens.labels import DIAGNOSES, INDEX, NAMES
 from dermlens.record import cases, consent, readings
+from dermlens.record.at_mix import shown_shares, suspect_share
 from dermlens.record.cases import Case
 from dermlens.record.exchange.fhir import case_as_fhir
 from dermlens.record.open import Record
@@ -93,7 +94,7 @@ def _head(case: Case) -> None:
 
 
 def _probabilities(case: Case) -> None:
-    lead = [(i, p) for i in case.images for p in case.predictions[i.id] if p.lead and p.probabilities]
+    lead = [(i, p) for i in case.images for p in case.predictions[i.id] if p.lead and p.probabilities and p.called]
     if len(lead) < 2:
         return
     table = np.array([p.probabilities for _, p in lead], float)
@@ -106,6 +107,8 @@ def _probabilities(case: Case) -> None:
 
     last = DIAGNOSES[int(table[-1].argmax())].name
     widgets.chart(figure, f"Probabilities of the case over time; the last image: {last}.", data, "over-time")
+    if any(p.shown for _, p in lead):
+        st.caption("At the class mix that the model was fitted for, whatever mix was set.")
 
 
 def _answers(case: Case) -> None:
@@ -129,17 +132,25 @@ def _answers(case: Case) -> None:
         if lead is not None and lead.refer is not None:
             said = f"Refer: {'; '.join(lead.reasons)}." if lead.refer else "No rule for referral applied."
             st.caption(f"{(image.taken_at or image.saved_at):%d %B %Y}: {widgets.escape(said, 600)}")
+    mixes = {str(a.settings.get("class_mix") or "") for i in case.images for a in case.predictions[i.id] if a.shown}
+    if mixes:
+        said = " ".join(sorted(mixes - {""}))
+        st.caption(
+            "Calls and probabilities are those that were shown, at the class mix that was set. "
+            f"{widgets.escape(said, 600)} What is not ruled out and referral go by the mix that models were fitted for."
+        )
 
 
 def _answer_row(image: Image, answer: Prediction) -> dict[str, object]:
-    shares = answer.shown or answer.probabilities
+    shares = shown_shares(answer.called, answer.shown, answer.probabilities)
+    suspect = suspect_share(shares)
     return {
         "Image": image.taken_at or image.saved_at,
         "Model": answer.model_id,
         "Call": NAMES[answer.called] if answer.called else "No answer" if answer.error else "No diagnosis",
         "Probability": 100 * max(shares) if shares else None,
-        "Malignant or pre-malignant": None if answer.suspect is None else 100 * answer.suspect,
-        "Not ruled out": ", ".join(answer.prediction_set or ()),
+        "Malignant or pre-malignant": None if suspect is None else 100 * suspect,
+        "Not ruled out": ", ".join(answer.prediction_set or ()) if answer.called else "",
         "Refer": {True: "yes", False: "no", None: ""}[answer.refer],
         "Version": f"{answer.model_sha256[:12]}, Dermlens {answer.app_version}",
         "Milliseconds": answer.milliseconds,

@@ -90,7 +90,8 @@ def _people(database: Session, who: Who, entry: Entry, key: tuple) -> None:
         return
     changed, compared = _pairs(key, table)
     st.caption(
-        "Read before the answer and once more with it, by the same person; the model is the first one shown. "
+        "Read before the answer and once more with it, by the same person; the model is the first one shown, "
+        f"{AT[HAM10000]}. "
         f"{counted(compared.readings, 'reading')} of {counted(compared.lesions, 'lesion')} by "
         f"{compared.people} {'person' if compared.people == 1 else 'people'} have a known outcome."
     )
@@ -106,6 +107,7 @@ def _people(database: Session, who: Who, entry: Entry, key: tuple) -> None:
             f"p {'< 0.001' if test.p < 0.001 else f'= {number(test.p)}'})."
         )
     st.header("What the answer changed", anchor=False)
+    st.caption("Against what the person saw the model call, at the class mix set then.")
     shares = {
         "The first reading was what the model called": changed.agreed_before,
         "The second one was": changed.agreed_after,
@@ -145,7 +147,10 @@ def _months(database: Session, who: Who, entry: Entry, key: tuple) -> None:
     widgets.chart(
         figure, "Shares of the answers that were referred, suspect, refused or poor, by month", data, "months"
     )
-    st.caption("By the month of saving, whatever the outcome, with 95 % intervals.")
+    st.caption(
+        "By the month of saving, whatever the outcome, with 95 % intervals; calls are those "
+        f"{AT[HAM10000]}, whatever mix was set."
+    )
     _drift(table, entry)
 
 

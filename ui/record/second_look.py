@@ -18,7 +18,8 @@ def section(database: Session, record: Record, who: Who) -> None:
     """List open cases in which people and model disagree, the model is unsure, or the picture is unusual."""
     st.caption(
         "Open cases in which person and model disagree, no diagnosis has "
-        f"{short_percent(second_look.UNSURE)}, or the picture is unlike the others."
+        f"{short_percent(second_look.UNSURE)}, or the picture is unlike the others. The model is taken at the class "
+        "mix that it was fitted for, whatever mix was set."
     )
     found = second_look.queue(database, who)
     if found.empty:

@@ -133,7 +133,7 @@ def _constant(model: AnyModel, stored_aspect: str) -> dict[str, Any]:
     return {
         "lead": True,
         "model_id": model.id,
-        "model_sha256": model.identity,
+        "model_sha256": model.weights_sha256,
         "fitted": fitted_hashes(model),
         "settings": {"stored_aspect": stored_aspect, "class_mix": "", "fitted_mix": mix},
         "calibrated": calibration is not None,

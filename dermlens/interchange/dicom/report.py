@@ -37,6 +37,8 @@ _OWN = {
     "acceptance": "Acceptance of the image by the algorithm",
     "refused": "Not an image of the kind that the algorithm knows",
     "accepted": "An image of the kind that the algorithm knows",
+    "answer": "Answer of the algorithm",
+    "withheld": "Withheld: the numbers mean nothing on this image",
     "case": "Findings in the image",
 }
 _MEANING = 64
@@ -105,7 +107,11 @@ def _of_model(findings: Findings, model: ModelFinding, source: Dataset) -> list[
     algorithm = AlgorithmIdentification(
         name=model.name, version=f"{model.id} {model.sha256[:12]}", parameters=said, manufacturer=MAKER
     )
-    evaluations = [(_own("acceptance"), _own("refused" if model.refuses else "accepted"))]
+    evaluations = []
+    if model.accepted is not None:
+        evaluations.append((_own("acceptance"), _own("accepted" if model.accepted else "refused")))
+    if model.withheld:
+        evaluations.append((_own("answer"), _own("withheld")))
     if model.called is not None:
         evaluations.append((_own("called"), _diagnosis(model.called)))
     evaluations += [(_own("not-ruled-out"), _diagnosis(code)) for code in model.prediction_set or ()]

@@ -8,6 +8,7 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session, aliased
 
 from dermlens.labels import CLASSES
+from dermlens.record.at_mix import fitted_calls, suspect_share
 from dermlens.record.people import Who
 from dermlens.record.store.frames import frame
 from dermlens.record.store.tables import Image, Lesion, Outcome, Patient, Prediction, Reading
@@ -22,7 +23,9 @@ def answers(session: Session, who: Who) -> pd.DataFrame:
     """Return a row for each answer of a model in the person's groups.
 
     Left out are pseudonyms, labels, notes, sources, devices, groups and people; patients and lesions go by numbers, and
-    dates by the month. The birth year is given as ten years of age at the image.
+    dates by the month. The birth year is given as ten years of age at the image. `called`, `shown_*` and
+    `suspect_shown` are at the class mix that was set (the latter two empty where none was); `probabilities_*`,
+    `suspect` and `called_fitted` at the one that the model was fitted for.
 
     Args:
         session: reading. who: needs the right to export.
@@ -106,6 +109,8 @@ def _flat(table: pd.DataFrame) -> pd.DataFrame:
     for name in ("logits", "probabilities", "shown"):
         for place, code in enumerate(CLASSES):
             found[f"{name}_{code}"] = [float("nan") if v is None else v[place] for v in table[name]]
+    found["called_fitted"] = fitted_calls(table)
+    found["suspect_shown"] = [float("nan") if v is None else suspect_share(v) for v in table["shown"]]
     return found
 
 

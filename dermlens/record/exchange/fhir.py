@@ -5,6 +5,7 @@ from datetime import UTC
 from dermlens.interchange.dicom.identity import SEXES
 from dermlens.interchange.fhir import Subject, Truth, bundle
 from dermlens.interchange.findings import Findings, ModelFinding
+from dermlens.models.card import identity_of
 from dermlens.record.cases import Case
 from dermlens.record.people import Who
 from dermlens.record.store.tables import Image, Prediction
@@ -50,14 +51,22 @@ def _findings(image: Image, answers: tuple[Prediction, ...]) -> Findings:
 
 
 def _of_model(answer: Prediction) -> ModelFinding:
-    refuses, kept = answer.called is None, answer.prediction_set
+    withheld, kept = answer.called is None, answer.prediction_set
     return ModelFinding(
         id=answer.model_id,
         name=answer.model_id,
-        sha256=answer.model_sha256,
-        refuses=refuses,
+        sha256=identity_of(answer.model_sha256, answer.fitted),
+        accepted=_accepted(answer),
+        withheld=withheld,
         called=answer.called,
-        probabilities=() if refuses else tuple(map(float, answer.shown or answer.probabilities or ())),
+        probabilities=() if withheld else tuple(map(float, answer.shown or answer.probabilities or ())),
         calibrated=answer.calibrated,
-        prediction_set=None if refuses or kept is None else tuple(map(str, kept)),
+        prediction_set=None if withheld or kept is None else tuple(map(str, kept)),
     )
+
+
+def _accepted(answer: Prediction) -> bool | None:
+    """Return whether the model accepted the image; None where the row does not tell, as of an ensemble that called."""
+    if answer.model_id in answer.refused_by:
+        return False
+    return None if answer.ood_score is None else True

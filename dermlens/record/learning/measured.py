@@ -17,6 +17,7 @@ from dermlens.evaluation.compare import McNemar, mcnemar
 from dermlens.evaluation.intervals import share
 from dermlens.evaluation.predictions import Predictions, make_predictions
 from dermlens.labels import CLASSES, INDEX, MELANOMA, N_CLASSES, SUSPECT
+from dermlens.record.at_mix import fitted_calls
 from dermlens.record.people import Who
 from dermlens.record.store.frames import frame
 from dermlens.record.store.tables import Image, Lesion, Outcome, Prediction, Reading
@@ -112,7 +113,7 @@ FIGURES = {
 
 @dataclass(frozen=True, eq=False)
 class Changed:
-    """What people did with the answer, as shares of readings made before and after it, whatever the outcome."""
+    """What people did with the answer that they saw, as shares of readings before and with it, whatever the outcome."""
 
     agreed_before: Estimate
     """the first reading was what the model called"""
@@ -146,8 +147,9 @@ def paired_readings(session: Session, who: Who) -> pd.DataFrame:
     """Return a row for each image and person with a reading before and one with the answer.
 
     Returns:
-        image, case, person; before, after, model (diagnoses; "" where the lead model called none), outcome (None while
-        open), management_before, management_after, seconds_before, seconds_after.
+        image, case, person; before, after, shown, model (diagnoses; "" where the lead model called none), outcome (None
+        while open), management_before, management_after, seconds_before, seconds_after. `shown` is what the person saw
+        called, at the class mix that was set; `model` is what is called at the one that the model was fitted for.
     """
     who.need("see")
     before, after = aliased(Reading), aliased(Reading)
@@ -159,7 +161,8 @@ def paired_readings(session: Session, who: Who) -> pd.DataFrame:
         "person": before.person_id,
         "before": before.diagnosis,
         "after": after.diagnosis,
-        "model": Prediction.called,
+        "called": Prediction.called,
+        "probabilities": Prediction.probabilities,
         "outcome": outcome.diagnosis,
         "management_before": before.management,
         "management_after": after.management,
@@ -187,23 +190,24 @@ def paired_readings(session: Session, who: Who) -> pd.DataFrame:
         .order_by(Image.id, before.person_id)
     )
     found = frame(session, query, list(columns))
-    return found.assign(model=found["model"].fillna(""))
+    calls = {"shown": found["called"].fillna(""), "model": fitted_calls(found).fillna("")}
+    return found.assign(**calls).drop(columns=["called", "probabilities"])
 
 
 def changed(table: pd.DataFrame) -> Changed:
-    """Measure what people did with the answer; `table` as `paired_readings` gives it."""
-    called = table[table["model"] != ""]
-    differed = called[called["before"] != called["model"]]
+    """Measure what people did with the answer that they saw; `table` as `paired_readings` gives it."""
+    called = table[table["shown"] != ""]
+    differed = called[called["before"] != called["shown"]]
 
     def of(rows: pd.DataFrame, hit: pd.Series) -> Estimate:
         return share(hit.to_numpy(bool), _lesions(rows))
 
     return Changed(
-        of(called, called["before"] == called["model"]),
-        of(called, called["after"] == called["model"]),
-        of(called, called["after"] != called["model"]),
+        of(called, called["before"] == called["shown"]),
+        of(called, called["after"] == called["shown"]),
+        of(called, called["after"] != called["shown"]),
         of(table, table["after"] != table["before"]),
-        of(differed, differed["after"] == differed["model"]),
+        of(differed, differed["after"] == differed["shown"]),
         of(table, table["management_after"] != table["management_before"]),
         {stage: float(table[f"seconds_{stage}"].astype(float).median()) for stage in ("before", "after")},
     )
@@ -213,7 +217,8 @@ def compared(table: pd.DataFrame) -> Compared:
     """Measure all three sides on the same readings, those with a known outcome.
 
     A model that refused an image, or a person who named another diagnosis, was not right. An outcome that is none of
-    the seven diagnoses counts as right for nobody, and is left out.
+    the seven diagnoses counts as right for nobody, and is left out. The model is taken at the class mix that it was
+    fitted for, whatever mix the person had set.
 
     Args:
         table: as `paired_readings` gives it.

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from dermlens.estimate import Estimate
 from dermlens.evaluation.intervals import share
+from dermlens.record.at_mix import fitted_calls, suspect_share
 from dermlens.record.people import Who
 from dermlens.record.store.frames import frame
 from dermlens.record.store.tables import Image, Lesion, Prediction
@@ -27,8 +28,9 @@ def answered(session: Session, who: Who, model_id: str) -> pd.DataFrame:
     """Return a row for each answer of a model, oldest first; drawings of the project are left out.
 
     Returns:
-        case, month ("2026-05", of saving), called (None where refused), suspect (probability), refer (None without
-        rules), refused, poor (bool), sharpness, brightness, glare, ood_score (float, NaN where not known).
+        case, month ("2026-05", of saving), called and suspect (probability), both at the mix that the model was fitted
+        for and None where refused, refer (None without rules), refused, poor (bool), sharpness, brightness, glare,
+        ood_score (float, NaN where not known).
     """
     who.need("see")
     query = (
@@ -36,7 +38,7 @@ def answered(session: Session, who: Who, model_id: str) -> pd.DataFrame:
             Lesion.id,
             Image.saved_at,
             Prediction.called,
-            Prediction.suspect,
+            Prediction.probabilities,
             Prediction.refer,
             Prediction.ood_score,
             Image.quality,
@@ -51,16 +53,21 @@ def answered(session: Session, who: Who, model_id: str) -> pd.DataFrame:
         )
         .order_by(Image.id)
     )
-    names = ["case", "saved_at", "called", "suspect", "refer", "ood_score", "quality"]
+    names = ["case", "saved_at", "called", "probabilities", "refer", "ood_score", "quality"]
     table = frame(session, query, names)
     quality = {name: [q.get(name) for q in table["quality"]] for name in ("sharpness", "brightness", "glare")}
     return table.assign(
         month=pd.to_datetime(table["saved_at"], utc=True).dt.strftime("%Y-%m"),
+        called=fitted_calls(table),
+        suspect=[
+            np.nan if c is None else suspect_share(p)
+            for c, p in zip(table["called"], table["probabilities"], strict=True)
+        ],
         refused=table["called"].isna(),
         poor=[bool(q.get("poor")) for q in table["quality"]],
         ood_score=table["ood_score"].astype(float),
         **{name: np.array(values, float) for name, values in quality.items()},
-    ).drop(columns=["quality", "saved_at"])
+    ).drop(columns=["quality", "saved_at", "probabilities"])
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from dermlens.dataset.labelled import COLUMNS, LABELS, PICTURES
 from dermlens.errors import DataError, RecordError
 from dermlens.files.documents import unwritable, write_whole
 from dermlens.record import disclosures
+from dermlens.record.at_mix import fitted_calls
 from dermlens.record.open import Record
 from dermlens.record.people import Who
 from dermlens.record.store.frames import frame
@@ -35,9 +36,9 @@ def queue(session: Session, who: Who) -> pd.DataFrame:
     """Return the images of open cases that are worth a second look, those with most reasons first.
 
     Returns:
-        case, image, saved_at, called, probability (of the most probable diagnosis), person (newest reading), reasons
-        (texts of REASONS, joined by ";"), picture (name of the kept one, None), consent (key of CONSENTS, None),
-        pixels_sha256.
+        case, image, saved_at, called and its probability, both at the class mix that the model was fitted for (None and
+        NaN where refused), person (newest reading), reasons (texts of REASONS, joined by ";"), picture (name of the
+        kept one, None), consent (key of CONSENTS, None), pixels_sha256.
     """
     who.need("see")
     reading, patient = aliased(Reading), aliased(Patient)
@@ -76,7 +77,9 @@ def queue(session: Session, who: Who) -> pd.DataFrame:
         return table.assign(probability=[], reasons=[]).drop(
             columns=["probabilities", "refused_by", "withdrawn_at", "model"]
         )
-    top = np.array([max(p) for p in table["probabilities"]])
+    table = table.assign(called=fitted_calls(table))
+    shares = zip(table["called"], table["probabilities"], strict=True)
+    top = np.array([np.nan if called is None else max(p) for called, p in shares], float)
     far = _far(session, who)
     marks = {
         "disagreement": table["person"].notna() & (table["person"] != table["called"].fillna("")),

@@ -159,8 +159,9 @@ class Prediction(Row):
     """whether it is the model that people are held against: the first one shown"""
     model_id: Mapped[str] = mapped_column(String(100))
     model_sha256: Mapped[str] = mapped_column(String(64))
+    """of its weights"""
     fitted: Mapped[dict[str, Any]]
-    """file that was fitted to the model -> its hash"""
+    """file that was fitted to the model and was in use -> its hash"""
     app_version: Mapped[str] = mapped_column(String(40))
     settings: Mapped[dict[str, Any]]
     """`stored_aspect` of the file, `class_mix` set, in words, and `fitted_mix`, 7 counts or None"""
@@ -172,9 +173,10 @@ class Prediction(Row):
     """7, 0..1, at the class mix that the person had set; None if none was"""
     calibrated: Mapped[bool]
     called: Mapped[str | None] = mapped_column(String(8))
-    """diagnosis called, None where the image is refused or there is no answer"""
+    """diagnosis called as it was shown, at the class mix of `shown`, or of `probabilities` where that is None; itself
+    None where the image is refused or there is no answer"""
     suspect: Mapped[float | None]
-    """probability of malignant and pre-malignant diagnoses together, 0..1"""
+    """probability of malignant and pre-malignant diagnoses together, 0..1, at the class mix of `probabilities`"""
     prediction_set: Mapped[list[Any] | None]
     refused_by: Mapped[list[Any]]
     """ids of the models that do not know such images"""

@@ -133,7 +133,43 @@ def test_an_image_that_no_model_knows_is_a_photograph_without_numbers(image: Cas
     content: Any = ComprehensiveSR.from_dataset(report).content
     groups = content.get_image_measurement_groups()
     assert not [m for group in groups for m in group.get_measurements()]
-    assert b"Not an image of the kind" in _saved(report)
+    assert b"An image of the kind" not in _saved(report), "nobody measured that"
+    assert b"Not an image of the kind" not in _saved(report)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "withheld", "acceptance", "answer"),
+    [
+        (True, False, "accepted", None),
+        (True, True, "accepted", "withheld"),  # by the rule of an ensemble
+        (False, True, "refused", "withheld"),
+        (False, False, "refused", None),  # a drawing of the project
+        (None, True, None, "withheld"),
+        (None, False, None, None),
+    ],
+)
+def test_acceptance_is_what_the_model_found_and_withheld_what_was_done(
+    image: CaseImage,
+    toy: Model,
+    tmp_path: Path,
+    accepted: bool | None,
+    withheld: bool,
+    acceptance: str | None,
+    answer: str | None,
+) -> None:
+    model, answers = with_rules(toy, image)
+    judged = {} if accepted is None else {"toy": accepted}
+    opinion = replace(form([model], answers), accepted=judged, refused=frozenset({"toy"} if withheld else ()))
+    report = objects_of(image, opinion, Identity(), None, NOW)[-1]
+    assert errors_of(report, tmp_path) == []
+    content: Any = ComprehensiveSR.from_dataset(report).content
+    groups = content.get_image_measurement_groups()
+    told = [(e.name.value, e.value.value) for group in groups for e in group.get_qualitative_evaluations()]
+    said = dict(told)
+    assert (said.get("acceptance"), said.get("answer")) == (acceptance, answer)
+    assert ("called" in said) is not withheld
+    rules = [value for name, value in told if name == "rule"]
+    assert rules == (["unfamiliar"] if withheld else ["melanoma"])
 
 
 def test_that_photograph_is_valid_too(image: CaseImage, toy: Model, tmp_path: Path) -> None:

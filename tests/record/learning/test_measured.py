@@ -34,7 +34,7 @@ ROWS = [  # before, after, model, outcome
 def rows() -> pd.DataFrame:
     table = pd.DataFrame(ROWS, columns=["before", "after", "model", "outcome"], dtype=object)
     return table.assign(
-        image=range(len(table)), case=range(len(table)), person=1, management_before="none",
+        shown=table["model"], image=range(len(table)), case=range(len(table)), person=1, management_before="none",
         management_after=["none"] * 5 + ["excision"] * 5, seconds_before=10.0, seconds_after=list(range(10)),
     )  # fmt: skip
 

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 from dataclasses import replace
@@ -236,6 +237,9 @@ def test_an_ensemble_goes_by_its_rule_and_withholds_what_all_its_members_refuse(
     assert list(made) == ["familiarity.json", "familiarity.csv"]
     for name, content in made.items():
         (ensemble / name).write_bytes(content)
+    assert json.loads(made["familiarity.json"])["fitted_on"]["member_familiarities"] == {
+        m: hashlib.sha256((models / m / "familiarity.json").read_bytes()).hexdigest() for m in ("toy", "second")
+    }
     joined, limit = read_scores(ensemble)
     found = read(ensemble / "familiarity.json")
     assert isinstance(found, JointOodDetector)

@@ -1,5 +1,6 @@
 """Who may use the API: this machine alone, or who brings a token of the sign-in provider."""
 
+import ipaddress
 import logging
 import threading
 import time
@@ -35,16 +36,21 @@ _TIMEOUT = 10.0
 
 logger = logging.getLogger(__name__)
 
-Guard = Callable[[Headers], str]
-"""Returns who asks, from a request's headers; raises Refusal where nobody may."""
+Guard = Callable[[Headers, str | None], str]
+"""Returns who asks, from a request's headers and the address that it comes from; raises Refusal where nobody may."""
 
 
-def only_here(headers: Headers) -> str:
+def only_here(headers: Headers, peer: str | None) -> str:
     """Let requests of this machine in, and none that came through a proxy or from another site's page.
+
+    Args:
+        headers: of the request. peer: the address at the other end of the connection, None if it has none.
 
     Raises:
         Refusal: any other request.
     """
+    if peer is None or not _is_loopback(peer):
+        raise _forbidden("the request comes from another one")
     forwarded = [h for h in headers if h in FORWARDING or h.startswith("x-forwarded-")]
     if forwarded:
         raise _forbidden(f"the request was forwarded (it has the header {forwarded[0][:40]})")
@@ -65,6 +71,29 @@ def _name(host: str) -> str:
     """Return a host without its port, in lower case."""
     before, colon, port = host.rpartition(":")
     return (before if colon and port.isdecimal() else host).lower()
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
+
+
+def check_address(address: str | None) -> None:
+    """Raise ConfigError if a server without sign-in would listen to the network.
+
+    Args:
+        address: to listen on, None for all.
+    """
+    if address is None or not (address.lower() == "localhost" or _is_loopback(address)):
+        where = "every address" if address is None else address
+        raise ConfigError(
+            f"The API without sign-in serves this machine alone, but the server would listen on {where}. Let it listen "
+            "on localhost, set up sign-in (section [auth] of the secrets), or take DERMLENS_API away."
+        )
 
 
 def check_hosts(allowed: Sequence[str] | None) -> None:
@@ -96,7 +125,7 @@ def guard(auth: Mapping[str, Any] | None, audience: str | None) -> Guard:
     if not audience:
         raise ConfigError("The API needs DERMLENS_API_AUDIENCE: the audience that its access tokens are issued for.")
     providers = [Provider(address) for address in dict.fromkeys(addresses)]
-    return lambda headers: _subject(headers, providers, audience)
+    return lambda headers, _: _subject(headers, providers, audience)
 
 
 def _subject(headers: Headers, providers: "Sequence[Provider]", audience: str) -> str:

@@ -11,14 +11,13 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from dermlens.errors import ConfigError
+from dermlens.server.connections import PEER
 from dermlens.server.shares import VISITS, Who
 from ui.access.sign_in import lasts, person_of, sign_in_of
 from ui.streamlit_internals import browser_of_cookies
 
 VISITOR = "dermlens.visitor"
 """Where an ASGI scope names its visitor."""
-PEER = "dermlens.peer"
-"""Where it names the peer itself, whatever a proxy says of whom it speaks for."""
 MOST_SHOWN = 5000
 """Pictures and downloads of one session that are remembered as its own, the latest ones."""
 

@@ -209,6 +209,19 @@ def test_a_wrong_setting_is_one_sentence(at: Settings, lesion: np.ndarray, monke
     assert "DERMLENS_PACS must be" in text(ask(encode(lesion))).replace("\\", "")
 
 
+def test_an_address_that_is_not_encrypted_is_not_used_unless_allowed(
+    off: None, lesion: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_OUTBOX", str(tmp_path / "outbox"))
+    monkeypatch.setenv("DERMLENS_PACS", "http://pacs.example.org/dicom-web")
+    app = ask(encode(lesion))
+    assert "so nothing is sent" in text(app)
+    assert not [b for b in app.button if b.label == "Send"]
+    monkeypatch.setenv("DERMLENS_PACS_UNENCRYPTED", "1")
+    assert "The way to this PACS is not encrypted" in text(check(app.run()))
+    assert labelled(app.button, "Send")
+
+
 def test_a_drawing_is_not_sent(at: Settings) -> None:
     app = open_page("predict")
     next(b for b in app.button if b.key and b.key.startswith("example-")).click()

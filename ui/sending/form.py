@@ -34,6 +34,8 @@ def show(image: CaseImage, opinion: Opinion, given: Settings) -> None:
         st.caption("This image was handed over. Send it again only if the PACS has lost it.")
         st.button("Send again", on_click=_forget, args=(image.key,), key="pacs-again", type="tertiary")
     else:
+        if given.exposed:
+            st.caption(":material/lock_open: The way to this PACS is not encrypted.")
         _form(image, opinion, given.host, sender)
     outbox(sender)
 

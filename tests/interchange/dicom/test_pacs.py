@@ -350,6 +350,11 @@ def test_an_entry_that_is_damaged_stops_no_other(tmp_path: Path, made: list[Data
         ({}, "DERMLENS_PACS must be"),
         ({"DERMLENS_PACS": "ftp://pacs"}, "DERMLENS_PACS must be"),
         ({"DERMLENS_PACS": "https://me:secret@pacs/dicom-web"}, "no user"),
+        ({"DERMLENS_PACS": "http://pacs/dicom-web"}, "not encrypted"),
+        ({"DERMLENS_PACS": "HTTP://10.0.0.1:8042", "DERMLENS_PACS_TOKEN": "secret"}, "not encrypted"),
+        ({"DERMLENS_PACS": "http://localhost.example.org"}, "not encrypted"),
+        ({"DERMLENS_PACS": "http://127.0.0.1.example.org", "DERMLENS_PACS_UNENCRYPTED": "0"}, "not encrypted"),
+        ({"DERMLENS_PACS": "http://pacs", "DERMLENS_PACS_UNENCRYPTED": "yes"}, "must be 1"),
         ({"DERMLENS_PACS": "https://pacs", "DERMLENS_PACS_USER": "me"}, "belong together"),
         ({"DERMLENS_PACS": "https://pacs", "DERMLENS_PACS_PASSWORD": "x"}, "belong together"),
         ({"DERMLENS_PACS": "https://pacs", "DERMLENS_PACS_TOKEN": "secret", "DERMLENS_PACS_TOKEN_FILE": "x"}, "both"),
@@ -369,6 +374,21 @@ def test_settings_are_checked_and_no_secret_is_repeated(given: dict[str, str], s
     with pytest.raises(ConfigError, match=sentence) as told:
         read(given)
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "switch", "exposed"),
+    [
+        ("https://pacs/dicom-web", "", False),
+        ("http://localhost:8042/dicom-web", "", False),
+        ("http://127.0.0.1:8042", "0", False),
+        ("http://[::1]:8042", "", False),
+        ("http://pacs:8042/dicom-web", "1", True),
+        ("https://pacs", "1", False),
+    ],
+)
+def test_http_goes_to_this_machine_or_where_it_is_allowed(url: str, switch: str, exposed: bool) -> None:
+    assert read({"DERMLENS_PACS": url, "DERMLENS_PACS_UNENCRYPTED": switch}).exposed == exposed
 
 
 def test_settings_are_read(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Who may use the API: this machine alone, or who brings a token of the sign-in provider."""
 
+import base64
 import ipaddress
+import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -30,6 +32,8 @@ LEEWAY = 60
 """Seconds that the clocks of server and provider may differ."""
 REFETCH = 60.0
 """Least seconds between two times that the provider is asked for its keys."""
+FIRST_WAIT = 3.0
+"""Most seconds that a request waits while another one asks a provider for its first keys."""
 MOST = 2**20
 """Most bytes of a document of the provider."""
 _TIMEOUT = 10.0
@@ -132,12 +136,18 @@ def _subject(headers: Headers, providers: "Sequence[Provider]", audience: str) -
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise _unauthorised("Send an access token: Authorization: Bearer ...", "")
-    why = "no provider knows it"
-    for provider in providers:
+    token = token.strip()
+    issuer = _claimed_issuer(token)
+    why, away = "no provider knows it", None
+    for provider in [p for p in providers if issuer and p.issuer == issuer] or providers:
         try:
-            return provider.subject(token.strip(), audience)
+            return provider.subject(token, audience)
+        except Refusal as e:
+            away = e
         except (JoseError, ValueError, KeyError, TypeError) as e:
             why = getattr(e, "description", None) or str(e) or type(e).__name__
+    if away is not None:
+        raise away
     raise _unauthorised(f"The access token is not accepted: {why[:200]}.", ', error="invalid_token"')
 
 
@@ -145,32 +155,64 @@ def _unauthorised(detail: str, more: str) -> Refusal:
     return Refusal(401, "token", detail, {"www-authenticate": f'Bearer realm="dermlens"{more}'})
 
 
+def _claimed_issuer(token: str) -> str | None:
+    """Return whom a token that is not verified yet names as its issuer, to ask that provider alone."""
+    parts = token.split(".")
+    try:
+        said = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return str(said["iss"])
+    except (IndexError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _away(why: str) -> Refusal:
+    return Refusal(503, "not-ready", f"The sign-in provider {why}. Try again in a minute.")
+
+
+class _Known(NamedTuple):
+    """What a provider has published."""
+
+    issuer: str
+    keys: KeySet
+
+
 class Provider:
-    """A sign-in provider: its issuer and its keys, fetched when first needed and when an unknown key turns up."""
+    """A sign-in provider: its issuer and its keys, fetched when first needed and when an unknown key turns up.
+
+    Keys that are known stay in use while newer ones are fetched, and where that fails.
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._lock = threading.Lock()
-        self._issuer, self._keys, self._asked = "", KeySet([]), -REFETCH
+        self._known: _Known | None = None
+        self._asking = threading.Lock()
+        """held by who asks the provider"""
+        self._asked, self._failed = -REFETCH, False
+
+    @property
+    def issuer(self) -> str | None:
+        """Its issuer, None until it was asked."""
+        return self._known.issuer if self._known else None
 
     def subject(self, token: str, audience: str) -> str:
         """Return whom a token was issued to.
 
         Raises:
             JoseError, ValueError: it is not a valid token of this provider for this audience.
-            Refusal: the provider cannot be reached.
+            Refusal: the provider cannot be reached, so that nobody knows.
         """
-        known = self._fetched(again=False)
+        known = self._known or self._newer(None)
         try:
-            decoded = jwt.decode(token, known, algorithms=list(ALGORITHMS))
+            decoded = jwt.decode(token, known.keys, algorithms=list(ALGORITHMS))
         except (JoseError, ValueError):
-            if (newer := self._fetched(again=True)) is known:
+            if (newer := self._newer(known)) is known:
                 raise
-            decoded = jwt.decode(token, newer, algorithms=list(ALGORITHMS))
+            known = newer
+            decoded = jwt.decode(token, known.keys, algorithms=list(ALGORITHMS))
         claims = decoded.claims
         wanted = jwt.JWTClaimsRegistry(
             leeway=LEEWAY,
-            iss={"essential": True, "value": self._issuer},
+            iss={"essential": True, "value": known.issuer},
             aud={"essential": True, "value": audience},
             exp={"essential": True},
             sub={"essential": True},
@@ -181,19 +223,37 @@ class Provider:
             raise ValueError("it was issued in the future")
         return str(claims["sub"])
 
-    def _fetched(self, again: bool) -> KeySet:
-        """Return the provider's keys; asked for anew at most every REFETCH seconds."""
-        with self._lock:
-            due = time.monotonic() - self._asked >= REFETCH
-            if due and (again or not self._issuer):
-                self._asked = time.monotonic()
-                found = _document(self.address)
-                self._issuer, keys = str(found["issuer"]), _document(str(found["jwks_uri"]))
-                public = [k for k in keys.get("keys", []) if isinstance(k, dict) and k.get("kty") != "oct"]
-                self._keys = KeySet.import_key_set({"keys": public})
-            if not self._issuer:
-                raise Refusal(503, "not-ready", "The sign-in provider cannot be reached. Try again in a minute.")
-            return self._keys
+    def _newer(self, known: _Known | None) -> _Known:
+        """Return what the provider has published since; it is asked at most every REFETCH seconds, by one at a time.
+
+        Raises:
+            Refusal: it cannot be reached, or another request is asking it.
+        """
+        if not self._asking.acquire(timeout=FIRST_WAIT if known is None else 0):
+            raise _away("is being asked for its keys")
+        try:
+            if self._known is not None and self._known is not known:
+                return self._known
+            if time.monotonic() - self._asked >= REFETCH:
+                self._asked, self._failed = time.monotonic(), True
+                self._known, self._failed = _published(self.address), False
+            if self._known is None or self._failed:
+                raise _away("cannot be reached")
+            return self._known
+        finally:
+            self._asking.release()
+
+
+def _published(address: str) -> _Known:
+    """Ask a provider for its issuer and keys; raises Refusal where it does not answer as it should."""
+    try:
+        found = _document(address)
+        keys = _document(str(found["jwks_uri"])).get("keys", [])
+        public = [k for k in keys if isinstance(k, dict) and k.get("kty") != "oct"]
+        return _Known(str(found["issuer"]), KeySet.import_key_set({"keys": public}))
+    except (JoseError, ValueError, KeyError, TypeError) as e:
+        logger.warning("the sign-in provider does not answer as it should: %s", type(e).__name__)
+        raise _away("does not answer as it should") from e
 
 
 def _document(address: str) -> dict[str, Any]:
@@ -204,4 +264,4 @@ def _document(address: str) -> dict[str, Any]:
         return read_object(Document(Path(address), body), most=MOST)
     except (requests.RequestException, OSError, DataError) as e:
         logger.warning("the sign-in provider does not answer as it should: %s", e)
-        raise Refusal(503, "not-ready", "The sign-in provider cannot be reached. Try again in a minute.") from e
+        raise _away("cannot be reached") from e

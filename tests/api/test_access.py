@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,85 @@ def test_new_keys_of_the_provider_are_fetched_but_not_for_every_forgery(
     monkeypatch.setattr(access, "REFETCH", 0.0)
     assert door(signed(provider), None) == "ada"
     assert provider.asked.count("/jwks") == 2
+
+
+def configuration(provider: Provider) -> str:
+    return f"{provider.address}/.well-known/openid-configuration"
+
+
+@pytest.mark.parametrize("away_first", [True, False])
+def test_a_provider_that_is_away_shuts_nobody_out_of_another(provider: Provider, away_first: bool) -> None:
+    nowhere, here = {"server_metadata_url": "http://localhost:9/none"}, {"server_metadata_url": configuration(provider)}
+    first, second = (nowhere, here) if away_first else (here, nowhere)
+    door = guard({"first": first, "second": second}, AUDIENCE)
+    for _ in range(2):
+        assert door(signed(provider), None) == "ada"
+        with pytest.raises(Refusal) as refused:
+            door(signed(provider, iss="http://localhost:9/none"), None)
+        assert refused.value.status == 503, "it may be one of the provider's that is away"
+        with pytest.raises(Refusal) as refused:
+            door(signed(provider, exp=1), None)
+        assert refused.value.status == 401, "its own provider has answered"
+
+
+def test_a_provider_that_hangs_is_not_asked_about_anothers_token(provider: Provider) -> None:
+    with provide() as other:
+        door = guard(
+            {name: {"server_metadata_url": configuration(p)} for name, p in (("a", other), ("b", provider))}, AUDIENCE
+        )
+        assert door(signed(provider), None) == "ada"
+        asked = list(other.asked)
+        for changed in ({}, {"exp": 1}):
+            with suppress(Refusal):
+                door(signed(provider, **changed), None)
+        assert other.asked == asked
+
+
+@pytest.mark.parametrize("recovers", [True, False])
+def test_known_keys_are_in_use_while_newer_ones_are_fetched(
+    provider: Provider, door: access.Guard, monkeypatch: pytest.MonkeyPatch, recovers: bool
+) -> None:
+    assert door(signed(provider), None) == "ada"
+    monkeypatch.setattr(access, "REFETCH", 0.0)
+    inside, go_on = threading.Event(), threading.Event()
+    answer = provider.discovery()
+
+    def hanging() -> dict[str, object]:
+        inside.set()
+        go_on.wait(60)
+        return answer if recovers else {"issuer": provider.address}
+
+    monkeypatch.setattr(provider, "discovery", hanging)
+    said: list[int] = []
+
+    def forge() -> None:
+        try:
+            door(bearer("forged.token.x"), None)
+        except Refusal as e:
+            said.append(e.status)
+
+    forging = threading.Thread(target=forge)
+    forging.start()
+    assert inside.wait(60)
+    begun = time.monotonic()
+    assert door(signed(provider), None) == "ada"
+    forge()
+    assert time.monotonic() - begun < 5, "nobody waits for the provider"
+    assert said == [503], "it may be signed by a key that is on its way"
+    go_on.set()
+    forging.join()
+    assert said == [503, 401 if recovers else 503]
+    assert door(signed(provider), None) == "ada"
+
+
+@pytest.mark.parametrize("answer", [{}, {"issuer": "x"}, {"issuer": "x", "jwks_uri": "no address"}])
+def test_a_provider_that_answers_otherwise_is_no_invalid_token(
+    provider: Provider, door: access.Guard, monkeypatch: pytest.MonkeyPatch, answer: dict
+) -> None:
+    monkeypatch.setattr(provider, "discovery", lambda: answer)
+    with pytest.raises(Refusal) as refused:
+        door(signed(provider), None)
+    assert refused.value.status == 503
 
 
 def test_a_provider_that_is_away_is_no_invalid_token() -> None:

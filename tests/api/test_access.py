@@ -286,8 +286,8 @@ def test_a_request_over_the_network_that_asks_for_localhost_is_refused() -> None
 
 def test_settings_that_would_open_it_to_strangers_are_refused(tmp_path: Path) -> None:
     check_hosts(["localhost", "127.0.0.1"])
-    for address in ("localhost", "127.0.0.1", "127.0.0.2", "::1"):
-        check_address(address)
+    for loopback in ("localhost", "127.0.0.1", "127.0.0.2", "::1"):
+        check_address(loopback)
     for address in (None, "", "0.0.0.0", "::", "10.0.0.1", "dermlens.example.org", "unix:///run/dermlens"):
         with pytest.raises(ConfigError, match="would listen on"):
             check_address(address)

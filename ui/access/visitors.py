@@ -76,6 +76,8 @@ class Owners:
         self._owners: dict[str, Visitor] = {}
         self._places: dict[str, set[str]] = {}
         """session -> ids of files that it may upload"""
+        self._coming: dict[str, set[str]] = {}
+        """session -> those of its places to which a file is on its way"""
         self._shown: dict[str, OrderedDict[str, None]] = {}
         """session -> ids of pictures and downloads"""
 
@@ -90,7 +92,7 @@ class Owners:
         """Forget a session."""
         VISITS.end(session)
         with self._lock:
-            for held in (self._owners, self._places, self._shown):
+            for held in (self._owners, self._places, self._coming, self._shown):
                 held.pop(session, None)
 
     def all(self) -> list[Visitor]:
@@ -125,6 +127,20 @@ class Owners:
         """Return whether this session was given a place for this file."""
         with self._lock:
             return file in self._places.get(session, ())
+
+    def claim(self, session: str, file: str) -> bool:
+        """Keep a place for one file on its way, until `release`; returns False if one is on its way already."""
+        with self._lock:
+            coming = self._coming.setdefault(session, set()) if session in self._owners else set()
+            if file in coming or file not in self._places.get(session, ()):
+                return False
+            coming.add(file)
+            return True
+
+    def release(self, session: str, file: str) -> None:
+        """Give a place back to which no file is on its way any more."""
+        with self._lock:
+            self._coming.get(session, set()).discard(file)
 
     def uploaded(self, session: str, file: str) -> None:
         """Take a place back that was used."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import uvicorn
 
-from dermlens.api.access import check_hosts, guard, only_here
+from dermlens.api.access import check_address, guard, only_here
 from dermlens.api.app import create
 from dermlens.api.beside import audience, auth_section, load_models
 from dermlens.errors import DermlensError
@@ -30,10 +30,11 @@ def serve(host: str, port: int) -> None:
     auth = auth_section()
     door = guard(auth, audience())
     if auth is None:
-        check_hosts([host])
+        check_address(host)
     pool.warm()
     ready: Sequence[AnyModel] = load_models()
-    uvicorn.run(create(lambda: ready, door), host=host, port=port, server_header=False, log_level="warning")
+    app = create(lambda: ready, door)
+    uvicorn.run(app, host=host, port=port, server_header=False, proxy_headers=False, log_level="warning")
 
 
 def main(arguments: list[str] | None = None) -> int:

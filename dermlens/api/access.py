@@ -1,11 +1,13 @@
 """Who may use the API: this machine alone, or who brings a token of the sign-in provider."""
 
+import base64
+import ipaddress
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -29,22 +31,29 @@ LEEWAY = 60
 """Seconds that the clocks of server and provider may differ."""
 REFETCH = 60.0
 """Least seconds between two times that the provider is asked for its keys."""
+FIRST_WAIT = 3.0
+"""Most seconds that a request waits while another one asks a provider for its first keys."""
 MOST = 2**20
 """Most bytes of a document of the provider."""
 _TIMEOUT = 10.0
 
 logger = logging.getLogger(__name__)
 
-Guard = Callable[[Headers], str]
-"""Returns who asks, from a request's headers; raises Refusal where nobody may."""
+Guard = Callable[[Headers, str | None], str]
+"""Returns who asks, from a request's headers and the address that it comes from; raises Refusal where nobody may."""
 
 
-def only_here(headers: Headers) -> str:
+def only_here(headers: Headers, peer: str | None) -> str:
     """Let requests of this machine in, and none that came through a proxy or from another site's page.
+
+    Args:
+        headers: of the request. peer: the address at the other end of the connection, None if it has none.
 
     Raises:
         Refusal: any other request.
     """
+    if peer is None or not _is_loopback(peer):
+        raise _forbidden("the request comes from another one")
     forwarded = [h for h in headers if h in FORWARDING or h.startswith("x-forwarded-")]
     if forwarded:
         raise _forbidden(f"the request was forwarded (it has the header {forwarded[0][:40]})")
@@ -65,6 +74,29 @@ def _name(host: str) -> str:
     """Return a host without its port, in lower case."""
     before, colon, port = host.rpartition(":")
     return (before if colon and port.isdecimal() else host).lower()
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
+
+
+def check_address(address: str | None) -> None:
+    """Raise ConfigError if a server without sign-in would listen to the network.
+
+    Args:
+        address: to listen on, None for all.
+    """
+    if address is None or not (address.lower() == "localhost" or _is_loopback(address)):
+        where = "every address" if address is None else address
+        raise ConfigError(
+            f"The API without sign-in serves this machine alone, but the server would listen on {where}. Let it listen "
+            "on localhost, set up sign-in (section [auth] of the secrets), or take DERMLENS_API away."
+        )
 
 
 def check_hosts(allowed: Sequence[str] | None) -> None:
@@ -96,19 +128,25 @@ def guard(auth: Mapping[str, Any] | None, audience: str | None) -> Guard:
     if not audience:
         raise ConfigError("The API needs DERMLENS_API_AUDIENCE: the audience that its access tokens are issued for.")
     providers = [Provider(address) for address in dict.fromkeys(addresses)]
-    return lambda headers: _subject(headers, providers, audience)
+    return lambda headers, _: _subject(headers, providers, audience)
 
 
 def _subject(headers: Headers, providers: "Sequence[Provider]", audience: str) -> str:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise _unauthorised("Send an access token: Authorization: Bearer ...", "")
-    why = "no provider knows it"
-    for provider in providers:
+    token = token.strip()
+    issuer = _claimed_issuer(token)
+    why, away = "no provider knows it", None
+    for provider in [p for p in providers if issuer and p.issuer == issuer] or providers:
         try:
-            return provider.subject(token.strip(), audience)
+            return provider.subject(token, audience)
+        except Refusal as e:
+            away = e
         except (JoseError, ValueError, KeyError, TypeError) as e:
             why = getattr(e, "description", None) or str(e) or type(e).__name__
+    if away is not None:
+        raise away
     raise _unauthorised(f"The access token is not accepted: {why[:200]}.", ', error="invalid_token"')
 
 
@@ -116,32 +154,64 @@ def _unauthorised(detail: str, more: str) -> Refusal:
     return Refusal(401, "token", detail, {"www-authenticate": f'Bearer realm="dermlens"{more}'})
 
 
+def _claimed_issuer(token: str) -> str | None:
+    """Return whom a token that is not verified yet names as its issuer, to ask that provider alone."""
+    parts = token.split(".")
+    try:
+        said = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        return str(read_object(Document(Path("token"), said), most=MOST)["iss"])
+    except (IndexError, ValueError, KeyError, DataError):
+        return None
+
+
+def _away(why: str) -> Refusal:
+    return Refusal(503, "not-ready", f"The sign-in provider {why}. Try again in a minute.")
+
+
+class _Known(NamedTuple):
+    """What a provider has published."""
+
+    issuer: str
+    keys: KeySet
+
+
 class Provider:
-    """A sign-in provider: its issuer and its keys, fetched when first needed and when an unknown key turns up."""
+    """A sign-in provider: its issuer and its keys, fetched when first needed and when an unknown key turns up.
+
+    Keys that are known stay in use while newer ones are fetched, and where that fails.
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._lock = threading.Lock()
-        self._issuer, self._keys, self._asked = "", KeySet([]), -REFETCH
+        self._known: _Known | None = None
+        self._asking = threading.Lock()
+        """held by who asks the provider"""
+        self._asked, self._failed = -REFETCH, False
+
+    @property
+    def issuer(self) -> str | None:
+        """Its issuer, None until it was asked."""
+        return self._known.issuer if self._known else None
 
     def subject(self, token: str, audience: str) -> str:
         """Return whom a token was issued to.
 
         Raises:
             JoseError, ValueError: it is not a valid token of this provider for this audience.
-            Refusal: the provider cannot be reached.
+            Refusal: the provider cannot be reached, so that nobody knows.
         """
-        known = self._fetched(again=False)
+        known = self._known or self._newer(None)
         try:
-            decoded = jwt.decode(token, known, algorithms=list(ALGORITHMS))
+            decoded = jwt.decode(token, known.keys, algorithms=list(ALGORITHMS))
         except (JoseError, ValueError):
-            if (newer := self._fetched(again=True)) is known:
+            if (newer := self._newer(known)) is known:
                 raise
-            decoded = jwt.decode(token, newer, algorithms=list(ALGORITHMS))
+            known = newer
+            decoded = jwt.decode(token, known.keys, algorithms=list(ALGORITHMS))
         claims = decoded.claims
         wanted = jwt.JWTClaimsRegistry(
             leeway=LEEWAY,
-            iss={"essential": True, "value": self._issuer},
+            iss={"essential": True, "value": known.issuer},
             aud={"essential": True, "value": audience},
             exp={"essential": True},
             sub={"essential": True},
@@ -152,19 +222,37 @@ class Provider:
             raise ValueError("it was issued in the future")
         return str(claims["sub"])
 
-    def _fetched(self, again: bool) -> KeySet:
-        """Return the provider's keys; asked for anew at most every REFETCH seconds."""
-        with self._lock:
-            due = time.monotonic() - self._asked >= REFETCH
-            if due and (again or not self._issuer):
-                self._asked = time.monotonic()
-                found = _document(self.address)
-                self._issuer, keys = str(found["issuer"]), _document(str(found["jwks_uri"]))
-                public = [k for k in keys.get("keys", []) if isinstance(k, dict) and k.get("kty") != "oct"]
-                self._keys = KeySet.import_key_set({"keys": public})
-            if not self._issuer:
-                raise Refusal(503, "not-ready", "The sign-in provider cannot be reached. Try again in a minute.")
-            return self._keys
+    def _newer(self, known: _Known | None) -> _Known:
+        """Return what the provider has published since; it is asked at most every REFETCH seconds, by one at a time.
+
+        Raises:
+            Refusal: it cannot be reached, or another request is asking it.
+        """
+        if not self._asking.acquire(timeout=FIRST_WAIT if known is None else 0):
+            raise _away("is being asked for its keys")
+        try:
+            if self._known is not None and self._known is not known:
+                return self._known
+            if time.monotonic() - self._asked >= REFETCH:
+                self._asked, self._failed = time.monotonic(), True
+                self._known, self._failed = _published(self.address), False
+            if self._known is None or self._failed:
+                raise _away("cannot be reached")
+            return self._known
+        finally:
+            self._asking.release()
+
+
+def _published(address: str) -> _Known:
+    """Ask a provider for its issuer and keys; raises Refusal where it does not answer as it should."""
+    try:
+        found = _document(address)
+        keys = _document(str(found["jwks_uri"])).get("keys", [])
+        public = [k for k in keys if isinstance(k, dict) and k.get("kty") != "oct"]
+        return _Known(str(found["issuer"]), KeySet.import_key_set({"keys": public}))
+    except (JoseError, ValueError, KeyError, TypeError) as e:
+        logger.warning("the sign-in provider does not answer as it should: %s", type(e).__name__)
+        raise _away("does not answer as it should") from e
 
 
 def _document(address: str) -> dict[str, Any]:
@@ -175,4 +263,4 @@ def _document(address: str) -> dict[str, Any]:
         return read_object(Document(Path(address), body), most=MOST)
     except (requests.RequestException, OSError, DataError) as e:
         logger.warning("the sign-in provider does not answer as it should: %s", e)
-        raise Refusal(503, "not-ready", "The sign-in provider cannot be reached. Try again in a minute.") from e
+        raise _away("cannot be reached") from e

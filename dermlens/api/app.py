@@ -26,6 +26,7 @@ from dermlens.files.documents import read_object, shortened
 from dermlens.ingest.formats import LIMITS, LISTED
 from dermlens.models import registry
 from dermlens.models.model import AnyModel, Ensemble, for_diagnosis
+from dermlens.server.connections import PEER
 from dermlens.server.limiter import IMAGES, Limiter
 from dermlens.server.limits import LIMITS as SHARED
 from dermlens.server.memory import give_back
@@ -190,7 +191,8 @@ def _still_there(left: threading.Event, _: int) -> None:
 
 def _who(guard: Guard) -> Callable[[Request], str]:
     def who(request: Request) -> str:
-        return guard(request.headers)
+        peer = request.scope.get(PEER, request.client)
+        return guard(request.headers, None if peer is None else str(peer[0]))
 
     return who
 

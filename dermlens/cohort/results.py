@@ -15,6 +15,7 @@ from dermlens.cohort.run import RECORD, footers
 from dermlens.cohort.run import present as present
 from dermlens.cohort.store import Place, place
 from dermlens.errors import DataError
+from dermlens.files.addresses import shown_address
 from dermlens.files.documents import read_object, shortened
 
 SILENCE = (600.0, 24 * 3600.0)
@@ -60,6 +61,8 @@ def status(output: Place, now: float) -> Status:
     if not output.has(RECORD):
         raise DataError(f"{output.shown} holds no {RECORD}: it is not the output of a cohort.")
     record = read_object(output.document(RECORD))
+    if isinstance(written := record.get("input"), str):
+        record["input"] = shown_address(written)  # older versions left a key in it
     listed = manifest.read(output)
     parts = [
         footer

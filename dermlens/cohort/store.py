@@ -17,9 +17,14 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowException, fs
 
 from dermlens.errors import DataError
+from dermlens.files.addresses import shown_address
 from dermlens.files.documents import Document, read_at_most, unwritable
 from dermlens.ingest.read import file_bytes
 
+_NO_ADDRESS = (
+    "it is not an address that Arrow's file systems read, such as s3://bucket/folder?region=eu-central-1. A key in it "
+    "must be percent-encoded; better leave it to the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."
+)
 PARTIAL = ".part"
 """Suffix of a file that is being written; what a kill leaves of it is hidden, and never read."""
 
@@ -50,14 +55,16 @@ class Place:
     def _remote(self) -> tuple[fs.FileSystem, str]:
         try:
             system, path = fs.FileSystem.from_uri(self.address)
-        except (ArrowException, OSError) as e:
+        except OSError as e:
             raise DataError(f"{self.shown} is no place that can be reached: {e}.") from e
+        except (ArrowException, ValueError):  # its message repeats the address, with keys
+            raise DataError(f"{self.shown} is no place that can be reached: {_NO_ADDRESS}") from None
         return system, path.rstrip("/")
 
     @property
     def shown(self) -> str:
-        """How it is named to a person: without options, which may hold a key."""
-        return self.address.partition("?")[0]
+        """How it is named to a person: without options and credentials."""
+        return shown_address(self.address)
 
     def items(self) -> list[Item]:
         """Return the files right in this folder, in order of their names; none if there is no such folder.
@@ -179,5 +186,8 @@ def place(text: str | Path) -> Place:
     """Return the place that a person names: a path or an address."""
     named = str(text)
     if named.startswith("file://"):
-        named = fs.FileSystem.from_uri(named)[1]
+        try:
+            named = fs.FileSystem.from_uri(named)[1]
+        except (ArrowException, ValueError, OSError) as e:
+            raise DataError(f"{named} is no address of a folder on this machine: {e}.") from e
     return Place(named if "://" in named else os.path.abspath(named))

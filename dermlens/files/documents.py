@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -157,12 +158,14 @@ def write_object(file: Path, value: Any) -> None:
 def write_whole(file: Path, data: bytes) -> None:
     """Replace a file in one step: a reader, or a kill at any moment, sees the old content or the new.
 
+    Threads and processes may write the same file at once: it ends as one of them wrote it.
+
     Raises:
         DataError: it cannot be written, for want of space say. What was there before is as it was.
     """
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    partial = file.with_name(f".{file.name}.{secrets.token_hex(8)}.part")
     try:
-        with partial.open("wb") as f:
+        with partial.open("xb") as f:
             f.write(data)
             f.flush()
             os.fsync(f.fileno())
@@ -170,6 +173,9 @@ def write_whole(file: Path, data: bytes) -> None:
     except OSError as e:
         partial.unlink(missing_ok=True)
         raise DataError(unwritable(file, e)) from e
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _opened(file: Path, most: int, error: type[DermlensError]) -> bytes:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from dermlens.server.limits import LIMITS, Limits
 
+PEER = "dermlens.peer"
+"""Where an ASGI scope names the peer itself, whatever a proxy says of whom it speaks for."""
+
 
 @dataclass(eq=False)
 class Connection:

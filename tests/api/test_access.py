@@ -4,20 +4,27 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import requests
+import uvicorn
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 from starlette.datastructures import Headers
 
 from dermlens.api import access
-from dermlens.api.access import check_hosts, guard, only_here
+from dermlens.api.access import check_address, check_hosts, guard, only_here
+from dermlens.api.app import create
 from dermlens.api.beside import auth_section
 from dermlens.api.problems import Refusal
 from dermlens.errors import ConfigError
+from tests.browser.app import free_port
 from tests.browser.provider import Provider, provide
 
 AUDIENCE = "dermlens-api"
@@ -56,8 +63,8 @@ def with_secret(said: dict, secret: bytes) -> str:
 
 
 def test_a_valid_token_says_who_asks(provider: Provider, door: access.Guard) -> None:
-    assert door(signed(provider)) == "ada"
-    assert door(signed(provider, aud=["another", AUDIENCE])) == "ada"
+    assert door(signed(provider), None) == "ada"
+    assert door(signed(provider, aud=["another", AUDIENCE]), None) == "ada"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +85,7 @@ def test_a_token_for_another_purpose_or_time_is_refused(
     provider: Provider, door: access.Guard, changed: dict[str, object]
 ) -> None:
     with pytest.raises(Refusal) as refused:
-        door(signed(provider, **changed))
+        door(signed(provider, **changed), None)
     assert refused.value.status == 401
     assert "invalid_token" in refused.value.headers["www-authenticate"]
 
@@ -99,14 +106,14 @@ def test_a_token_signed_by_another_key_or_none_is_refused(provider: Provider, do
     }
     for name, token in forged.items():
         with pytest.raises(Refusal) as refused:
-            door(bearer(token))
+            door(bearer(token), None)
         assert refused.value.status == 401, name
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Basic YTpi"}, {"authorization": "Bearer"}])
 def test_without_a_token_one_is_asked_for(provider: Provider, door: access.Guard, headers: dict[str, str]) -> None:
     with pytest.raises(Refusal) as refused:
-        door(Headers(headers))
+        door(Headers(headers), None)
     assert refused.value.headers["www-authenticate"] == 'Bearer realm="dermlens"'
     assert not provider.asked
 
@@ -114,28 +121,107 @@ def test_without_a_token_one_is_asked_for(provider: Provider, door: access.Guard
 def test_new_keys_of_the_provider_are_fetched_but_not_for_every_forgery(
     provider: Provider, door: access.Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    door(signed(provider))
+    door(signed(provider), None)
     for _ in range(3):
         with pytest.raises(Refusal):
-            door(bearer("forged.token.x"))
+            door(bearer("forged.token.x"), None)
     assert provider.asked.count("/jwks") == 1
     provider.published = provider.signing = RSAKey.generate_key(2048, {"kid": "1", "use": "sig", "alg": "RS256"})
     monkeypatch.setattr(access, "REFETCH", 0.0)
-    assert door(signed(provider)) == "ada"
+    assert door(signed(provider), None) == "ada"
     assert provider.asked.count("/jwks") == 2
+
+
+def configuration(provider: Provider) -> str:
+    return f"{provider.address}/.well-known/openid-configuration"
+
+
+@pytest.mark.parametrize("away_first", [True, False])
+def test_a_provider_that_is_away_shuts_nobody_out_of_another(provider: Provider, away_first: bool) -> None:
+    nowhere, here = {"server_metadata_url": "http://localhost:9/none"}, {"server_metadata_url": configuration(provider)}
+    first, second = (nowhere, here) if away_first else (here, nowhere)
+    door = guard({"first": first, "second": second}, AUDIENCE)
+    for _ in range(2):
+        assert door(signed(provider), None) == "ada"
+        with pytest.raises(Refusal) as refused:
+            door(signed(provider, iss="http://localhost:9/none"), None)
+        assert refused.value.status == 503, "it may be one of the provider's that is away"
+        with pytest.raises(Refusal) as refused:
+            door(signed(provider, exp=1), None)
+        assert refused.value.status == 401, "its own provider has answered"
+
+
+def test_a_provider_that_hangs_is_not_asked_about_anothers_token(provider: Provider) -> None:
+    with provide() as other:
+        door = guard(
+            {name: {"server_metadata_url": configuration(p)} for name, p in (("a", other), ("b", provider))}, AUDIENCE
+        )
+        assert door(signed(provider), None) == "ada"
+        asked = list(other.asked)
+        for changed in ({}, {"exp": 1}):
+            with suppress(Refusal):
+                door(signed(provider, **changed), None)
+        assert other.asked == asked
+
+
+@pytest.mark.parametrize("recovers", [True, False])
+def test_known_keys_are_in_use_while_newer_ones_are_fetched(
+    provider: Provider, door: access.Guard, monkeypatch: pytest.MonkeyPatch, recovers: bool
+) -> None:
+    assert door(signed(provider), None) == "ada"
+    monkeypatch.setattr(access, "REFETCH", 0.0)
+    inside, go_on = threading.Event(), threading.Event()
+    answer = provider.discovery()
+
+    def hanging() -> dict[str, object]:
+        inside.set()
+        go_on.wait(60)
+        return answer if recovers else {"issuer": provider.address}
+
+    monkeypatch.setattr(provider, "discovery", hanging)
+    said: list[int] = []
+
+    def forge() -> None:
+        try:
+            door(bearer("forged.token.x"), None)
+        except Refusal as e:
+            said.append(e.status)
+
+    forging = threading.Thread(target=forge)
+    forging.start()
+    assert inside.wait(60)
+    begun = time.monotonic()
+    assert door(signed(provider), None) == "ada"
+    forge()
+    assert time.monotonic() - begun < 5, "nobody waits for the provider"
+    assert said == [503], "it may be signed by a key that is on its way"
+    go_on.set()
+    forging.join()
+    assert said == [503, 401 if recovers else 503]
+    assert door(signed(provider), None) == "ada"
+
+
+@pytest.mark.parametrize("answer", [{}, {"issuer": "x"}, {"issuer": "x", "jwks_uri": "no address"}])
+def test_a_provider_that_answers_otherwise_is_no_invalid_token(
+    provider: Provider, door: access.Guard, monkeypatch: pytest.MonkeyPatch, answer: dict
+) -> None:
+    monkeypatch.setattr(provider, "discovery", lambda: answer)
+    with pytest.raises(Refusal) as refused:
+        door(signed(provider), None)
+    assert refused.value.status == 503
 
 
 def test_a_provider_that_is_away_is_no_invalid_token() -> None:
     door = guard({"server_metadata_url": "http://localhost:9/none"}, AUDIENCE)
     with pytest.raises(Refusal) as refused:
-        door(bearer("a.b.c"))
+        door(bearer("a.b.c"), None)
     assert refused.value.status == 503
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8501", "127.0.0.1:80", "[::1]:8501", "LOCALHOST"])
 def test_without_sign_in_this_machine_may_ask(host: str) -> None:
-    assert only_here(Headers({"host": host})) == access.LOCAL
-    assert only_here(Headers({"host": host, "origin": f"http://{host}"})) == access.LOCAL
+    assert only_here(Headers({"host": host}), "127.0.0.1") == access.LOCAL
+    assert only_here(Headers({"host": host, "origin": f"http://{host}"}), "::1") == access.LOCAL
 
 
 @pytest.mark.parametrize(
@@ -156,12 +242,55 @@ def test_without_sign_in_this_machine_may_ask(host: str) -> None:
 )
 def test_without_sign_in_nothing_from_elsewhere_is_answered(headers: dict[str, str]) -> None:
     with pytest.raises(Refusal) as refused:
-        only_here(Headers(headers))
+        only_here(Headers(headers), "127.0.0.1")
     assert refused.value.status == 403
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
+def test_without_sign_in_loopback_may_ask(peer: str) -> None:
+    assert only_here(Headers({"host": "localhost"}), peer) == access.LOCAL
+
+
+@pytest.mark.parametrize(
+    "peer", [None, "", "10.0.0.1", "172.17.0.1", "fe80::1%eth0", "::ffff:10.0.0.1", "2001:db8::1", "localhost"]
+)
+def test_without_sign_in_who_only_says_localhost_is_not_let_in(peer: str | None) -> None:
+    with pytest.raises(Refusal, match="comes from another one") as refused:
+        only_here(Headers({"host": "localhost"}), peer)
+    assert refused.value.status == 403
+
+
+def test_a_request_over_the_network_that_asks_for_localhost_is_refused() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+            address = probe.getsockname()[0]
+        except OSError:
+            address = "127.0.0.1"
+    if address.startswith("127."):
+        pytest.skip("this machine has no other address")
+    app = create(lambda: [], only_here)
+    server = uvicorn.Server(uvicorn.Config(app, host="0.0.0.0", port=free_port(), log_level="error"))
+    running = threading.Thread(target=server.run, daemon=True)
+    running.start()
+    while not server.started:
+        time.sleep(0.01)
+    said = {}
+    for peer in ("127.0.0.1", address):
+        there = f"http://{peer}:{server.config.port}/api/v1/models"
+        said[peer] = requests.get(there, headers={"Host": "localhost"}, timeout=60).status_code
+    server.should_exit = True
+    running.join()
+    assert said == {"127.0.0.1": 200, address: 403}
 
 
 def test_settings_that_would_open_it_to_strangers_are_refused(tmp_path: Path) -> None:
     check_hosts(["localhost", "127.0.0.1"])
+    for loopback in ("localhost", "127.0.0.1", "127.0.0.2", "::1"):
+        check_address(loopback)
+    for address in (None, "", "0.0.0.0", "::", "10.0.0.1", "dermlens.example.org", "unix:///run/dermlens"):
+        with pytest.raises(ConfigError, match="would listen on"):
+            check_address(address)
     for allowed in (["localhost", "dermlens.example.org"], ["*"], [], None):
         with pytest.raises(ConfigError, match="this machine alone"):
             check_hosts(allowed)

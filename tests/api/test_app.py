@@ -13,7 +13,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from dermlens.api import app as door
-from dermlens.api.access import only_here
 from dermlens.api.app import create
 from dermlens.case.predict import predict
 from dermlens.errors import BusyError
@@ -23,6 +22,7 @@ from dermlens.labels import CLASSES, SUSPECT
 from dermlens.models.model import AnyModel
 from dermlens.server.limiter import Limiter
 from dermlens.server.shares import Shares, Who
+from tests.api.conftest import anyone
 from tests.conftest import encode, finish
 
 POST = "/api/v1/predictions"
@@ -132,7 +132,7 @@ def test_a_card_is_the_file(client: TestClient, pair: Path) -> None:
 
 def test_a_server_without_models_is_alive_but_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path))
-    client = TestClient(create(lambda: [], only_here), base_url="http://localhost")
+    client = TestClient(create(lambda: [], anyone), base_url="http://localhost")
     assert client.get("/healthz").status_code == 200
     assert problem(client.get("/readyz"))["status"] == 503
     assert problem(client.post(POST, content=b"x"))["status"] == 503
@@ -142,7 +142,7 @@ def test_a_full_line_says_when_to_come_back(
     toys: list[AnyModel], lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = Limiter(at_once=1, waiting=0)
-    client = TestClient(create(lambda: toys, only_here, full), base_url="http://localhost")
+    client = TestClient(create(lambda: toys, anyone, full), base_url="http://localhost")
     with full.turn():
         answer = client.post(POST, content=encode(lesion))
     assert answer.status_code == 429
@@ -153,7 +153,7 @@ def test_a_full_line_says_when_to_come_back(
 
 def test_one_person_has_a_share_of_the_line_and_not_all_of_it(toys: list[AnyModel], lesion: np.ndarray) -> None:
     line = Limiter(at_once=1, waiting=40, shares=Shares(42, 2, 4, 8))
-    client = TestClient(create(lambda: toys, lambda headers: headers["x-person"], line), base_url="http://localhost")
+    client = TestClient(create(lambda: toys, lambda headers, _: headers["x-person"], line), base_url="http://localhost")
     tried = ["ada"] * 4 + ["bob"]
     busy = threading.Barrier(3)
 
@@ -172,7 +172,7 @@ def test_one_person_has_a_share_of_the_line_and_not_all_of_it(toys: list[AnyMode
 
 def test_bytes_count_as_they_come_and_are_given_back(toys: list[AnyModel], lesion: np.ndarray) -> None:
     files = Shares(4_000_000, 1_000_000, 1_000_000, 1_000_000)
-    client = TestClient(create(lambda: toys, only_here, files=files), base_url="http://localhost")
+    client = TestClient(create(lambda: toys, anyone, files=files), base_url="http://localhost")
     too_much = client.post(POST, content=iter([bytes(600_000), bytes(600_000)]))
     assert too_much.status_code == 429
     assert "Your other requests hold" in problem(too_much)["detail"]
@@ -187,7 +187,7 @@ def test_bytes_count_as_they_come_and_are_given_back(toys: list[AnyModel], lesio
 
 def test_who_has_left_waits_no_longer(toys: list[AnyModel], lesion: np.ndarray) -> None:
     line = Limiter(at_once=1, waiting=1)
-    api = create(lambda: toys, only_here, line)
+    api = create(lambda: toys, anyone, line)
     body = encode(lesion)
 
     async def leave() -> list[dict]:
@@ -241,7 +241,7 @@ def test_prometheus_reads_what_was_answered(client: TestClient, lesion: np.ndarr
 
 def test_a_slow_body_is_ended(toys: list[AnyModel], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "BODY_SECONDS", 0.01)
-    api = create(lambda: toys, only_here)
+    api = create(lambda: toys, anyone)
 
     async def dribble() -> dict:
         sent: list[dict] = []
@@ -267,7 +267,7 @@ def test_an_unforeseen_failure_says_nothing_of_itself(
         raise RuntimeError("/secret/path")
 
     monkeypatch.setattr(door, "examine", fail)
-    client = TestClient(create(lambda: toys, only_here), base_url="http://localhost", raise_server_exceptions=False)
+    client = TestClient(create(lambda: toys, anyone), base_url="http://localhost", raise_server_exceptions=False)
     answer = client.post(POST, content=encode(lesion))
     assert answer.status_code == 500
     assert "secret" not in answer.text

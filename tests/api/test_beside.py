@@ -84,6 +84,7 @@ def with_sign_in(folder: Path, provider: Provider) -> dict[str, str]:
     ("settings", "said"),
     [
         ({"STREAMLIT_SERVER_ALLOWED_HOSTS": "dermlens.example.org"}, "serves this machine alone"),
+        ({"STREAMLIT_SERVER_ADDRESS": "0.0.0.0"}, "would listen on 0.0.0.0"),
         ({"DERMLENS_API": "yes"}, "DERMLENS_API must be 1"),
     ],
 )

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from dermlens.api.__main__ import description
-from dermlens.api.access import only_here
 from dermlens.api.app import create
 from dermlens.models.model import AnyModel
+from tests.api.conftest import anyone
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
@@ -24,7 +24,7 @@ def test_the_committed_description_is_that_of_the_code() -> None:
 def described(toys: list[AnyModel], pair: Path) -> schemathesis.BaseSchema:
     patch = pytest.MonkeyPatch()
     patch.setenv("DERMLENS_MODELS", str(pair))
-    app = create(lambda: toys, only_here)
+    app = create(lambda: toys, anyone)
     return schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers={"host": "localhost"})
 
 

@@ -1,6 +1,8 @@
 """Paths in an object store, against a server that speaks S3."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -67,9 +69,38 @@ def test_content_decides_about_objects_too(s3: str) -> None:
 
 
 def test_an_address_that_is_none_is_a_sentence_without_its_options() -> None:
-    with pytest.raises(DataError, match="^nonsense://x is no place that can be reached") as told:
-        place("nonsense://x?secret=1").items()
-    assert "secret" not in str(told.value).partition(":")[0]
+    for address, shown in (
+        ("nonsense://x?key=S3CRET", "nonsense://x"),
+        ("s3://b/x?secret_key=S3CRET key", "s3://b/x"),
+        ("s3://AKIA:S3C RET@b/x", "s3://b/x"),
+        ("s3://AKIA:S3C/RET@b/x", "s3://b/x"),
+        ("s3://AKIA:S3CRET@/x", "s3:///x"),
+    ):
+        with pytest.raises(DataError, match=f"^{shown} is no place that can be reached") as told:
+            place(address).items()
+        assert "S3C" not in str(told.value)
+        assert told.value.__cause__ is None, "the log would hold it"
+    with pytest.raises(DataError, match="no address of a folder on this machine"):
+        place("file://[")
+
+
+def test_a_key_in_an_address_is_neither_written_nor_shown(s3: str, published: Path, drawn: Drawn) -> None:
+    upload(s3, "keyed", {"0.png": (drawn.folder / drawn.paths[0]).read_bytes()})
+    source, output = f"s3://AKIA:S3CRETKEY@cohort/keyed?{s3}", f"s3://AKIA:S3CRETKEY@cohort/keyed-out?{s3}"
+    assert main(["run", "--model", "toy", "--models-dir", str(published), "--input", source, "--output", output]) == 0
+    written = place(output).read("cohort.json")
+    assert b"S3CRETKEY" not in written
+    assert json.loads(written)["input"] == place(source).shown == "s3://cohort/keyed"
+
+
+def test_a_key_that_an_older_version_wrote_down_is_not_shown(published: Path, drawn: Drawn, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(drawn.folder / drawn.paths[0], tmp_path / "in")
+    asked = ["run", "--model", "toy", "--models-dir", str(published), "--input", str(tmp_path / "in"), "--workers", "1"]
+    assert main([*asked, "--output", str(tmp_path / "out")]) == 0
+    file = tmp_path / "out" / "cohort.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"input": "s3://AKIA:S3CRETKEY@bucket/folder"}))
+    assert results.status(place(tmp_path / "out"), 0.0).record["input"] == "s3://bucket/folder"
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

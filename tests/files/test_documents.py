@@ -3,7 +3,9 @@ import json
 import os
 import resource
 import signal
+import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -138,6 +140,23 @@ def test_a_file_that_cannot_be_written_is_left_as_it_was(tmp_path: Path) -> None
     assert [f.name for f in tmp_path.iterdir()] == ["x.json"]
     write_whole(file, b"new")
     assert file.read_bytes() == b"new"
+
+
+def test_threads_that_write_one_file_at_once_leave_it_as_one_of_them_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, contents = tmp_path / "x.json", [b"a" * 300_000, b"b" * 200_000, b"c" * 100_000]
+    both, sync = threading.Barrier(len(contents)), os.fsync
+
+    def together(descriptor: int) -> None:
+        both.wait(60)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", together)
+    with ThreadPoolExecutor(len(contents)) as pool:
+        list(pool.map(lambda content: write_whole(file, content), contents))
+    assert file.read_bytes() in contents
+    assert [f.name for f in tmp_path.iterdir()] == ["x.json"]
 
 
 def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:

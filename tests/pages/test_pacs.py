@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def labelled(elements, label: str):
 def emptied(folder: Path) -> None:
     waited = threading.Event()
     for _ in range(1500):
-        if not list(folder.iterdir()):
+        if not Outbox(folder).waiting():
             return
         waited.wait(0.02)
     raise AssertionError(f"the outbox still holds {[e.error for e in Outbox(folder).waiting()]}")
@@ -146,9 +147,79 @@ def test_a_pacs_that_is_down_leaves_it_in_a_visible_outbox(
     assert labelled(app.button, "Send"), "it can be sent anew"
 
 
+class Taking(BaseHTTPRequestHandler):
+    """A DICOMweb service that takes everything and says of each object that it has it."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.reply(b"{}")
+
+    def do_GET(self) -> None:
+        self.reply(b"[{}]")
+
+    def reply(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/dicom+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("fate", ["discarded", "unreadable", "sent"])
+def test_only_what_was_sent_is_said_to_be_there(
+    fate: str, off: None, lesion: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, folder = free_port(), tmp_path / "outbox"
+    monkeypatch.setenv("DERMLENS_PACS", f"http://127.0.0.1:{port}/dicom-web")
+    monkeypatch.setenv("DERMLENS_OUTBOX", str(folder))
+    app = ask(encode(lesion))
+    labelled(app.text_input, "Patient ID").set_value("4715")
+    check(app.run())
+    labelled(app.button, "Send").click()
+    check(app.run())
+    waited = threading.Event()
+    while not Outbox(folder).waiting()[0].attempts:
+        waited.wait(0.02)
+    [entry] = Outbox(folder).waiting()
+    if fate == "discarded":
+        another = open_page("predict")
+        labelled(another.button, "Discard").click()
+        check(another.run())
+    elif fate == "unreadable":
+        (folder / entry.id / "entry.json").write_bytes(b"{")
+    else:
+        with HTTPServer(("127.0.0.1", port), Taking) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            labelled(app.button, "Try again").click()
+            check(app.run())
+            emptied(folder)
+            server.shutdown()
+    said = text(check(app.run()))
+    assert ("The PACS has it" in said) == (fate == "sent")
+    assert ("taken out of the outbox and not sent" in said) == (fate == "discarded")
+    assert ("cannot be read any more, so it was not sent" in said) == (fate == "unreadable")
+    assert bool([b for b in app.button if b.label == "Send"]) == (fate == "discarded"), "it can be sent anew"
+
+
 def test_a_wrong_setting_is_one_sentence(at: Settings, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DERMLENS_PACS", "ftp://pacs")
     assert "DERMLENS_PACS must be" in text(ask(encode(lesion))).replace("\\", "")
+
+
+def test_an_address_that_is_not_encrypted_is_not_used_unless_allowed(
+    off: None, lesion: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_OUTBOX", str(tmp_path / "outbox"))
+    monkeypatch.setenv("DERMLENS_PACS", "http://pacs.example.org/dicom-web")
+    app = ask(encode(lesion))
+    assert "so nothing is sent" in text(app)
+    assert not [b for b in app.button if b.label == "Send"]
+    monkeypatch.setenv("DERMLENS_PACS_UNENCRYPTED", "1")
+    assert "The way to this PACS is not encrypted" in text(check(app.run()))
+    assert labelled(app.button, "Send")
 
 
 def test_a_drawing_is_not_sent(at: Settings) -> None:

@@ -27,6 +27,7 @@ def layers() -> list[Middleware]:
         raise ConfigError(f"The API needs {e.name}: pip install --requirement requirements-api.txt") from e
     auth = st.secrets["auth"] if sign_in_is_set_up() else None
     if auth is None:
+        access.check_address(st.get_option("server.address"))
         access.check_hosts(st.get_option("server.allowedHosts"))
     api = app.create(lambda: cache.models()[0], access.guard(auth, beside.audience()))
     return [Middleware(beside.Beside, api=api)]

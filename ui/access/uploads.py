@@ -44,8 +44,13 @@ async def take(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, s
         await app(scope, receive, send)
     elif not OWNERS.may_upload(session, file):
         await say(send, 403, f"No page has asked for this upload, or for more than {LIMITS.file_names} at once.")
+    elif not OWNERS.claim(session, file):
+        await say(send, 409, "This file is on its way already.")
     else:
-        await _Upload(session, file, receive).run(app, scope, send)
+        try:
+            await _Upload(session, file, receive).run(app, scope, send)
+        finally:
+            OWNERS.release(session, file)
 
 
 class _Upload:
@@ -59,18 +64,17 @@ class _Upload:
         """bytes that came since the window has begun, over which the rate is taken"""
 
     async def run(self, app: ASGIApp, scope: Scope, send: Send) -> None:
-        status = 0
+        status = kept = 0
 
         async def noted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, kept
             status = int(message.get("status", status))
+            if status == 204 and message["type"] == "http.response.start":  # before the page can take the file
+                kept = _arrived.get((self._session, self._file), (0.0, 0))[1]
             await send(message)
 
-        kept = 0
         try:
             await app(scope, self._counted, noted)
-            if status == 204:
-                kept = _arrived.get((self._session, self._file), (0.0, 0))[1]
         except _RefusedError as e:
             if not status:
                 await say(send, e.status, e.sentence, close=e.status == 408)  # else the rest is read and forgotten

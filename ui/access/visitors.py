@@ -11,14 +11,13 @@ from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from dermlens.errors import ConfigError
+from dermlens.server.connections import PEER
 from dermlens.server.shares import VISITS, Who
 from ui.access.sign_in import lasts, person_of, sign_in_of
 from ui.streamlit_internals import browser_of_cookies
 
 VISITOR = "dermlens.visitor"
 """Where an ASGI scope names its visitor."""
-PEER = "dermlens.peer"
-"""Where it names the peer itself, whatever a proxy says of whom it speaks for."""
 MOST_SHOWN = 5000
 """Pictures and downloads of one session that are remembered as its own, the latest ones."""
 
@@ -77,6 +76,8 @@ class Owners:
         self._owners: dict[str, Visitor] = {}
         self._places: dict[str, set[str]] = {}
         """session -> ids of files that it may upload"""
+        self._coming: dict[str, set[str]] = {}
+        """session -> those of its places to which a file is on its way"""
         self._shown: dict[str, OrderedDict[str, None]] = {}
         """session -> ids of pictures and downloads"""
 
@@ -91,7 +92,7 @@ class Owners:
         """Forget a session."""
         VISITS.end(session)
         with self._lock:
-            for held in (self._owners, self._places, self._shown):
+            for held in (self._owners, self._places, self._coming, self._shown):
                 held.pop(session, None)
 
     def all(self) -> list[Visitor]:
@@ -126,6 +127,20 @@ class Owners:
         """Return whether this session was given a place for this file."""
         with self._lock:
             return file in self._places.get(session, ())
+
+    def claim(self, session: str, file: str) -> bool:
+        """Keep a place for one file on its way, until `release`; returns False if one is on its way already."""
+        with self._lock:
+            coming = self._coming.setdefault(session, set()) if session in self._owners else set()
+            if file in coming or file not in self._places.get(session, ()):
+                return False
+            coming.add(file)
+            return True
+
+    def release(self, session: str, file: str) -> None:
+        """Give a place back to which no file is on its way any more."""
+        with self._lock:
+            self._coming.get(session, set()).discard(file)
 
     def uploaded(self, session: str, file: str) -> None:
         """Take a place back that was used."""

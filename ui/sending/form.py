@@ -9,13 +9,14 @@ from dermlens.case.opinion import Opinion
 from dermlens.errors import DataError, DermlensError
 from dermlens.interchange.dicom.identity import SEXES, Identity, Source, check, source_of
 from dermlens.interchange.dicom.objects import objects_of
-from dermlens.interchange.dicom.outbox import Waiting
+from dermlens.interchange.dicom.outbox import Fate, Waiting
 from dermlens.interchange.dicom.sender import Sender
 from dermlens.interchange.dicom.settings import Settings
 from dermlens.wording import counted
 from ui import state, streamlit_internals, widgets
 from ui.sending import session
 
+NOT_SENT = "This image was taken out of the outbox and not sent. Send it if the PACS should have it."
 POLL = 2.0
 """Seconds between two looks at whether something was sent."""
 
@@ -29,23 +30,38 @@ def show(image: CaseImage, opinion: Opinion, given: Settings) -> None:
         return
     if image.synthetic:
         st.caption("A drawing is not sent: it shows no real lesion.")
-    elif image.key in _sent():
+    elif _handed_over(image.key, sender):
         st.caption("This image was handed over. Send it again only if the PACS has lost it.")
         st.button("Send again", on_click=_forget, args=(image.key,), key="pacs-again", type="tertiary")
     else:
+        if given.exposed:
+            st.caption(":material/lock_open: The way to this PACS is not encrypted.")
         _form(image, opinion, given.host, sender)
     outbox(sender)
 
 
 def outbox(sender: Sender) -> None:
     """Show what of this person's is not sent yet, as long as there is something."""
-    waiting = bool(sender.outbox.waiting(session.owner()))
+    try:
+        waiting = bool(sender.outbox.waiting(session.owner()))
+    except DermlensError as e:
+        st.warning(widgets.escape(str(e), 300), icon=":material/error:")
+        return
     st.fragment(_outbox, run_every=POLL if waiting else None)(sender)
 
 
 def _sent() -> dict[str, str]:
     """Return the entry of the outbox by the key of the image."""
     return st.session_state.setdefault(state.SENT, {})
+
+
+def _handed_over(key: str, sender: Sender) -> bool:
+    """Return whether an image waits or was sent, as far as can be read."""
+    entry = _sent().get(key)
+    try:
+        return entry is not None and sender.outbox.fate(entry) is not Fate.GONE
+    except DermlensError:  # which the outbox below says
+        return True
 
 
 def _forget(key: str) -> None:
@@ -124,11 +140,18 @@ def _what(image: CaseImage, opinion: Opinion, source: Source | None) -> list[str
 def _outbox(sender: Sender) -> None:
     """Redraws alone while something is waiting."""
     owner = session.owner()
-    waiting = sender.outbox.waiting(owner)
     image = state.current()
     mine = _sent().get(image.key) if image else None
-    if mine and all(entry.id != mine for entry in waiting):
+    try:
+        waiting = sender.outbox.waiting(owner)
+        fate = sender.outbox.fate(mine) if mine else None
+    except DermlensError as e:
+        st.warning(widgets.escape(str(e), 300), icon=":material/error:")
+        return
+    if fate is Fate.SENT:
         st.markdown(":material/check: The PACS has it.")
+    elif fate is Fate.GONE:
+        st.warning(NOT_SENT, icon=":material/error:")
     if not waiting:
         streamlit_internals.stop_redrawing()
         return
@@ -139,6 +162,9 @@ def _outbox(sender: Sender) -> None:
 
 def _entry(sender: Sender, entry: Waiting, owner: str) -> None:
     with st.container(border=True, gap="xsmall", key=f"outbox-{entry.id[:8]}"):
+        if not entry.readable:
+            st.warning(widgets.escape(entry.error, 400), icon=":material/error:")
+            return
         st.markdown(f"Image {widgets.escape(entry.image)}, {entry.at:%d %B %Y, %H:%M} UTC")
         if entry.error:
             st.warning(widgets.escape(entry.error, 300), icon=":material/cloud_off:")

@@ -1,7 +1,8 @@
 """What is to be sent to the PACS: written down before the first attempt, kept until the PACS has it.
 
 A folder an entry: the objects as files, and `entry.json`. An entry appears whole or not at all, and goes only once
-everything of it was sent; whatever stops the server in between, it is tried again.
+everything of it was sent; whatever stops the server in between, it is tried again. Of one that was sent an empty
+folder stays for a while, so that "it is not here" is never taken for "the PACS has it".
 """
 
 import fcntl
@@ -11,9 +12,10 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,24 @@ FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(hours=1)
 """Between two attempts: doubled after each, up to the longest."""
 _LEFT_OVER = 3600.0
 """Seconds after which a folder that is no entry is taken for left over."""
+_MARKED = 30 * 24 * 3600.0
+"""Seconds for which an outbox knows what it has sent."""
 _ENTRY = "entry.json"
+_SENT = ".sent"
+UNREADABLE = (
+    "What is to be sent cannot be read any more, so it was not sent. Whoever runs this server finds it in the outbox, "
+    "in the folder {folder}: restore it there, or delete it and send the image again."
+)
+
+
+class Fate(Enum):
+    """What has become of an entry."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    """the PACS has confirmed all of it"""
+    GONE = "gone"
+    """discarded or taken away, and not sent"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,8 @@ class Waiting:
     """of the next attempt"""
     disclosure: int | None = None
     """number of its row in the record, where one is kept"""
+    readable: bool = True
+    """False where only its id and error are known: nobody knows whose it is, and it is not tried"""
 
 
 class Outbox:
@@ -84,6 +105,7 @@ class Outbox:
             DataError: the outbox is full, or cannot be written.
         """
         now = now or datetime.now(UTC)
+        self._sweep()
         if len(self._ids()) >= MOST:
             raise DataError(f"The outbox holds {MOST} entries already: see why they are not sent.")
         entry = secrets.token_hex(16)
@@ -107,9 +129,22 @@ class Outbox:
         return entry
 
     def waiting(self, owner: str | None = None) -> list[Waiting]:
-        """Return what is not sent yet, oldest first; of one owner, or of all."""
+        """Return what is not sent yet, oldest first; of one owner, or of all.
+
+        Entries that cannot be read are among it for every owner, with the reason as their error.
+
+        Raises:
+            DataError: the outbox itself cannot be read.
+        """
         found = [entry for id_ in self._ids() if (entry := self._read(id_)) is not None]
-        return sorted((e for e in found if owner is None or e.owner == owner), key=lambda e: (e.at, e.id))
+        of = (e for e in found if owner is None or e.owner == owner or not e.readable)
+        return sorted(of, key=lambda e: (e.at, e.id))
+
+    def fate(self, entry: str) -> Fate:
+        """Return what has become of an entry; DataError if that cannot be read."""
+        if self._there(entry):
+            return Fate.WAITING
+        return Fate.SENT if self._there(_mark(entry)) else Fate.GONE
 
     def attempt(
         self,
@@ -129,48 +164,76 @@ class Outbox:
         """
         with self._locked(entry) as mine:
             before = self._read(entry) if mine else None
-            if before is None:
-                return not (self.folder / entry).exists()
+            if before is None or not before.readable:
+                return not self._there(entry)
             try:
-                send([dcmread(file) for file in sorted((self.folder / entry).glob("*.dcm"))])
+                send(self._objects(before))
                 done(before)
+                self._drop(entry, _mark(entry))
             except DermlensError as e:
                 self._failed(before, str(e), now())
                 return False
             except Exception:
                 self._failed(before, "Sending broke off; the server's log says why.", now())
                 raise
-            self._drop(entry)
             return True
 
     def due(self, now: datetime) -> list[str]:
         """Return the ids of the entries whose next attempt has come."""
-        return [entry.id for entry in self.waiting() if entry.next_at <= now]
+        return [entry.id for entry in self.waiting() if entry.readable and entry.next_at <= now]
 
     def hurry(self, owner: str, now: datetime) -> None:
         """Let all that one owner has waiting be tried now."""
         for entry in self.waiting(owner):
-            self._change(entry.id, next_at=now.isoformat())
+            with self._locked(entry.id) as mine:
+                if mine and entry.readable:  # else it is being tried
+                    self._change(entry.id, next_at=now.isoformat())
 
     def discard(self, entry: str, owner: str) -> None:
         """Delete an entry of an owner that is not to be sent any more."""
-        if any(each.id == entry for each in self.waiting(owner)):
+        if any(each.id == entry and each.readable for each in self.waiting(owner)):
             with self._locked(entry) as mine:
-                if not mine:
+                if not mine and self._there(entry):
                     raise PacsError("It is being sent at this moment.")
-                self._drop(entry)
+                if mine:
+                    self._drop(entry, f".{entry}.discarded")
 
     def _sweep(self) -> None:
-        """Delete what a kill left of entries that were never whole, or are sent."""
+        """Delete what a kill left of entries that were never whole, are discarded or sent, and marks that are old."""
         for path in self.folder.glob(".*"):
-            if path.is_dir() and time.time() - path.stat().st_mtime > _LEFT_OVER:
-                shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                age = time.time() - path.stat().st_mtime
+                if path.suffix == _SENT and age > _LEFT_OVER:
+                    _empty(path)
+                    if age > _MARKED:
+                        path.rmdir()
+                elif path.is_dir() and age > _LEFT_OVER:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _ids(self) -> list[str]:
-        return [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+        try:
+            return [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+        except OSError as e:
+            raise DataError(f"The outbox cannot be read: {e.strerror}.") from e
+
+    def _there(self, name: str) -> bool:
+        try:
+            (self.folder / name).lstat()
+        except FileNotFoundError:
+            return False
+        except OSError as e:
+            raise DataError(f"The outbox cannot be read: {e.strerror}.") from e
+        return True
+
+    def _objects(self, entry: Waiting) -> list[Dataset]:
+        """Return all objects of an entry; DataError if one is missing."""
+        files = sorted((self.folder / entry.id).glob("*.dcm"))
+        if len(files) != len(entry.objects):
+            raise DataError(f"Of {len(entry.objects)} objects of this entry {len(files)} are found. Nothing was sent.")
+        return [dcmread(file) for file in files]
 
     def _read(self, entry: str) -> Waiting | None:
-        """Return an entry, None if it is gone or no entry."""
+        """Return an entry, None if it is gone."""
         try:
             told = read_object(self.folder / entry / _ENTRY)
             return Waiting(
@@ -185,7 +248,17 @@ class Outbox:
                 disclosure=told.get("disclosure"),
             )
         except (DataError, KeyError, ValueError, TypeError):
+            return self._unreadable(entry)
+
+    def _unreadable(self, entry: str) -> Waiting | None:
+        """Return what can be said of an entry that cannot be read, None if it is gone."""
+        try:
+            at = datetime.fromtimestamp((self.folder / entry).lstat().st_mtime, UTC)
+        except FileNotFoundError:
             return None
+        except OSError:
+            at = datetime.fromtimestamp(0, UTC)
+        return Waiting(entry, at, "", "", (), 0, UNREADABLE.format(folder=entry), at, readable=False)
 
     def _failed(self, entry: Waiting, error: str, now: datetime) -> None:
         wait = min(FIRST_WAIT * 2 ** min(entry.attempts, 16), LONGEST_WAIT)
@@ -198,10 +271,18 @@ class Outbox:
         except (OSError, DataError):  # sent or discarded meanwhile, or no room: it is tried again all the same
             return
 
-    def _drop(self, entry: str) -> None:
-        gone = self.folder / f".{entry}.sent"
-        (self.folder / entry).rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+    def _drop(self, entry: str, name: str) -> None:
+        """Take an entry out in one step, and delete its files; of one that was sent the folder stays."""
+        gone = self.folder / name
+        try:
+            (self.folder / entry).rename(gone)
+        except OSError as e:
+            raise DataError(f"The outbox cannot be written: {e.strerror}.") from e
+        if gone.suffix == _SENT:
+            with suppress(OSError):  # what stays is deleted later
+                _empty(gone)
+        else:
+            shutil.rmtree(gone, ignore_errors=True)
 
     @contextmanager
     def _locked(self, entry: str) -> Iterator[bool]:
@@ -219,3 +300,13 @@ class Outbox:
             yield True
         finally:
             os.close(descriptor)
+
+
+def _mark(entry: str) -> str:
+    """Return the name of the empty folder that says that an entry was sent."""
+    return f".{entry}{_SENT}"
+
+
+def _empty(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink(missing_ok=True)

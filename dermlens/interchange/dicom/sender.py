@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from pydicom.dataset import Dataset
 
+from dermlens.errors import DermlensError
 from dermlens.interchange.dicom.outbox import Outbox, Waiting
 
 PAUSE = 15.0
@@ -46,7 +47,7 @@ class Sender(threading.Thread):
                 for entry in self.outbox.due(datetime.now(UTC)):
                     if not self._ended:
                         self._one(entry)
-            except OSError:
+            except (OSError, DermlensError):
                 logger.warning("the outbox cannot be read")
             self._woken.wait(self._pause)
 

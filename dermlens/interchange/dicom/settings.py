@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dermlens.errors import ConfigError
-from dermlens.files.documents import read_bytes
+from dermlens.files.documents import read_bytes, shortened
 from dermlens.server.state import state_dir
 
 PACS = "DERMLENS_PACS"
@@ -17,7 +17,10 @@ PASSWORD = "DERMLENS_PACS_PASSWORD"
 PASSWORD_FILE = "DERMLENS_PACS_PASSWORD_FILE"
 TOKEN = "DERMLENS_PACS_TOKEN"
 TOKEN_FILE = "DERMLENS_PACS_TOKEN_FILE"
+UNENCRYPTED = "DERMLENS_PACS_UNENCRYPTED"
 OUTBOX = "DERMLENS_OUTBOX"
+HERE = ("localhost", "127.0.0.1", "::1")
+"""Names of this machine: what goes there can be read on no network."""
 _NEEDED = ("highdicom", "dicomweb_client")
 
 
@@ -39,6 +42,11 @@ class Settings:
         """Where it is, as a person reads it."""
         return urlsplit(self.url).netloc
 
+    @property
+    def exposed(self) -> bool:
+        """Whether what is sent can be read on the way there."""
+        return _exposed(self.url)
+
 
 def read(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings.
@@ -53,6 +61,13 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
         raise ConfigError(f"{PACS} must be the https:// address of a DICOMweb service, such as https://pacs/dicom-web.")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigError(f"{PACS} must hold no user, password or query: {USER} and {PASSWORD_FILE} are for those.")
+    if given.get(UNENCRYPTED, "") not in ("", "0", "1"):
+        raise ConfigError(f"{UNENCRYPTED} must be 1 (allowed) or 0, got {shortened(given[UNENCRYPTED])!r}.")
+    if _exposed(url) and given.get(UNENCRYPTED) != "1":
+        raise ConfigError(
+            f"{PACS} is not encrypted: over http:// names, pictures and the password can be read on the way, so "
+            f"nothing is sent. Give an https:// address, or set {UNENCRYPTED}=1 if the network to the PACS is trusted."
+        )
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise ConfigError(f"A PACS needs packages that are not installed ({', '.join(missing)}): run make exchange.")
@@ -64,6 +79,11 @@ def read(environment: Mapping[str, str] | None = None) -> Settings:
     if not token.isascii() or any(c.isspace() for c in token):
         raise ConfigError(f"{TOKEN} must be one word of ASCII characters.")
     return Settings(url, given.get(USER, ""), password, _outbox(given), token)
+
+
+def _exposed(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme != "https" and parts.hostname not in HERE
 
 
 def _secret(given: Mapping[str, str], name: str, file_name: str) -> str:

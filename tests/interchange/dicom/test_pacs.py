@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -21,7 +22,7 @@ from dermlens.case.opinion import form
 from dermlens.errors import ConfigError, DataError
 from dermlens.interchange.dicom import outbox as outbox_module
 from dermlens.interchange.dicom.objects import objects_of
-from dermlens.interchange.dicom.outbox import Outbox
+from dermlens.interchange.dicom.outbox import Fate, Outbox
 from dermlens.interchange.dicom.pacs import PacsError, client, named, send
 from dermlens.interchange.dicom.sender import Sender
 from dermlens.interchange.dicom.settings import Settings, read
@@ -140,7 +141,8 @@ def test_the_outbox_keeps_what_failed_tries_again_later_and_forgets_what_was_sen
     sender.start()
     _until(lambda: not outbox.waiting())
     sender.stop()
-    assert list((tmp_path / "outbox").iterdir()) == []
+    assert outbox.fate(entry) is Fate.SENT
+    assert [list(path.iterdir()) for path in (tmp_path / "outbox").iterdir()] == [[]], "a mark, and nothing of it"
     for each in made:
         client(settings).retrieve_instance_metadata(each.StudyInstanceUID, each.SeriesInstanceUID, each.SOPInstanceUID)
     for secret in ("4711", "Müller", "19500401", PASSWORD):
@@ -183,8 +185,98 @@ def test_a_person_discards_their_own_entries_alone(tmp_path: Path, made: list[Da
     entry = outbox.put(made, "owner", "key")
     outbox.discard(entry, "another")
     assert [each.id for each in outbox.waiting()] == [entry]
+    assert outbox.fate(entry) is Fate.WAITING
     outbox.discard(entry, "owner")
     assert outbox.waiting() == []
+    assert outbox.fate(entry) is Fate.GONE, "discarded is not sent"
+
+
+def test_an_entry_that_cannot_be_read_is_not_taken_for_sent_and_goes_once_it_can_be(
+    tmp_path: Path, made: list[Dataset]
+) -> None:
+    outbox, sent = Outbox(tmp_path), []
+    entry = outbox.put(made, "owner", "key", NOW)
+    about = tmp_path / entry / "entry.json"
+    whole = about.read_bytes()
+    about.write_bytes(whole[:20])
+    [told] = outbox.waiting("another")
+    assert (told.id, told.readable, told.owner) == (entry, False, "")
+    assert entry in told.error, "whoever runs the server finds it"
+    assert not outbox.attempt(entry, sent.append)
+    assert outbox.fate(entry) is Fate.WAITING
+    outbox.discard(entry, "another")
+    outbox.hurry("another", NOW)
+    assert outbox.due(NOW) == []
+    about.write_bytes(whole)
+    [again] = outbox.due(NOW)
+    assert outbox.attempt(again, sent.append)
+    assert [each.SOPInstanceUID for each in sent[0]] == [each.SOPInstanceUID for each in made]
+    assert outbox.fate(entry) is Fate.SENT
+
+
+def test_an_entry_of_which_an_object_is_missing_is_not_sent(tmp_path: Path, made: list[Dataset]) -> None:
+    outbox = Outbox(tmp_path)
+    for kept in (len(made) - 1, 0):
+        entry = outbox.put(made, "owner", "key")
+        for file in sorted((tmp_path / entry).glob("*.dcm"))[kept:]:
+            file.unlink()
+        assert not outbox.attempt(entry, lambda _: pytest.fail("sent in part"))
+        assert f"{kept} are found" in next(e.error for e in outbox.waiting() if e.id == entry)
+
+
+def test_what_was_sent_is_known_for_a_month_and_what_a_kill_leaves_of_it_is_deleted(
+    tmp_path: Path, made: list[Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = Outbox(tmp_path)
+    entry = outbox.put(made, "owner", "key")
+    with monkeypatch.context() as killed:
+        killed.setattr(outbox_module, "_empty", lambda _: None)
+        assert outbox.attempt(entry, lambda _: None)
+    [left] = tmp_path.iterdir()
+    assert list(left.glob("*.dcm"))
+    aged(left, hours=2)
+    assert Outbox(tmp_path).fate(entry) is Fate.SENT
+    assert list(left.iterdir()) == []
+    aged(left, hours=29 * 24)
+    assert Outbox(tmp_path).fate(entry) is Fate.SENT
+    aged(left, hours=31 * 24)
+    outbox.put(made, "owner", "another")
+    assert outbox.fate(entry) is Fate.GONE
+
+
+def aged(path: Path, hours: float) -> None:
+    then = time.time() - 3600 * hours
+    os.utime(path, (then, then))
+
+
+def test_what_is_tried_now_is_not_written_over(tmp_path: Path, made: list[Dataset]) -> None:
+    outbox = Outbox(tmp_path)
+    entry = outbox.put(made, "owner", "key", NOW)
+
+    def down(_: Sequence[Dataset]) -> None:
+        outbox.hurry("owner", NOW)  # as by "Try again" in another tab
+        assert outbox.waiting()[0].attempts == 0
+        raise PacsError("The PACS cannot be reached.")
+
+    assert not outbox.attempt(entry, down, lambda: NOW)
+    [told] = outbox.waiting()
+    assert (told.attempts, told.next_at) == (1, NOW + timedelta(seconds=30))
+
+
+def test_an_outbox_that_cannot_be_read_is_a_sentence(
+    tmp_path: Path, made: list[Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = Outbox(tmp_path)
+    entry = outbox.put(made, "owner", "key")
+
+    def broken(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    for ask, name in ((outbox.waiting, "iterdir"), (lambda: outbox.fate(entry), "lstat")):
+        with monkeypatch.context() as now:
+            now.setattr(Path, name, broken)
+            with pytest.raises(DataError, match="cannot be read: Input/output error"):
+                ask()
 
 
 def test_a_kill_in_mid_write_leaves_whole_entries_and_what_is_left_over_goes(
@@ -258,6 +350,11 @@ def test_an_entry_that_is_damaged_stops_no_other(tmp_path: Path, made: list[Data
         ({}, "DERMLENS_PACS must be"),
         ({"DERMLENS_PACS": "ftp://pacs"}, "DERMLENS_PACS must be"),
         ({"DERMLENS_PACS": "https://me:secret@pacs/dicom-web"}, "no user"),
+        ({"DERMLENS_PACS": "http://pacs/dicom-web"}, "not encrypted"),
+        ({"DERMLENS_PACS": "HTTP://10.0.0.1:8042", "DERMLENS_PACS_TOKEN": "secret"}, "not encrypted"),
+        ({"DERMLENS_PACS": "http://localhost.example.org"}, "not encrypted"),
+        ({"DERMLENS_PACS": "http://127.0.0.1.example.org", "DERMLENS_PACS_UNENCRYPTED": "0"}, "not encrypted"),
+        ({"DERMLENS_PACS": "http://pacs", "DERMLENS_PACS_UNENCRYPTED": "yes"}, "must be 1"),
         ({"DERMLENS_PACS": "https://pacs", "DERMLENS_PACS_USER": "me"}, "belong together"),
         ({"DERMLENS_PACS": "https://pacs", "DERMLENS_PACS_PASSWORD": "x"}, "belong together"),
         ({"DERMLENS_PACS": "https://pacs", "DERMLENS_PACS_TOKEN": "secret", "DERMLENS_PACS_TOKEN_FILE": "x"}, "both"),
@@ -277,6 +374,21 @@ def test_settings_are_checked_and_no_secret_is_repeated(given: dict[str, str], s
     with pytest.raises(ConfigError, match=sentence) as told:
         read(given)
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "switch", "exposed"),
+    [
+        ("https://pacs/dicom-web", "", False),
+        ("http://localhost:8042/dicom-web", "", False),
+        ("http://127.0.0.1:8042", "0", False),
+        ("http://[::1]:8042", "", False),
+        ("http://pacs:8042/dicom-web", "1", True),
+        ("https://pacs", "1", False),
+    ],
+)
+def test_http_goes_to_this_machine_or_where_it_is_allowed(url: str, switch: str, exposed: bool) -> None:
+    assert read({"DERMLENS_PACS": url, "DERMLENS_PACS_UNENCRYPTED": switch}).exposed == exposed
 
 
 def test_settings_are_read(tmp_path: Path) -> None:

@@ -287,6 +287,38 @@ def test_an_upload_counts_by_what_was_received_and_then_by_what_is_kept(mine: st
     assert VISITS.files.held(mine) == 0
 
 
+def test_two_uploads_to_one_place_at_once_are_one(mine: str) -> None:
+    sent: list[tuple[str, int]] = []
+    both = asyncio.Event()
+
+    async def streamlit(scope: dict, receive, send) -> None:
+        while (await receive())["more_body"]:
+            pass
+        await both.wait()
+        uploads.arrived(mine, "a", 1000)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+
+    async def one(name: str) -> None:
+        async def send(message: dict) -> None:
+            if message["type"] == "http.response.start":
+                sent.append((name, message["status"]))
+            if message.get("status") != 204:
+                both.set()
+
+        scope = {"type": "http", "method": "PUT", "path": f"/_stcore/upload_file/{mine}/a", "headers": []}
+        await middleware.Shield(streamlit)(scope, Sender(bytes(600), bytes(500)).receive, send)
+
+    async def at_once() -> None:
+        await asyncio.gather(one("first"), one("second"))
+
+    finish(at_once())
+    assert sent == [("second", 409), ("first", 204)]
+    assert VISITS.files.held(mine) == 1000
+    uploads.dropped(mine, "a", 1000)
+    assert VISITS.files.held(mine) == 0
+    assert put(Sender(b"x"), "a")["status"] == 403, "the place was used"
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Shares:
     """What all may hold together: 1,000 bytes, of which one session may hold 400."""

@@ -87,6 +87,21 @@ def test_uploads_need_a_place_of_ones_own_session(address: str) -> None:
         assert one.put(again.upload_url, data).status_code == 204
 
 
+def test_a_place_takes_one_file_at_a_time_and_counts_it_once(address: str) -> None:
+    with Visitor(address, "predict") as visitor:
+        place, again = visitor.places(["x.png", "y.png"])
+        data = bytes(450_000)  # twice is below what one session may hold, and three times above it
+        begin, end = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x.png"\r\n\r\n', b"\r\n--b--\r\n"
+        with raw(address) as connection:
+            connection.sendall(head(address, visitor, place.upload_url, len(begin + data + end)) + begin + data)
+            time.sleep(0.2)  # so that it is heard first, and the other one answered 409
+            other = visitor.put(place.upload_url, ("x.png", data)).status_code
+            connection.sendall(end)
+            first = connection.recv(100)
+        assert sorted((int(first[9:12]), other)) in ([204, 409], [204, 403])
+        assert visitor.put(again.upload_url, ("y.png", data)).status_code == 204
+
+
 def test_a_body_that_is_claimed_and_does_not_come_is_given_up(address: str) -> None:
     with Visitor(address, "predict") as visitor:
         (place,) = visitor.places(["x.png"])

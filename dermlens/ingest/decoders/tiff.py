@@ -11,7 +11,7 @@ from typing import Any, Literal
 from PIL import Image, ImagePalette, TiffImagePlugin
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import jpeg
+from dermlens.ingest.decoders import colour, jpeg
 from dermlens.ingest.decoders.damage import DamagedError
 
 _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 258, 259, 262
@@ -227,7 +227,7 @@ def _check_strips(data: bytes, tags: Any, notices: list[str]) -> None:
     for start, count in zip(starts, counts, strict=False):
         strip = data[start : start + count]
         if compression == _JPEG:
-            jpeg.whole(tables[:-2] + strip[2:] if tables else strip, notices)
+            _check_jpeg(tables[:-2] + strip[2:] if tables else strip, notices)
         elif compression in _DEFLATE:
             _check_deflated(strip)
 
@@ -237,9 +237,16 @@ def _check_old_jpeg(data: bytes, tags: Any, notices: list[str]) -> None:
     start, count = tags.get(_OLD_JPEG_AT), tags.get(_OLD_JPEG_SIZE)
     stream = data[start : start + count if count else None] if start else b""
     if b"\xff\xda" in stream:
-        jpeg.whole(stream, notices)
+        _check_jpeg(stream, notices)
     else:
         notices.append(_UNCHECKED)
+
+
+def _check_jpeg(stream: bytes, notices: list[str]) -> None:
+    """Check a stream whose own colour profile goes for nothing: the page's tags name the colours."""
+    said: list[str] = []
+    jpeg.whole(stream, said)
+    notices += (notice for notice in said if notice != colour.DAMAGED_PROFILE)
 
 
 def _check_deflated(strip: bytes) -> None:

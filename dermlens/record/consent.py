@@ -11,12 +11,18 @@ from dermlens.record.open import Record
 from dermlens.record.people import Who
 from dermlens.record.readings import NO_CASE, WITHDRAW
 from dermlens.record.store import audit
-from dermlens.record.store.tables import Image, Lesion, Outcome, Patient, Reading, Row
+from dermlens.record.store.pictures import ORPHANED
+from dermlens.record.store.tables import Image, Lesion, Outcome, Patient, Reading, RecordKey, Row
 from dermlens.record.vocabulary import covers
 
 KEPT_WITHOUT_STORE = (
     "There are kept pictures, but their store is not set up: set DERMLENS_RECORD_PICTURES and DERMLENS_RECORD_KEY as "
     "they were, and try again."
+)
+
+NEWER_COPY = (
+    "Pictures that no case names were left in their store: another copy of this record, with cases that this one has "
+    "not, has used it. Give each copy a store of its own; if the other one is given up, delete {folder}/head there."
 )
 
 
@@ -127,6 +133,22 @@ def expire(record: Record, now: datetime | None = None) -> int:
             audit.note(session, "command", "expire", *images, at=now)
             _delete(record, names)
             gone = len(names)
+    return gone + _sweep(record, now)
+
+
+def _sweep(record: Record, now: datetime) -> int:
+    """Delete what this record wrote into its store and no image names; returns how many."""
+    assert record.pictures is not None
     with record.database.reading() as session:
+        begun = session.scalars(select(RecordKey.fingerprint)).first()
+        origin, head = audit.origin(session), audit.head(session)
         named = {name for name in session.scalars(select(Image.picture)) if name}
-    return gone + record.pictures.sweep(named, now)
+    if begun is None or origin is None or head is None:
+        return 0
+    if mark := record.pictures.marked(origin):
+        with record.database.reading() as session:
+            if not audit.holds(session, mark):
+                raise RecordError(NEWER_COPY.format(folder=origin[:16]))
+    if named:
+        record.pictures.mark(origin, audit.anchor_line(head))
+    return record.pictures.sweep(origin, named, min(now - ORPHANED, head.at))

@@ -151,7 +151,7 @@ def save(record: Record, who: Who, saving: Saving, now: datetime | None = None) 
         if record.pictures is None:
             raise RecordError(NO_PICTURE)
     if saving.picture is not None and record.pictures is not None:  # one that no image names in the end is swept
-        name = record.pictures.keep(saving.picture)
+        name = record.pictures.keep(saving.picture, _origin(record, who, now))
     with record.database.writing() as session:
         there = session.execute(select(Image.lesion_id, Image.id).where(Image.token == saving.token)).first()
         if there:
@@ -162,6 +162,20 @@ def save(record: Record, who: Who, saving: Saving, now: datetime | None = None) 
         except Exception:  # nothing of it is committed, so no image will name the picture
             _discard(record, name)
             raise
+
+
+def _origin(record: Record, who: Who, now: datetime) -> str:
+    """Return what tells this record's pictures from another's, and begin the record if need be."""
+    assert record.keys is not None
+    with record.database.reading() as session:
+        found = audit.origin(session)
+    if found is None:
+        with record.database.writing() as session:
+            key_store.begin(session, record.keys)
+            people.row_of(session, who, now)
+            found = audit.origin(session)
+    assert found is not None
+    return found
 
 
 def _discard(record: Record, name: str | None) -> None:

@@ -173,9 +173,15 @@ def test_a_picture_is_kept_encrypted_until_its_term_and_is_then_gone(record: Rec
 
 
 def test_a_picture_that_no_image_came_to_name_is_swept(record: Record, lesion: np.ndarray) -> None:
-    name = record.pictures.keep(lesion)
+    save.save(record, NOBODY_SIGNED_IN, saving(RNG, 5))
+    with record.database.reading() as session:
+        name = record.pictures.keep(lesion, audit.origin(session))
+    later = datetime.now(UTC) + timedelta(hours=2)
     assert consent.expire(record) == 0  # a saving may be under way
-    assert consent.expire(record, datetime.now(UTC) + timedelta(hours=2)) == 1
+    assert consent.expire(record, later) == 0  # the record has no key row: nothing was kept with a key
+    save.save(record, NOBODY_SIGNED_IN, saving(RNG, 5, About(keep_picture=True), picture=lesion))
+    assert consent.expire(record) == 0
+    assert consent.expire(record, later) == 1
     with pytest.raises(RecordError, match="not in its store any more"):
         record.pictures.read(name)
 

@@ -1,5 +1,6 @@
 """What people say of a case: readings of an image, and what the lesion turned out to be. Superseded, never changed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -127,6 +128,27 @@ def add_reading(session: Session, person: Person, image: Image, judgement: Judge
     )
     audit.note(session, people.actor(person), "read", row, at=now)
     return row
+
+
+def add_missing(session: Session, who: Who, image: Image, judgements: Sequence[Judgement], now: datetime) -> None:
+    """Add those readings of a saved image that are not there, in a writing session: of an attempt that is made again.
+
+    Raises:
+        RecordError: some are missing, and this person may not add to the case.
+    """
+    columns = (Reading.stage, Reading.diagnosis, Reading.confidence, Reading.management, Reading.diagnosis_words)
+    own = select(*columns, Reading.seconds).join(Person, Person.id == Reading.person_id)
+    own = own.where(Reading.image_id == image.id, Person.subject == who.subject)
+    there = {tuple(row) for row in session.execute(own)}
+    given = [judgement.checked() for judgement in judgements]
+    missing = [
+        g for g in given if (g.stage, g.diagnosis, g.confidence, g.management, g.words or None, g.seconds) not in there
+    ]
+    if missing:
+        lesion = open_case(session, who, image.lesion_id)
+        person = people.row_of(session, who.within(lesion.group_name), now)
+        for judgement in missing:
+            add_reading(session, person, image, judgement, now)
 
 
 def enter_outcome(record: Record, who: Who, lesion_id: int, found: Found, now: datetime | None = None) -> int:

@@ -21,7 +21,7 @@ from dermlens.record import consent, people
 from dermlens.record.answers import image_values, prediction_values
 from dermlens.record.open import Record
 from dermlens.record.people import Who
-from dermlens.record.readings import NO_CASE, Judgement, add_reading, open_case
+from dermlens.record.readings import NO_CASE, Judgement, add_missing, add_reading, open_case
 from dermlens.record.store import audit
 from dermlens.record.store import keys as key_store
 from dermlens.record.store.tables import Image, Lesion, Patient, Prediction
@@ -136,6 +136,8 @@ def check(about: About, now: datetime | None = None) -> None:
 def save(record: Record, who: Who, saving: Saving, now: datetime | None = None) -> Saved:
     """Keep what was prepared: all of it in one transaction, or nothing.
 
+    Of an image that is there already, the readings are added that are not.
+
     Raises:
         RecordError: it cannot be saved, and why; or this person may not save that.
     """
@@ -150,18 +152,24 @@ def save(record: Record, who: Who, saving: Saving, now: datetime | None = None) 
         who.need("keep the picture")
         if record.pictures is None:
             raise RecordError(NO_PICTURE)
-    if saving.picture is not None and record.pictures is not None:  # one that no image names in the end is swept
-        name = record.pictures.keep(saving.picture, _origin(record, who, now))
+        with record.database.reading() as session:
+            there = _there(session, saving)
+        if there is None:  # one that no image names in the end is swept
+            name = record.pictures.keep(saving.picture, _origin(record, who, now))
     with record.database.writing() as session:
-        there = session.execute(select(Image.lesion_id, Image.id).where(Image.token == saving.token)).first()
-        if there:
+        if (there := _there(session, saving)) is not None:
             _discard(record, name)
-            return Saved(*there)
+            add_missing(session, who, there, saving.readings, now)
+            return Saved(there.lesion_id, there.id, tuple(audit.notices(session)))
         try:
             return _insert(session, record, who, saving, name, now)
         except Exception:  # nothing of it is committed, so no image will name the picture
             _discard(record, name)
             raise
+
+
+def _there(session: Session, saving: Saving) -> Image | None:
+    return session.scalars(select(Image).where(Image.token == saving.token)).first()
 
 
 def _origin(record: Record, who: Who, now: datetime) -> str:

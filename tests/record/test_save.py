@@ -113,6 +113,23 @@ def test_the_same_saving_made_twice_is_kept_once(record: Record) -> None:
     assert counted(record) == before
 
 
+@pytest.mark.parametrize("order", [(1, 2), (2, 1), (1, 2, 1, 2), (2, 2)])
+def test_an_attempt_that_is_made_again_with_one_reading_more_adds_it_once(
+    record: Record, lesion: np.ndarray, tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    said = (Judgement("before", "nv", 50, "none", seconds=4.24), Judgement("after", "other", 80, "excision", " SCC "))
+    one = saving(RNG, 5, About(keep_picture=True), picture=lesion)
+    saved = {save.save(record, NOBODY_SIGNED_IN, replace(one, readings=said[:many]), NOW) for many in order}
+    assert len(saved) == 1
+    (where,) = saved
+    with record.database.reading() as session:
+        rows = cases.one(session, NOBODY_SIGNED_IN, where.lesion_id).readings[where.image_id]
+        kept = [(r.stage, r.diagnosis, r.diagnosis_words, r.confidence, r.seconds, r.supersedes_id) for r in rows]
+    assert kept == [("before", "nv", None, 50, 4.2, None), ("after", "other", "SCC", 80, None, None)]
+    assert counted(record) == (8, 8)  # a person, a case, an image, three answers, two readings
+    assert len(list((tmp_path / "pictures").rglob("*.sealed*"))) == 1
+
+
 def test_a_patient_is_found_again_by_the_same_words_and_never_kept_in_words(record: Record, tmp_path: Path) -> None:
     about = About(
         patient="Miller, Anna 1960", birth_year=1960, sex="female", consent="record", site="back", side="left"

@@ -8,6 +8,7 @@ import threading
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
 from sqlalchemy import select
@@ -20,7 +21,8 @@ from dermlens.record.people import NOBODY_SIGNED_IN as ME
 from dermlens.record.save import save
 from dermlens.record.settings import Settings
 from dermlens.record.store import audit
-from dermlens.record.store.tables import Disclosure
+from dermlens.record.store.tables import Disclosure, Image
+from tests.conftest import encode
 from tests.dashboard import HOME, check, open_page, text
 from tests.record.filled import KEY, fill
 
@@ -290,6 +292,26 @@ def test_a_reading_with_the_answer_that_could_not_be_saved_is_tried_again(
     check(app.run())
     assert "not saved" not in text(app)
     assert said_of_case_1(kept) == [("before", "nv"), ("after", "mel")]
+
+
+def test_in_a_study_no_table_holds_an_image_that_is_not_read_yet(
+    kept: Record, offered: dict, monkeypatch: pytest.MonkeyPatch, lesion: np.ndarray
+) -> None:
+    monkeypatch.setenv("DERMLENS_RECORD_STUDY", "1")
+    files = {"one": encode(lesion), "two": encode(np.ascontiguousarray(lesion[:, ::-1]))}
+    app = open_page("predict", **{"show-research": "true"})
+    app.file_uploader[0].set_value([(f"{name}.png", data, "image/png") for name, data in files.items()])
+    check(app.run())
+    assert not offered
+    put_down(app, "Put down, and see the answer", "nv")
+    check(app.run())
+    with kept.database.reading() as session:
+        (read,) = session.scalars(select(Image.file_sha256))
+    (name,) = (name for name, data in files.items() if hashlib.sha256(data).hexdigest() == read)
+    made = {label: make().decode() for label, make in offered.items() if "ISIC CSV" in label}
+    assert {label.split(" images")[0] for label in made} == {"Read"}
+    assert [[line.split(",")[0] for line in table.splitlines()] for table in made.values()] == [["image", name]] * 2
+    assert "1 image that you have not read yet: left out" in text(app)
 
 
 def test_the_page_lists_cases_shows_one_and_takes_outcomes(kept: Record) -> None:

@@ -1,20 +1,28 @@
-"""Forgetting: pictures after their term, and all that tells of a patient once consent is withdrawn."""
+"""Forgetting: pictures after their term or beyond the consent, and all that tells of a patient once it is withdrawn."""
 
 from datetime import UTC, datetime
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from dermlens.errors import RecordError
 from dermlens.record import people
 from dermlens.record.open import Record
 from dermlens.record.people import Who
-from dermlens.record.readings import NO_CASE
+from dermlens.record.readings import NO_CASE, WITHDRAW
 from dermlens.record.store import audit
-from dermlens.record.store.tables import Image, Lesion, Outcome, Patient, Reading, Row
+from dermlens.record.store.pictures import ORPHANED
+from dermlens.record.store.tables import Image, Lesion, Outcome, Patient, Reading, RecordKey, Row
+from dermlens.record.vocabulary import covers
 
 KEPT_WITHOUT_STORE = (
     "There are kept pictures, but their store is not set up: set DERMLENS_RECORD_PICTURES and DERMLENS_RECORD_KEY as "
     "they were, and try again."
+)
+
+NEWER_COPY = (
+    "Pictures that no case names were left in their store: another copy of this record, with cases that this one has "
+    "not, has used it. Give each copy a store of its own; if the other one is given up, delete {folder}/head there."
 )
 
 
@@ -42,9 +50,7 @@ def withdraw(record: Record, who: Who, lesion_id: int, now: datetime | None = No
         images = list(session.scalars(select(Image).where(Image.lesion_id.in_(ids))))
         readings = session.scalars(select(Reading).where(Reading.image_id.in_([i.id for i in images]))).all()
         outcomes = session.scalars(select(Outcome).where(Outcome.lesion_id.in_(ids))).all()
-        names = [image.picture for image in images if image.picture]
-        if names and record.pictures is None:
-            raise RecordError(KEPT_WITHOUT_STORE)
+        names = _names(record, images)
         changed: list[Row] = [*lesions, *images, *readings, *outcomes]
         for found in lesions:
             found.site = found.side = found.label = found.map_view = found.map_x = found.map_y = None
@@ -58,11 +64,50 @@ def withdraw(record: Record, who: Who, lesion_id: int, now: datetime | None = No
             patient.pseudonym = patient.birth_year = patient.sex = None
             patient.withdrawn_at = now
             changed.append(patient)
-        audit.note(session, people.actor(person), "withdraw", *changed, at=now)
-        if record.pictures is not None:  # before the record forgets their names: nothing is told as erased that is not
-            for name in names:
-                record.pictures.delete(name)
+        audit.note(session, people.actor(person), WITHDRAW, *changed, at=now)
+        _delete(record, names)
     return len(lesions)
+
+
+def covers_pictures(session: Session, lesion: Lesion) -> bool:
+    """Return whether pictures of a case may be kept: it has no patient, or one who agreed to that."""
+    patient = session.get(Patient, lesion.patient_id) if lesion.patient_id else None
+    return patient is None or (patient.withdrawn_at is None and covers(patient.consent_scope, "pictures"))
+
+
+def erase_uncovered(session: Session, record: Record, lesion: Lesion, actor: str, now: datetime) -> int:
+    """Erase the pictures of a case, and of the others of its patient, if the consent does not include pictures.
+
+    At the end of a writing session: what is deleted does not come back with a rollback. Returns how many.
+
+    Raises:
+        RecordError: they cannot be deleted, and why.
+    """
+    if covers_pictures(session, lesion):
+        return 0
+    own = select(Lesion.id).where(Lesion.patient_id == lesion.patient_id)
+    images = list(session.scalars(select(Image).where(Image.lesion_id.in_(own), Image.picture.is_not(None))))
+    names = _names(record, images)
+    for image in images:
+        image.picture = image.delete_after = None
+    audit.note(session, actor, "erase", *images, at=now)
+    _delete(record, names)
+    return len(names)
+
+
+def _names(record: Record, images: list[Image]) -> list[str]:
+    """Return the names of kept pictures; RecordError if there are some and their store is not set up."""
+    names = [image.picture for image in images if image.picture]
+    if names and record.pictures is None:
+        raise RecordError(KEPT_WITHOUT_STORE)
+    return names
+
+
+def _delete(record: Record, names: list[str]) -> None:
+    """Delete pictures before the record forgets their names: nothing is told as erased that is not."""
+    if record.pictures is not None:
+        for name in names:
+            record.pictures.delete(name)
 
 
 def expire(record: Record, now: datetime | None = None) -> int:
@@ -82,13 +127,28 @@ def expire(record: Record, now: datetime | None = None) -> int:
     if due is not None:
         with record.database.writing() as session:
             images = list(session.scalars(select(Image).where(Image.delete_after < now)))
-            names = [str(image.picture) for image in images if image.picture]
+            names = _names(record, images)
             for image in images:
                 image.picture = image.delete_after = None
             audit.note(session, "command", "expire", *images, at=now)
-            for name in names:
-                record.pictures.delete(name)
+            _delete(record, names)
             gone = len(names)
+    return gone + _sweep(record, now)
+
+
+def _sweep(record: Record, now: datetime) -> int:
+    """Delete what this record wrote into its store and no image names; returns how many."""
+    assert record.pictures is not None
     with record.database.reading() as session:
+        begun = session.scalars(select(RecordKey.fingerprint)).first()
+        origin, head = audit.origin(session), audit.head(session)
         named = {name for name in session.scalars(select(Image.picture)) if name}
-    return gone + record.pictures.sweep(named, now)
+    if begun is None or origin is None or head is None:
+        return 0
+    if mark := record.pictures.marked(origin):
+        with record.database.reading() as session:
+            if not audit.holds(session, mark):
+                raise RecordError(NEWER_COPY.format(folder=origin[:16]))
+    if named:
+        record.pictures.mark(origin, audit.anchor_line(head))
+    return record.pictures.sweep(origin, named, min(now - ORPHANED, head.at))

@@ -1,5 +1,6 @@
 """What people say of a case: readings of an image, and what the lesion turned out to be. Superseded, never changed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,10 +14,13 @@ from dermlens.record import people
 from dermlens.record.open import Record
 from dermlens.record.people import Who
 from dermlens.record.store import audit
-from dermlens.record.store.tables import Image, Lesion, Outcome, Person, Reading
+from dermlens.record.store.tables import Audit, Image, Lesion, Outcome, Patient, Person, Reading
 from dermlens.record.vocabulary import BASES, MANAGEMENTS, OTHER, STAGES
 
 NO_CASE = "There is no such case in your groups."
+WITHDRAW = "withdraw"
+"""What the audit chain calls the withdrawal of consent; of a case without a patient it alone tells of it."""
+WITHDRAWN = "The consent of case {case} is withdrawn: nothing can be added to it."
 LONGEST_NOTE = 2000
 
 
@@ -70,6 +74,22 @@ class Found:
         return Found(self.diagnosis, self.basis, words, shown_name(self.source.strip(), 120))
 
 
+def open_case(session: Session, who: Who, lesion_id: int | None) -> Lesion:
+    """Return the case that something is added to.
+
+    Raises:
+        RecordError: it is none of the person's groups, or its consent is withdrawn.
+    """
+    lesion = session.get(Lesion, lesion_id) if lesion_id is not None else None
+    if lesion is None or lesion.group_name not in who.groups:
+        raise RecordError(NO_CASE)
+    patient = session.get(Patient, lesion.patient_id) if lesion.patient_id else None
+    lines = select(Audit.sequence).where(Audit.object == f"lesion:{lesion.id}", Audit.action == WITHDRAW).limit(1)
+    if (patient and patient.withdrawn_at) or session.scalar(lines) is not None:
+        raise RecordError(WITHDRAWN.format(case=lesion.id))
+    return lesion
+
+
 def read(record: Record, who: Who, image_id: int, judgement: Judgement, now: datetime | None = None) -> int:
     """Add a reading to a saved image; one by the same person at the same stage is superseded. Returns its id.
 
@@ -79,9 +99,9 @@ def read(record: Record, who: Who, image_id: int, judgement: Judgement, now: dat
     who.need("read")
     with record.database.writing() as session:
         image = session.get(Image, image_id)
-        lesion = session.get(Lesion, image.lesion_id) if image else None
-        if image is None or lesion is None or lesion.group_name not in who.groups:
+        if image is None:
             raise RecordError(NO_CASE)
+        lesion = open_case(session, who, image.lesion_id)
         now = now or datetime.now(UTC)
         person = people.row_of(session, who.within(lesion.group_name), now)
         return add_reading(session, person, image, judgement, now).id
@@ -110,6 +130,27 @@ def add_reading(session: Session, person: Person, image: Image, judgement: Judge
     return row
 
 
+def add_missing(session: Session, who: Who, image: Image, judgements: Sequence[Judgement], now: datetime) -> None:
+    """Add those readings of a saved image that are not there, in a writing session: of an attempt that is made again.
+
+    Raises:
+        RecordError: some are missing, and this person may not add to the case.
+    """
+    columns = (Reading.stage, Reading.diagnosis, Reading.confidence, Reading.management, Reading.diagnosis_words)
+    own = select(*columns, Reading.seconds).join(Person, Person.id == Reading.person_id)
+    own = own.where(Reading.image_id == image.id, Person.subject == who.subject)
+    there = {tuple(row) for row in session.execute(own)}
+    given = [judgement.checked() for judgement in judgements]
+    missing = [
+        g for g in given if (g.stage, g.diagnosis, g.confidence, g.management, g.words or None, g.seconds) not in there
+    ]
+    if missing:
+        lesion = open_case(session, who, image.lesion_id)
+        person = people.row_of(session, who.within(lesion.group_name), now)
+        for judgement in missing:
+            add_reading(session, person, image, judgement, now)
+
+
 def enter_outcome(record: Record, who: Who, lesion_id: int, found: Found, now: datetime | None = None) -> int:
     """Enter what a lesion turned out to be; an outcome that was there is superseded. Returns its id.
 
@@ -124,9 +165,7 @@ def add_outcome(session: Session, who: Who, lesion_id: int, found: Found, now: d
     """Enter an outcome in a writing session; raises as `enter_outcome`."""
     who.need("enter outcomes")
     given = found.checked()
-    lesion = session.get(Lesion, lesion_id)
-    if lesion is None or lesion.group_name not in who.groups:
-        raise RecordError(NO_CASE)
+    lesion = open_case(session, who, lesion_id)
     person = people.row_of(session, who.within(lesion.group_name), now)
     last = select(Outcome.id).where(Outcome.lesion_id == lesion_id).order_by(Outcome.id.desc()).limit(1)
     row = Outcome(

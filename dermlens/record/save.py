@@ -5,6 +5,7 @@ What was prepared can be saved again after a failure, from any thread; what is t
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,20 +17,22 @@ from sqlalchemy.orm import Session
 from dermlens.case.image import CaseImage, shown_name
 from dermlens.case.opinion import Opinion
 from dermlens.errors import RecordError
-from dermlens.record import people
+from dermlens.record import consent, people
 from dermlens.record.answers import image_values, prediction_values
 from dermlens.record.open import Record
 from dermlens.record.people import Who
-from dermlens.record.readings import NO_CASE, Judgement, add_reading
+from dermlens.record.readings import NO_CASE, Judgement, add_missing, add_reading, open_case
 from dermlens.record.store import audit
 from dermlens.record.store import keys as key_store
 from dermlens.record.store.tables import Image, Lesion, Patient, Prediction
 from dermlens.record.vocabulary import CONSENTS, SEXES, SIDES, SITES, VIEWS, covers
+from dermlens.wording import counted
 
 NO_PICTURE = (
     "Pictures cannot be kept here: that takes DERMLENS_RECORD_PICTURES, a folder or s3:// address, and "
     "DERMLENS_RECORD_KEY."
 )
+NOT_COVERED = "The picture of a patient is kept only if the consent includes pictures."
 NO_PATIENT = "Patients cannot be kept here: that takes DERMLENS_RECORD_KEY, the key that the record was begun with."
 
 
@@ -127,11 +130,13 @@ def check(about: About, now: datetime | None = None) -> None:
     if (about.birth_year or about.sex or about.consent) and not about.patient.strip():
         raise RecordError("Birth year, sex and consent belong to a patient: name the patient too.")
     if about.keep_picture and about.patient.strip() and not covers(about.consent, "pictures"):
-        raise RecordError("The picture of a patient is kept only if the consent includes pictures.")
+        raise RecordError(NOT_COVERED)
 
 
 def save(record: Record, who: Who, saving: Saving, now: datetime | None = None) -> Saved:
     """Keep what was prepared: all of it in one transaction, or nothing.
+
+    Of an image that is there already, the readings are added that are not.
 
     Raises:
         RecordError: it cannot be saved, and why; or this person may not save that.
@@ -147,15 +152,51 @@ def save(record: Record, who: Who, saving: Saving, now: datetime | None = None) 
         who.need("keep the picture")
         if record.pictures is None:
             raise RecordError(NO_PICTURE)
-    if saving.picture is not None and record.pictures is not None:  # one that no image names in the end is swept
-        name = record.pictures.keep(saving.picture)
+        with record.database.reading() as session:
+            there = _there(session, saving)
+        if there is None:  # one that no image names in the end is swept
+            name = record.pictures.keep(saving.picture, _origin(record, who, now))
     with record.database.writing() as session:
-        there = session.execute(select(Image.lesion_id, Image.id).where(Image.token == saving.token)).first()
-        return Saved(*there) if there else _insert(session, record, who, saving, name, now)
+        if (there := _there(session, saving)) is not None:
+            _discard(record, name)
+            add_missing(session, who, there, saving.readings, now)
+            return Saved(there.lesion_id, there.id, tuple(audit.notices(session)))
+        try:
+            return _insert(session, record, who, saving, name, now)
+        except Exception:  # nothing of it is committed, so no image will name the picture
+            _discard(record, name)
+            raise
 
 
-def edit(record: Record, who: Who, about: About, now: datetime | None = None) -> None:
+def _there(session: Session, saving: Saving) -> Image | None:
+    return session.scalars(select(Image).where(Image.token == saving.token)).first()
+
+
+def _origin(record: Record, who: Who, now: datetime) -> str:
+    """Return what tells this record's pictures from another's, and begin the record if need be."""
+    assert record.keys is not None
+    with record.database.reading() as session:
+        found = audit.origin(session)
+    if found is None:
+        with record.database.writing() as session:
+            key_store.begin(session, record.keys)
+            people.row_of(session, who, now)
+            found = audit.origin(session)
+    assert found is not None
+    return found
+
+
+def _discard(record: Record, name: str | None) -> None:
+    """Delete a picture that no image names; if that fails, it is swept."""
+    if name is not None and record.pictures is not None:
+        with suppress(RecordError):
+            record.pictures.delete(name)
+
+
+def edit(record: Record, who: Who, about: About, now: datetime | None = None) -> int:
     """Add to what is known of a case, or correct it; what is left out stays as it is.
+
+    Pictures that the patient has not agreed to are erased; returns how many.
 
     Args:
         record: open. who: working for the group of the case. about: with a lesion_id.
@@ -177,7 +218,8 @@ def edit(record: Record, who: Who, about: About, now: datetime | None = None) ->
         actor = people.actor(people.row_of(session, who, now))
         if record.keys is not None and about.patient.strip():
             key_store.begin(session, record.keys)
-        _lesion(session, who, about, _patient(session, record, who, about, actor, now), actor, now)
+        lesion = _lesion(session, who, about, _patient(session, record, who, about, actor, now), actor, now)
+        return consent.erase_uncovered(session, record, lesion, actor, now)
 
 
 def _insert(session: Session, record: Record, who: Who, saving: Saving, name: str | None, now: datetime) -> Saved:
@@ -188,6 +230,8 @@ def _insert(session: Session, record: Record, who: Who, saving: Saving, name: st
         key_store.begin(session, record.keys)
     patient = _patient(session, record, who, about, actor, now)
     lesion = _lesion(session, who, about, patient, actor, now)
+    if name and not consent.covers_pictures(session, lesion):
+        raise RecordError(NOT_COVERED)
     image = Image(
         **saving.image,
         lesion_id=lesion.id,
@@ -205,7 +249,16 @@ def _insert(session: Session, record: Record, who: Who, saving: Saving, name: st
     audit.note(session, actor, "save", *predictions, at=now)
     for judgement in saving.readings:
         add_reading(session, person, image, judgement, now)
-    return Saved(lesion.id, image.id, tuple(audit.notices(session)))
+    notices = audit.notices(session)
+    if erased := consent.erase_uncovered(session, record, lesion, actor, now):
+        notices.append(said_erased(erased))
+    return Saved(lesion.id, image.id, tuple(notices))
+
+
+def said_erased(number: int) -> str:
+    """Say that pictures were erased, as the consent does not include them."""
+    was = "was" if number == 1 else "were"
+    return f"{counted(number, 'kept picture')} of this patient {was} erased: the consent does not include pictures."
 
 
 def _patient(session: Session, record: Record, who: Who, about: About, actor: str, now: datetime) -> Patient | None:
@@ -225,13 +278,7 @@ def _patient(session: Session, record: Record, who: Who, about: About, actor: st
 
 
 def _lesion(session: Session, who: Who, about: About, patient: Patient | None, actor: str, now: datetime) -> Lesion:
-    if about.lesion_id is None:
-        lesion = Lesion(group_name=who.groups[0])
-    else:
-        found = session.get(Lesion, about.lesion_id)
-        if found is None or found.group_name not in who.groups:
-            raise RecordError(NO_CASE)
-        lesion = found
+    lesion = Lesion(group_name=who.groups[0]) if about.lesion_id is None else open_case(session, who, about.lesion_id)
     if patient is not None and lesion.patient_id not in (None, patient.id):
         raise RecordError("The case belongs to another patient.")
     if patient is not None and patient.group_name != lesion.group_name:

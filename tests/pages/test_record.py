@@ -4,6 +4,7 @@ import hashlib
 import logging
 import subprocess
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from streamlit.testing.v1 import AppTest
 
 from dermlens.errors import RecordError
 from dermlens.image import examples
-from dermlens.record import cases, save
+from dermlens.record import cases
 from dermlens.record.open import Record, open_record
 from dermlens.record.people import NOBODY_SIGNED_IN as ME
+from dermlens.record.save import save
 from dermlens.record.settings import Settings
 from dermlens.record.store import audit
-from dermlens.record.store.tables import Disclosure
+from dermlens.record.store.tables import Disclosure, Image
 from tests.conftest import encode
 from tests.dashboard import HOME, check, open_page, text
 from tests.record.filled import KEY, fill, saving
@@ -236,24 +238,110 @@ def test_in_a_study_the_answer_comes_after_the_reading_and_once_more_with_it(
     check(app.run())
     assert "Diagnosis and management are needed" in text(app)
 
-    def put_down(label: str, diagnosis: str) -> None:
-        fields = {element.label: element for element in app.selectbox}
-        fields["Diagnosis"].set_value(diagnosis)
-        fields["What would you do?"].set_value("excision")
-        button(app, label).click()
-        check(app.run())
-        check(app.run())
-
-    put_down("Put down, and see the answer", "nv")
+    put_down(app, "Put down, and see the answer", "nv")
+    check(app.run())
     assert "No rules for referral" in text(app)
     assert "Your reading now" in text(app)
-    put_down("Put down", "mel")
+    put_down(app, "Put down", "mel")
+    check(app.run())
     assert "Your reading now" not in text(app)
     with kept.database.reading() as session:
         case = cases.one(session, ME, 1)
     said = [(r.stage, r.diagnosis, r.management) for r in case.readings[case.images[0].id]]
     assert said == [("before", "nv", "excision"), ("after", "mel", "excision")]
     assert all(r.seconds is not None and r.seconds > 0 for r in case.readings[case.images[0].id])
+
+
+def put_down(app: AppTest, label: str, diagnosis: str) -> None:
+    fields = {element.label: element for element in app.selectbox}
+    fields["Diagnosis"].set_value(diagnosis)
+    fields["What would you do?"].set_value("excision")
+    button(app, label).click()
+    check(app.run())
+
+
+def said_of_case_1(record: Record) -> list[tuple[str, str]]:
+    with record.database.reading() as session:
+        case = cases.one(session, ME, 1)
+        assert len(case.images) == 1
+        return [(r.stage, r.diagnosis) for r in case.readings[case.images[0].id]]
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["in order", "the other way round"])
+def test_a_reading_with_the_answer_is_kept_that_was_put_down_while_the_image_was_being_saved(
+    kept: Record, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    monkeypatch.setenv("DERMLENS_RECORD_STUDY", "1")
+    begun: list[int] = []
+    may, done = (threading.Event(), threading.Event()), (threading.Event(), threading.Event())
+
+    def slow(*given: object) -> object:
+        number = len(begun)
+        begun.append(number)
+        assert may[number].wait(60)
+        try:
+            return save(*given)
+        finally:
+            done[number].set()
+
+    monkeypatch.setattr("ui.record.session.save", slow)
+    app = ask()
+    put_down(app, "Put down, and see the answer", "nv")
+    assert "Saving to the record" in text(app)
+    put_down(app, "Put down", "mel")
+    assert begun == [0, 1]
+    for number in (first, 1 - first):
+        may[number].set()
+        assert done[number].wait(60)
+    check(app.run())
+    check(app.run())
+    assert "Saved to the record as case 1." in text(app)
+    assert said_of_case_1(kept) == [("before", "nv"), ("after", "mel")]
+
+
+def test_a_reading_with_the_answer_that_could_not_be_saved_is_tried_again(
+    kept: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_RECORD_STUDY", "1")
+    app = ask()
+    put_down(app, "Put down, and see the answer", "nv")
+    check(app.run())
+
+    def down(*_: object) -> None:
+        raise RecordError("The record is locked. Nothing was saved. Try again.")
+
+    with monkeypatch.context() as while_down:
+        while_down.setattr("ui.record.session.save", down)
+        put_down(app, "Put down", "mel")
+        check(app.run())
+    assert "Your reading with the answer is not saved. The record is locked" in text(app)
+    assert "Saved to the record as case 1." in text(app)
+    assert said_of_case_1(kept) == [("before", "nv")]
+    button(app, "Try again").click()
+    check(app.run())
+    check(app.run())
+    assert "not saved" not in text(app)
+    assert said_of_case_1(kept) == [("before", "nv"), ("after", "mel")]
+
+
+def test_in_a_study_no_table_holds_an_image_that_is_not_read_yet(
+    kept: Record, offered: dict, monkeypatch: pytest.MonkeyPatch, lesion: np.ndarray
+) -> None:
+    monkeypatch.setenv("DERMLENS_RECORD_STUDY", "1")
+    files = {"one": encode(lesion), "two": encode(np.ascontiguousarray(lesion[:, ::-1]))}
+    app = open_page("predict", **{"show-research": "true"})
+    app.file_uploader[0].set_value([(f"{name}.png", data, "image/png") for name, data in files.items()])
+    check(app.run())
+    assert not offered
+    put_down(app, "Put down, and see the answer", "nv")
+    check(app.run())
+    with kept.database.reading() as session:
+        (read,) = session.scalars(select(Image.file_sha256))
+    (name,) = (name for name, data in files.items() if hashlib.sha256(data).hexdigest() == read)
+    made = {label: make().decode() for label, make in offered.items() if "ISIC CSV" in label}
+    assert {label.split(" images")[0] for label in made} == {"Read"}
+    assert [[line.split(",")[0] for line in table.splitlines()] for table in made.values()] == [["image", name]] * 2
+    assert "1 image that you have not read yet: left out" in text(app)
 
 
 def test_the_page_lists_cases_shows_one_and_takes_outcomes(kept: Record) -> None:
@@ -297,7 +385,7 @@ def test_a_case_shows_call_and_probabilities_at_one_class_mix(kept: Record) -> N
         values.update(probabilities=[0.02, 0.02, 0.03, 0.01, 0.3, 0.61, 0.01], suspect=0.34, called="mel")
         values.update(shown=[0.03, 0.05, 0.02, 0.01, 0.67, 0.21, 0.01], refused_by=[])
     one.predictions[2].update(called=None, refused_by=["two"])
-    saved = save.save(kept, ME, one)
+    saved = save(kept, ME, one)
     app = open_page("record", case=str(saved.lesion_id))
     table = next(t.value for t in app.dataframe if "Call" in t.value)
     assert table["Call"].tolist() == ["Melanoma", "Melanoma", "No diagnosis"]

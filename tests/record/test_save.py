@@ -115,6 +115,23 @@ def test_the_same_saving_made_twice_is_kept_once(record: Record) -> None:
     assert counted(record) == before
 
 
+@pytest.mark.parametrize("order", [(1, 2), (2, 1), (1, 2, 1, 2), (2, 2)])
+def test_an_attempt_that_is_made_again_with_one_reading_more_adds_it_once(
+    record: Record, lesion: np.ndarray, tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    said = (Judgement("before", "nv", 50, "none", seconds=4.24), Judgement("after", "other", 80, "excision", " SCC "))
+    one = saving(RNG, 5, About(keep_picture=True), picture=lesion)
+    saved = {save.save(record, NOBODY_SIGNED_IN, replace(one, readings=said[:many]), NOW) for many in order}
+    assert len(saved) == 1
+    (where,) = saved
+    with record.database.reading() as session:
+        rows = cases.one(session, NOBODY_SIGNED_IN, where.lesion_id).readings[where.image_id]
+        kept = [(r.stage, r.diagnosis, r.diagnosis_words, r.confidence, r.seconds, r.supersedes_id) for r in rows]
+    assert kept == [("before", "nv", None, 50, 4.2, None), ("after", "other", "SCC", 80, None, None)]
+    assert counted(record) == (8, 8)  # a person, a case, an image, three answers, two readings
+    assert len(list((tmp_path / "pictures").rglob("*.sealed*"))) == 1
+
+
 def test_a_patient_is_found_again_by_the_same_words_and_never_kept_in_words(record: Record, tmp_path: Path) -> None:
     about = About(
         patient="Miller, Anna 1960", birth_year=1960, sex="female", consent="record", site="back", side="left"
@@ -175,9 +192,15 @@ def test_a_picture_is_kept_encrypted_until_its_term_and_is_then_gone(record: Rec
 
 
 def test_a_picture_that_no_image_came_to_name_is_swept(record: Record, lesion: np.ndarray) -> None:
-    name = record.pictures.keep(lesion)
+    save.save(record, NOBODY_SIGNED_IN, saving(RNG, 5))
+    with record.database.reading() as session:
+        name = record.pictures.keep(lesion, audit.origin(session))
+    later = datetime.now(UTC) + timedelta(hours=2)
     assert consent.expire(record) == 0  # a saving may be under way
-    assert consent.expire(record, datetime.now(UTC) + timedelta(hours=2)) == 1
+    assert consent.expire(record, later) == 0  # the record has no key row: nothing was kept with a key
+    save.save(record, NOBODY_SIGNED_IN, saving(RNG, 5, About(keep_picture=True), picture=lesion))
+    assert consent.expire(record) == 0
+    assert consent.expire(record, later) == 1
     with pytest.raises(RecordError, match="not in its store any more"):
         record.pictures.read(name)
 

@@ -19,6 +19,7 @@ from dermlens.interchange.report import case_report
 from dermlens.labels import INDEX
 from dermlens.models.model import AnyModel
 from dermlens.score import ISIC_COLUMNS
+from dermlens.wording import counted
 from ui import cache, optional, state, widgets
 from ui.predict import prevalence, similar_cases, stability
 from ui.predict.heat_map import GRAD_CAM
@@ -94,7 +95,9 @@ def tables(opinion: Opinion) -> None:
 
 
 def _tables(opinion: Opinion) -> None:
-    images = list(state.images().values())
+    record = optional.record()
+    every = state.images().values()
+    images = [image for image in every if not (record and record.unread(image))]
     opinions = [(image, prevalence.at_chosen(form(opinion.models, image.answers, image.synthetic))) for image in images]
     with st.container(horizontal=True, gap="small"):
         for model in opinion.asked:
@@ -103,7 +106,7 @@ def _tables(opinion: Opinion) -> None:
                 return isic_csv(isic_table(opinions, model))
 
             st.download_button(
-                f"All images by {model.name} (ISIC CSV)",
+                f"{'All' if len(images) == len(every) else 'Read'} images by {model.name} (ISIC CSV)",
                 _noted(made, "isic"),
                 f"{model.id}.csv",
                 "text/csv",
@@ -115,6 +118,8 @@ def _tables(opinion: Opinion) -> None:
     st.caption(
         "Images that a model does not know are left out of its table. All probabilities are at the class mix set."
     )
+    if unread := len(every) - len(images):
+        st.caption(f"{counted(unread, 'image')} that you have not read yet: left out, as this is a study.")
 
 
 def isic_table(opinions: Iterable[tuple[CaseImage, Opinion]], model: AnyModel) -> pd.DataFrame:

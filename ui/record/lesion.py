@@ -10,8 +10,8 @@ from dermlens.errors import RecordError
 from dermlens.record.cases import Case
 from dermlens.record.open import Record
 from dermlens.record.people import Who
-from dermlens.record.save import About, edit
-from dermlens.record.vocabulary import SIDES, SITES, VIEWS
+from dermlens.record.save import About, edit, said_erased
+from dermlens.record.vocabulary import CONSENTS, SIDES, SITES, VIEWS
 from ui import widgets
 from ui.record.fields import NO_CHOICE
 
@@ -29,13 +29,21 @@ def show(record: Record, who: Who, case: Case) -> None:
         site = st.selectbox("Site", SITES, _index(SITES, found.site), str.capitalize, placeholder=NO_CHOICE)
         side = st.selectbox("Side", SIDES, _index(SIDES, found.side), str.capitalize, placeholder=NO_CHOICE)
         label = st.text_input("Label", found.label or "", max_chars=60, placeholder="No name of a person")
-        patient = ""
+        patient, consent = "", None
         if case.patient is None and record.keys is not None and who.may("name the patient"):
             patient = st.text_input(
                 "Patient", max_chars=200, autocomplete="off", help="Only a keyed hash of it is kept."
             )
+            consent = st.selectbox(
+                "The patient agreed to", list(CONSENTS), None, CONSENTS.__getitem__, placeholder=NO_CHOICE
+            )
+            if any(image.picture for image in case.images):
+                st.caption(
+                    "Once a patient is named who has not agreed to keep pictures, those of this case are erased."
+                )
         if st.form_submit_button("Keep") and who.may("save"):
-            _edit(record, who, case, About(patient=patient, lesion_id=found.id, site=site, side=side, label=label))
+            about = About(patient=patient, consent=consent, lesion_id=found.id, site=site, side=side, label=label)
+            _edit(record, who, case, about)
     with right:
         for column, view in zip(st.columns(2), VIEWS, strict=True):
             known = found.map_view == view and found.map_x is not None and found.map_y is not None
@@ -58,8 +66,10 @@ def show(record: Record, who: Who, case: Case) -> None:
 
 def _edit(record: Record, who: Who, case: Case, about: About) -> None:
     try:
-        edit(record, who.within(case.lesion.group_name), about)
+        erased = edit(record, who.within(case.lesion.group_name), about)
     except RecordError as e:
         st.error(widgets.escape(str(e), 400), icon=":material/error:")
         return
+    if erased:
+        st.toast(said_erased(erased))
     st.rerun()

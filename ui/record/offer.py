@@ -85,7 +85,7 @@ def offer(image: CaseImage, opinion: Opinion) -> None:
         if entry is None:
             _not_saved(image, opinion)
             return
-        st.fragment(_state, run_every=POLL if entry.under_way else None)(image.key)
+        st.fragment(_state, run_every=POLL if entry.under_way else None)(image.key, entry.under_way)
         if settings.read().study and not any(r.stage == "after" for r in entry.saving.readings) and not entry.after:
             _after(image.key, entry)
 
@@ -121,18 +121,22 @@ def _begin(image: CaseImage, opinion: Opinion, person: Who, readings: tuple = ()
     session.begin(image.key, saving, person, time.monotonic())
 
 
-def _state(key: str) -> None:
+def _state(key: str, redraws: bool) -> None:
     """Redraws alone while a saving is under way."""
     entry = session.entries()[key]
     if entry.under_way:
+        if not redraws:  # it was begun from here
+            st.rerun()
         st.caption(":material/hourglass_top: Saving to the record. The answer above stands; go on as you like.")
         return
     streamlit_internals.stop_redrawing()
     saved = entry.saved
     if entry.problem:
-        st.warning(f"{widgets.escape(entry.problem, 400)} The answer above stands.", icon=":material/bookmark_remove:")
-        if saved is None:
-            st.button("Try again", key=f"again-{key}", icon=":material/refresh:", on_click=session.again, args=(key,))
+        what = "" if saved is None else "Your reading with the answer is not saved. "
+        st.warning(
+            f"{what}{widgets.escape(entry.problem, 400)} The answer above stands.", icon=":material/bookmark_remove:"
+        )
+        st.button("Try again", key=f"again-{key}", icon=":material/refresh:", on_click=session.again, args=(key,))
     if saved is not None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown(f":material/bookmark_added: Saved to the record as case {saved.lesion_id}.")

@@ -10,7 +10,7 @@ from dermlens.errors import RecordError
 from dermlens.record import settings
 from dermlens.record.open import Record, open_record
 from dermlens.record.people import NOBODY_SIGNED_IN, Who, signed_in
-from dermlens.record.readings import Judgement, read
+from dermlens.record.readings import Judgement
 from dermlens.record.save import Saved, Saving, save
 from dermlens.record.settings import Settings
 from ui import state
@@ -65,8 +65,8 @@ class Entry:
     future: Future[Saved]
     seen_at: float
     """when the answer was first shown, time.monotonic()"""
-    after: Future[int] | None = None
-    """the reading with the answer"""
+    after: Future[Saved] | None = None
+    """of the reading with the answer, where the image was saved before"""
 
     @property
     def saved(self) -> Saved | None:
@@ -105,34 +105,29 @@ def again(key: str) -> None:
     entry = entries()[key]
     if entry.saved is None:
         begin(key, entry.saving, entry.who, entry.seen_at)
+    elif entry.problem:
+        _begin_after(entry)
 
 
 def add_after(key: str, judgement: Judgement) -> None:
-    """Save the reading with the answer: by itself, or with the image if that is not saved yet."""
+    """Save the reading with the answer, by the saving of the image: the attempt that ends last adds what is missing."""
     entry = entries()[key]
-    saved = entry.saved
-    if saved is not None:
-        entry.after = _savers().submit(_logged_read, saved.image_id, entry.who, judgement)
-        wait([entry.after], timeout=USUAL)
-    else:
-        saving = replace(entry.saving, readings=(*entry.saving.readings, judgement))
+    saving = replace(entry.saving, readings=(*entry.saving.readings, judgement))
+    if entry.saved is None:
         begin(key, saving, entry.who, entry.seen_at)
+    else:
+        entry.saving = saving
+        _begin_after(entry)
+
+
+def _begin_after(entry: Entry) -> None:
+    entry.after = _savers().submit(_logged_save, entry.saving, entry.who)
+    wait([entry.after], timeout=USUAL)
 
 
 def _logged_save(saving: Saving, person: Who) -> Saved:
     try:
         return save(record(), person, saving)
-    except RecordError as e:
-        logger.warning("not saved: %s", e)
-        raise
-    except Exception:
-        logger.exception("a saving failed")
-        raise
-
-
-def _logged_read(image_id: int, person: Who, judgement: Judgement) -> int:
-    try:
-        return read(record(), person, image_id, judgement)
     except RecordError as e:
         logger.warning("not saved: %s", e)
         raise

@@ -117,6 +117,19 @@ def head(session: Session) -> Head | None:
     return None if last is None else Head(last.sequence, last.sha256, last.at)
 
 
+def origin(session: Session) -> str | None:
+    """Return the hash of the first line, which no other record has; None if there is none."""
+    return session.scalar(select(Audit.sha256).where(Audit.sequence == 1))
+
+
+def holds(session: Session, line: str) -> bool:
+    """Return whether the chain has the line that `anchor_line` wrote."""
+    number, _, rest = line.partition(",")
+    if not number.isascii() or not number.isdigit() or len(number) > 18:
+        return False
+    return session.scalar(select(Audit.sha256).where(Audit.sequence == int(number))) == rest.partition(",")[0]
+
+
 def verify(session: Session, anchors: Sequence[Head] = ()) -> Verified:
     """Check the chain from its first line to its last, and every row against the last line about it.
 

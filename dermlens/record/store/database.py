@@ -56,15 +56,19 @@ class Database:
             event.listen(self.engine, "connect", _prepare_file)
             event.listen(self.engine, "begin", _begin)
         self._writer = self.engine.execution_options(writes=True)
+        self._reader = self.engine  # SQLite reads from one state of the file by itself
+        if not self.is_file:
+            snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            self._reader = self.engine.execution_options(**snapshot)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Yield a session that sees the record as it is now and changes nothing.
+        """Yield a session that sees the record as it is at its first query, to the end, and changes nothing.
 
         Raises:
             RecordError: the database cannot be read, and why.
         """
-        with self.told("The record cannot be read"), Session(self.engine) as session:
+        with self.told("The record cannot be read"), Session(self._reader) as session:
             yield session
 
     @contextmanager

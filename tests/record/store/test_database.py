@@ -2,6 +2,7 @@ import os
 import sqlite3
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,54 @@ def test_a_record_that_another_program_holds_is_told_and_waited_for(
     with record.database.reading() as session:
         assert audit.verify(session).lines == 2
     impatient.close()
+
+
+def test_a_reader_sees_one_state_of_the_record_while_others_write(record: Record) -> None:
+    def write() -> None:
+        with record.database.writing() as session:
+            audit.note(session, "command", "case", Lesion(group_name="a"))
+
+    write()
+    with record.database.reading() as reader:
+        assert audit.verify(reader).lines == 1
+        write()
+        found = audit.verify(reader)
+        assert (found.lines, found.rows, found.n_problems) == (1, 1, 0)
+        assert len(reader.query(Lesion).all()) == 1
+    with record.database.reading() as reader:
+        assert audit.verify(reader).lines == 2
+
+
+def test_a_record_that_is_written_to_while_it_is_verified_is_whole(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = audit._lines
+
+    def lines_and_then_a_case(session: database.Session) -> Iterator:
+        yield from lines(session)
+        with record.database.writing() as writer:
+            audit.note(writer, "command", "case", Lesion(group_name="a"))
+
+    monkeypatch.setattr(audit, "_lines", lines_and_then_a_case)
+    with record.database.reading() as reader:
+        found = audit.verify(reader)
+    assert found.problems == ()
+    with record.database.reading() as reader:
+        assert audit.head(reader) is not None
+
+
+def test_a_server_of_postgresql_says_that_readers_have_a_snapshot_and_writers_the_newest(
+    postgres: postgresql.Server,
+) -> None:
+    opened = Database(postgres.create("levels"))
+    schema.check(opened)
+    said = {}
+    for name, session_of in (("reading", opened.reading), ("writing", opened.writing), ("again", opened.reading)):
+        with session_of() as session:
+            said[name] = [session.scalar(text(f"SHOW transaction_{what}")) for what in ("isolation", "read_only")]
+    assert said["reading"] == said["again"] == ["repeatable read", "on"]
+    assert said["writing"] == ["read committed", "off"]
+    opened.close()
 
 
 def test_20_writers_at_once_keep_one_chain(record: Record) -> None:

@@ -1,24 +1,29 @@
 """Kept pictures: in a folder, and in an object store against a server that speaks S3."""
 
 import re
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from pyarrow import fs
 
 from dermlens.errors import DermlensError, RecordError
 from dermlens.record import cases, consent, save
-from dermlens.record.open import open_record
+from dermlens.record.open import Record, open_record
 from dermlens.record.people import NOBODY_SIGNED_IN as ME
 from dermlens.record.save import About
 from dermlens.record.settings import Settings
+from dermlens.record.store import audit
 from dermlens.record.store.keys import Keys
-from dermlens.record.store.pictures import ORPHANED, Pictures
+from dermlens.record.store.pictures import Pictures
+from dermlens.record.store.tables import Image
 from tests.record.filled import KEY, saving
 
 RNG = np.random.default_rng(0)
+ORIGIN, OTHER = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 PIXELS = RNG.integers(0, 256, (40, 60, 3), np.uint8)
 
 
@@ -31,21 +36,21 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def files(where: str) -> dict[str, bytes]:
-    """Return what lies in a place, by its name from there."""
+    """Return what lies in a place but the marks of records, by its name from there."""
     system, root = fs.FileSystem.from_uri(where) if "://" in where else (fs.LocalFileSystem(), where)
     found = system.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
     return {
         info.path.removeprefix(root).lstrip("/"): system.open_input_stream(info.path).read()
         for info in found
-        if info.type == fs.FileType.File
+        if info.type == fs.FileType.File and info.base_name != "head"
     }
 
 
 def test_a_picture_comes_back_as_it_was_and_lies_there_encrypted(where: str) -> None:
     store = Pictures(where, Keys(KEY))
-    names = [store.keep(PIXELS) for _ in range(3)]
+    names = [store.keep(PIXELS, ORIGIN) for _ in range(3)]
     assert set(files(where)) == set(names)
-    assert all(re.fullmatch(r"[0-9a-f]{2}/[0-9a-f]{32}\.sealed", name) for name in names)
+    assert all(re.fullmatch(r"0123456789abcdef/[0-9a-f]{2}/[0-9a-f]{32}\.sealed", name) for name in names)
     for name in names:
         assert np.array_equal(store.read(name), PIXELS)
         assert b"PNG" not in files(where)[name]
@@ -59,13 +64,111 @@ def test_a_picture_comes_back_as_it_was_and_lies_there_encrypted(where: str) -> 
 
 
 def test_what_no_image_names_is_swept_once_it_is_old(where: str) -> None:
-    store = Pictures(where, Keys(KEY))
-    assert store.sweep([]) == 0, "an empty place"
-    named, orphan = store.keep(PIXELS), store.keep(PIXELS)
-    assert store.sweep([named]) == 0, "it may be of a saving that goes on"
-    assert store.sweep([named], datetime.now(UTC) + ORPHANED + timedelta(minutes=1)) == 1
-    assert set(files(where)) == {named}
+    store, now = Pictures(where, Keys(KEY)), datetime.now(UTC)
+    later = now + timedelta(minutes=1)
+    assert store.sweep(ORIGIN, [], later) == 0, "an empty place"
+    named, orphan, of_another = (store.keep(PIXELS, origin) for origin in (ORIGIN, ORIGIN, OTHER))
+    assert store.sweep(ORIGIN, [named], now - timedelta(minutes=1)) == 0, "it may be of a saving that goes on"
+    assert store.sweep(ORIGIN, [named], later) == 1
+    assert set(files(where)) == {named, of_another}
     assert orphan not in files(where)
+
+
+def test_a_mark_comes_back_and_is_no_picture(where: str) -> None:
+    store = Pictures(where, Keys(KEY))
+    assert store.marked(ORIGIN) == ""
+    for line in ("1,aa,2026-05-01", "2,bb,2026-05-02"):
+        store.mark(ORIGIN, line)
+        assert store.marked(ORIGIN) == line
+    assert (store.marked(OTHER), files(where)) == ("", {})
+    assert store.sweep(ORIGIN, [], datetime.now(UTC) + timedelta(days=1)) == 0
+    assert store.marked(ORIGIN) == line
+
+
+class Failing(fs.LocalFileSystem):
+    """A folder that does not delete."""
+
+    error: OSError = FileNotFoundError("gone")
+
+    def delete_file(self, path: str) -> None:
+        raise self.error
+
+
+def test_a_sweep_goes_past_what_another_server_deleted_and_tells_what_cannot_be(tmp_path: Path) -> None:
+    store, later = Pictures(str(tmp_path), Keys(KEY)), datetime.now(UTC) + timedelta(minutes=1)
+    store.keep(PIXELS, ORIGIN)
+    store._files = failing = Failing()
+    assert store.sweep(ORIGIN, [], later) == 0
+    failing.error = PermissionError(13, "Permission denied")
+    with pytest.raises(RecordError, match="cannot delete: Permission denied"):
+        store.sweep(ORIGIN, [], later)
+
+
+def kept(where: str, database: Path) -> Record:
+    """Return a record with one more kept picture."""
+    record = open_record(Settings(f"sqlite:///{database}", key=KEY, pictures=where))
+    save.save(record, ME, saving(RNG, 5, About(keep_picture=True), picture=PIXELS))
+    return record
+
+
+TOMORROW = datetime.now(UTC) + timedelta(days=1)
+
+
+def test_a_record_sweeps_nothing_that_another_record_wrote(where: str, tmp_path: Path) -> None:
+    first = kept(where, tmp_path / "first.db")
+    before = files(where)
+    mistyped = open_record(Settings(f"sqlite:///{tmp_path}/frist.db", key=KEY, pictures=where))
+    assert consent.expire(mistyped, TOMORROW) == 0
+    save.save(mistyped, ME, saving(RNG, 5), TOMORROW)
+    assert consent.expire(mistyped, TOMORROW) == 0
+    assert files(where) == before
+    second = kept(where, tmp_path / "second.db")
+    for record in (first, second, mistyped):
+        assert consent.expire(record, TOMORROW) == 0
+        record.database.close()
+    assert len(files(where)) == 2
+
+
+def test_an_older_copy_of_a_record_sweeps_nothing_that_the_record_wrote_since(where: str, tmp_path: Path) -> None:
+    record = kept(where, tmp_path / "record.db")
+    assert consent.expire(record, TOMORROW) == 0
+    record.database.close()
+    shutil.copyfile(tmp_path / "record.db", tmp_path / "copy.db")
+    record = kept(where, tmp_path / "record.db")
+    copy = open_record(Settings(f"sqlite:///{tmp_path}/copy.db", key=KEY, pictures=where))
+    assert consent.expire(copy, TOMORROW) == 0, "the pictures are newer than the last line of the copy"
+    assert consent.expire(record, TOMORROW) == 0
+    save.save(copy, ME, saving(RNG, 5))
+    with pytest.raises(RecordError, match="another copy of this record"):
+        consent.expire(copy, TOMORROW)
+    assert len(files(where)) == 2
+    record.database.close()
+    copy.database.close()
+
+
+def test_pictures_of_an_older_version_are_read_and_end_with_their_term_and_are_not_swept(
+    where: str, tmp_path: Path
+) -> None:
+    record = kept(where, tmp_path / "record.db")
+    system, root = fs.FileSystem.from_uri(where) if "://" in where else (fs.LocalFileSystem(), where)
+    named, unnamed = (f"{digits[:2]}/{digits}.sealed" for digits in ("ab" * 16, "cd" * 16))
+    _, png = cv2.imencode(".png", PIXELS[..., ::-1])
+    for name in (named, unnamed):
+        system.create_dir(f"{root}/{name[:2]}")
+        with system.open_output_stream(f"{root}/{name}") as out:
+            out.write(Keys(KEY).seal(png.tobytes(), name))
+    with record.database.writing() as session:
+        image = session.get(Image, 1)
+        assert image is not None
+        image.picture = named
+        audit.note(session, "command", "save", image)
+    assert record.pictures is not None
+    assert np.array_equal(record.pictures.read(named), PIXELS)
+    assert consent.expire(record, TOMORROW) == 1, "the picture in the record's own folder, which nothing names now"
+    assert set(files(where)) == {named, unnamed}
+    assert consent.expire(record, datetime.now(UTC) + timedelta(days=366)) == 1
+    assert set(files(where)) == {unnamed}
+    record.database.close()
 
 
 def test_a_kept_picture_goes_with_its_term_and_with_the_consent(where: str, tmp_path: Path) -> None:
@@ -92,7 +195,7 @@ def test_a_kept_picture_goes_with_its_term_and_with_the_consent(where: str, tmp_
 def test_a_store_that_fails_is_named_without_its_keys(s3: str) -> None:
     store = Pictures(f"s3://ak:sesame@nobucket/x?{s3.replace('&allow_bucket_creation=true', '')}", Keys(KEY))
     with pytest.raises(RecordError, match="cannot be written") as raised:
-        store.keep(PIXELS)
+        store.keep(PIXELS, ORIGIN)
     said = str(raised.value)
     assert "s3://nobucket/x" in said
     assert "sesame" not in said

@@ -20,7 +20,7 @@ from dermlens.record.vocabulary import BASES, CONSENTS, MANAGEMENTS, STAGES
 from dermlens.wording import counted
 from ui import widgets
 from ui.record import disclosing, fields, images, lesion
-from ui.record.case_list import place
+from ui.record.case_list import SUSPECT, place
 
 
 def show(database: Session, record: Record, who: Who, number: str) -> None:
@@ -115,15 +115,13 @@ def _answers(case: Case) -> None:
     st.header("What was answered", anchor=False)
     rows = [_answer_row(image, answer) for image in case.images for answer in case.predictions[image.id]]
     st.dataframe(
-        pd.DataFrame(rows),
+        widgets.in_percent(pd.DataFrame(rows), "Probability", SUSPECT),
         hide_index=True,
         alt="The answers of the models, a row each",
         column_config={
             "Image": st.column_config.DateColumn(format="YYYY-MM-DD", width=100),
-            "Probability": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f %%", width=120),
-            "Malignant or pre-malignant": st.column_config.ProgressColumn(
-                min_value=0, max_value=100, format="%.0f %%", width=190
-            ),
+            "Probability": st.column_config.NumberColumn(width=120),
+            SUSPECT: st.column_config.NumberColumn(width=190),
             "Milliseconds": st.column_config.NumberColumn(format="%.0f", width=90),
         },
     )
@@ -148,8 +146,8 @@ def _answer_row(image: Image, answer: Prediction) -> dict[str, object]:
         "Image": image.taken_at or image.saved_at,
         "Model": answer.model_id,
         "Call": NAMES[answer.called] if answer.called else "No answer" if answer.error else "No diagnosis",
-        "Probability": 100 * max(shares) if shares else None,
-        "Malignant or pre-malignant": None if suspect is None else 100 * suspect,
+        "Probability": 100 * max(shares) if shares else np.nan,
+        SUSPECT: np.nan if suspect is None else 100 * suspect,
         "Not ruled out": ", ".join(answer.prediction_set or ()) if answer.called else "",
         "Refer": {True: "yes", False: "no", None: ""}[answer.refer],
         "Version": f"{answer.model_sha256[:12]}, Dermlens {answer.app_version}",

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from pandas.io.formats.style import Styler
 
 from dermlens.case.image import shown_name, thumbnail
 from dermlens.case.summary import DISCLAIMER
@@ -18,7 +19,7 @@ from dermlens.labels import CLASSES, DIAGNOSES, GROUP_TITLES, INDEX, NAMES, Diag
 from dermlens.models.registry import Entry
 from dermlens.trust.fitted import command_for
 from dermlens.trust.thresholds import CASE_SENSITIVITY, SENSITIVITIES
-from dermlens.wording import counted, short_percent
+from dermlens.wording import counted, percent, short_percent
 from ui import cache, leaving, state
 from ui.cache import Problem
 from ui.pages import Page
@@ -165,6 +166,17 @@ def share_bar(label: str | None = None, **options: Any) -> Any:
 def class_name(code: str) -> str:
     """Return a class as an option of a menu: its name and group."""
     return f"{NAMES[code]} ({DIAGNOSES[INDEX[code]].group})"
+
+
+def in_percent(table: pd.DataFrame, *columns: str) -> Styler:
+    """Return a table whose shares read as `percent` writes them, so that only none of something is "0 %".
+
+    Args:
+        table: at most 250,000 cells. columns: of numbers, 0..100, whose column has no format of its own; they are
+            sorted by value.
+    """
+    there = [name for name in columns if name in table]
+    return table.style.format(dict.fromkeys(there, lambda value: percent(value / 100)), na_rep="")
 
 
 def one_of(label: str, options: Sequence[str], key: str, default: str | None = None, **more: Any) -> str:

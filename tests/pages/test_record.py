@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import streamlit as st
 from sqlalchemy import select
+from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df
 from streamlit.testing.v1 import AppTest
 
 from dermlens.errors import RecordError
 from dermlens.image import examples
-from dermlens.record import cases
+from dermlens.record import cases, consent, readings
 from dermlens.record.open import Record, open_record
 from dermlens.record.people import NOBODY_SIGNED_IN as ME
+from dermlens.record.readings import Judgement
 from dermlens.record.save import save
 from dermlens.record.settings import Settings
 from dermlens.record.store import audit
@@ -361,6 +363,10 @@ def test_the_page_lists_cases_shows_one_and_takes_outcomes(kept: Record) -> None
     button(case, "Enter").click()
     check(case.run())
     assert "Melanoma, by histology" in text(case)
+    consent.withdraw(kept, ME, 7)
+    closed = open_page("record", case="7")
+    assert "consent withdrawn" in text(closed)
+    assert not {"It turned out to be", "By"} & {element.label for element in closed.selectbox}, "nothing is added to it"
     assert "There is no such case" in text(open_page("record", case="99"))
     assert "There is no such case" in text(open_page("record", case="7 or 1"))
 
@@ -394,3 +400,28 @@ def test_a_case_shows_call_and_probabilities_at_one_class_mix(kept: Record) -> N
     assert "those that were shown, at the class mix that was set. Re-weighted for 50 % suspect." in text(app).replace(
         "\\", ""
     )
+
+
+def displayed(app: AppTest, column: str) -> tuple[list[str], list[float]]:
+    """Return what a column of the first table that has it shows, and what it is sorted by."""
+    table = next(t for t in app.dataframe if column in t.value)
+    shown = convert_arrow_bytes_to_pandas_df(table.proto.arrow_data.styler.display_values)
+    return shown[column].tolist(), table.value[column].tolist()
+
+
+def test_no_table_says_none_or_all_of_what_is_neither(kept: Record) -> None:
+    for suspect in (0.0004, 0.9996, 0.12):
+        one = saving(np.random.default_rng(0), 5)
+        shares = [0.0, 0.0, 0.0, 0.0, suspect, 1 - suspect, 0.0]
+        called = "mel" if suspect > 0.5 else "nv"
+        for values in one.predictions:
+            values.update(probabilities=shares, suspect=suspect, shown=None, called=called, refused_by=[])
+        saved = save(kept, ME, one)
+        readings.read(kept, ME, saved.image_id, Judgement("before", "bcc", 50, "none"))
+    both = displayed(open_page("record"), "Malignant or pre-malignant")
+    assert both == (["12 %", ">99 %", "<1 %"], pytest.approx([12, 99.96, 0.04]))
+    case = open_page("record", case="1")
+    assert displayed(case, "Malignant or pre-malignant") == (["<1 %"] * 3, pytest.approx([0.04] * 3))
+    assert displayed(case, "Probability") == ([">99 %"] * 3, pytest.approx([99.96] * 3))
+    look = displayed(open_page("record", part="Worth a second look"), "Probability")
+    assert look == (["88 %", ">99 %", ">99 %"], pytest.approx([88, 99.96, 99.96]))

@@ -106,7 +106,7 @@ def _table(found: pd.DataFrame) -> None:
             st.query_params["case"] = str(int(found["case"].iloc[chosen[0]]))
 
     st.dataframe(
-        shown,
+        widgets.in_percent(shown, SUSPECT),
         hide_index=True,
         key="record-cases",
         on_select=open_row,
@@ -130,7 +130,7 @@ def _table(found: pd.DataFrame) -> None:
             "Model calls": st.column_config.TextColumn(help="As shown when it was saved, at the class mix set then"),
             "Saved": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", help="UTC", width=140),
             "Images": st.column_config.NumberColumn(width=65),
-            SUSPECT: st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f %%", width=190),
+            SUSPECT: st.column_config.NumberColumn(width=190),
             "Refer": st.column_config.TextColumn(width=60),
         },
     )

@@ -20,7 +20,7 @@ from dermlens.record.vocabulary import BASES, CONSENTS, MANAGEMENTS, STAGES
 from dermlens.wording import counted
 from ui import widgets
 from ui.record import disclosing, fields, images, lesion
-from ui.record.case_list import place
+from ui.record.case_list import SUSPECT, place
 
 
 def show(database: Session, record: Record, who: Who, number: str) -> None:
@@ -115,15 +115,13 @@ def _answers(case: Case) -> None:
     st.header("What was answered", anchor=False)
     rows = [_answer_row(image, answer) for image in case.images for answer in case.predictions[image.id]]
     st.dataframe(
-        pd.DataFrame(rows),
+        widgets.in_percent(pd.DataFrame(rows), "Probability", SUSPECT),
         hide_index=True,
         alt="The answers of the models, a row each",
         column_config={
             "Image": st.column_config.DateColumn(format="YYYY-MM-DD", width=100),
-            "Probability": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f %%", width=120),
-            "Malignant or pre-malignant": st.column_config.ProgressColumn(
-                min_value=0, max_value=100, format="%.0f %%", width=190
-            ),
+            "Probability": st.column_config.NumberColumn(width=120),
+            SUSPECT: st.column_config.NumberColumn(width=190),
             "Milliseconds": st.column_config.NumberColumn(format="%.0f", width=90),
         },
     )
@@ -148,8 +146,8 @@ def _answer_row(image: Image, answer: Prediction) -> dict[str, object]:
         "Image": image.taken_at or image.saved_at,
         "Model": answer.model_id,
         "Call": NAMES[answer.called] if answer.called else "No answer" if answer.error else "No diagnosis",
-        "Probability": 100 * max(shares) if shares else None,
-        "Malignant or pre-malignant": None if suspect is None else 100 * suspect,
+        "Probability": 100 * max(shares) if shares else np.nan,
+        SUSPECT: np.nan if suspect is None else 100 * suspect,
         "Not ruled out": ", ".join(answer.prediction_set or ()) if answer.called else "",
         "Refer": {True: "yes", False: "no", None: ""}[answer.refer],
         "Version": f"{answer.model_sha256[:12]}, Dermlens {answer.app_version}",
@@ -168,7 +166,7 @@ def _outcome(record: Record, who: Who, case: Case) -> None:
         line = f"{said}, by {BASES[found.basis].lower()}, {found.at:%d %B %Y}"
         source = f" ({widgets.escape(found.source, 120)})" if found.source else ""
         st.markdown(f"~~{line}~~ superseded" if found.id in gone else f"**{line}**{source}")
-    if not who.may("enter outcomes"):
+    if not who.may("enter outcomes") or _closed(case):
         return
     with st.popover("Enter an outcome" if case.outcome is None else "Correct the outcome", icon=":material/edit:"):
         found_now = fields.outcome(f"outcome-{case.lesion.id}-{len(case.outcomes)}")
@@ -178,6 +176,11 @@ def _outcome(record: Record, who: Who, case: Case) -> None:
         ):
             readings.enter_outcome(record, who, case.lesion.id, found_now)
             st.rerun()
+
+
+def _closed(case: Case) -> bool:
+    """Return whether nothing can be added any more, as the patient's consent is withdrawn."""
+    return case.patient is not None and case.patient.withdrawn_at is not None
 
 
 def _readings(record: Record, who: Who, case: Case) -> None:
@@ -197,7 +200,7 @@ def _readings(record: Record, who: Who, case: Case) -> None:
         st.caption(
             about + (f": {widgets.escape(reading.note, 2000)}" if reading.note and reading.id not in gone else "")
         )
-    if not who.may("read") or not case.images:
+    if not who.may("read") or not case.images or _closed(case):
         return
     image = case.images[-1]
     with st.popover("Put down a reading", icon=":material/edit_note:"):

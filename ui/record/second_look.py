@@ -13,6 +13,9 @@ from dermlens.wording import counted, short_percent
 from ui import widgets
 from ui.record import disclosing, fields
 
+MOST = 1000
+"""Images that are listed; the file has all."""
+
 
 def section(database: Session, record: Record, who: Who) -> None:
     """List open cases in which people and model disagree, the model is unsure, or the picture is unusual."""
@@ -26,32 +29,36 @@ def section(database: Session, record: Record, who: Who) -> None:
         widgets.nothing_here("No open case is worth a second look.", "More come with more cases.")
         return
     st.markdown(f"**{counted(len(found), 'image')}**, those with most reasons first. Click on a row to open its case.")
+    listed = found.head(MOST)
+    if len(listed) < len(found):
+        st.caption(f"The first {len(listed):,} are listed.")
 
     def open_row() -> None:
         chosen = st.session_state["second-look"].selection.rows
         if chosen:
-            st.query_params["case"] = str(int(found["case"].iloc[chosen[0]]))
+            st.query_params["case"] = str(int(listed["case"].iloc[chosen[0]]))
 
+    shown = pd.DataFrame(
+        {
+            "Case": listed["case"],
+            "Saved": listed["saved_at"],
+            "Why": listed["reasons"].str.replace(";", ", "),
+            "Model calls": [NAMES[c] if c else "No diagnosis" for c in listed["called"]],
+            "Probability": 100 * listed["probability"].astype(float),
+            "Person says": [fields.said(c, None) if c else "" for c in listed["person"]],
+        }
+    )
     st.dataframe(
-        pd.DataFrame(
-            {
-                "Case": found["case"],
-                "Saved": found["saved_at"],
-                "Why": found["reasons"].str.replace(";", ", "),
-                "Model calls": [NAMES[c] if c else "No diagnosis" for c in found["called"]],
-                "Probability": 100 * found["probability"].astype(float),
-                "Person says": [fields.said(c, None) if c else "" for c in found["person"]],
-            }
-        ),
+        widgets.in_percent(shown, "Probability"),
         hide_index=True,
         key="second-look",
         on_select=open_row,
         selection_mode="single-row",
-        height=min(36 * len(found) + 38, 560),
+        height=min(36 * len(listed) + 38, 560),
         alt="Cases worth a second look, a row each",
         column_config={
             "Saved": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", help="UTC"),
-            "Probability": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.0f %%"),
+            "Probability": st.column_config.NumberColumn(),
         },
     )
     if not who.may("export"):

@@ -7,6 +7,7 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -402,7 +403,7 @@ def test_a_case_shows_call_and_probabilities_at_one_class_mix(kept: Record) -> N
     )
 
 
-def displayed(app: AppTest, column: str) -> tuple[list[str], list[float]]:
+def displayed(app: AppTest, column: str) -> tuple[list[str], Any]:
     """Return what a column of the first table that has it shows, and what it is sorted by."""
     table = next(t for t in app.dataframe if column in t.value)
     shown = convert_arrow_bytes_to_pandas_df(table.proto.arrow_data.styler.display_values)

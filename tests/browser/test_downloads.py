@@ -62,6 +62,7 @@ def test_the_data_of_every_chart_has_rows(page: Page, dashboard: str, lesion: np
         found += check_charts(page)
     assert found >= len(TABS[stem])
     if found:
+        settle(page)  # a download draws the page anew
         picture = page.locator(".modebar-btn[data-title*='Download plot']").last
         picture.scroll_into_view_if_needed()
         content = fetch(page, picture)

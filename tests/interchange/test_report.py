@@ -34,7 +34,7 @@ def test_the_report_says_what_was_found_by_what_and_when(image: CaseImage, toy: 
     assert "uncalibrated score" in report
     for code, share in zip(CLASSES, answer.probabilities, strict=True):
         assert f'<td>{escape(NAMES[code])}</td><td class="n">{escape(percent(float(share), 1))}</td>' in report
-    for needed in (toy.name, toy.card["files"]["model.keras"], image.sha256, "04 March 2026, 05:06 UTC", DISCLAIMER):
+    for needed in (toy.name, toy.identity, image.sha256, "04 March 2026, 05:06 UTC", DISCLAIMER):
         assert needed in report
     assert CANNOT_NAME in report
     for group in ("Malignant, in total", "Pre-malignant, in total", "Benign, in total"):

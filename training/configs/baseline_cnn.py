@@ -2,7 +2,7 @@
 
 python -m training.train baseline_cnn --data DIR
 
-Run time: 11 minutes on two shared cores. Score: the model card in models/baseline_cnn.
+Run time: 11 minutes on two shared cores. Its accuracy is in the model card in models/baseline_cnn.
 """
 
 from training.config import Augment, Config, Phase

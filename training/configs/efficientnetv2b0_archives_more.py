@@ -1,12 +1,14 @@
-"""The published EfficientNetV2B0 continued on three archives and under any light: its last three stages alone.
+"""The published EfficientNetV2B0 continued on three archives and under any light: all stages at 224 px, one cosine.
 
 KERAS_BACKEND=torch python -m training.train efficientnetv2b0_archives_more --data DIR --external DIR
 
-Of every 7,000 drawn images 4,340 are HAM10000's, 980 ISIC 2017's and 1,680 BCN20000's. It starts from the model
-`efficientnetv2b0` in DERMLENS_MODELS (its hash is in run.json); the first four stages keep what
-they have learned, which saves a third of the time on a processor without units for bfloat16.
+Of every 7,000 drawn images 4,550 are HAM10000's, 910 ISIC 2017's and 1,540 BCN20000's. It starts from the model
+`efficientnetv2b0` in DERMLENS_MODELS (its hash is in run.json). If it loses at home, `training.interpolate` may keep
+most of both.
 
-Run time and score: not run to the end yet.
+Run time and score: not run to the end yet. With the last three stages alone, at 192 px, twice as fast: after four
+epochs, one view, uncalibrated, validation accuracy was 0.834 and cross-entropy 0.445 on HAM10000, where it began near
+0.383, and the area under the curve of melanoma 0.791 on the other archives.
 """
 
 from dataclasses import replace
@@ -17,11 +19,7 @@ from training.configs import efficientnetv2b0_archives
 CONFIG = replace(
     efficientnetv2b0_archives.CONFIG,
     start="efficientnetv2b0",
-    phases=(
-        Phase(epochs=6, learning_rate=4e-4, unfreeze=3, size=192, warmup_epochs=0.5),
-        Phase(epochs=2, learning_rate=1e-4, unfreeze=3, size=224),
-    ),
-    ema_momentum=0.995,
-    isic2017_share=0.14,
-    bcn20000_share=0.24,
+    phases=(Phase(epochs=14, learning_rate=3e-4, size=224, warmup_epochs=0.5),),
+    isic2017_share=0.13,
+    bcn20000_share=0.22,
 )

@@ -28,6 +28,9 @@ define apt
   else echo "$(2) needs Debian packages: run 'sudo apt-get install $(1)' and try again." >&2; exit 1; fi; }
 endef
 
+# Models that can be built are served, so this does not fail.
+build = $(PY) -m training.export --all || echo "Models that cannot be built are left out; the others are served." >&2
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,12 +38,13 @@ help: ## Show this list
 .PHONY: run
 run: env ## Start the dashboard on http://localhost:8501 (PORT=... for another port)
 	@$(PY) -m dermlens.server.port $(PORT)
-	@$(PY) -m training.export --all || echo "Models that cannot be built are left out; the others are served." >&2
+	@$(build)
 	$(PY) -m streamlit run Home.py --server.port $(PORT)
 
 .PHONY: api
-api: serving ## Start the HTTP API alone on http://localhost:8502 (docs/api.md)
+api: env ## Start the HTTP API alone on http://localhost:8502 (docs/api.md)
 	$(call install,api)
+	@$(build)
 	$(PY) -m dermlens.api serve
 
 .PHONY: test

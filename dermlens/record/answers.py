@@ -12,8 +12,7 @@ from dermlens.case.opinion import Opinion
 from dermlens.case.software import app_version
 from dermlens.image.encode import pixels_sha256
 from dermlens.labels import INDEX, SUSPECT
-from dermlens.models.model import AnyModel
-from dermlens.models.model import fitted_hashes as fitted_hashes  # for who keeps the answers of a cohort
+from dermlens.models.model import AnyModel, fitted_hashes
 from dermlens.trust.ood import OodDetector
 
 

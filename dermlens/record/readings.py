@@ -83,11 +83,16 @@ def open_case(session: Session, who: Who, lesion_id: int | None) -> Lesion:
     lesion = session.get(Lesion, lesion_id) if lesion_id is not None else None
     if lesion is None or lesion.group_name not in who.groups:
         raise RecordError(NO_CASE)
-    patient = session.get(Patient, lesion.patient_id) if lesion.patient_id else None
-    lines = select(Audit.sequence).where(Audit.object == f"lesion:{lesion.id}", Audit.action == WITHDRAW).limit(1)
-    if (patient and patient.withdrawn_at) or session.scalar(lines) is not None:
+    if is_withdrawn(session, lesion):
         raise RecordError(WITHDRAWN.format(case=lesion.id))
     return lesion
+
+
+def is_withdrawn(session: Session, lesion: Lesion) -> bool:
+    """Return whether the consent of a case is withdrawn, so that nothing can be added to it."""
+    patient = session.get(Patient, lesion.patient_id) if lesion.patient_id else None
+    lines = select(Audit.sequence).where(Audit.object == f"lesion:{lesion.id}", Audit.action == WITHDRAW).limit(1)
+    return bool(patient and patient.withdrawn_at) or session.scalar(lines) is not None
 
 
 def read(record: Record, who: Who, image_id: int, judgement: Judgement, now: datetime | None = None) -> int:

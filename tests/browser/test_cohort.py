@@ -9,9 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from dermlens.cohort.results import rows, status
-from dermlens.cohort.run import Settings, run
 from dermlens.cohort.store import place
-from dermlens.models import registry
 from tests.browser.app import serve, settle
 from tests.cohort import folders
 
@@ -20,9 +18,7 @@ from tests.cohort import folders
 def finished(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the images, and with the cohort "clinic" made of them."""
     base = tmp_path_factory.mktemp("cohort")
-    folders.write(base / "images", 12)
-    settings = Settings(str(base / "images"), place(base / "all" / "clinic"), "ham10000", workers=1, shard_rows=8)
-    run(registry.find(published, "toy"), settings, "Answering")
+    folders.finished(base, published, 12)
     return base
 
 

@@ -10,7 +10,8 @@ from dermlens.case.opinion import form
 from dermlens.case.predict import predict
 from dermlens.cohort import results
 from dermlens.cohort.answer import networks_of
-from dermlens.cohort.store import Place
+from dermlens.cohort.run import Settings, run
+from dermlens.cohort.store import Place, place
 from dermlens.errors import ImageError
 from dermlens.image.quality import check
 from dermlens.image.synthetic import draw_lesion
@@ -34,6 +35,13 @@ def write(folder: Path, count: int) -> list[str]:
         whole = encode(draw_lesion(np.random.default_rng(i), 60, 80))
         (folder / name).write_bytes(whole[: len(whole) // 2] if i % BROKEN == BROKEN - 1 else whole)
     return sorted(names)
+
+
+def finished(base: Path, models: Path, count: int) -> None:
+    """Write images into base/images, and a finished cohort of them by the model "toy" into base/all/clinic."""
+    write(base / "images", count)
+    settings = Settings(str(base / "images"), place(base / "all" / "clinic"), "ham10000", workers=1, shard_rows=8)
+    run(registry.find(models, "toy"), settings, "Answering")
 
 
 def load(models: Path, model_id: str) -> AnyModel:

@@ -9,9 +9,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dermlens.cohort import part
-from dermlens.cohort.run import Settings, run
-from dermlens.cohort.store import place
-from dermlens.models import registry
 from tests.cohort import folders
 from tests.dashboard import check, open_page, text
 from ui.cohort import table as module
@@ -21,9 +18,7 @@ from ui.cohort import table as module
 def finished(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one cohort of 40 images, "clinic"; images lie beside it."""
     base = tmp_path_factory.mktemp("cohorts")
-    folders.write(base / "images", 40)
-    settings = Settings(str(base / "images"), place(base / "all" / "clinic"), "ham10000", workers=1, shard_rows=8)
-    run(registry.find(published, "toy"), settings, "Answering")
+    folders.finished(base, published, 40)
     return base
 
 

@@ -123,18 +123,24 @@ def test_what_came_as_dicom_joins_its_study_under_its_own_patient(at: Settings) 
             assert instance in named
 
 
-def test_a_pacs_that_is_down_leaves_it_in_a_visible_outbox(
-    at: Settings, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DERMLENS_PACS", f"http://127.0.0.1:{free_port()}/dicom-web")
+def tried(lesion: np.ndarray, patient: str, outbox: Path) -> AppTest:
+    """Send a lesion from Predict, and wait until it has been tried once."""
     app = ask(encode(lesion))
-    labelled(app.text_input, "Patient ID").set_value("4713")
+    labelled(app.text_input, "Patient ID").set_value(patient)
     check(app.run())
     labelled(app.button, "Send").click()
     check(app.run())
     waited = threading.Event()
-    while not Outbox(at.outbox).waiting()[0].attempts:
+    while not Outbox(outbox).waiting()[0].attempts:
         waited.wait(0.02)
+    return app
+
+
+def test_a_pacs_that_is_down_leaves_it_in_a_visible_outbox(
+    at: Settings, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_PACS", f"http://127.0.0.1:{free_port()}/dicom-web")
+    app = tried(lesion, "4713", at.outbox)
     said = text(check(app.run()))
     assert "1 image not sent yet" in said
     assert "cannot be reached" in said
@@ -175,14 +181,7 @@ def test_only_what_was_sent_is_said_to_be_there(
     port, folder = free_port(), tmp_path / "outbox"
     monkeypatch.setenv("DERMLENS_PACS", f"http://127.0.0.1:{port}/dicom-web")
     monkeypatch.setenv("DERMLENS_OUTBOX", str(folder))
-    app = ask(encode(lesion))
-    labelled(app.text_input, "Patient ID").set_value("4715")
-    check(app.run())
-    labelled(app.button, "Send").click()
-    check(app.run())
-    waited = threading.Event()
-    while not Outbox(folder).waiting()[0].attempts:
-        waited.wait(0.02)
+    app = tried(lesion, "4715", folder)
     [entry] = Outbox(folder).waiting()
     if fate == "discarded":
         another = open_page("predict")

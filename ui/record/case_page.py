@@ -37,11 +37,12 @@ def show(database: Session, record: Record, who: Who, number: str) -> None:
     images.over_time(record, case)
     _probabilities(case)
     _answers(case)
+    closed = readings.is_withdrawn(database, case.lesion)
     left, right = st.columns(2, gap="medium")
     with left:
-        _outcome(record, who, case)
+        _outcome(record, who, case, closed)
     with right:
-        _readings(record, who, case)
+        _readings(record, who, case, closed)
     with st.expander("Patient and lesion", icon=":material/person:"):
         lesion.show(record, who, case)
     with st.expander("History", icon=":material/history:"):
@@ -156,7 +157,7 @@ def _answer_row(image: Image, answer: Prediction) -> dict[str, object]:
     }
 
 
-def _outcome(record: Record, who: Who, case: Case) -> None:
+def _outcome(record: Record, who: Who, case: Case, closed: bool) -> None:
     st.header("What it turned out to be", anchor=False)
     gone = cases.superseded(case.outcomes)
     if case.outcome is None:
@@ -166,7 +167,7 @@ def _outcome(record: Record, who: Who, case: Case) -> None:
         line = f"{said}, by {BASES[found.basis].lower()}, {found.at:%d %B %Y}"
         source = f" ({widgets.escape(found.source, 120)})" if found.source else ""
         st.markdown(f"~~{line}~~ superseded" if found.id in gone else f"**{line}**{source}")
-    if not who.may("enter outcomes") or _closed(case):
+    if closed or not who.may("enter outcomes"):
         return
     with st.popover("Enter an outcome" if case.outcome is None else "Correct the outcome", icon=":material/edit:"):
         found_now = fields.outcome(f"outcome-{case.lesion.id}-{len(case.outcomes)}")
@@ -178,12 +179,7 @@ def _outcome(record: Record, who: Who, case: Case) -> None:
             st.rerun()
 
 
-def _closed(case: Case) -> bool:
-    """Return whether nothing can be added any more, as the patient's consent is withdrawn."""
-    return case.patient is not None and case.patient.withdrawn_at is not None
-
-
-def _readings(record: Record, who: Who, case: Case) -> None:
+def _readings(record: Record, who: Who, case: Case, closed: bool) -> None:
     st.header("What people said", anchor=False)
     every = [(image, reading) for image in case.images for reading in case.readings[image.id]]
     gone = cases.superseded([reading for _, reading in every])
@@ -200,7 +196,7 @@ def _readings(record: Record, who: Who, case: Case) -> None:
         st.caption(
             about + (f": {widgets.escape(reading.note, 2000)}" if reading.note and reading.id not in gone else "")
         )
-    if not who.may("read") or not case.images or _closed(case):
+    if closed or not who.may("read") or not case.images:
         return
     image = case.images[-1]
     with st.popover("Put down a reading", icon=":material/edit_note:"):

@@ -22,8 +22,7 @@ from dermlens.evaluation.prediction_formats import PROBABILITIES
 from dermlens.files.documents import canonical
 from dermlens.labels import CLASSES
 from dermlens.models import registry
-from dermlens.models.model import AnyModel, Ensemble
-from dermlens.record.answers import fitted_hashes
+from dermlens.models.model import AnyModel, Ensemble, fitted_hashes
 from dermlens.record.exchange.imported import Answered, Kept, add
 from dermlens.record.open import Record
 from dermlens.record.people import Who

@@ -129,6 +129,9 @@ class Config:
     """Share of an epoch's images drawn from the training part of ISIC 2017."""
     bcn20000_share: float = 0.0
     """Share of an epoch's images drawn from the training part of BCN20000."""
+    answer_size: int = 0
+    """Side of the square at which the finished network is measured and published; 0 is the last size it trained at. A
+    larger one often helps (Touvron et al., "Fixing the train-test resolution discrepancy", arXiv:1906.06423)."""
     epoch_images: int = 0
     """Images drawn in an epoch, whatever the archives hold; 0 is as many as HAM10000 trains with."""
     teacher: str = ""

@@ -42,20 +42,22 @@ def last_model(folder: Path) -> keras.Model:
         raise DataError(f"{folder.name} has no checkpoint of its last epoch: {e}.") from e
     if state.phase < len(config.phases):
         raise DataError(f"{folder.name} is not finished. Resume it, or take its best epoch.")
-    model = _network(config, config.phases[-1].size)
+    model = _network(config, config.answer_size or config.phases[-1].size)
     runs.restore(model.weights, arrays, "model")
     return model
 
 
 def best_model(folder: Path) -> keras.Model:
-    """Build a run's network at the image size of its best epoch, with that epoch's weights, in float32.
+    """Build a run's network with the weights of its best epoch, in float32.
+
+    Its image size is the config's `answer_size`, else that of the epoch.
 
     Raises:
         DataError, ModelError: no epoch is finished, or the weights are missing or do not fit.
     """
     config = from_dict(read_object(folder / "run.json")["config"])
     best = best_row(read_history(folder / "history.csv"))
-    model = _network(config, config.phases[int(best["phase"]) - 1].size)
+    model = _network(config, config.answer_size or config.phases[int(best["phase"]) - 1].size)
     weights = folder / "checkpoints" / "best.weights.h5"
     candidate = weights.with_name(f".best-{best['epoch']:.0f}.weights.h5")  # where training was killed before its end
     weights = candidate if candidate.exists() else weights

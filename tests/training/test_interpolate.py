@@ -53,6 +53,14 @@ def test_weights_lie_between_those_before_and_after(run: Path) -> None:
     assert (run.parent / "between-1" / "history.csv").read_bytes() == (run / "history.csv").read_bytes()
 
 
+def test_a_network_answers_at_the_size_that_its_config_names(run: Path) -> None:
+    assert best_model(run).input_shape == (None, SIZE, SIZE, 3)
+    note(run, replace(CONFIG, answer_size=24), None)
+    larger = best_model(run)
+    assert larger.input_shape == (None, 24, 24, 3)
+    assert larger.count_params() == build("baseline_cnn", SIZE).count_params()
+
+
 def test_what_cannot_be_interpolated_is_a_sentence(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def said(share: str = "0.5", new: str = "new") -> str:
         assert main(["more", new, "--share", share]) == 2

@@ -136,7 +136,7 @@ browser: dev ## Install Debian's Chromium and what Playwright needs to drive it
 	$(call apt,chromium libatomic1,Testing in a real browser)
 
 .PHONY: programs
-programs:
+programs: ## Install the programs that decoders are compared with
 	@for name in convert vipsthumbnail heif-convert dcmj2pnm cjpeg; do command -v $$name >/dev/null || missing=1; done; \
 	[ -z "$${missing:-}" ] || \
 	$(call apt,imagemagick libvips-tools libheif-examples dcmtk libjpeg-turbo-progs,Comparing with independent decoders)

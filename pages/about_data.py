@@ -1,10 +1,12 @@
 """About the data: what the networks learned from, how it was split, and what each model card says."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 import streamlit as st
 
 from dermlens.charts import data as charts
-from dermlens.dataset.ham10000 import SPLITS
+from dermlens.dataset.ham10000 import SPLITS, moved
 from dermlens.dataset.split_audit import Audit
 from dermlens.evaluation.slices import group_names, in_order
 from dermlens.wording import counted, percent
@@ -33,7 +35,7 @@ def page() -> None:
         widgets.nothing_here("The split table cannot be read.", widgets.escape(result.sentence, 400))
     else:
         split(result.value)
-        leakage(cache.audit())
+        leakage(cache.audit(), result.value)
         subgroups(result.value)
     st.header("Licences", anchor=False)
     st.markdown(LICENCES)
@@ -60,7 +62,7 @@ def split(table: pd.DataFrame) -> None:
     widgets.chart(charts.class_balance(table), alt, counts.reset_index, "class-balance")
 
 
-def leakage(result: cache.Result[Audit]) -> None:
+def leakage(result: cache.Result[Audit], table: pd.DataFrame) -> None:
     st.header("Is any of the test split also in training?", anchor=False)
     audit = result.value
     if audit is None:
@@ -76,6 +78,8 @@ def leakage(result: cache.Result[Audit]) -> None:
         f"more than one split (mean of {audit.naive_draws} draws), and its test metrics would look better than they "
         "are."
     )
+    for told in _measured_before(table):
+        st.markdown(told)
     ours, naive = "this split", "images dealt at random"
     rows = {
         "Test images whose lesion<br>is in training": {ours: audit.test_seen, naive: audit.naive_test_seen},
@@ -91,6 +95,17 @@ def leakage(result: cache.Result[Audit]) -> None:
     here, at_random = percent(audit.test_seen, 1), percent(audit.naive_test_seen, 1)
     alt = f"Share of test images whose lesion is in training: {here} here, {at_random} at random"
     widgets.chart(charts.leakage(rows), alt, data, "leakage")
+
+
+def _measured_before(table: pd.DataFrame) -> Iterator[str]:
+    """Say of each model how many of the images it was measured on are in another split now."""
+    for entry in cache.entries():
+        p = cache.predictions(entry).value
+        if p is not None and (n := moved(p.image_id, p.split, table)):
+            yield (
+                f"{widgets.escape(entry.name)} was trained and measured before {counted(n, 'image')} moved to "
+                "training, because another photograph of the lesion stood in another split: its metrics may flatter it."
+            )
 
 
 def subgroups(table: pd.DataFrame) -> None:

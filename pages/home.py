@@ -11,7 +11,7 @@ from ui.pages import HOME, shown
 PURPOSE = """
 Upload a dermoscopic image and see what several networks make of it, where they looked, and whether they agree.
 Compare the models on the same case or on thousands of cases, and see how often each of them was right, for every
-diagnosis and every group of people. Everything shown is measured on lesions that the networks never saw in training.
+diagnosis and every group of people. Metrics are measured on images that the networks did not train on.
 """
 LIMITS = """
 - **Not a medical device.** Nothing here may be used to decide on a person's care; see a clinician about any lesion that

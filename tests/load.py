@@ -8,6 +8,7 @@ come from another: file names, image keys and picture files of each session are 
 that arrives.
 """
 
+import argparse
 import itertools
 import os
 import re
@@ -360,11 +361,14 @@ def _toys(models: Path) -> Path:
 
 def main() -> int:
     """Print the rows; return the number of uploads lost."""
+    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__.partition("\n")[0])
+    parser.add_argument("--hostile", action="store_true", help="20 honest sessions beside every attack instead")
+    parser.add_argument("--small", action="store_true", help="few sessions and toy models, to try it")
+    args = parser.parse_args()
     from tests import load_hostile  # which takes what is here
 
     lost = 0
-    of = load_hostile.rows if "--hostile" in sys.argv else rows
-    for row in of("--small" not in sys.argv):
+    for row in (load_hostile.rows if args.hostile else rows)(not args.small):
         print("; ".join(f"{name}: {value}" for name, value in row.items()), flush=True)
         lost += row["lost"]
     return lost

@@ -12,10 +12,13 @@ from pathlib import Path
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
 from dermlens.errors import DermlensError
+from dermlens.evaluation.other_archives import FILE as OTHER_ARCHIVES
 from dermlens.evaluation.prediction_formats import TRUTH_FILE
 from dermlens.files.documents import write_whole
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.models import registry
+from dermlens.trust import embedding_map
+from dermlens.trust.ood import SCORES_FILE
 from training.fits import calibration, conformal, embeddings, localisation, other_archives, referral, thresholds
 from training.fits.subject import Subject
 from training.model_card.write import note_hash, write
@@ -49,10 +52,18 @@ STEPS: dict[str, Step] = {
     "other_archives": Step(other_archives.make, pictures=False),
 }
 """In the order they build on each other."""
+AGAIN: dict[str, dict[str, str]] = {
+    "calibration": {"conformal": "conformal.json", "thresholds": "thresholds.json"},
+    "conformal": {"referral": "referral.json"},
+    "embeddings": {"map": embedding_map.FILE, "familiarity": SCORES_FILE},
+    "familiarity": {"referral": "referral.json"},
+    "referral": {"other_archives": OTHER_ARCHIVES},
+}
+"""Step -> the steps to make again after it, where their file is there, as they are of what it made before."""
 
 
 def fit(subject: Subject, steps: list[str]) -> dict[str, list[str]]:
-    """Make the files of some steps, note their hashes in card.json and make the model card again.
+    """Make the files of some steps and of those to make AGAIN after them, note their hashes, write the model card.
 
     Returns:
         What was lacking, "--data" or "weights" -> the steps left out for it.
@@ -69,10 +80,14 @@ def fit(subject: Subject, steps: list[str]) -> dict[str, list[str]]:
                 note_hash(subject.folder, name)
     if subject.data is not None and any(STEPS[name].needs_pictures(subject) for name in steps):
         check_rows(subject.data, subject.table, decode=True)
-    for name in steps:
-        if STEPS[name].needs_pictures(subject) and subject.data is None:
-            left_out.setdefault("--data", []).append(name)
+    lacking = [name for name in steps if STEPS[name].needs_pictures(subject) and subject.data is None]
+    if lacking:
+        left_out["--data"] = lacking
+    wanted = set(steps) - set(lacking)
+    for name in STEPS:
+        if name not in wanted:
             continue
+        wanted |= {after for after, file in AGAIN.get(name, {}).items() if (subject.folder / file).exists()}
         for file, content in STEPS[name].make(subject).items():
             write_whole(subject.folder / file, content)
             note_hash(subject.folder, file)

@@ -14,7 +14,7 @@ from dermlens.models.card import ROLES
 from dermlens.models.model import AnyModel, for_diagnosis
 from dermlens.trust.referral import Referral, what_is_missed
 from dermlens.trust.referral_rules import RULES, Inputs, Rule
-from dermlens.wording import short_percent
+from dermlens.wording import percent, short_percent
 
 FITTED_MIX = (
     "Thresholds, prediction sets and rules for referral are judged at the class mix of HAM10000 that they were fitted "
@@ -105,7 +105,11 @@ def _reason(rule: Rule, referral: Referral, probabilities: Mapping[str, np.ndarr
 def _reached(rule: Rule, referral: Referral, probabilities: Mapping[str, np.ndarray], names: Mapping[str, str]) -> str:
     """Say which models reach their threshold of a rule; empty if none does."""
     over = [model for model, reached in referral.reached(rule, probabilities).items() if reached[0]]
-    return ", ".join(f"{names.get(m, m)} is above its {short_percent(referral.sensitivity[m])} threshold" for m in over)
+    return ", ".join(
+        f"{names.get(m, m)} reaches its threshold for {short_percent(referral.sensitivity[m])} sensitivity "
+        f"({percent(referral.thresholds[m][rule.key], 1)})"
+        for m in over
+    )
 
 
 def _beside(model: AnyModel, probabilities: Mapping[str, np.ndarray]) -> str:

@@ -63,7 +63,7 @@ def agreement(answers: Mapping[str, Answer]) -> str:
     """
     calls = {name: called(a) for name, a in answers.items()}
     if len(calls) == 1:
-        return "Only one model has answered, so there is no second opinion."
+        return "Only one model calls a diagnosis by itself, so there is no second opinion."
     quantity = "Both" if len(calls) == 2 else f"All {len(calls)}"
     if len({d.code for d in calls.values()}) == 1:
         only = next(iter(calls.values()))

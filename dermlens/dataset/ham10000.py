@@ -144,6 +144,16 @@ def load_split(file: Path = SPLIT_TABLE) -> pd.DataFrame:
     return table.assign(age=pd.to_numeric(table["age"], errors="coerce"))
 
 
+def moved(image_id: np.ndarray, split: np.ndarray, table: pd.DataFrame) -> int:
+    """Return how many images were in another split once than they are in the split table now.
+
+    Args:
+        image_id, split: (n,) str each, of images that somebody measured. table: as of `load_split`.
+    """
+    now = table.set_index("image_id")["split"].reindex(image_id)
+    return int((now.notna() & (now.to_numpy() != split)).sum())
+
+
 def read_mask(root: Path, image_id: str) -> np.ndarray | None:
     """Return the lesion mask as (h, w) bool in the aspect it is stored in, or None without one.
 

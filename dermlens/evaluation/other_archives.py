@@ -84,16 +84,25 @@ def read(folder: Path, card: Mapping[str, Any] | None = None) -> OtherArchives:
         folder: models/ID. card: its card.json, if the file must be the one that it lists.
 
     Raises:
-        DataError: it is missing, not the one that the card lists, or not what training.fit writes.
+        DataError: it is missing, not the one that the card lists, measured with other files than those that the card
+            lists, or not what training.fit writes.
     """
     stored = read_object(listed(folder / FILE, card, MAX_DOCUMENT))
     try:
+        hashes = (card or {}).get("files") or {}
+        changed = [name for name, sha256 in stored["fitted_on"].items() if hashes.get(name, sha256) != sha256]
         known = [split for split in (*VALIDATION_SETS, *TEST_SETS) if split in stored["archives"]]
         archives = {split: OfArchive(**_estimates(OfArchive, stored["archives"][split])) for split in known}
         scc = stored["scc"]
-        return OtherArchives(archives, None if scc is None else Carcinomas(**_estimates(Carcinomas, scc)))
+        found = OtherArchives(archives, None if scc is None else Carcinomas(**_estimates(Carcinomas, scc)))
     except (DataError, KeyError, TypeError, AttributeError) as e:
         raise DataError(f"{folder.name}/{FILE} is not what training.fit writes ({e!r}).") from e
+    if changed:
+        raise DataError(
+            f"{folder.name}/{FILE} was measured with another {changed[0]} than the one in the folder. Fit the step "
+            "other_archives again."
+        )
+    return found
 
 
 _MANY = ("refused", "covered", "missed", "called")

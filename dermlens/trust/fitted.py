@@ -30,6 +30,13 @@ MAX_BYTES = 2**28
 """Most bytes of a fitted file that are read."""
 
 
+SOURCES = {
+    "predictions_sha256": "predictions.csv",
+    "calibration_sha256": "calibration.json",
+    "conformal_sha256": "conformal.json",
+    "familiarity_sha256": "familiarity.csv",
+}
+"""Field of `fitted_on` -> the file of the model whose hash it holds; only what a part builds on is there."""
 MEMBER_FILES = {"member_calibrations": "calibration.json", "member_familiarities": "familiarity.json"}
 """Field of `fitted_on` -> the file of an ensemble's members whose hashes it holds; files of older ensembles lack it."""
 
@@ -167,7 +174,8 @@ def _checked(file: Path, hashes: dict[str, Any], calibrated: bool) -> Document:
     if file.suffix == ".json":
         try:
             sources = read_object(found, ModelError)["fitted_on"]
-            predictions, calibrated_with = sources["predictions_sha256"], sources.get("calibration_sha256")
+            own = {name: sources[key] for key, name in SOURCES.items() if key in sources}
+            own["predictions.csv"], calibrated_with = sources["predictions_sha256"], sources.get("calibration_sha256")
             members = [
                 (member, file_name, known)
                 for key, file_name in MEMBER_FILES.items()
@@ -175,10 +183,9 @@ def _checked(file: Path, hashes: dict[str, Any], calibrated: bool) -> Document:
             ]
         except (ModelError, KeyError, TypeError, ValueError, AttributeError) as e:
             raise ModelError(f"{file.name} does not say what it was fitted on") from e
-        if predictions != hashes.get("predictions.csv"):
-            raise ModelError(f"{file.name} was fitted on other predictions than those in the folder")
-        if calibrated_with not in (None, hashes.get("calibration.json")):
-            raise ModelError(f"{file.name} was fitted with another calibration than the one in the folder")
+        for name, known in own.items():
+            if known != hashes.get(name):
+                raise ModelError(f"{file.name} was fitted with another {name} than the one in the folder")
         for member, file_name, known in members:
             if _hash_in_card(file.parents[1] / member, file_name) != known:
                 raise ModelError(f"{file.name} was fitted with another {file_name} of {member} than its own now")

@@ -70,7 +70,9 @@ def test_the_rules_of_the_ensemble_speak_for_all_and_a_model_alone_for_itself() 
 def test_a_member_over_its_threshold_refers_though_the_ensemble_is_not() -> None:
     found = decided(both, a, b, both={"mel": 0.1}, a={"mel": 0.2, "bcc": 0.36}, b={})
     assert found.refer
-    assert found.sentence == ("Refer: malignant and pre-malignant diagnoses together: A is above its 95 % threshold.")
+    assert found.sentence == (
+        "Refer: malignant and pre-malignant diagnoses together: A reaches its threshold for 95 % sensitivity (35.0 %)."
+    )
     quiet = decided(both, a, b, both={"mel": 0.1}, a={"mel": 0.2}, b={})
     assert not quiet.refer
     assert quiet.sentence.startswith("No rule for referral applies. That is not an all-clear: on the test split")

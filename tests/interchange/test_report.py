@@ -78,7 +78,10 @@ def test_the_report_says_first_whether_to_refer_at_whatever_mix(image: CaseImage
     here = form([model], answers)
     there = here.at_mix(np.array([1.0, 1, 1, 1, 90, 1, 1]), "Said once.")
     reports = [case_report(image, opinion, NOW) for opinion in (here, there)]
-    line = '<strong class="verdict">Refer</strong><ul><li>Melanoma: Toy toy is above its 95 % threshold.</li>'
+    line = (
+        '<strong class="verdict">Refer</strong><ul><li>Melanoma: Toy toy reaches its threshold for 95 % sensitivity '
+        "(0.0 %).</li>"
+    )
     for report in reports:
         assert report.index(line) < report.index("<h2>Diagnosis</h2>")
     assert reports[1].count("Said once.") == 1

@@ -1,13 +1,16 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, SPLITS, load_split
 from dermlens.dataset.split_audit import fingerprint
-from tests.dashboard import open_page, text
+from dermlens.evaluation.predictions import read_predictions, write_predictions
+from tests.dashboard import fill, open_page, text
 from tests.dataset.test_split_audit import content
 
 
@@ -87,3 +90,14 @@ def test_shares_are_written_with_a_space(table: Path) -> None:
 def test_a_missing_split_table_is_told(table: Path) -> None:
     table.unlink()
     assert "cannot be read" in text(open_page("about_data"))
+
+
+def test_a_model_that_was_measured_on_images_which_have_moved_is_named(table: Path) -> None:
+    folder = table.parent / "models" / "made-up"
+    folder.mkdir(parents=True)
+    fill(folder)
+    app = open_page("about_data")
+    assert "moved to training" not in text(app)
+    p = read_predictions(folder / "predictions.csv")
+    write_predictions(folder / "predictions.csv", replace(p, split=np.full(len(p), "test")))
+    assert f"before {(p.split == 'validation').sum()} images moved to training" in text(open_page("about_data"))

@@ -213,7 +213,7 @@ def test_a_damaged_model_is_named_and_the_other_one_answers(
     shown = text(app)
     assert "the classes must be" in shown
     assert "damaged or was changed" in shown
-    assert "Only one model has answered" in shown
+    assert "Only one model calls a diagnosis by itself" in shown
 
 
 def test_an_image_of_the_isic_archive_comes_through_the_same_door(
@@ -394,7 +394,7 @@ def test_a_link_sets_the_models_for_comparison_before_anything_is_drawn(
     card.write_text(json.dumps({**json.loads(card.read_text()), "role": "comparison"}))
     monkeypatch.setenv("DERMLENS_MODELS", str(models))
     alone = upload(open_page("predict"), ("a.png", encode(lesion)))
-    assert "Only one model has answered" in text(alone)
+    assert "Only one model calls a diagnosis by itself" in text(alone)
     assert [t.label for t in alone.toggle] == ["Show for comparison: Toy toy2"]
     asked = upload(open_page("predict", comparison="true"), ("a.png", encode(lesion)))
-    assert "Only one model has answered" not in text(asked)
+    assert "Only one model calls a diagnosis by itself" not in text(asked)

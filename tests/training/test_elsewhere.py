@@ -1,6 +1,9 @@
 """A toy network is asked about other archives and under other lights, and what is written is what the files give."""
 
+import io
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,12 +15,14 @@ from dermlens.case.predict import predict
 from dermlens.dataset import isic2019
 from dermlens.dataset.ham10000 import image_path, load_split
 from dermlens.dataset.isic2019 import CARCINOMAS, HELD_BACK, TEST_SETS, VALIDATION_SETS, held_back
+from dermlens.errors import DataError
 from dermlens.evaluation import other_archives, other_lights
 from dermlens.evaluation.predictions import EXTERNAL_FILE, make_predictions, read_predictions, write_predictions
 from dermlens.ingest.read import read_file
 from dermlens.labels import CLASSES, INDEX
 from dermlens.models import registry
 from dermlens.trust.fitted import read_calibrated
+from dermlens.trust.reference_set import METHODS, decode
 from tests import fake_ham10000, fake_isic2019
 from tests.conftest import publish_toy, toy_network
 from training import archives, external, gains, source_probe
@@ -128,6 +133,23 @@ def test_the_refusal_is_fitted_on_all_archives_and_accepts_each(listed: SimpleNa
     assert registry_fitted is None or registry_fitted.measured.accepted.keys() == stored["measured"].keys()
 
 
+def test_other_archives_are_scored_by_the_refusal_that_lies_in_the_folder(
+    listed: SimpleNamespace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "toy"
+    shutil.copytree(listed.folder, folder)
+    subject = replace(listed.subject, folder=folder)
+    assert subject.model.name, "loaded by an earlier step, with the refusal of then"
+    stored = json.loads((folder / "familiarity.json").read_text())
+    method = next(name for name in METHODS if name != stored["method"])
+    (folder / "familiarity.json").write_text(json.dumps({**stored, "method": method}))
+    made = pd.read_csv(io.BytesIO(step.score(subject)["familiarity.csv"]))
+    rows, found = embeddings.elsewhere(subject)
+    reference = decode((folder / "embeddings.npz").read_bytes())
+    scores = made.set_index("name")["score"].loc[rows["name"]]
+    np.testing.assert_allclose(scores, METHODS[method](reference, found), rtol=1e-5)
+
+
 def test_what_was_fitted_is_measured_on_other_archives(listed: SimpleNamespace) -> None:
     (listed.folder / other_archives.FILE).write_bytes(step.make(listed.subject)[other_archives.FILE])
     found = other_archives.read(listed.folder)
@@ -150,6 +172,9 @@ def test_what_was_fitted_is_measured_on_other_archives(listed: SimpleNamespace) 
     assert json.loads(json.dumps(found.to_dict())) == {
         k: v for k, v in json.loads((listed.folder / other_archives.FILE).read_text()).items() if k != "fitted_on"
     }
+    stored = json.loads((listed.folder / other_archives.FILE).read_text())
+    with pytest.raises(DataError, match=r"measured with another familiarity\.json"):
+        other_archives.read(listed.folder, {"files": {**stored["fitted_on"], "familiarity.json": "0" * 64}})
     (listed.folder / "metrics.json").write_text(json.dumps(metrics_of(listed.folder)))
     card = "\n".join(archives_section(listed.folder))
     assert "### ISIC 2017" in card

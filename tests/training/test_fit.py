@@ -127,7 +127,21 @@ def test_a_calibration_of_other_predictions_is_not_used(folder: Path) -> None:
     note_hash(folder, "predictions.csv")
     found = read_fitted(folder, read_card(folder))
     assert found.calibration is None
-    assert "fitted on other predictions" in found.missing["calibration"]
+    assert "another predictions.csv" in found.missing["calibration"]
+
+
+def test_what_is_fitted_with_a_changed_file_is_named_and_fitting_that_file_fits_it_too(folder: Path) -> None:
+    fit.fit(Subject(folder, load_split()), ["conformal", "thresholds", "referral"])
+    change(folder / "conformal.json", another="way to write it")
+    note_hash(folder, "conformal.json")
+    found = read_fitted(folder, read_card(folder))
+    assert list(found.missing) == ["ood", "referral"]
+    assert "was fitted with another conformal.json than the one in the folder" in found.missing["referral"]
+    assert fit.fit(Subject(folder, load_split()), ["conformal"]) == {}
+    assert list(read_fitted(folder, read_card(folder)).missing) == ["ood"]
+    (folder / "thresholds.json").unlink()
+    fit.fit(Subject(folder, load_split()), ["calibration"])
+    assert not (folder / "thresholds.json").exists(), "what was not fitted before is not asked for"
 
 
 def test_a_folder_without_a_card_has_nothing_fitted(folder: Path) -> None:

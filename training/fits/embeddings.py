@@ -141,7 +141,9 @@ def _fitted(table: pd.DataFrame) -> list[np.ndarray]:
 def reference_set_of(subject: Subject) -> tuple[ReferenceSet, dict[str, int]]:
     """Embed training images and fit the reference set to them; also returns how many there were, by name."""
     rows = subject.table[subject.table["split"] == "train"].sort_values("image_id", ignore_index=True)
-    rows = rows[rows["dx"] != _diagnosis_left_out(subject)].reset_index(drop=True)
+    rows = rows[rows["dx"] != _diagnosis_left_out(subject)]
+    # Of a model published before an image moved to train, that image measures what is fitted here.
+    rows = rows[~rows["image_id"].isin(subject.predictions.image_id)].reset_index(drop=True)
     model = replace(subject.model, views=REFERENCE_VIEWS)
     found = embed(model, *_real(subject, rows), "training images")
     head = (model.head_kernel, model.head_bias)

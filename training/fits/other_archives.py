@@ -27,7 +27,6 @@ from dermlens.trust.ood import (
     REAL,
     SCORES_FILE,
     JointOodDetector,
-    OodDetector,
     known,
     read_scores,
     refused,
@@ -52,15 +51,15 @@ def score(subject: Subject) -> dict[str, bytes]:
     folder = subject.folder
     if not (folder / SCORES_FILE).exists():
         return {}
-    if subject.card.get("members"):
-        added = _of_members(subject)
-    elif subject.external is not None and isinstance(subject.model.fitted.ood, OodDetector):
+    if not subject.card.get("members") and subject.external is None:
+        return {}
+    detector = read_ood(folder / OOD_FILE, subject.table)
+    if isinstance(detector, JointOodDetector):
+        added = _of_members(subject, detector)
+    else:
         added, embeddings = elsewhere(subject)
-        detector = subject.model.fitted.ood
         found = METHODS[detector.method](detector.reference, embeddings)
         added = added.assign(score=[float(f"{value:.7g}") for value in found])
-    else:
-        return {}
     before, threshold = read_scores(folder)
     before = before[~before["part"].isin(HELD_BACK)]
     real = (before["kind"] == REAL).to_numpy()
@@ -72,7 +71,7 @@ def score(subject: Subject) -> dict[str, bytes]:
     }
 
 
-def _of_members(subject: Subject) -> pd.DataFrame:
+def _of_members(subject: Subject, rule: JointOodDetector) -> pd.DataFrame:
     """Return the other archives' images with the score of an ensemble's rule; no rows if a member has none of them."""
     excess, rows = [], []
     for member in subject.card["members"]:
@@ -83,8 +82,7 @@ def _of_members(subject: Subject) -> pd.DataFrame:
     first = rows[0]
     if any(not own.drop(columns="score").equals(first.drop(columns="score")) for own in rows):
         raise DataError("The members have scores of different images of other archives: score them all again.")
-    rule = read_ood(subject.folder / OOD_FILE, subject.table)
-    if not isinstance(rule, JointOodDetector) or rule.withholding is None:
+    if rule.withholding is None:
         return first.iloc[:0]
     return first.assign(score=np.round(rule.withholding.score(np.stack(excess, 1)), 6))
 

@@ -63,7 +63,13 @@ def make(subject: Subject) -> dict[str, bytes]:
     measured = {split: measure(splits[split].predictions, found) for split, found in fired.items()}
     members = [subject.folder.parent / member for member in subject.card.get("members", {})]
     others = {folder.name: registry.sha256(folder / "calibration.json") for folder in members}
-    sources = {**fitted_on(subject), **({"member_calibrations": others} if others else {})}
+    scores = subject.folder / SCORES_FILE
+    sources = {
+        **fitted_on(subject),
+        "conformal_sha256": registry.sha256(subject.folder / "conformal.json"),
+        "familiarity_sha256": registry.sha256(scores) if scores.exists() else None,
+        **({"member_calibrations": others} if others else {}),
+    }
     content = {"fitted_on": sources, **Referral(*_choice(referral), measured).to_dict()}
     return {"referral.json": encode_object(content)}
 

@@ -30,7 +30,9 @@ def ood(folder: Path) -> list[str]:
         curve = _curve(rule)
     else:
         curve = []
-        how = f"Score: {METHODS[stored['method']]}. Training images: the {stored['n_train']:,} of the split table."
+        elsewhere = stored.get("n_train_other_archives")
+        more = f" and {elsewhere:,} of other archives" if elsewhere else ""
+        how = f"Score: {METHODS[stored['method']]}. Training images: {stored['n_train']:,} of HAM10000{more}."
     accepted = "; ".join(f"{split} {percent_with_interval(share)}" for split, share in found.accepted.items())
     return [
         "## Images unlike the training images",

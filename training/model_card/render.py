@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dermlens.dataset.ham10000 import load_split, moved
 from dermlens.estimate import Estimate
 from dermlens.evaluation.class_mix import AT, HAM10000, WITHOUT
 from dermlens.evaluation.intervals import FEW_LESIONS
 from dermlens.evaluation.metrics import CALIBRATION, OVERALL, PER_CLASS, UNLESS_SAID
-from dermlens.evaluation.predictions import CHOSEN_ON, SPLITS
+from dermlens.evaluation.predictions import CHOSEN_ON, SPLITS, read_predictions
 from dermlens.explain import localisation_results
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
@@ -82,11 +83,25 @@ def render(folder: Path, models: Path | None = None) -> str:
         *(data_of_members(card) if run is None else training_data(run)),
         CITATION,
         "",
+        *_moved(folder),
         *_metrics(folder, run, calibrated, models or folder.parent),
         *[line for section in SECTIONS for line in section(folder)],
         *([] if run is None else recipe(folder, run)),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _moved(folder: Path) -> list[str]:
+    """Say how many images were measured as another split's than they are now."""
+    p = read_predictions(folder / "predictions.csv")
+    found = moved(p.image_id, p.split, load_split())
+    if not found:
+        return []
+    return [
+        f"**{counted(found, 'image')} measured below moved to training after this model was trained**: another "
+        "photograph of the lesion stood in another split. Where that was training, the metrics flatter the model.",
+        "",
+    ]
 
 
 def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool, models: Path) -> list[str]:

@@ -112,11 +112,11 @@ def not_readable(table: pa.Table) -> None:
 
 def _open(found: Status, image: str) -> None:
     """Put an image of the cohort into the session's case; what is wrong is said when the page is drawn."""
-    folder = Path(str(found.record.get("input")))
+    where = str(found.record.get("input"))
     try:
-        if "://" in str(folder):
+        if "://" in where:
             raise DermlensError("The images of this cohort are in an object store: they are not opened from here.")
-        data = file_bytes(folder / image)
+        data = file_bytes(Path(where) / image)
     except (DermlensError, OSError) as e:
         reason = str(e) if isinstance(e, DermlensError) else f"{image} cannot be read: {e.strerror}."
         st.session_state["cohort-opened"] = reason

@@ -85,7 +85,7 @@ def _sides(model: AnyModel, probabilities: np.ndarray, wanted: float) -> list[di
     Args:
         model: with thresholds. probabilities: (7,) at the class mix that they were fitted for. wanted: 0..1.
     """
-    found, rows = model.fitted.thresholds, []
+    found, rows, limit = model.fitted.thresholds, [], f"At {short_percent(wanted)} sensitivity"
     assert found is not None
     for name, target in TARGETS.items():
         point, reached = found.point(name, wanted), found.strictest(probabilities, name)
@@ -94,9 +94,9 @@ def _sides(model: AnyModel, probabilities: np.ndarray, wanted: float) -> list[di
             {
                 "Model": widgets.escape(model.name),
                 "For": target.title,
-                f"At {short_percent(wanted)}": "**above**" if found.reached(name, probabilities, wanted) else "below",
+                limit: "**above**" if found.reached(name, probabilities, wanted) else "below",
                 f"Found on {split}": percent_with_interval(point.measured[split].sensitivity),
-                "Highest reached": f"for {short_percent(reached.wanted)}" if reached else "none",
+                "Highest reached": f"for {short_percent(reached.wanted)} sensitivity" if reached else "none",
             }
         )
     return rows
@@ -121,8 +121,9 @@ def rules(decision: Decision, names: Mapping[str, str]) -> None:
     wanted = [f"{short_percent(s)} ({names.get(m, m)})" for m, s in referral.sensitivity.items()]
     chosen = (
         f"The rules are those of {decision.model.name}. Each model has thresholds of its own, chosen on validation to "
-        f"find {', '.join(wanted)} of the images there: the choice that missed the fewest and kept the share of "
-        f"referred images at or below {percent(referral.cap)}."
+        f"find {', '.join(wanted)} of the melanomas there, and as many of all malignant and pre-malignant images: the "
+        "choice that missed the fewest and kept the share of referred images at or below "
+        f"{percent(referral.cap)}."
     )
     st.caption(f"{widgets.escape(chosen, 2000)} {_measured(referral)}")
 

@@ -62,7 +62,7 @@ def uploader() -> None:
         key=key,
         on_change=_take_uploads,
         args=(key, folder),
-        help=f"{LISTED}. Images stay in this session's memory and are never stored.",
+        help=f"{LISTED}. Images stay in this session's memory, unless you keep or send one.",
     )
     st.selectbox(
         "Aspect the files are stored in",
@@ -79,7 +79,8 @@ def _by_id(number: int) -> None:
     with st.form(f"isic-{number}", border=False):
         image_id = st.text_input("ISIC id", placeholder="ISIC_0024306", max_chars=20).strip()
         st.caption(
-            "This server then asks the ISIC Archive (api.isic-archive.com) for that public image, and nothing else."
+            "This server then asks the ISIC Archive (api.isic-archive.com, and the file store that it names) for that "
+            "public image, and for nothing else."
         )
         asked = st.form_submit_button("Load from the ISIC Archive", icon=":material/cloud_download:")
     if asked:

@@ -37,7 +37,8 @@ def about(key: str, who: Who, keeps_patients: bool, keeps_pictures: bool) -> Non
             key=f"{key}-patient",
             max_chars=200,
             placeholder="Number or name, as you always write it",
-            help="Only a keyed hash of it is kept: the same words find the same patient again, and nothing leads back.",
+            help="Only a keyed hash of it is kept: the same words find the same patient again; without the key nothing "
+            "leads back.",
             autocomplete="off",
         )
         one, two = st.columns(2)

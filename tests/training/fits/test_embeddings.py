@@ -72,6 +72,15 @@ def test_the_files_are_what_the_app_reads(subject: Subject, files: dict[str, byt
     assert stored["method"] == max(stored["chosen_by_mean_auroc"], key=stored["chosen_by_mean_auroc"].get)
 
 
+def test_an_image_that_measures_the_refusal_is_no_similar_case(subject: Subject) -> None:
+    moved = subject.table.copy()
+    first = moved.index[moved["image_id"] == subject.predictions.image_id[0]]
+    moved.loc[first, "split"] = "train"  # by a split that was mended after the model was published
+    reference, counts = embeddings.reference_set_of(replace(subject, table=moved))
+    assert set(reference.image_id) == set(subject.table.loc[subject.table["split"] == "train", "image_id"])
+    assert counts["n_train"] == len(reference.image_id)
+
+
 def test_a_score_is_that_of_the_serving_path(subject: Subject, files: dict[str, bytes]) -> None:
     found = read(subject.folder / "familiarity.json", subject.table)
     assert isinstance(found, OodDetector)

@@ -35,7 +35,9 @@ def page() -> None:
         widgets.nothing_here("The split table cannot be read.", widgets.escape(result.sentence, 400))
     else:
         split(result.value)
-        leakage(cache.audit(), result.value)
+        leakage(cache.audit())
+        for told in _measured_before(result.value):
+            st.markdown(told)
         subgroups(result.value)
     st.header("Licences", anchor=False)
     st.markdown(LICENCES)
@@ -62,7 +64,7 @@ def split(table: pd.DataFrame) -> None:
     widgets.chart(charts.class_balance(table), alt, counts.reset_index, "class-balance")
 
 
-def leakage(result: cache.Result[Audit], table: pd.DataFrame) -> None:
+def leakage(result: cache.Result[Audit]) -> None:
     st.header("Is any of the test split also in training?", anchor=False)
     audit = result.value
     if audit is None:
@@ -70,7 +72,7 @@ def leakage(result: cache.Result[Audit], table: pd.DataFrame) -> None:
         return
     if not audit.fits_table:
         st.warning("This audit is of another split table. Run `python -m data.audit` again.", icon=":material/warning:")
-    verdict = "**Something leaks.**" if audit.leaks() else "**Nothing leaks.**"
+    verdict = "**Something leaks.**" if audit.leaks() else "**Nothing leaks in the split as it is now.**"
     st.markdown(
         f"{verdict} Checked on the images: lesions in more than one split: {audit.lesions_in_more_than_one_split}; "
         f"duplicates across splits: {audit.exact_across_splits} exact, {audit.near_across_splits} near. A split that "
@@ -78,8 +80,6 @@ def leakage(result: cache.Result[Audit], table: pd.DataFrame) -> None:
         f"more than one split (mean of {audit.naive_draws} draws), and its test metrics would look better than they "
         "are."
     )
-    for told in _measured_before(table):
-        st.markdown(told)
     ours, naive = "this split", "images dealt at random"
     rows = {
         "Test images whose lesion<br>is in training": {ours: audit.test_seen, naive: audit.naive_test_seen},

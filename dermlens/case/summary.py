@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from dermlens.labels import DIAGNOSES, GROUPS, Diagnosis, Group, members
-from dermlens.wording import CALIBRATED, UNCALIBRATED, percent
+from dermlens.wording import CALIBRATED, UNCALIBRATED, joined, percent
 
 DISCLAIMER = "Decision support for research; not a diagnosis and not a medical device."
 CANNOT_NAME = (
@@ -64,10 +64,9 @@ def agreement(answers: Mapping[str, Answer]) -> str:
     calls = {name: called(a) for name, a in answers.items()}
     if len(calls) == 1:
         return "Only one model calls a diagnosis by itself, so there is no second opinion."
-    quantity = "Both" if len(calls) == 2 else f"All {len(calls)}"
     if len({d.code for d in calls.values()}) == 1:
         only = next(iter(calls.values()))
-        return f"{quantity} models call it {only.name} ({only.group})."
+        return f"{joined(list(calls))} call it {only.name} ({only.group})."
     each = "; ".join(f"{name}: {d.name} ({d.group})" for name, d in calls.items())
     groups = {d.group for d in calls.values()}
     what = "the diagnosis, though not on the group" if len(groups) == 1 else "the diagnosis and on its group"

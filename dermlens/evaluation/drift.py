@@ -112,4 +112,6 @@ def _drift(reference: np.ndarray, new: np.ndarray, statistic: float, p_value: fl
 
 def _check(m: int, n: int) -> None:
     if min(m, n) < FEW:
-        raise DataError(f"Drift needs {FEW} images on both sides, got {m} of the reference and {n} new ones.")
+        raise DataError(
+            f"Too few images to compare: {FEW} are needed on both sides, there are {n:,} here and {m:,} there."
+        )

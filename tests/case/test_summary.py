@@ -49,9 +49,9 @@ def test_groups_are_added_up_apart() -> None:
 
 def test_agreement_names_class_and_group() -> None:
     assert "Only one model" in agreement({"A": answer(mel=0.5)})
-    assert agreement({"A": answer(mel=0.5), "B": answer(mel=0.9)}) == "Both models call it melanoma (malignant)."
+    assert agreement({"A": answer(mel=0.5), "B": answer(mel=0.9)}) == "A and B call it melanoma (malignant)."
     three = {name: answer(akiec=0.6) for name in "ABC"}
-    assert agreement(three) == "All 3 models call it actinic keratosis or Bowen's disease (pre-malignant)."
+    assert agreement(three) == "A, B and C call it actinic keratosis or Bowen's disease (pre-malignant)."
 
 
 def test_disagreement_says_whether_it_crosses_the_groups() -> None:

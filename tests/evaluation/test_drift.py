@@ -60,7 +60,7 @@ def test_ties_missing_values_and_too_few_of_them() -> None:
     zeros = of_numbers(np.zeros(50), np.r_[np.zeros(40), np.full(5, np.nan)])
     assert (zeros.index, zeros.n, zeros.m) == (0, 40, 50)
     assert of_numbers(np.zeros(50), np.ones(50)).verdict == "drift"
-    with pytest.raises(DataError, match=f"needs {FEW} images on both sides, got 50 of the reference and 5"):
+    with pytest.raises(DataError, match=f"{FEW} are needed on both sides, there are 5 here and 50 there"):
         of_numbers(np.zeros(50), np.zeros(5))
     with pytest.raises(DataError, match="got 0"):
         of_kinds(np.zeros(3), np.ones(3))

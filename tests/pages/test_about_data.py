@@ -39,7 +39,7 @@ def test_the_audit_is_shown_against_a_naive_split(table: Path) -> None:
     audit = content(table_sha256=fingerprint(load_split(table)))
     table.with_name("audit.json").write_text(json.dumps(audit))
     app = open_page("about_data")
-    assert "**Nothing leaks.**" in text(app)
+    assert "**Nothing leaks in the split as it is now.**" in text(app)
     assert "would put 1,000 lesions" in text(app)
     assert not app.warning
     assert "Already seen in training" in str([c.proto for c in app.get("plotly_chart")])

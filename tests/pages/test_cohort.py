@@ -43,7 +43,7 @@ def test_a_finished_cohort_is_counted_drawn_and_listed_by_risk(cohorts: Path) ->
     app = open_page("cohort")
     shown = metrics(app)
     assert shown["Not readable"] == "5"
-    assert shown["Refused"] == "0 (0.0 %)"
+    assert shown["No diagnosis"] == "0 (0.0 %)"
     assert shown["Poor pictures"].startswith("35 ")
     assert "Time left" not in shown
     assert "Toy toy" in text(app)
@@ -98,7 +98,7 @@ def test_refused_images_stand_apart_and_their_numbers_count_nowhere(cohorts: Pat
     assert apart["image"].tolist() == [name]
     assert not {"suspect", "call"} & set(apart)
     assert "1 image without a diagnosis" in [e.label for e in app.expander]
-    assert metrics(app)["Refused"] == "1 (2.9 %)", "of the 35 images that could be read"
+    assert metrics(app)["No diagnosis"] == "1 (2.9 %)", "of the 35 images that could be read"
     assert metrics(app)["Poor pictures"] == "35 (100.0 %)"
     calls, suspect = [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")][:2]
     assert calls["data"][0]["text"][-1] == "1 (2.9 %)", "one count has one share"

@@ -325,7 +325,7 @@ def test_a_case_says_what_is_not_ruled_out_and_which_thresholds_it_reaches(model
         app.select_slider(key="sensitivity").set_value(wanted)
         check(app.run())
         table = app.table[0].value.set_index("For")
-        assert table.loc["Melanoma", f"At {short_percent(wanted)}"].strip("*") == side
+        assert table.loc["Melanoma", f"At {short_percent(wanted)} sensitivity"].strip("*") == side
         assert table.loc["Melanoma", "Highest reached"] == f"for {short_percent(reached.wanted)} sensitivity"
         measured = found.thresholds.point("melanoma", wanted).measured["test"].sensitivity
         assert table.loc["Melanoma", "Found on test"] == percent_with_interval(measured)

@@ -54,7 +54,7 @@ def test_a_run_that_was_measured_on_other_archives_too_is_drawn_like_any_other(r
     assert len(app.get("plotly_chart")) == 6
     table = app.dataframe[0].value.set_index("run")
     best = history.loc[history["val_cross_entropy"].idxmin(), "val_balanced_accuracy"]
-    assert table.loc["several", "balanced accuracy"] == pytest.approx(100 * best)
+    assert table.loc["several", "validation balanced accuracy"] == pytest.approx(100 * best)
     assert "star marks the epoch of the lowest cross-entropy on validation" in text(app)
 
 

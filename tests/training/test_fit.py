@@ -137,7 +137,7 @@ def test_what_is_fitted_with_a_changed_file_is_named_and_fitting_that_file_fits_
     found = read_fitted(folder, read_card(folder))
     assert list(found.missing) == ["ood", "referral"]
     assert "was fitted with another conformal.json than the one in the folder" in found.missing["referral"]
-    assert fit.fit(Subject(folder, load_split()), ["conformal"]) == {}
+    fit.fit(Subject(folder, load_split()), ["conformal"])
     assert list(read_fitted(folder, read_card(folder)).missing) == ["ood"]
     (folder / "thresholds.json").unlink()
     fit.fit(Subject(folder, load_split()), ["calibration"])

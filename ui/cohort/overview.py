@@ -34,14 +34,14 @@ def counts(found: Status) -> None:
         ("Time left" if left else "Not readable", left or f"{found.counts['unreadable']:,}", None),
         *((("Not readable", f"{found.counts['unreadable']:,}", None),) if left else ()),
         (
-            "Refused",
+            "No diagnosis",
             _share(found.counts["refused"], readable),
             f"{reading.UNLIKE}: they get no diagnosis. {OF_READABLE}",
         ),
         (
-            "To refer",
+            "A rule for referral applies",
             _share(found.counts["referred"], readable),
-            f"At least one rule for referral applies. {OF_READABLE}",
+            f"Those without a diagnosis among them. {OF_READABLE}",
         ),
         ("Poor pictures", _share(found.counts["poor"], readable), f"Blurred, badly lit or too small. {OF_READABLE}"),
     ):
@@ -101,9 +101,12 @@ def against_validation(output: Place, found: Status, table: pa.Table) -> None:
                 "p-value": number(format="%.2g"),
             },
         )
-    for one in compared:
-        if one.drift is None:
-            st.caption(f"{one.name}: {widgets.escape(one.sentence, 300)}")
+    why = {one.name: one.sentence for one in compared if one.drift is None}
+    if not measured and len(set(why.values())) == 1:
+        st.caption(widgets.escape(next(iter(why.values())), 300))
+        return
+    for name, sentence in why.items():
+        st.caption(f"{name}: {widgets.escape(sentence, 300)}")
     if left_out := len(reading.refused(table)):
         st.caption(f"Calls and suspect probability are compared without {counted(left_out, 'refused image')}.")
     st.caption(MEANING)

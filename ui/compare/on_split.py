@@ -123,13 +123,12 @@ def differ(a: Entry, b: Entry, split: str) -> None:
 
 def _verdict(comparison: Comparison, a: str, b: str) -> str:
     m, d = comparison.mcnemar, comparison.overall["balanced_accuracy"]
-    tested = "differ" if m.p < 0.05 else "cannot be told apart"
+    in_accuracy, balanced = ("differ" if p < 0.05 else "cannot be told apart" for p in (m.p, d.p))
     return (
-        f"By McNemar's test on one image of each of {counted(m.n_lesions, 'lesion')} they **{tested}** "
-        f"({charts.p_value(m.p)}): only {a} is right on {m.only_a}, only {b} on {m.only_b}, {AT[HAM10000]}. "
-        f"Balanced accuracy {AT[EQUAL]}: "
-        f"{100 * d.difference:+.1f} points "
-        f"(95 % {100 * d.low:+.1f} to {100 * d.high:+.1f}, {charts.p_value(d.p)})."
+        f"**In accuracy they {in_accuracy}**, by McNemar's test on one image of each of "
+        f"{counted(m.n_lesions, 'lesion')} ({charts.p_value(m.p)}): only {a} is right on {m.only_a}, only {b} on "
+        f"{m.only_b}, {AT[HAM10000]}. **In balanced accuracy they {balanced}** {AT[EQUAL]}: "
+        f"{100 * d.difference:+.1f} points (95 % {100 * d.low:+.1f} to {100 * d.high:+.1f}, {charts.p_value(d.p)})."
     )
 
 

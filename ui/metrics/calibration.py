@@ -37,6 +37,8 @@ OF = {
 }
 BEFORE = "Before"
 AFTER = "After"
+CROSSED = "After, cross-fitted"
+"""Of validation, on which the calibration was fitted."""
 BY_CHANCE = "A perfect model"
 BINNINGS = {"Of equal width": equal_width, "Of equally many images": equal_mass}
 
@@ -64,7 +66,7 @@ def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, 
         st.markdown(f"**These are {UNCALIBRATED}s.** {widgets.escape(fitted.missing_sentence('calibration'), 400)}")
     elif split == "validation":
         st.caption(
-            "The calibration was fitted on this split, so the numbers under After are cross-fitted: every image is "
+            f"The calibration was fitted on this split, so the numbers under {CROSSED} are so: every image is "
             "calibrated on other lesions than its own."
         )
     _diagrams(stated.parts, chosen, entry.name)
@@ -90,7 +92,7 @@ def _stated(
     p = whole.select(here)
     parts = {BEFORE: p.probabilities}
     if fitted.calibration is not None:
-        parts[AFTER] = unseen(whole, fitted.calibration)[here]
+        parts[CROSSED if "validation" in whole.splits else AFTER] = unseen(whole, fitted.calibration)[here]
     estimates = {name: measure(q, p.y_true, p.lesion) for name, q in parts.items()}
     last = list(parts.values())[-1]
     return Stated(parts, {**estimates, BY_CHANCE: by_chance(last, p.lesion)})

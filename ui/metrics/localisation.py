@@ -8,7 +8,15 @@ from dermlens.estimate import Estimate
 from dermlens.explain.localisation_results import METHODS, LocalisationResults, Where
 from dermlens.models.registry import Entry
 from dermlens.trust.fit_command import fit_command
-from dermlens.wording import counted, interval, percent, percent_with_interval, points_with_interval, rests_on
+from dermlens.wording import (
+    counted,
+    interval,
+    joined,
+    percent,
+    percent_with_interval,
+    points_with_interval,
+    rests_on,
+)
 from ui import cache, widgets
 
 READING = (
@@ -37,8 +45,12 @@ def section(entry: Entry) -> None:
         return
     found = result.value
     if "all" not in found.where:
-        command = fit_command(entry.id, "attention", pictures=True)
-        st.caption(f"Not measured on test. {widgets.advice(entry, f'Measure it with `{command}`.')}")
+        members = [e.name for e in cache.entries() if e.id in ((entry.card or {}).get("members") or {})]
+        if members:
+            st.caption(f"Measured on test for its networks: choose {joined(list(map(widgets.escape, members)))} above.")
+        else:
+            command = fit_command(entry.id, "attention", pictures=True)
+            st.caption(f"Not measured on test. {widgets.advice(entry, f'Measure it with `{command}`.')}")
         _methods(found)
         return
     everything = found.where["all"]

@@ -99,5 +99,7 @@ def _tables(referral: Referral, split: str, names: dict[str, str]) -> None:
 
 
 def _cells(estimate: Estimate) -> dict[str, str]:
-    count = "n/a" if np.isnan(estimate.value) else f"{round(estimate.value * estimate.n_images)} of {estimate.n_images}"
+    count = (
+        "n/a" if np.isnan(estimate.value) else f"{round(estimate.value * estimate.n_images):,} of {estimate.n_images:,}"
+    )
     return {"Share": percent(estimate.value, 1), "95 % interval": interval(estimate), "Images": count}

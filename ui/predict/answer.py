@@ -8,7 +8,7 @@ from dermlens.case.summary import CANNOT_NAME, quantity, share_called
 from dermlens.charts import case as charts
 from dermlens.labels import CLASSES, DIAGNOSES, NAMES
 from dermlens.wording import percent
-from ui import widgets
+from ui import elsewhere, widgets
 
 
 def probabilities(opinion: Opinion) -> None:
@@ -38,6 +38,10 @@ def probabilities(opinion: Opinion) -> None:
 def limits(opinion: Opinion) -> None:
     """Say what the models cannot name, and, model by model, what was not fitted and so cannot be promised."""
     st.markdown(CANNOT_NAME)
+    if lead := opinion.lead:
+        said = " ".join(filter(None, (elsewhere.found(lead.id), elsewhere.not_referred(lead.id))))
+        if said:
+            st.markdown(f"**{widgets.escape(lead.name)}**: {said}")
     for model in opinion.models:
         if model.fitted.missing:
             st.markdown(f"**{widgets.escape(model.name)}**")

@@ -12,7 +12,7 @@ from dermlens.labels import SUSPECT
 from dermlens.wording import percent
 from ui import state
 
-STEP, MOST = 0.5, 90.0  # percent
+LEAST, MOST, STEP = 0.5, 90.0, 0.1  # percent
 
 
 def choose(opinion: Opinion) -> Opinion:
@@ -31,7 +31,7 @@ def choose(opinion: Opinion) -> Opinion:
     with st.popover(f"Class mix: {percent(_chosen(usual, nearest), 1)} malignant or pre-malignant", key="class-mix"):
         st.slider(
             "Malignant or pre-malignant among the images you take",
-            STEP,
+            LEAST,
             MOST,
             nearest,
             STEP,
@@ -79,7 +79,7 @@ def _fitted_mix(opinion: Opinion) -> np.ndarray | None:
 def _usual(mix: np.ndarray) -> tuple[float, float]:
     """Return the share that is malignant or pre-malignant in a class mix, and the nearest step in percent."""
     usual = float(mix[list(SUSPECT)].sum() / mix.sum())
-    return usual, STEP * round(100 * usual / STEP)
+    return usual, round(100 * usual, 1)
 
 
 def _chosen(usual: float, nearest: float) -> float:
@@ -87,7 +87,7 @@ def _chosen(usual: float, nearest: float) -> float:
     linked = state.linked(state.PREVALENCE)
     if linked is not None:  # numbers are worked out before the slider that takes its value from the link is drawn
         try:
-            wanted = float(linked) if STEP <= float(linked) <= MOST else nearest
+            wanted = float(linked) if LEAST <= float(linked) <= MOST else nearest
         except ValueError:
             wanted = nearest
     return usual if wanted == nearest else wanted / 100

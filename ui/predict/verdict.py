@@ -11,7 +11,7 @@ from dermlens.models.model import AnyModel
 from dermlens.trust.conformal import CASE_LEVEL
 from dermlens.trust.referral import what_is_missed
 from dermlens.wording import joined, percent, short_percent
-from ui import widgets
+from ui import elsewhere, widgets
 from ui.predict import warnings
 
 
@@ -24,7 +24,7 @@ def card(image: CaseImage, opinion: Opinion, decision: Decision | None) -> None:
             st.text("\n".join(image.failures.get(m.id, "Not asked.") for m in opinion.models))
             return
         if opinion.withheld:
-            warnings.withheld(opinion)
+            warnings.withheld(image, opinion)
             return
         _decision(image, decision)
         if opinion.lead:
@@ -49,13 +49,18 @@ def _decision(image: CaseImage, decision: Decision | None) -> None:
             "No rule applies, but look again" if decision.beside else "No rule for referral applies", anchor=False
         )
         _beside(decision)
-        st.markdown(f"That is **not an all-clear**: {what_is_missed(decision.referral)}")
+        st.markdown(f"That is **not an all-clear**: {what_is_missed(decision.referral)}{_elsewhere(decision)}")
     if poor:
         found = [f for f in image.quality.findings if f.poor]
         st.markdown(
             f":material/blur_on: **{found[0].text}** It may be too poor to be judged: take a better one first. "
             f"{found[0].advice}"
         )
+
+
+def _elsewhere(decision: Decision) -> str:
+    said = elsewhere.not_referred(decision.model.id)
+    return f" {said}" if said else ""
 
 
 def _beside(decision: Decision) -> None:

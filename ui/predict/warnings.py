@@ -24,16 +24,18 @@ def warnings(image: CaseImage, opinion: Opinion) -> None:
     if opinion.withheld:
         st.warning(f"**{UNLIKE}** {_unlike(opinion)}", icon=":material/help:")
     drawing(image, opinion)
-    poor = [f"**{f.text}** {f.advice}" for f in image.quality.findings if f.poor]
+    poor = _poor(image)
     if poor:
         st.warning("  \n".join(["The image may be too poor to be read.", *poor]), icon=":material/blur_on:")
     notes(image)
 
 
-def withheld(opinion: Opinion) -> None:
-    """Fill the card of an image that is withheld: what it is not, and what to do."""
+def withheld(image: CaseImage, opinion: Opinion) -> None:
+    """Fill the card of an image that is withheld: what it is not, what the picture lacks, and what to do."""
     st.header("No diagnosis", anchor=False)
     st.markdown(f"**{UNLIKE}** {_unlike(opinion)}")
+    for line in _poor(image):
+        st.markdown(f":material/blur_on: {line}")
     st.markdown(":material/forward: Take another picture, or refer: this page cannot help with this image.")
 
 
@@ -49,6 +51,10 @@ def notes(image: CaseImage) -> None:
     said += [f"{f.text} {f.advice}" for f in image.quality.findings if not f.poor]
     if said:
         st.caption("  \n".join(f":material/info: {line}" for line in said))
+
+
+def _poor(image: CaseImage) -> list[str]:
+    return [f"**{f.text}** {f.advice}" for f in image.quality.findings if f.poor]
 
 
 def _unlike(opinion: Opinion) -> str:

@@ -85,7 +85,7 @@ def _table(found: pd.DataFrame) -> None:
             "Case": found["case"],
             "Saved": found["saved_at"],
             "Images": found["images"],
-            "Place": [place(a, b) for a, b in zip(found["site"], found["side"], strict=True)],
+            "Site": [place(a, b) for a, b in zip(found["site"], found["side"], strict=True)],
             "Label": found["label"].fillna(""),
             "Model calls": [
                 NAMES[c] if c else ("No diagnosis" if r else "")
@@ -116,7 +116,7 @@ def _table(found: pd.DataFrame) -> None:
         column_order=[
             "Case",
             "Saved",
-            "Place",
+            "Site",
             "Model calls",
             "Person says",
             "Outcome",

@@ -79,7 +79,7 @@ def _head(case: Case) -> None:
     where = place(case.lesion.site, case.lesion.side)
     label = f" · {widgets.escape(case.lesion.label)}" if case.lesion.label else ""
     st.header(f"Case {case.lesion.id}", anchor=False)
-    parts = [where or "Place not said", counted(len(case.images), "image")]
+    parts = [where or "Site not said", counted(len(case.images), "image")]
     if case.patient is None:
         parts.append("no patient")
     elif case.patient.withdrawn_at is not None:

@@ -55,8 +55,8 @@ def table(runs: list[Run], key: str) -> None:
         selection_mode="multi-row",
         alt="Every training run; choose rows to overlay them",
         column_config={
-            "balanced accuracy": st.column_config.NumberColumn(
-                format=widgets.SHARE, help="On validation, in the epoch of the lowest cross-entropy"
+            "validation balanced accuracy": st.column_config.NumberColumn(
+                format=widgets.SHARE, help="In the epoch of the lowest cross-entropy"
             ),
             "hours": st.column_config.NumberColumn(format="%.2f", width=60),
             "epochs": st.column_config.NumberColumn(width=60),
@@ -87,7 +87,7 @@ def _row(run: Run) -> dict[str, object]:
         "state": state(run, history, time.time()) + tried,
         "epochs": 0 if history is None else len(history),
         "hours": None if history is None else history["hours"].iloc[-1],
-        "balanced accuracy": found,
+        "validation balanced accuracy": found,
         "architecture": run.settings.get("architecture", ""),
         "loss": run.settings.get("loss", ""),
         "seed": run.settings.get("seed"),

@@ -30,7 +30,7 @@ from dermlens.dataset.split_audit import AUDIT, fingerprint
 from dermlens.errors import DataError, DermlensError
 from dermlens.evaluation.predictions import CASE_COLUMNS
 from dermlens.evaluation.slices import UNKNOWN, group_names
-from dermlens.files.documents import write_object
+from dermlens.files.documents import write_object, write_whole
 from dermlens.files.tables import read_csv
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.ingest.read import read_file
@@ -194,11 +194,12 @@ def main(argv: list[str] | None = None) -> int:
         table = read_table(args.data, args.split_table)
         images = read_images(args.data, table["image_id"].tolist(), args.stored_aspect)
         content, same = audit(table, search(images))
+        pairs = same[SAME_LESION_COLUMNS].to_csv(index=False, lineterminator="\n").encode()
+        write_whole(output.with_name(SAME_LESION_TABLE.name), pairs)
         write_object(output, content)
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2
-    same[SAME_LESION_COLUMNS].to_csv(output.with_name(SAME_LESION_TABLE.name), index=False, lineterminator="\n")
     found = leaking(content)
     print(f"{len(table)} images, {table['lesion_id'].nunique()} lesions: {'; '.join(found) or 'nothing leaks'}.")
     print(f"{len(same)} pairs of images show one lesion under two ids. Written: {output}")

@@ -28,6 +28,7 @@ from dermlens.dataset.isic2019 import (
     load_truth,
 )
 from dermlens.errors import DataError, DermlensError
+from dermlens.files.documents import write_whole
 
 ISIC_2017_TEST = ("ISIC 2017 val", "ISIC 2017 test")
 SHARES = {  # of each archive; 15 % of what is not a test set is validation
@@ -84,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
             dx=facts["dx"], lesion_id=facts["lesion_id"].where(facts["lesion_id"] != "", facts["image_id"])
         )
         table["split"] = assign(table, load_split(), load_lookalikes())
-        table[list(COLUMNS)].to_csv(EXTERNAL_TABLE, index=False, lineterminator="\n")
+        write_whole(EXTERNAL_TABLE, table[list(COLUMNS)].to_csv(index=False, lineterminator="\n").encode())
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2

@@ -19,6 +19,7 @@ from data.duplicates import SAME_LESION_TABLE, join_lesions
 from data.lookalikes import load_lookalikes, same_lesion
 from dermlens.dataset.ham10000 import COLUMNS, SPLIT_TABLE, data_root, load_table
 from dermlens.errors import DermlensError
+from dermlens.files.documents import write_whole
 from dermlens.files.tables import read_csv
 
 SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
@@ -82,12 +83,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         table = load_table(args.data)
         table["split"] = assign(table)
+        columns = ["image_id", "lesion_id", *[c for c in COLUMNS if c not in ("image_id", "lesion_id")], "split"]
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(args.output, table[columns].to_csv(index=False, lineterminator="\n").encode())
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2
-    columns = ["image_id", "lesion_id", *[c for c in COLUMNS if c not in ("image_id", "lesion_id")], "split"]
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    table[columns].to_csv(args.output, index=False, lineterminator="\n")
     counts = pd.crosstab(table["dx"], table["split"], margins=True, margins_name="all")
     print(counts.reindex(columns=[*SHARES, "all"], fill_value=0))
     return 0

@@ -10,7 +10,7 @@ from dermlens.errors import DataError, ImageError
 from dermlens.ingest.read import read_file
 from dermlens.labels import CLASSES, N_CLASSES
 from dermlens.models.model import Model
-from training.fits.embed import ask
+from training.fits.embed import ask, named
 
 
 def answers(model: Model, rows: pd.DataFrame, external: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +40,7 @@ def _of_split(model: Model, rows: pd.DataFrame, external: Path, what: str) -> tu
         except ImageError as e:
             raise DataError(f"Image {ids[i]}: {e}") from e
 
-    return ask(model, [f"{aspect} {name}" for aspect, name in zip(aspects, ids, strict=True)], load, what)
+    return ask(model, list(map(named, files, aspects)), load, what)
 
 
 def validation_rows() -> pd.DataFrame:

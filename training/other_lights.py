@@ -30,7 +30,7 @@ from dermlens.models.card import bias_of, read_card
 from dermlens.models.ensemble import mean_logits
 from dermlens.trust import calibration
 from dermlens.wording import number_with_interval
-from training.fits.embed import ask
+from training.fits.embed import ask, named
 from training.fits.subject import Subject
 from training.model_card.write import note_hash, write
 
@@ -76,7 +76,7 @@ def logits_under(change: Change | None, subject: Subject, p: Predictions, views:
         return pixels if change is None else change(pixels)
 
     said = "" if change is None else f" {change.to_dict()}"
-    names = [f"{subject.stored_aspect} {image_id}{said}" for image_id in p.image_id]
+    names = [f"{named(file, subject.stored_aspect)}{said}" for file in files]
     return ask(model, names, load, change.name if change else UNCHANGED)[0].astype(np.float64)
 
 

@@ -50,7 +50,7 @@ from training.finished import (
     predictions_of,
     rows_of,
 )
-from training.fits.embed import keep
+from training.fits.embed import keep, named
 from training.folders import model_folder, whole
 from training.model_card.write import note_hash, write
 
@@ -193,6 +193,8 @@ def _in_int8(what: Publication, model: Model, folder: Path) -> Model:
 class Answers:
     """A model's answers to n images through the app's path."""
 
+    names: list[str]
+    """of the images, for `keep`"""
     logits: np.ndarray
     """(n, 7) float64"""
     embeddings: np.ndarray
@@ -206,21 +208,21 @@ def _ask(what: Publication, model: Model, rows: pd.DataFrame) -> Answers:
     logits = np.empty((len(rows), len(CLASSES)), np.float64)
     embeddings = np.empty((len(rows), len(model.head_kernel)), np.float32)
     sizes: Counter[tuple[int, int]] = Counter()
-    ids = tqdm(rows["image_id"], desc="predictions", unit="image", disable=not sys.stderr.isatty())
-    for i, image_id in enumerate(ids):
-        pixels = read_file(image_path(what.data, image_id), stored_aspect=what.stored_aspect).pixels
+    files = [image_path(what.data, image_id) for image_id in rows["image_id"]]
+    names = [named(file, what.stored_aspect) for file in files]
+    for i, file in enumerate(tqdm(files, desc="predictions", unit="image", disable=not sys.stderr.isatty())):
+        pixels = read_file(file, stored_aspect=what.stored_aspect).pixels
         answer = predict(model, pixels)
         logits[i] = answer.logits
         embeddings[i] = answer.embedding
         sizes[pixels.shape[1], pixels.shape[0]] += 1
-    return Answers(logits, embeddings, sizes)
+    return Answers(names, logits, embeddings, sizes)
 
 
 def _write_predictions(what: Publication, model: Model, folder: Path, rows: pd.DataFrame, answers: Answers) -> None:
     """Write predictions.csv, and keep the embeddings for training.fit."""
     write_predictions(folder / "predictions.csv", predictions_of(rows, class_indices(rows), answers.logits))
-    names = [f"{what.stored_aspect} {image_id}" for image_id in rows["image_id"]]
-    keep(model, names, answers.logits, answers.embeddings)
+    keep(model, answers.names, answers.logits, answers.embeddings)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -29,7 +29,7 @@ from dermlens.ingest.read import read_file
 from dermlens.models import registry
 from training.archives import answers, validation_rows
 from training.dataset import HAM10000
-from training.fits.embed import embed
+from training.fits.embed import embed, named
 from training.fits.subject import Subject
 from training.model_card.write import note_hash, write
 
@@ -82,7 +82,7 @@ def measure(subject: Subject) -> dict:
     wanted = (others["dx"] == DIAGNOSIS).to_numpy()
     own = subject.table[(subject.table["split"] == "validation") & (subject.table["dx"] == DIAGNOSIS)]
     files = [image_path(data, name) for name in own["image_id"]]
-    names = [f"{subject.stored_aspect} {name}" for name in own["image_id"]]
+    names = [named(file, subject.stored_aspect) for file in files]
     found = embed(
         subject.model, names, lambda i: read_file(files[i], stored_aspect=subject.stored_aspect).pixels, "nevi"
     )

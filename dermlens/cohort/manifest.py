@@ -137,10 +137,25 @@ def _listed(file: Path) -> list[str]:
     if not paths:
         raise DataError(f"{file} lists no image.")
     paths.sort()
-    twice = [one for one, following in pairwise(paths) if one == following]
+    entries = _entries(file.parent, paths)
+    twice = [one for one, following in pairwise(sorted(entries)) if one == following]
     if twice:
-        raise DataError(f"{file} lists {len(twice)} paths twice, such as {shortened(twice[0])}. List each once.")
+        named = dict.fromkeys(path for path, entry in zip(paths, entries, strict=True) if entry == twice[0])
+        shown = " and ".join(map(shortened, list(named)[:2]))
+        raise DataError(f"{file} lists {len(twice)} paths twice, such as {shown}. List each once.")
     return paths
+
+
+def _entries(root: Path, paths: Iterable[str]) -> list[str]:
+    """Return the one path of the file that each path names: absolute, by way of no `.`, `..` or linked folder."""
+    folders: dict[str, str] = {}
+    found = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(root / folder)
+        found.append(f"{folders[folder]}/{name}")
+    return found
 
 
 def _among(where: Place, found: Found) -> list[Item]:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from dermlens.cohort import manifest, part
-from dermlens.cohort.run import RECORD, footers
+from dermlens.cohort.run import RECORD, footers, refuse_other
 from dermlens.cohort.run import present as present
 from dermlens.cohort.store import Place, place
 from dermlens.errors import DataError
@@ -56,7 +56,7 @@ def status(output: Place, now: float) -> Status:
         output: the folder. now: in seconds since 1970.
 
     Raises:
-        DataError: it is none, or a file of it is damaged.
+        DataError: it is none, a file of it is damaged, or its list or a part is of another run than its record.
     """
     if not output.has(RECORD):
         raise DataError(f"{output.shown} holds no {RECORD}: it is not the output of a cohort.")
@@ -64,11 +64,13 @@ def status(output: Place, now: float) -> Status:
     if isinstance(written := record.get("input"), str):
         record["input"] = shown_address(written)  # older versions left a key in it
     listed = manifest.read(output)
-    parts = [
-        footer
-        for footer in footers(output, (n for n in present(output) if n < listed.shards))
-        if footer and footer.values[part.SHARD] == manifest.shard_sha256(listed.shard(footer.number))
-    ]
+    wanted = {key: str(value) for key, value in record.items()}
+    if listed.paths_sha256() != wanted.get("manifest_sha256"):
+        raise DataError(f"{output.shown}/{manifest.FILE} is not the list of images that the cohort was made from.")
+    found = [footer for footer in footers(output, (n for n in present(output) if n < listed.shards)) if footer]
+    for footer in found:
+        refuse_other(f"{output.shown}/{part.name_of(footer.number)} was made", footer.values, wanted)
+    parts = [f for f in found if f.values[part.SHARD] == manifest.shard_sha256(listed.shard(f.number))]
     rows, done = len(listed.table), sum(footer.count("rows") for footer in parts)
     seconds = sum(footer.seconds for footer in parts)
     rate = done / seconds * _at_once(parts) if seconds > 0 else np.nan

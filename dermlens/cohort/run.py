@@ -1,17 +1,18 @@
 """A run over a cohort: list the images, find which shards are missing, have them worked on."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tqdm import tqdm
 
 from dermlens.cohort import local_pool, manifest, part, ray_pool
+from dermlens.cohort.lock import only_run
 from dermlens.cohort.manifest import Manifest
 from dermlens.cohort.part import Footer
 from dermlens.cohort.store import Place
-from dermlens.cohort.work import Work, made_from
+from dermlens.cohort.work import Work, differences, made_from
 from dermlens.errors import DataError
 from dermlens.files.documents import encode_object, read_object
 from dermlens.ingest.folder import Found
@@ -22,16 +23,6 @@ from dermlens.wording import counted
 RECORD = "cohort.json"
 READERS = 16
 """Footers that are read at once; an object store takes its time for each."""
-MADE_FROM = {
-    "model": "model",
-    "model_sha256": "files of the model",
-    "manifest_sha256": "list of images",
-    "class_mix": "class mix",
-    "stored_aspect": "stored aspect",
-    "maps": "choice of heat maps",
-    "versions": "versions of packages",
-}
-"""Key of `work.made_from` -> how it is called."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +63,18 @@ def run(entry: Entry, settings: Settings, what: str) -> Found:
 def work_on(entry: Entry, settings: Settings, what: str, listed: Manifest, source: Place, found: Found) -> Found:
     """Do what `run` does for images that are listed already."""
     output = settings.output
+    if output.local and output.local.exists() and not output.local.is_dir():
+        raise DataError(f"{output.shown} is a file. Give --output a folder.")
     wanted = made_from(entry, settings.stored_aspect, settings.class_mix, settings.maps, listed.paths_sha256())
+    with only_run(output):
+        _work_on(entry, settings, what, listed, source, wanted)
+    return found
+
+
+def _work_on(
+    entry: Entry, settings: Settings, what: str, listed: Manifest, source: Place, wanted: dict[str, str]
+) -> None:
+    output = settings.output
     _refuse_another(output, wanted)
     missing = missing_shards(output, listed, wanted)
     output.write(manifest.FILE, manifest.encode(listed))
@@ -106,7 +108,6 @@ def work_on(entry: Entry, settings: Settings, what: str, listed: Manifest, sourc
     if left:
         raise DataError(f"{counted(len(left), 'shard')} changed or went missing meanwhile: run the same command again.")
     output.remove_partial()
-    return found
 
 
 def footers(output: Place, numbers: Iterable[int]) -> list[Footer | None]:
@@ -131,26 +132,23 @@ def missing_shards(output: Place, listed: Manifest, wanted: dict[str, str]) -> l
     for footer in footers(output, here):
         if footer is None:
             continue
-        _compare(f"{output.shown}/{part.name_of(footer.number)} was made", footer.values, wanted)
+        refuse_other(f"{output.shown}/{part.name_of(footer.number)} was made", footer.values, wanted)
         rows = listed.shard(footer.number)
         if footer.count("rows") == len(rows) and footer.values[part.SHARD] == manifest.shard_sha256(rows):
             fresh.add(footer.number)
     return [number for number in range(listed.shards) if number not in fresh]
 
 
+def refuse_other(subject: str, then: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Raise DataError, a sentence that begins with its subject, if what was made is not of what is wanted."""
+    if other := differences(then, wanted):
+        raise DataError(f"{subject} with another {', '.join(other)}. Choose another output, or delete this one.")
+
+
 def _refuse_another(output: Place, wanted: dict[str, str]) -> None:
-    """Raise DataError if an output folder belongs to another run, or is a folder of something else."""
-    if output.local and output.local.exists() and not output.local.is_dir():
-        raise DataError(f"{output.shown} is a file. Give --output a folder.")
+    """Raise DataError if an output folder belongs to another run."""
     if output.has(RECORD):
         record = read_object(output.document(RECORD))
-        _compare(f"{output.shown} belongs to a run", {k: str(v) for k, v in record.items()}, wanted)
+        refuse_other(f"{output.shown} belongs to a run", {k: str(v) for k, v in record.items()}, wanted)
     elif present(output):
         raise DataError(f"{output.shown} holds parts but no {RECORD}. Choose another folder.")
-
-
-def _compare(subject: str, then: dict[str, str] | object, wanted: dict[str, str]) -> None:
-    stored = then if isinstance(then, dict) else {}
-    other = [called for key, called in MADE_FROM.items() if stored.get(key) != wanted[key]]
-    if other:
-        raise DataError(f"{subject} with another {', '.join(other)}. Choose another output, or delete this one.")

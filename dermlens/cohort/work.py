@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -18,11 +18,23 @@ from dermlens.cohort.store import Place
 from dermlens.errors import ModelError
 from dermlens.evaluation.class_mix import EQUAL
 from dermlens.models import registry
+from dermlens.models.model import AnyModel
 from dermlens.models.registry import Entry
 from dermlens.server.hardware import processor
+from dermlens.trust.fitted import PARTS, Fitted, over_members, read_fitted
 
 PACKAGES = ("ai-edge-litert", "numpy", "opencv-python-headless", "pillow", "pillow-heif", "pydicom", "python-gdcm")
 """Those on whose version the numbers of a row may depend."""
+MADE_FROM = {
+    "model": "model",
+    "model_sha256": "files of the model",
+    "manifest_sha256": "list of images",
+    "class_mix": "class mix",
+    "stored_aspect": "stored aspect",
+    "maps": "choice of heat maps",
+    "versions": "versions of packages",
+}
+"""Key of `made_from` -> how it is called."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +63,46 @@ def made_from(entry: Entry, stored_aspect: str, class_mix: str, maps: bool, path
     if entry.problem:
         raise ModelError(entry.problem)
     members = [registry.inspect(entry.folder.parent / name) for name in (entry.card or {}).get("members", {})]
-    digest = hashlib.sha256()
-    for one in (entry, *members):
-        card = one.card or {}
-        files = {n: h for n, h in card.get("files", {}).items() if n.endswith((".json", ".npz", ".keras", ".tflite"))}
-        shown = {k: card.get(k) for k in ("id", "members", "bias", "views", "input")}
-        digest.update(repr((sorted(shown.items()), sorted(files.items()))).encode())
+    theirs = {member.id: read_fitted(member.folder, member.card) for member in members}
+    own = over_members(read_fitted(entry.folder, entry.card), theirs)
+    each = [(entry.card or {}, own), *((member.card or {}, theirs[member.id]) for member in members)]
     return {
         "model": entry.id,
-        "model_sha256": digest.hexdigest(),
+        "model_sha256": _sha256(each),
         "manifest_sha256": paths_sha256,
         "class_mix": class_mix,
         "stored_aspect": stored_aspect,
         "maps": str(maps).lower(),
-        "versions": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        "versions": _versions(),
     }
+
+
+def model_sha256(model: AnyModel) -> str:
+    """Return what `made_from` says of the files of a model, of those that were loaded: whatever is on the disk now."""
+    members = {member.id: member for member in networks_of(model)}
+    each = [(model.card, model.fitted)]
+    each += [(members[name].card, members[name].fitted) for name in model.card.get("members", {})]
+    return _sha256(each)
+
+
+def differences(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return how that is called in which two things that were made, or are to be, differ."""
+    return [called for key, called in MADE_FROM.items() if then.get(key) != now.get(key)]
+
+
+def _sha256(each: Iterable[tuple[Mapping[str, Any], Fitted]]) -> str:
+    """Return the SHA-256 of cards and of which of their files cannot be used, of a model and its members."""
+    digest = hashlib.sha256()
+    for card, fitted in each:
+        files = {n: h for n, h in card.get("files", {}).items() if n.endswith((".json", ".npz", ".keras", ".tflite"))}
+        files |= {file: "not used" for part in fitted.missing if (file := PARTS[part].file) in files}
+        shown = {k: card.get(k) for k in ("id", "members", "bias", "views", "input")}
+        digest.update(repr((sorted(shown.items()), sorted(files.items()))).encode())
+    return digest.hexdigest()
+
+
+def _versions() -> str:
+    return ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
 
 
 def _version(package: str) -> str:
@@ -83,12 +120,20 @@ class Worker:
         """Load the model.
 
         Raises:
-            ModelError: it cannot be loaded, or the equal mix is wanted of a model without a calibration.
+            ModelError: it cannot be loaded, model or packages are not those that the run began with, or the equal mix
+                is wanted of a model without a calibration.
         """
         cv2.setNumThreads(1)
         entry = registry.find(Path(work.models_dir), work.model_id)
         self.work = work
         self.model = registry.load_any(entry, partial(registry.load, threads=1))
+        began = dict(work.made_from)
+        loaded = {"model": self.model.id, "model_sha256": model_sha256(self.model), "versions": _versions()}
+        if other := differences(began, began | loaded):
+            raise ModelError(
+                f"{work.model_id} in {work.models_dir} is not what this run began with: it differs in "
+                f"{', '.join(other)}. Put back what was there and run the same command again, or choose another output."
+            )
         if work.class_mix == EQUAL and self.model.fitted.calibration is None:
             said = self.model.fitted.missing_sentence("calibration")
             raise ModelError(

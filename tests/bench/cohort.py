@@ -21,6 +21,7 @@ from dermlens.cohort.store import place
 from dermlens.cohort.work import Work, Worker, made_from
 from dermlens.image.synthetic import draw_lesion
 from dermlens.models import registry
+from dermlens.trust.fitted import NOTHING_FITTED
 from tests.bench.case import Case
 from tests.cohort.folders import bare_loop, load
 from tests.image_files import saved
@@ -102,7 +103,7 @@ def stubbed(rows: int) -> float:
     row |= {f"quality_{name}": 0.5 for name in answer.MEASURES} | {"height": 450, "width": 600}
     row |= {"pixels_sha256": "0" * 64}
     entry = registry.Entry("stub", Path("/nowhere/stub"), {"files": {}}, None, True, False)
-    network = mock.Mock(id="stub")
+    network = mock.Mock(id="stub", card=entry.card, fitted=NOTHING_FITTED)
 
     def giving(value: object) -> Callable[..., object]:  # a Mock would remember a million calls
         def give(*_: object, **__: object) -> object:

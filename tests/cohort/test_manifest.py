@@ -78,6 +78,26 @@ def test_lists_as_text_and_parquet(tmp_path: Path) -> None:
     assert list_images(str(images / "list.parquet"))[0].table.equals(found.table)
 
 
+def test_one_image_under_two_paths_is_refused_and_two_of_one_name_are_not(tmp_path: Path) -> None:
+    images = files(tmp_path / "images", "a.png", "below/a.png", "b.png")
+    (tmp_path / "link").symlink_to(images)
+    (images / "deep").symlink_to(files(tmp_path / "other" / "place", "c.png"))
+    files(tmp_path / "other", "a.png")
+    absolute = images / "a.png"
+    for other in ("./a.png", "below/../a.png", ".//a.png", str(absolute), f"{tmp_path}/link/a.png", "../link/a.png"):
+        (images / "list.txt").write_text(f"b.png\na.png\n{other}\n")
+        with pytest.raises(DataError, match="lists 1 paths twice, such as .* and .*List each once") as raised:
+            list_images(str(images / "list.txt"))
+        assert "a.png and " in str(raised.value)
+        assert other in str(raised.value)
+    pq.write_table(pa.table({"path": ["gone.png", "./gone.png"]}), images / "list.parquet")
+    with pytest.raises(DataError, match=r"lists 1 paths twice, such as \./gone\.png and gone\.png"):
+        list_images(str(images / "list.parquet"))
+    (images / "list.txt").write_text("a.png\nbelow/a.png\ndeep/../a.png\n")  # the last one is tmp_path/other/a.png
+    assert list_images(str(images / "list.txt"))[0].table["bytes"].to_pylist() == [5, 11, 5]
+    assert os.path.samefile(images / "deep" / ".." / "a.png", tmp_path / "other" / "a.png")
+
+
 def test_what_is_no_list_or_folder_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "twice.txt").write_text("a.png\nb.png\na.png\n")
     (tmp_path / "empty.txt").write_text("\n")

@@ -1,3 +1,5 @@
+import resource
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -86,6 +88,21 @@ def test_command_writes_the_table_and_writes_the_same_again(tmp_path, capsys) ->
     written = load_split(outputs[0])
     assert written["split"].tolist() == expected["split"].tolist()
     assert "validation" in capsys.readouterr().out
+
+
+def test_a_write_that_fails_leaves_the_table_that_was_there(tmp_path, capsys) -> None:
+    fake_ham10000.write(tmp_path)
+    table = tmp_path / "table.csv"
+    table.write_bytes(b"image_id,split\nan old table,train\n" * 9)
+    before, (soft, hard) = table.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as on a disk with room for 1000 bytes
+    try:
+        assert main(["--data", str(tmp_path), "--output", str(table)]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert table.read_bytes() == before
+    assert "table.csv cannot be written: File too large. What was there before is unchanged" in capsys.readouterr().err
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_command_says_what_is_missing(tmp_path, capsys, monkeypatch) -> None:

@@ -141,6 +141,12 @@ def test_a_damaged_cohort_is_a_sentence(cohorts: Path) -> None:
     assert "cohort" in str(check(app.run()).error[0].value)
 
 
+def test_a_cohort_with_parts_of_another_model_is_a_sentence(cohorts: Path) -> None:
+    record = json.loads((cohorts / "clinic" / "cohort.json").read_text())
+    (cohorts / "clinic" / "cohort.json").write_text(json.dumps(record | {"model": "another"}))
+    assert "was made with another model" in str(open_page("cohort").error[0].value)
+
+
 def test_a_cohort_of_a_model_that_is_not_here_is_shown_without_comparison(
     cohorts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,12 +11,26 @@ import numpy as np
 from tqdm import tqdm
 
 from dermlens.case.predict import forward
+from dermlens.errors import DataError
 from dermlens.image.preprocess import fit
 from dermlens.models.model import Model
 
 CHUNK = 250
 FOLDER = "build/embeddings"
 """In the model's folder; what is there may be deleted at any time."""
+
+
+def named(file: Path, stored_aspect: str) -> str:
+    """Return the name of an image for `ask`: another one when its file is changed, or is that of another folder.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    try:
+        known = file.stat()
+    except OSError as e:
+        raise DataError(f"{file} cannot be read: {e.strerror}.") from e
+    return f"{stored_aspect} {file.stem} {known.st_size} {known.st_mtime_ns}"
 
 
 def embed(model: Model, names: Iterable[str], load: Callable[[int], np.ndarray], what: str) -> np.ndarray:
@@ -33,7 +47,7 @@ def ask(
 
     Args:
         model: as loaded by registry.load.
-        names: n names that tell the images from any others.
+        names: n names that tell the images from any others, such as `named` gives.
         load: gives the i-th image, (h, w, 3) uint8 RGB at its true aspect; called by several threads at once.
         what: is shown with the progress.
 

@@ -15,6 +15,7 @@ An interrupted run goes on where it stopped (`training.fits.embed`).
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ from dermlens.trust.withholding import Withholding
 from training.archives import answers, training_rows
 from training.dataset import class_indices
 from training.fits import withholding
-from training.fits.embed import embed
+from training.fits.embed import embed, named
 from training.fits.ood_pictures import OodPicture, broken, first_half, pictures
 from training.fits.subject import Subject
 
@@ -307,13 +308,18 @@ def _pictures(table: pd.DataFrame) -> pd.DataFrame:
 def _real(subject: Subject, rows: pd.DataFrame) -> tuple[list[str], Callable[[int], np.ndarray]]:
     """Return names of the images of some rows of the split table and what reads the i-th, for `embed`."""
     ids = rows["image_id"].tolist()
-    return [f"{subject.stored_aspect} {image_id}" for image_id in ids], lambda i: _read(subject, ids[i])
+    names = [named(_file(subject, image_id), subject.stored_aspect) for image_id in ids]
+    return names, lambda i: _read(subject, ids[i])
+
+
+def _file(subject: Subject, image_id: str) -> Path:
+    if subject.data is None:
+        raise DataError("Embeddings are of the images as they are now: pass --data DIR or set HAM10000_DIR.")
+    return image_path(subject.data, image_id)
 
 
 def _read(subject: Subject, image_id: str) -> np.ndarray:
-    if subject.data is None:
-        raise DataError("The images must be embedded again: pass --data DIR.")
-    return read_file(image_path(subject.data, image_id), stored_aspect=subject.stored_aspect).pixels
+    return read_file(_file(subject, image_id), stored_aspect=subject.stored_aspect).pixels
 
 
 def _broken(subject: Subject, rows: pd.DataFrame) -> Iterator[OodPicture]:

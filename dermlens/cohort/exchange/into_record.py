@@ -15,7 +15,7 @@ from dermlens.cohort import manifest, part, results, run
 from dermlens.cohort.answer import MEASURES, networks_of, shown_path
 from dermlens.cohort.manifest import Manifest
 from dermlens.cohort.store import Place
-from dermlens.cohort.work import made_from
+from dermlens.cohort.work import MADE_FROM, model_sha256
 from dermlens.errors import DataError, ModelError
 from dermlens.evaluation.class_mix import HAM10000
 from dermlens.evaluation.prediction_formats import PROBABILITIES
@@ -53,25 +53,23 @@ def opened(output: Place, models_dir: Path, now: float) -> Cohort:
             another class mix than the model was fitted for. ModelError: the model is not there, or has changed since.
     """
     found = results.complete(output, now)
-    made = {name: str(found.record.get(name, "")) for name in run.MADE_FROM}
+    made = {name: str(found.record.get(name, "")) for name in MADE_FROM}
     if made["class_mix"] != HAM10000:
         raise DataError(
             f"{output.shown} was answered at the class mix {made['class_mix']!r}. The record keeps probabilities at "
             f"the mix that the model was fitted for: run the cohort again with --class-mix {HAM10000}."
         )
     listed = manifest.read(output)
-    if listed.paths_sha256() != made["manifest_sha256"]:
-        raise DataError(f"{output.shown}/{manifest.FILE} is not the list of images that the cohort was made from.")
     if run.missing_shards(output, listed, made):
         raise DataError(f"{output.shown} has parts that were not made from its list: run the cohort again.")
     entry = registry.find(models_dir, made["model"])
-    here = made_from(entry, made["stored_aspect"], HAM10000, made["maps"] == "true", made["manifest_sha256"])
-    if here["model_sha256"] != made["model_sha256"]:
+    model = registry.load_any(entry, partial(registry.load, threads=1))
+    if model_sha256(model) != made["model_sha256"]:
         raise ModelError(
             f"{output.shown} was answered by other files than those of {entry.id} in {models_dir}. Name the folder "
             "with the model that answered by --models-dir."
         )
-    return Cohort(output, found, listed, registry.load_any(entry, partial(registry.load, threads=1)))
+    return Cohort(output, found, listed, model)
 
 
 def unreadable(cohort: Cohort) -> list[tuple[str, str]]:

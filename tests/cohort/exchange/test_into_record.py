@@ -200,7 +200,7 @@ def test_what_is_not_whole_or_was_made_from_something_else_is_refused(
         kept(record, other, copied)
     document = json.loads((folder / "cohort.json").read_text())
     for name, value, said in (
-        ("class_mix", "equal", "at the class mix 'equal'"),
+        ("class_mix", "equal", "with another class mix"),
         ("model_sha256", "0" * 64, "with another files of the model"),
         ("manifest_sha256", "0" * 64, "is not the list of images"),
     ):
@@ -210,6 +210,16 @@ def test_what_is_not_whole_or_was_made_from_something_else_is_refused(
     (folder / "cohort.json").write_text(json.dumps(document))
     (folder / "part-000003.parquet").unlink()
     with pytest.raises(DataError, match="34 of 40 rows"):
+        kept(record, published, copied)
+
+
+def test_answers_at_another_class_mix_are_refused(record: Record, published: Path, copied: Place) -> None:
+    file = Path(copied.address, "cohort.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"class_mix": "equal"}))
+    for one in Path(copied.address).glob("part-*.parquet"):
+        table = pq.read_table(one)
+        pq.write_table(table.replace_schema_metadata(table.schema.metadata | {b"dermlens.class_mix": b"equal"}), one)
+    with pytest.raises(DataError, match="was answered at the class mix 'equal'"):
         kept(record, published, copied)
 
 

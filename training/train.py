@@ -32,8 +32,9 @@ from training.architectures import build, load_archive
 from training.artefact import load_model
 from training.backend import policy, precision
 from training.config import Config, from_dict, load_config, override
-from training.dataset import HAM10000, data_hash, labelled_rows, located, select_rows
+from training.dataset import HAM10000, data_hash, located, select_rows
 from training.drawn_data import draw
+from training.labelled import NOT_COMPARED, held_out, labelled_hash, labelled_rows
 from training.loop.averaging import set_weights
 from training.loop.phase import Task, train_phase
 from training.loop.state import State
@@ -68,10 +69,15 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             raise DataError(f"{args.split} has no image to use in {split}. Training needs both train and validation.")
     extra = None
     if args.labelled:
-        held_out = located(table[table["split"] != "train"], args.data, args.stored_aspect)
-        extra = labelled_rows(args.labelled, held_out)
+        measured_with = held_out(table, args.data, args.stored_aspect, args.external)
+        extra = labelled_rows(args.labelled, measured_with, config.leave_out)
+        if args.external is None:
+            print(NOT_COMPARED, flush=True)
     data = {"sha256": data_hash(rows), "stored_aspect": args.stored_aspect}
-    data["labelled"] = "" if extra is None else data_hash(extra)
+    data["labelled"] = "" if extra is None else labelled_hash(extra)
+    images = {k: int(v) for k, v in rows["split"].value_counts().items()}
+    if extra is not None:
+        images["labelled"] = len(extra)
     if record_file.exists():
         record = read_object(record_file)
         then = dataclasses.asdict(from_dict(record["config"]))
@@ -92,7 +98,7 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             "config": dataclasses.asdict(config),
             "measured_weights": "EMA" if config.ema_momentum else "raw",
             "chosen_by": "cross-entropy",
-            "data": {**data, "images": {k: int(v) for k, v in rows["split"].value_counts().items()}},
+            "data": {**data, "images": images, "labelled_compared_with_archives": args.external is not None},
             "seed": config.seed,
             "precision": precision(config),
             "started": _now(),

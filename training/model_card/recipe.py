@@ -15,9 +15,9 @@ def training_data(run: dict[str, Any]) -> list[str]:
         tuned = f"{tuned} of HAM10000 and {images['external_validation']:,} of the others"
         table = f"{table}, `data/splits/external.csv`"
     return [
-        f"Trained on {images['train']:,} images of {archives}, tuned on {tuned}; all images of a "
+        f"Trained on {images['train']:,} images of {archives}{_labelled(run)}, tuned on {tuned}; all images of a "
         f"lesion are in one split ({table}). Some lesions{of_ham} were confirmed by histology, the others "
-        f"by follow-up, consensus or confocal microscopy.{_left_out(run)}",
+        f"by follow-up, consensus or confocal microscopy.{_compared(run)}{_before(run, others)}{_left_out(run)}",
         "",
         *([run["note"], ""] if run.get("note") else []),
         *_images_line(run),
@@ -27,7 +27,38 @@ def training_data(run: dict[str, Any]) -> list[str]:
 def _other_archives(run: dict[str, Any]) -> list[str]:
     """Return the names of the other archives that a share of the training images was drawn from."""
     shares = {"ISIC 2017": "isic2017_share", "BCN20000": "bcn20000_share"}
-    return [name for name, setting in shares.items() if run["config"].get(setting)]
+    return [name for name, setting in shares.items() if run.get("config", {}).get(setting)]
+
+
+def _labelled(run: dict[str, Any]) -> str:
+    if not run["data"].get("labelled"):
+        return ""
+    count = run["data"]["images"].get("labelled")
+    return f" and on {f'{count:,} ' if count else ''}further images, labelled by its makers"
+
+
+def _compared(run: dict[str, Any]) -> str:
+    """Say with which images the labelled ones were compared; older runs compared them with HAM10000's alone."""
+    if not run["data"].get("labelled"):
+        return ""
+    if run["data"].get("labelled_compared_with_archives"):
+        return (
+            " None of the labelled pictures is one of those that HAM10000 or another archive holds out to measure with."
+        )
+    return (
+        " None of the labelled pictures is one of HAM10000's validation or test images; **they were not compared with "
+        "the test images of other archives.**"
+    )
+
+
+def _before(run: dict[str, Any], own: list[str]) -> str:
+    """Name what the networks that this one continues from were trained on, beside what it was itself."""
+    earlier = run.get("earlier_runs", [])
+    more = dict.fromkeys(name for one in earlier for name in _other_archives(one) if name not in own)
+    found = [f"images of {' and '.join(more)} (`data/splits/external.csv`)"] if more else []
+    if any((one.get("data") or {}).get("labelled") for one in earlier):
+        found.append("further images, labelled by its makers")
+    return f" It continues from a network that was trained on {' and on '.join(found)} as well." if found else ""
 
 
 def _left_out(run: dict[str, Any]) -> str:

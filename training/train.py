@@ -80,6 +80,8 @@ def start(config: Config, args: argparse.Namespace) -> Task:
         images["labelled"] = len(extra)
     if record_file.exists():
         record = read_object(record_file)
+        if record.get("interpolated"):
+            raise ConfigError(f"Run {run_id} is interpolated, not trained. Choose another --run, or none.")
         then = dataclasses.asdict(from_dict(record["config"]))
         now = dataclasses.asdict(config)
         changed = [key for key in now if then[key] != now[key]] + [

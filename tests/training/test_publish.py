@@ -253,6 +253,8 @@ def test_the_model_card_says_that_weights_are_interpolated(copy: Path) -> None:
     config = {**read(copy / "run.json")["config"], "start": "base"}
     text = told(copy, config=config, interpolated={"run": "more", "start": "base", "share": 0.7})
     assert "a mean of that model's, 30 % of it, and of what the run `more` came to, 70 %" in text
+    assert "Weights interpolated with those of the run `more`, best epoch" in text
+    assert "\nBest epoch" not in text
 
 
 def test_the_model_card_names_the_runs_behind_its_first_weights(copy: Path) -> None:

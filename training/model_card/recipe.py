@@ -114,6 +114,10 @@ def recipe(folder: Path, run: dict[str, Any]) -> list[str]:
 def _epoch(run: dict[str, Any], best: float, epochs: int) -> str:
     """Say which epoch's weights were published; older runs chose theirs by balanced accuracy and do not say so."""
     by = run.get("chosen_by", "balanced accuracy")
+    if between := run.get("interpolated"):
+        return (
+            f"Weights interpolated with those of the run `{between['run']}`, best epoch {best:.0f} of {epochs} by {by}"
+        )
     if run.get("published_last_epoch"):
         extreme = "lowest" if by == "cross-entropy" else "highest"
         return f"The last epoch, {epochs} (epoch {best:.0f} has the {extreme} {by} on validation)"

@@ -24,9 +24,8 @@ from training.finished import best_model, find_run
 from training.folders import whole
 from training.train import checked_id, first_network
 
-
 OF_THE_RUN = ("best_validation",)
-"""What run.json says of the weights that the run came to, and of no others. Its history stays, to say how it trained."""
+"""What run.json says of the run's own weights alone. Its history stays, to say how it was trained."""
 
 
 def interpolate(run: Path, share: float, target: Path) -> None:

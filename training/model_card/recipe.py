@@ -155,7 +155,7 @@ def _used_models(run: dict[str, Any]) -> list[str]:
     if config.get("start"):
         lines += [
             f"It continued from the published model {_of(run, 'start')}, its head included; the hours are those of "
-            f"this run alone.{_earlier(run)}",
+            f"this run alone.{_earlier(run)}{_not_compared(run)}",
             "",
         ]
     if between := run.get("interpolated"):
@@ -183,6 +183,14 @@ def _earlier(run: dict[str, Any]) -> str:
     named = ", ".join(f"`{e['id']}` (config `{e['config_name']}`, commit `{e['git_commit']}`)" for e in earlier)
     weights = f"the backbone's first weights were `{earlier[0]['weights']}`"
     return f" The runs behind that model, in order: {named}; {weights}."
+
+
+def _not_compared(run: dict[str, Any]) -> str:
+    """Name the runs behind a model of which it was not known, when this run began, what they were trained on."""
+    found = run.get("start_not_compared")
+    if not found:
+        return ""
+    return f" With which split {', '.join(f'`{one}`' for one in found)} trained was not noted."
 
 
 def _of(run: dict[str, Any], role: str) -> str:

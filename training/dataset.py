@@ -117,13 +117,14 @@ def data_hash(rows: pd.DataFrame) -> str:
 def sampling_weights(rows: pd.DataFrame, config: Config) -> np.ndarray | None:
     """Return how often each training image is to be drawn, (n,) adding up to 1; None where each comes once an epoch.
 
-    Inside an archive an image's weight is its class size there to the power of minus `sampling_power`.
+    Without shares and power all are drawn alike, if an epoch is to have a number of images of its own. Inside an
+    archive an image's weight is its class size there to the power of minus `sampling_power`.
 
     Args:
         rows: columns dx and source.
     """
     shares = external_shares(config)
-    if not (config.sampling_power or shares):
+    if not (config.sampling_power or shares or config.epoch_images):
         return None
     y, source = class_indices(rows), rows["source"].to_numpy()
     weight = np.zeros(len(rows))

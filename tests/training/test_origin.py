@@ -176,10 +176,11 @@ def test_the_card_names_what_the_networks_before_were_trained_on(tmp_path: Path)
     )
     assert f"{said} as well." in training_data(changed)[0]
     labelled = {**last, "data": {"labelled": "12ab"}}
-    assert (
-        f"{said} and on further images, labelled by its makers as well."
-        in training_data({**changed, "earlier_runs": [labelled]})[0]
-    )
+    more = f"{said} and on further images, labelled by its makers"
+    unlike = "(**not compared with the test images of other archives**)"
+    assert f"{more} {unlike}, as well." in training_data({**changed, "earlier_runs": [labelled]})[0]
+    labelled["data"]["labelled_compared_with_archives"] = True
+    assert f"{more}, as well." in training_data({**changed, "earlier_runs": [labelled]})[0]
     own = {**changed, "config": {**record["config"], "isic2017_share": 0.1}}
     own["data"] = {**record["data"], "images": {**record["data"]["images"], "external_validation": 3}}
     assert "was trained on images of BCN20000 (" in training_data(own)[0]

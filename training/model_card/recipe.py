@@ -56,8 +56,11 @@ def _before(run: dict[str, Any], own: list[str]) -> str:
     earlier = run.get("earlier_runs", [])
     more = dict.fromkeys(name for one in earlier for name in _other_archives(one) if name not in own)
     found = [f"images of {' and '.join(more)} (`data/splits/external.csv`)"] if more else []
-    if any((one.get("data") or {}).get("labelled") for one in earlier):
-        found.append("further images, labelled by its makers")
+    labelled = [one["data"] for one in earlier if (one.get("data") or {}).get("labelled")]
+    if labelled:
+        compared = all(data.get("labelled_compared_with_archives") for data in labelled)
+        unlike = "" if compared else " (**not compared with the test images of other archives**)"
+        found.append(f"further images, labelled by its makers{unlike},")
     return f" It continues from a network that was trained on {' and on '.join(found)} as well." if found else ""
 
 

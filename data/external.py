@@ -3,8 +3,8 @@
 ISIC 2017's validation and test images and 15 % of BCN20000's lesions are test sets, looked at once a published network.
 Of what is left, 15 % of the lesions of either archive choose data, augmentation and refusal, and the others train. A
 lesion with an image in a test set does not train, nor does one that `data.lookalikes` finds to be a lesion of a
-validation or test set. The 158 images of other sources serve for nothing: they are few, and it is not recorded whose
-they are.
+validation or test set; one that it finds to train in HAM10000 is in no validation or test set here. The 158 images of
+other sources serve for nothing: they are few, and it is not recorded whose they are.
 """
 
 import argparse
@@ -57,6 +57,8 @@ def assign(table: pd.DataFrame, own: pd.DataFrame, pairs: pd.DataFrame) -> pd.Se
     known = pd.concat([own[["image_id", "lesion_id"]], table[["image_id", "lesion_id"]]], ignore_index=True)
     lesion = join_lesions(known["lesion_id"], same_lesion(known, pairs))
     theirs, ours = lesion.iloc[len(own) :].set_axis(table.index), lesion.iloc[: len(own)].set_axis(own.index)
+    trained = set(ours[own["split"] == "train"])
+    split[split.isin(["validation", *TEST_SETS]) & theirs.isin(trained)] = "left_out"
     held_out = set(theirs[split.isin(TEST_SETS)]) | set(ours[own["split"] != "train"])
     split[split.isin(["train", "validation"]) & theirs.isin(held_out)] = "left_out"
     split[(split == "train") & theirs.isin(set(theirs[split == "validation"]))] = "left_out"

@@ -42,8 +42,9 @@ def everything() -> None:
     else:
         streamlit_internals.stop_redrawing()
     shown.table(runs, "runs")
-    by_id = {run.id: run for run in runs}
-    first = dict.fromkeys([*training, *(r.id for r in runs if r.published_as)]) or dict.fromkeys(list(by_id)[:1])
+    by_id = {run.id: run for run in runs if not run.interpolated}
+    published = (run.id for run in by_id.values() if run.published_as)
+    first = dict.fromkeys([*training, *published]) or dict.fromkeys(list(by_id)[:1])
     widgets.unknown_in_link("runs", by_id, "a run")
     ids = st.multiselect("Runs to overlay", list(by_id), default=list(first)[:4], key="runs", bind="query-params")
     chosen = [by_id[i] for i in ids]

@@ -15,11 +15,13 @@ from dermlens.labels import CLASSES
 from dermlens.models.runs import without_removed
 
 CONFIGS = Path(__file__).parent / "configs"
+MAX_SIZE = 2048
+"""Longest side of a network's square, in pixels."""
 # Smallest and largest value of numbers that 0 to infinity would not do for.
 LIMITS: dict[str, tuple[float, float]] = {
     "epochs": (1, math.inf),
     "batch_size": (1, math.inf),
-    "size": (8, math.inf),
+    "size": (8, MAX_SIZE),
     "dropout": (0, 0.99),
     "ema_momentum": (0, 0.99999),
     "label_smoothing": (0, 0.99),
@@ -206,6 +208,11 @@ def from_dict(values: dict[str, Any]) -> Config:
         raise ConfigError(f"leave_out must be one of {', '.join(CLASSES)}, got {config.leave_out!r}.")
     if config.leave_out and config.start:
         raise ConfigError(f"{config.start} has seen {config.leave_out}: leave_out needs a run without start.")
+    if config.leave_out and config.teacher:
+        raise ConfigError(f"{config.teacher} may know {config.leave_out}: leave_out needs a run without teacher.")
+    low, high = LIMITS["size"]
+    if config.answer_size and not low <= config.answer_size <= high:
+        raise ConfigError(f"config.answer_size must be 0 or from {low} to {high}, got {config.answer_size}.")
     return config
 
 

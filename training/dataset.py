@@ -13,9 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from dermlens.dataset import ham10000, isic2019
-from dermlens.dataset.labelled import read_labelled
 from dermlens.errors import DataError, ImageError
-from dermlens.files.documents import shown
 from dermlens.image.preprocess import Geometry, fit, resize
 from dermlens.ingest.read import read_file
 from dermlens.labels import CLASSES, INDEX, N_CLASSES
@@ -110,40 +108,6 @@ def load_images(rows: pd.DataFrame, size: int, for_training: bool) -> Images:
     return Images(pixels, class_indices(rows), rows["image_id"].to_numpy())
 
 
-def labelled_rows(folder: Path, held_out: pd.DataFrame) -> pd.DataFrame:
-    """Return the images of a folder as `dataset.labelled` reads it, as further rows to train on, located already.
-
-    They count as HAM10000's where archives are drawn by shares.
-
-    Args:
-        folder: with labels.csv. held_out: the images to measure with, as `located` gives them.
-
-    Raises:
-        DataError: as `read_labelled`; there is no label; or a picture is one of those to measure with.
-    """
-    found = read_labelled(folder)
-    if found.empty:
-        raise DataError(f"{folder} holds no image with a diagnosis: fill in the column dx of labels.csv.")
-    found = found.assign(split="train", source=HAM10000, stored_aspect="as-is")
-    own = dict(zip(_pixel_hashes(found), found["image_id"], strict=True))
-    for digest, name in zip(_pixel_hashes(held_out), held_out["image_id"], strict=True):
-        if digest in own:
-            raise DataError(f"Image {own[digest]} of {folder} is {name}, with which models are measured. Empty its dx.")
-    return found
-
-
-def _pixel_hashes(rows: pd.DataFrame) -> list[str]:
-    def digest(file: Path, stored_aspect: str) -> str:
-        try:
-            pixels = read_file(file, stored_aspect=stored_aspect).pixels
-        except ImageError as e:
-            raise DataError(f"{shown(file)}: {e}") from e
-        return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(digest, rows["file"], rows["stored_aspect"]))
-
-
 def data_hash(rows: pd.DataFrame) -> str:
     """Return a SHA-256 over image ids, diagnoses and splits: the identity of what a run was trained on."""
     text = rows[["image_id", "dx", "split"]].to_csv(index=False)
@@ -153,13 +117,14 @@ def data_hash(rows: pd.DataFrame) -> str:
 def sampling_weights(rows: pd.DataFrame, config: Config) -> np.ndarray | None:
     """Return how often each training image is to be drawn, (n,) adding up to 1; None where each comes once an epoch.
 
-    Inside an archive an image's weight is its class size there to the power of minus `sampling_power`.
+    Without shares and power all are drawn alike, if an epoch is to have a number of images of its own. Inside an
+    archive an image's weight is its class size there to the power of minus `sampling_power`.
 
     Args:
         rows: columns dx and source.
     """
     shares = external_shares(config)
-    if not (config.sampling_power or shares):
+    if not (config.sampling_power or shares or config.epoch_images):
         return None
     y, source = class_indices(rows), rows["source"].to_numpy()
     weight = np.zeros(len(rows))

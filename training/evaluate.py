@@ -2,7 +2,8 @@
 
 On validation, unless --test asks for the test split too; that is noted in run.json, so that a model card can say how
 often it was looked at. Writes predictions.csv and metrics.json into the run's folder, and with --external
-external_predictions.csv, of the other archives' validation parts alone. What is published is measured again, through
+external_predictions.csv, of the other archives' validation parts alone; without it, one that is there from other
+weights or views is removed. asked.json says what they were made from. What is published is measured again, through
 the serving path (training.publish, training.external).
 """
 
@@ -27,6 +28,7 @@ from dermlens.evaluation.predictions import EXTERNAL_FILE, SPLITS, Predictions, 
 from dermlens.files.documents import write_object
 from dermlens.image.tta import VIEWS, expand
 from training.archives import validation_rows
+from training.asked import asked, note
 from training.dataset import load_images, located
 from training.finished import (
     add_run_arguments,
@@ -77,9 +79,10 @@ def main(argv: list[str] | None = None) -> int:
         if args.test:
             note_test(folder, "training.evaluate")
         predictions = evaluate(model, located(rows, root, aspect), args.views)
+        external = None
         if args.external is not None:
             elsewhere = located(validation_rows(), root, aspect, args.external)
-            write_predictions(folder / EXTERNAL_FILE, evaluate(model, elsewhere, args.views))
+            external = evaluate(model, elsewhere, args.views)
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2
@@ -91,7 +94,10 @@ def main(argv: list[str] | None = None) -> int:
             f = summary[name]
             print(f"  {metric.label:36} {f['value']:.4f}  ({f['low']:.4f} to {f['high']:.4f})")
     try:
-        write_predictions(folder / "predictions.csv", predictions)
+        files = {"predictions.csv": predictions, **({} if external is None else {EXTERNAL_FILE: external})}
+        for name, found in files.items():
+            write_predictions(folder / name, found)
+        note(folder, asked(model, args.views), list(files))
         write_object(folder / "metrics.json", {"views": args.views, **measured})
     except DermlensError as e:
         print(e, file=sys.stderr)

@@ -71,6 +71,28 @@ def _folder_in_use(parent: Path, prefix: str) -> Iterator[Path]:
         os.close(lock)
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, so that no second process trains in it; where a file system has no locks, nothing is held.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"Run {folder.name} is being trained by another process. Wait for its end, or choose another --run."
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(lock)
+
+
 def _remove_if_left(folder: Path) -> None:
     """Remove a folder that a killed process has left: nobody holds its lock."""
     try:

@@ -26,6 +26,7 @@ from dermlens.labels import MELANOMA
 from dermlens.models import registry
 from dermlens.trust import calibration
 from dermlens.wording import number_with_interval
+from training.asked import check
 from training.finished import find_run
 
 LOSS = 0.01
@@ -68,8 +69,10 @@ def answers(folder: Path) -> tuple[Predictions, Predictions]:
     run, gets one as `training.fit` would make it.
 
     Raises:
-        DermlensError: a file is missing or damaged.
+        DermlensError: a file is missing or damaged, or a run's two files are not known to be of one network.
     """
+    if not (folder / "card.json").is_file():  # what is published is replaced whole
+        check(folder)
     home = read_predictions(folder / "predictions.csv").of_split("validation")
     everything = read_predictions(folder / EXTERNAL_FILE, splits=HELD_BACK)
     elsewhere = everything.select(np.isin(everything.split.astype(str), VALIDATION_SETS))

@@ -24,6 +24,9 @@ from training.finished import best_model, find_run
 from training.folders import whole
 from training.train import checked_id, first_network
 
+OF_THE_RUN = ("best_validation",)
+"""What run.json says of the run's own weights alone. Its history stays, to say how it was trained."""
+
 
 def interpolate(run: Path, share: float, target: Path) -> None:
     """Write a run whose best epoch has weights between the first and the best ones of another run.
@@ -59,7 +62,8 @@ def interpolate(run: Path, share: float, target: Path) -> None:
         model.save_weights(folder / "checkpoints" / "best.weights.h5")
         shutil.copyfile(run / "history.csv", folder / "history.csv")
         between = {"run": record["id"], "start": config.start, "share": share}
-        write_object(folder / "run.json", {**record, "id": target.name, "interpolated": between})
+        own = {key: value for key, value in record.items() if key not in OF_THE_RUN}
+        write_object(folder / "run.json", {**own, "id": target.name, "interpolated": between})
 
 
 def main(argv: list[str] | None = None) -> int:

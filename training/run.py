@@ -29,15 +29,19 @@ from dermlens.server.hardware import processor
 from training.loop.state import State
 
 PROGRESS_SECONDS = 5.0
+CHOSEN_BY = "val_cross_entropy"
+"""Column of history.csv that the best epoch is the lowest in."""
 
 
 def write_history(file: Path, rows: list[dict[str, Any]]) -> None:
-    """Replace history.csv by `rows`, one a finished epoch."""
+    """Replace history.csv by `rows`, one a finished epoch; what the best one is chosen by is written in full."""
     text = io.StringIO()
     columns = [*HISTORY, *(name for name in ELSEWHERE if any(name in row for row in rows))]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    for row in rows:
+        short = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+        writer.writerow(short | ({CHOSEN_BY: repr(float(row[CHOSEN_BY]))} if CHOSEN_BY in row else {}))
     write_whole(file, text.getvalue().encode())
 
 

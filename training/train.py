@@ -21,19 +21,22 @@ import keras
 import pandas as pd
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
-from dermlens.errors import ConfigError, DataError, DermlensError, ModelError
+from dermlens.errors import ConfigError, DataError, DermlensError
 from dermlens.files.documents import read_object, write_object
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.models import registry
 from dermlens.models.runs import runs_dir
 from dermlens.server.hardware import processor
+from training import origin
 from training import run as runs
 from training.architectures import build, load_archive
 from training.artefact import load_model
 from training.backend import policy, precision
 from training.config import Config, from_dict, load_config, override
-from training.dataset import HAM10000, data_hash, labelled_rows, located, select_rows
+from training.dataset import HAM10000, data_hash, located, select_rows
 from training.drawn_data import draw
+from training.folders import alone
+from training.labelled import NOT_COMPARED, held_out, labelled_hash, labelled_rows
 from training.loop.averaging import set_weights
 from training.loop.phase import Task, train_phase
 from training.loop.state import State
@@ -48,18 +51,22 @@ def smoke(config: Config) -> Config:
     return dataclasses.replace(alone, phases=phases, batch_size=8, max_images=28, weights="none")
 
 
-def start(config: Config, args: argparse.Namespace) -> Task:
-    """Check the data and open or make the run's folder.
+def start(config: Config, args: argparse.Namespace, held: contextlib.ExitStack) -> Task:
+    """Check the data and open or make the run's folder, which is this process' own until `held` is closed.
 
     Raises:
         DataError: for what is wrong with the data, all of it at once; or the split leaves nothing to train on or to
             choose an epoch by.
-        ConfigError: the run exists with other settings or data, or its id is not valid.
+        ConfigError: the run exists with other settings or data, or is being trained, or its id is not valid; or a
+            model that it starts with is another now, or may have seen images to measure with.
     """
     name = Path(args.config).stem
     run_id = checked_id(args.run) if args.run else new_id(name)
     folder = runs_dir() / run_id
     record_file = folder / "run.json"
+    began, is_new = record_file.exists(), not folder.exists()
+    if not is_new:
+        held.enter_context(alone(folder))
     table = load_split(args.split)
     rows = select_rows(table, config)
     own = rows[rows["source"] == HAM10000]
@@ -68,12 +75,20 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             raise DataError(f"{args.split} has no image to use in {split}. Training needs both train and validation.")
     extra = None
     if args.labelled:
-        held_out = located(table[table["split"] != "train"], args.data, args.stored_aspect)
-        extra = labelled_rows(args.labelled, held_out)
+        measured_with = held_out(table, args.data, args.stored_aspect, args.external)
+        extra = labelled_rows(args.labelled, measured_with, config.leave_out)
+        if args.external is None:
+            print(NOT_COMPARED, flush=True)
     data = {"sha256": data_hash(rows), "stored_aspect": args.stored_aspect}
-    data["labelled"] = "" if extra is None else data_hash(extra)
-    if record_file.exists():
+    data["labelled"] = "" if extra is None else labelled_hash(extra)
+    counts: dict[str, Any] = {"images": {k: int(v) for k, v in rows["split"].value_counts().items()}}
+    if extra is not None:
+        counts["images"]["labelled"] = len(extra)
+        counts["labelled_compared_with_archives"] = args.external is not None
+    if began:
         record = read_object(record_file)
+        if record.get("interpolated"):
+            raise ConfigError(f"Run {run_id} is interpolated, not trained. Choose another --run, or none.")
         then = dataclasses.asdict(from_dict(record["config"]))
         now = dataclasses.asdict(config)
         changed = [key for key in now if then[key] != now[key]] + [
@@ -81,10 +96,14 @@ def start(config: Config, args: argparse.Namespace) -> Task:
         ]
         if changed:
             raise ConfigError(f"Run {run_id} exists with another {', '.join(changed)}. Choose another --run, or none.")
+        origin.check_unchanged(config, record, folder)
         check_rows(args.data, own)
         now_on = {"backend": keras.backend.backend(), "precision": precision(config), "processor": processor()}
         record["resumed"] = [*record.get("resumed", []), {"when": _now(), **now_on}]
     else:
+        not_compared = [] if args.smoke else origin.check_split(config.start, table)
+        if not_compared:
+            print(f"What {', '.join(not_compared)}, behind {config.start}, trained on was not noted.", flush=True)
         check_rows(args.data, own, decode=True)
         record = {
             "id": run_id,
@@ -92,41 +111,27 @@ def start(config: Config, args: argparse.Namespace) -> Task:
             "config": dataclasses.asdict(config),
             "measured_weights": "EMA" if config.ema_momentum else "raw",
             "chosen_by": "cross-entropy",
-            "data": {**data, "images": {k: int(v) for k, v in rows["split"].value_counts().items()}},
+            "data": {**data, **counts},
             "seed": config.seed,
             "precision": precision(config),
             "started": _now(),
-            **_hashes({"start": config.start, "teacher": config.teacher}),
-            "earlier_runs": earlier_runs(config.start),
+            **origin.hashes(config),
+            "earlier_runs": origin.earlier_runs(config.start),
+            "start_not_compared": not_compared,
             "test_evaluations": [],
             **runs.environment(),
         }
     found = located(rows, args.data, args.stored_aspect, args.external)
     if extra is not None:
         found = pd.concat([found, extra], ignore_index=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    if is_new:
+        folder.mkdir(parents=True, exist_ok=True)
+        held.enter_context(alone(folder))
+    if record_file.exists() != began:
+        raise ConfigError(f"Run {run_id} has just been begun by another process. Choose another --run, or none.")
     write_object(record_file, record)
     print(f"run {run_id} in {folder}", flush=True)
     return Task(config, folder, found)
-
-
-def _hashes(used: dict[str, str]) -> dict[str, str]:
-    """Return the SHA-256 of the published models a run uses; raises ModelError if there is none of that name."""
-    models = registry.models_dir()
-    return {f"{role}_sha256": registry.source_hash(registry.find(models, name)) for role, name in used.items() if name}
-
-
-def earlier_runs(start: str) -> list[dict[str, Any]]:
-    """Return what run.json keeps of the runs behind a published model, the first run first; none for "".
-
-    Raises:
-        ModelError: there is no such model, or its run.json cannot be read.
-    """
-    if not start:
-        return []
-    run = read_object(registry.find(registry.models_dir(), start).folder / "run.json", ModelError)
-    kept = {key: run.get(key) for key in ("id", "config_name", "git_commit", "weights_missing", "test_evaluations")}
-    return [*run.get("earlier_runs", []), {**kept, "weights": run["config"]["weights"]}]
 
 
 def checked_id(run_id: str) -> str:
@@ -193,8 +198,9 @@ def train(task: Task) -> None:
             weights = model.get_weights()
 
     # Stage 4: the end.
-    best = min(state.history, key=lambda row: row["val_cross_entropy"])
-    _add_to_record(folder, finished=_now(), best_epoch=best["epoch"], best_validation=best)
+    best = state.best_row()
+    of_best = {} if best is None else {"best_epoch": best["epoch"], "best_validation": best}
+    _add_to_record(folder, finished=_now(), **of_best)
     state.finished = True
     runs.save_state(checkpoint, {"model": weights}, state)
 
@@ -275,10 +281,10 @@ def main(argv: list[str] | None = None) -> int:
         assignments.append("deterministic=True")
     try:
         config = override(load_config(args.config)[0], assignments)
-        with tempfile.TemporaryDirectory(prefix="dermlens-") as folder:
+        with tempfile.TemporaryDirectory(prefix="dermlens-") as folder, contextlib.ExitStack() as held:
             if drawn:
                 args.data, args.split = Path(folder), draw(Path(folder))
-            train(start(smoke(config) if args.smoke else config, args))
+            train(start(smoke(config) if args.smoke else config, args, held))
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2

@@ -56,6 +56,8 @@ class Run:
     """"EMA" or "raw": which weights the validation metrics are of"""
     published_as: str
     """id of the published model, "" if it is not published"""
+    interpolated: str = ""
+    """of weights between two others (`training.interpolate`): the run whose history this one brings along; else """ ""
 
     @property
     def loss(self) -> tuple[object, ...]:
@@ -80,7 +82,8 @@ class Run:
     @property
     def group(self) -> tuple[tuple[str, str], ...]:
         """What runs that differ only by their seed have in common."""
-        return tuple(sorted((k, repr(v)) for k, v in self.settings.items() if k != "seed"))
+        alone = [("interpolated as", repr(self.id))] if self.interpolated else []
+        return tuple(sorted([*alone, *((k, repr(v)) for k, v in self.settings.items() if k != "seed")]))
 
 
 def runs_dir() -> Path:
@@ -116,6 +119,7 @@ def read_run(file: Path, published_as: str = "") -> Run:
         DataError: it is damaged or has no settings.
     """
     record = read_object(file)
+    between = record.get("interpolated")
     text = ((name, str, "text") for name in ("id", "config_name", "started", "measured_weights"))
     for name, kind, what in (("config", dict, "an object with the settings"), *text):
         if not isinstance(record.get(name, "" if kind is str else None), kind):
@@ -130,6 +134,7 @@ def read_run(file: Path, published_as: str = "") -> Run:
         touched=0.0 if published_as else _touched(file.parent),
         measured_weights=record.get("measured_weights", ""),
         published_as=published_as,
+        interpolated=str(between.get("run") or "another run") if isinstance(between, dict) else "",
     )
 
 
@@ -171,11 +176,13 @@ def is_training(run: Run, history: pd.DataFrame | None, now: float) -> bool:
         run: as found. history: as read, None if it has none. now: in seconds since 1970.
     """
     longest = 0.0 if history is None else float(np.nan_to_num(history["seconds"].max()))
-    return not run.finished and abs(now - run.touched) < np.clip(3 * longest, *SILENCE)
+    return not run.finished and not run.interpolated and abs(now - run.touched) < np.clip(3 * longest, *SILENCE)
 
 
 def state(run: Run, history: pd.DataFrame | None, now: float) -> str:
     """Say whether a run is finished or training, or after which epoch it stopped; arguments as for `is_training`."""
+    if run.interpolated:
+        return f"interpolated with {run.interpolated}, not trained"
     if run.finished or is_training(run, history, now):
         return "finished" if run.finished else "training"
     if history is None:

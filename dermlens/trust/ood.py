@@ -34,6 +34,9 @@ MEMBERS = "members"
 """In the place of a method: an ensemble has no embedding, but a rule over its members' scores."""
 REAL = "dermoscopic"
 """In familiarity.csv, the kind of the data set's own images."""
+LEFT_OUT = "diagnosis left out of training"
+"""The kind of those of its images that show a diagnosis the network never saw: dermoscopic too, and nothing is fitted
+to them."""
 _MOST_BYTES = 64 * 2**20
 _SCORE_COLUMNS = {**dict.fromkeys(("name", "group", "kind", "part"), str), "score": float}
 
@@ -260,7 +263,7 @@ def read_scores(folder: Path, card: Mapping[str, Any] | None = None) -> tuple[pd
 def known(folder: Path, image_ids: np.ndarray) -> bool:
     """Return whether there are scores of all these dermoscopic images, (n,) str; raises as `read_scores`."""
     table, _ = read_scores(folder)
-    return bool(np.isin(image_ids.astype(str), table.loc[table["kind"] == REAL, "name"].to_numpy(str)).all())
+    return bool(np.isin(image_ids.astype(str), _scored(table).index.to_numpy(str)).all())
 
 
 def refused(folder: Path, image_ids: np.ndarray) -> np.ndarray:
@@ -276,10 +279,15 @@ def refused(folder: Path, image_ids: np.ndarray) -> np.ndarray:
         ModelError: as `read_scores`, or an image is not in the file.
     """
     table, threshold = read_scores(folder)
-    real = table[table["kind"] == REAL].set_index("name")["score"].reindex(image_ids)
+    real = _scored(table).reindex(image_ids)
     if real.isna().any():
         raise ModelError(f"{folder.name}/{SCORES_FILE} lacks images that there are predictions of. {AGAIN}")
     return (real > threshold).to_numpy()
+
+
+def _scored(table: pd.DataFrame) -> pd.Series:
+    """Return the scores of the dermoscopic images of a table as `read_scores` gives it, by name."""
+    return table[table["kind"].isin([REAL, LEFT_OUT])].set_index("name")["score"]
 
 
 def _checked(reference: ReferenceSet, embedding: np.ndarray) -> np.ndarray:

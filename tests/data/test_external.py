@@ -77,13 +77,17 @@ def test_a_lesion_seen_elsewhere_is_left_out_with_all_its_images_where_it_would_
             (validation[1], "own-validation", "yes"),
             (tested[1], "own-test", "yes"),
             (train[7], "of another table", "yes"),
+            (validation[2], "own-train", "yes"),
+            ("own-train", tested[2], "yes"),
+            (tested[3], "own-train", "no"),
         ],
         columns=["image_a", "image_b", "same"],
     )
     after = assign(table, own, pairs)
-    left = [*train[:2], *train[5:7], validation[1]]
+    left = [*train[:2], *train[5:7], validation[1], validation[2], tested[2]]
     lesions = table["lesion_id"][table["image_id"].isin(left)]
-    assert after[table["lesion_id"].isin(lesions)].tolist() == ["left_out"] * 10
+    assert after[table["lesion_id"].isin(lesions)].tolist() == ["left_out"] * 14
+    assert after[table["image_id"] == train[2]].tolist() == ["train"], "it trains there and here"
     others = ~table["lesion_id"].isin(lesions)
     pd.testing.assert_series_equal(after[others], before[others])
 

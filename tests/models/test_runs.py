@@ -115,6 +115,16 @@ def test_only_runs_with_the_same_loss_share_it_and_seeds_share_a_group(tmp_path:
     assert one.group == two.group != focal.group
 
 
+def test_an_interpolated_run_is_named_so_and_is_no_further_seed(tmp_path: Path) -> None:
+    one = read_run(add_run(tmp_path, "one", seed=1) / "run.json")
+    between = {"run": "one", "start": "base", "share": 0.5}
+    made = read_run(add_run(tmp_path, "made", seed=1, finished="", interpolated=between) / "run.json")
+    assert (one.interpolated, made.interpolated) == ("", "one")
+    assert one.group != made.group
+    assert not is_training(made, None, made.touched)
+    assert state(made, None, made.touched) == "interpolated with one, not trained"
+
+
 def test_losses_on_the_labels_of_another_teacher_are_others(tmp_path: Path) -> None:
     def loss(name: str, **config: object) -> tuple[object, ...]:
         return read_run(add_run(tmp_path, name, config=config) / "run.json").loss

@@ -58,6 +58,24 @@ def test_a_run_that_was_measured_on_other_archives_too_is_drawn_like_any_other(r
     assert "star marks the epoch of the lowest cross-entropy on validation" in text(app)
 
 
+def test_an_interpolated_run_is_listed_without_the_figures_of_the_run_it_came_from(runs: Path) -> None:
+    add_run(runs, "one", 1)
+    between = {"run": "one", "start": "base", "share": 0.5}
+    add_run(runs, "made", 1, interpolated=between)
+    add_run(runs.parent / "models", "toy", 3, id="out", interpolated=between)
+    app = open_page("training_curves")
+    table = app.dataframe[0].value.set_index("run")
+    assert set(states(app)) == {"one", "made", "out"}
+    for name in ("made", "out"):
+        assert table.loc[name, "state"] == "interpolated with one, not trained"
+        assert pd.isna(table.loc[name, "balanced accuracy"])
+        assert (table.loc[name, "epochs"], pd.isna(table.loc[name, "hours"])) == (0, True)
+    assert table.loc["one", "balanced accuracy"] > 0
+    assert app.multiselect(key="runs").options == ["one"]
+    assert app.multiselect(key="runs").value == ["one"]
+    assert len(app.get("plotly_chart")) == 6
+
+
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     """What every part of a page that redraws alone is told to wait between two redraws."""

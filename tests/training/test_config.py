@@ -88,6 +88,10 @@ def test_overrides_reach_every_level_and_leave_the_rest() -> None:
         ("augment.gain=1", "augment.gain must be from 0 to 0.9, got 1"),
         ("augment.jpeg=1.5", "augment.jpeg must be from 0 to 1, got 1.5"),
         ("augment.rotation_degrees=200", "augment.rotation_degrees must be from 0 to 180"),
+        ("answer_size=5", "config.answer_size must be 0 or from 8 to 2048, got 5"),
+        ("answer_size=2049", "config.answer_size must be 0 or from 8 to 2048, got 2049"),
+        ("phases.0.size=4096", "phases.0.size must be from 8 to 2048, got 4096"),
+        ("phases.0.size=7", "phases.0.size must be from 8 to 2048, got 7"),
         ("leave_out=scc", "leave_out must be one of akiec, bcc, .*, got 'scc'"),
     ],
 )
@@ -110,6 +114,9 @@ def test_settings_that_change_nothing_change_nothing() -> None:
 def test_a_published_model_cannot_be_gone_on_with_without_what_it_has_seen() -> None:
     with pytest.raises(ConfigError, match="base has seen vasc: leave_out needs a run without start"):
         override(PLAIN, ["start=base", "leave_out=vasc"])
+    with pytest.raises(ConfigError, match="base may know vasc: leave_out needs a run without teacher"):
+        override(PLAIN, ["teacher=base", "leave_out=vasc"])
+    assert override(PLAIN, ["answer_size=8"]).answer_size == 8
 
 
 def test_a_wrong_setting_inside_a_config_file_is_a_sentence(tmp_path, monkeypatch) -> None:

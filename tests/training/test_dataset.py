@@ -170,6 +170,7 @@ def test_weights_share_an_epoch_between_the_archives_and_inside_them_by_class_si
         }
     )
     assert sampling_weights(rows, config()) is None
+    np.testing.assert_allclose(sampling_weights(rows.iloc[:5], config(epoch_images=3)), [0.2] * 5)
     half = sampling_weights(rows.iloc[:5], config(sampling_power=0.5))
     np.testing.assert_allclose(half, np.array([0.5] * 4 + [1]) / 3)  # 4 of weight 1/2 and one of weight 1
     even = sampling_weights(rows, config(isic2017_share=0.3, bcn20000_share=0.2))

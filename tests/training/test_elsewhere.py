@@ -248,6 +248,7 @@ def test_a_gain_does_not_come_from_calibration(tmp_path: Path) -> None:
     for name, shift in (("even", 0.0), ("shifted", 3.0)):
         folder = tmp_path / name
         folder.mkdir()
+        (folder / "card.json").write_text("{}")
         for file, split in (("predictions.csv", "validation"), (EXTERNAL_FILE, VALIDATION_SETS[0])):
             ids = [f"{split}_{i}" for i in range(len(y))]
             table = pd.DataFrame({"image_id": ids, "lesion_id": ids, "split": split, "y_true": np.array(CLASSES)[y]})

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 
 from dermlens.models import registry
-from dermlens.models.runs import HISTORY
+from dermlens.models.runs import HISTORY, find_runs
+from tests import fake_ham10000
 from tests.conftest import publish_toy
+from training import train
 from training.architectures import build, feature_layer
 from training.config import Config, Phase
 from training.finished import best_model
@@ -35,6 +37,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def note(folder: Path, config: Config, start_sha256: str | None) -> None:
     record = {"id": folder.name, "config": asdict(config), "start_sha256": start_sha256}
+    record |= {"finished": "then", "best_epoch": 1, "best_validation": {"val_loss": 1.0}}
     (folder / "run.json").write_text(json.dumps(record))
 
 
@@ -51,6 +54,26 @@ def test_weights_lie_between_those_before_and_after(run: Path) -> None:
     assert record["id"] == "between-0.25"
     assert record["interpolated"] == {"run": "more", "start": "base", "share": 0.25}
     assert (run.parent / "between-1" / "history.csv").read_bytes() == (run / "history.csv").read_bytes()
+    assert "best_validation" not in record, "that is of other weights"
+    found, _ = find_runs(run.parent, run.parent / "nowhere")
+    assert {r.id: r.interpolated for r in found} == {
+        "more": "",
+        **dict.fromkeys(("between-0", "between-0.25", "between-1"), "more"),
+    }
+    assert len({r.group for r in found}) == 4, "none of them is a further seed of another"
+
+
+def test_interpolated_weights_are_not_trained_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["more", "between", "--share", "0.5"]) == 0
+    folder = run.parent / "between"
+    before = {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    data = run.parents[1] / "data"
+    fake_ham10000.write(data)
+    sets = ["--set", "start=base", "--set", f"phases=[{asdict(CONFIG.phases[0])}]"]
+    where = ["--data", str(data), "--split", str(data / "split.csv")]
+    assert train.main(["baseline_cnn", *where, *sets, "--run", "between"]) == 2
+    assert "Run between is interpolated, not trained. Choose another --run" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
 
 
 def test_a_network_answers_at_the_size_that_its_config_names(run: Path) -> None:

@@ -21,7 +21,7 @@ from dermlens.labels import CLASSES
 from dermlens.models import registry
 from dermlens.models.runs import best_row, read_history
 from tests.fake_ham10000 import write
-from training import card, evaluate, publish, train
+from training import card, evaluate, gains, publish, train
 from training import run as runs
 from training.model_card.render import render
 from training.model_card.write import HASHED
@@ -72,6 +72,17 @@ def test_evaluation_of_the_best_epoch_repeats_what_training_measured(world: Simp
     assert found["validation"]["cross_entropy"]["value"] == pytest.approx(best["val_cross_entropy"], abs=1e-3)
     assert read_predictions(fresh / "predictions.csv").splits == ("validation",)
     assert read(fresh / "run.json")["test_evaluations"] == []
+
+
+def test_a_new_evaluation_leaves_no_answers_of_another_network(
+    world: SimpleNamespace, fresh: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (fresh / "external_predictions.csv").write_text("of the epoch before\n")
+    assert evaluate.main(["fresh", "--views", "1", *world.where]) == 0
+    assert not (fresh / "external_predictions.csv").exists()
+    (fresh / "external_predictions.csv").write_text("of nobody knows what\n")
+    assert gains.main(["fresh", "fresh", *world.to]) == 2
+    assert "fresh: predictions.csv and external_predictions.csv are not known to be of one" in capsys.readouterr().err
 
 
 def test_evaluation_of_the_last_epoch_repeats_what_training_measured(world: SimpleNamespace, fresh: Path) -> None:
@@ -253,6 +264,8 @@ def test_the_model_card_says_that_weights_are_interpolated(copy: Path) -> None:
     config = {**read(copy / "run.json")["config"], "start": "base"}
     text = told(copy, config=config, interpolated={"run": "more", "start": "base", "share": 0.7})
     assert "a mean of that model's, 30 % of it, and of what the run `more` came to, 70 %" in text
+    assert "Weights interpolated with those of the run `more`, best epoch" in text
+    assert "\nBest epoch" not in text
 
 
 def test_the_model_card_names_the_runs_behind_its_first_weights(copy: Path) -> None:

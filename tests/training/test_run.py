@@ -10,12 +10,23 @@ import pytest
 
 from dermlens.errors import DataError
 from dermlens.files.documents import read_object, write_object
-from dermlens.models.runs import ELSEWHERE, HISTORY, PROGRESS_FILE, read_history
+from dermlens.models.runs import ELSEWHERE, HISTORY, PROGRESS_FILE, best_row, read_history
 from tests.training.loop.toys import small
 from training import run
 from training.loop.state import Plateau, State
 
 ROW = dict.fromkeys(HISTORY, 0.123456789) | {"epoch": 3, "phase": 1}
+
+
+def test_epochs_that_differ_in_the_last_digit_are_told_apart(tmp_path: Path) -> None:
+    close = [0.45123449, 0.45123441, 0.45123444]  # the same with six digits
+    rows = [{**ROW, "epoch": i, "val_cross_entropy": value} for i, value in enumerate(close, start=1)]
+    run.write_history(tmp_path / "history.csv", rows)
+    found = read_history(tmp_path / "history.csv")
+    assert found["val_cross_entropy"].tolist() == close
+    assert best_row(found)["epoch"] == 2
+    run.write_history(tmp_path / "history.csv", [{**ROW, "val_cross_entropy": math.nan}])
+    assert math.isnan(read_history(tmp_path / "history.csv")["val_cross_entropy"][0])
 
 
 def variables() -> list[keras.Variable]:
@@ -87,7 +98,7 @@ def test_history_has_the_columns_of_the_interface(tmp_path: Path) -> None:
         "epoch,phase,learning_rate,loss,val_loss,accuracy,val_accuracy,balanced_accuracy,val_balanced_accuracy,"
         "val_melanoma_recall,val_cross_entropy,seconds"
     )
-    assert lines[1] == ["3", "1", *["0.123457"] * 10]
+    assert lines[1] == ["3", "1", *["0.123457"] * 8, "0.123456789", "0.123457"]
     assert lines[2][9] == "nan"
 
 

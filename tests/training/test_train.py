@@ -27,7 +27,9 @@ from training.architectures import build, feature_layer
 from training.config import Config, Phase, load_config
 from training.dataset import select_rows
 from training.drawn_data import LESIONS, draw
-from training.train import earlier_runs, first_network, main, new_id, smoke
+from training.folders import alone
+from training.origin import earlier_runs
+from training.train import first_network, main, new_id, smoke
 
 ROOT = Path(__file__).parents[2]
 SIZE = 16
@@ -253,6 +255,16 @@ def test_bad_data_stops_a_run_before_it_begins(trained, monkeypatch, tmp_path, c
     assert not (tmp_path / "runs").exists()
 
 
+def test_two_processes_do_not_train_one_run(trained, monkeypatch, tmp_path, capsys) -> None:
+    shutil.copytree(trained.runs / "whole", tmp_path / "whole")
+    before = (tmp_path / "whole" / "run.json").read_bytes()
+    with alone(tmp_path / "whole"):
+        assert again(trained, monkeypatch, tmp_path) == 2
+    assert "Run whole is being trained by another process. Wait for its end" in capsys.readouterr().err
+    assert (tmp_path / "whole" / "run.json").read_bytes() == before
+    assert again(trained, monkeypatch, tmp_path) == 0
+
+
 def test_unknown_settings_and_configs_are_refused_by_the_command(trained, capsys) -> None:
     assert main([*trained.arguments, "--set", "spin=1"]) == 2
     assert "Unknown setting 'spin'" in capsys.readouterr().err
@@ -286,7 +298,14 @@ def test_a_run_that_goes_on_keeps_what_came_before(tmp_path, monkeypatch) -> Non
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "card.json").write_text("{}")
     (tmp_path / "base" / "run.json").write_text(json.dumps({**record, **more}))
-    assert earlier_runs("base") == [oldest, {**record, "weights": "imagenet"}]
+    none = {"isic2017_share": 0.0, "bcn20000_share": 0.0}
+    assert earlier_runs("base") == [oldest, {**record, "weights": "imagenet", "config": none}]
+    looked = {"external_evaluations": [{"when": "then", "run": "b", "splits": ["isic2017"]}]}
+    more = {**more, "data": {"sha256": "1" * 64}, "config": {"weights": "imagenet", "isic2017_share": 0.2}}
+    (tmp_path / "base" / "run.json").write_text(json.dumps({**record, **more, **looked}))
+    found = earlier_runs("base")[1]
+    assert found["config"] == {**none, "isic2017_share": 0.2}
+    assert (found["data"], found["external_evaluations"]) == (more["data"], looked["external_evaluations"])
     (tmp_path / "base" / "run.json").unlink()
     with pytest.raises(ModelError, match=r"run\.json"):
         earlier_runs("base")

@@ -42,7 +42,7 @@ from dermlens.files.documents import encode_object, read_document, read_object
 from dermlens.files.hashes import sha256
 from dermlens.ingest.read import read_file
 from dermlens.trust import embedding_map
-from dermlens.trust.ood import EMBEDDINGS_FILE, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
+from dermlens.trust.ood import EMBEDDINGS_FILE, LEFT_OUT, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
 from dermlens.trust.reference_set import MAX_UNPACKED, METHODS, ReferenceSet, decode, encode, make_reference_set
 from dermlens.trust.withholding import Withholding
 from training.archives import answers, training_rows
@@ -61,9 +61,6 @@ BROKEN = 60
 """Validation lesions whose image is broken in every way."""
 NOT_CHOSEN_BY = "drawing of a lesion"
 """Measured, but not used to choose a score: whether a drawing is unlike dermoscopy is a matter of taste."""
-LEFT_OUT = "diagnosis left out of training"
-"""Measured on its test images; the score is not chosen by it."""
-
 FEW_SOURCES = 5
 
 
@@ -170,7 +167,8 @@ def seen(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
     real = embed(subject.model, *_real(subject, rows), "predicted images")
     table = pd.DataFrame({"name": p.image_id, "group": p.lesion_id, "kind": REAL, "part": p.split})
     added, of_others = elsewhere(subject)
-    # A diagnosis left out of training is none of the known ones. It is measured on test and left out on validation.
+    # A diagnosis left out of training is none of the known ones: its test images are measured like other pictures, and
+    # no score or threshold is chosen by it.
     left_out = (rows["dx"] == _diagnosis_left_out(subject)).to_numpy()
     table.loc[left_out, "kind"] = LEFT_OUT
     table.loc[left_out & (p.split == "test"), "part"] = "second half"
@@ -185,14 +183,18 @@ def seen(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def elsewhere(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
-    """Embed the images of other archives that no network trains on, as `seen` does; nothing if they are not at hand."""
+    """Embed the images of other archives that no network trains on, as `seen` does; nothing if they are not at hand.
+
+    Those of a diagnosis left out of training are of the kind LEFT_OUT: scored, so that they are refused or not, but no
+    threshold goes by them.
+    """
     if subject.external is None:
         return pd.DataFrame(columns=["name", "group", "kind", "part"]), np.zeros((0, len(subject.model.head_kernel)))
     rows = held_back(load_external())
     found = answers(subject.model, rows, subject.external)[1]
     table = pd.DataFrame({"name": rows["image_id"], "group": rows["lesion_id"], "kind": REAL, "part": rows["split"]})
-    left_out = rows["dx"] == _diagnosis_left_out(subject)
-    return table[~left_out], found[~left_out.to_numpy()]
+    table.loc[rows["dx"] == _diagnosis_left_out(subject), "kind"] = LEFT_OUT
+    return table, found
 
 
 def choose(reference_set: ReferenceSet, table: pd.DataFrame, embeddings: np.ndarray) -> tuple[str, dict[str, float]]:

@@ -68,6 +68,11 @@ class State:
         last = self.phase == len(config.phases) - 1
         self.stopped_early = bool(last and config.patience and self.waited >= config.patience)
 
+    def best_row(self) -> dict[str, Any] | None:
+        """Return the first row of the lowest validation cross-entropy, whose weights are kept; None if all are NaN."""
+        known = [row for row in self.history if not math.isnan(row["val_cross_entropy"])]
+        return min(known, key=lambda row: row["val_cross_entropy"], default=None)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as they stand in a checkpoint."""
         return dataclasses.asdict(self)

@@ -93,15 +93,22 @@ def _seen(folder: Path, splits: list[str]) -> str:
         return "The answers are computed from those of the members, whose cards say how often they were asked."
     record = read_object(run) if run.is_file() else {}
     notes = [n for n in record.get("external_evaluations", []) if set(n["splits"]) & set(splits)]
-    if not notes:
+    behind = [
+        note
+        for earlier in record.get("earlier_runs", [])
+        for note in earlier.get("external_evaluations", [])
+        if set(note["splits"]) & set(splits) and note not in notes
+    ]
+    behind = [note for i, note in enumerate(behind) if note not in behind[:i]]
+    if not notes and not behind:
         return "How often this network was asked about them was not noted."
     asked = [n for n in notes if n["run"] == record.get("id")]
     before = [n for n in notes if n["run"] != record.get("id")]
     times = ", ".join(n["when"] for n in asked if n["when"])
     said = f"They were predicted {counted(len(asked), 'time')} with this network" + (f" ({times})" if times else "")
-    return said + (
-        f", and {counted(len(before), 'time')} with those published under its name before." if before else "."
-    )
+    further = {f"{counted(len(before), 'time')} with those published under its name before": bool(before)}
+    further[f"{counted(len(behind), 'time')} with the networks that it continues from"] = bool(behind)
+    return f"{', and '.join([said, *(words for words, is_so in further.items() if is_so)])}."
 
 
 def _decided(found: OfArchive | None) -> list[str]:

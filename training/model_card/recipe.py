@@ -15,9 +15,9 @@ def training_data(run: dict[str, Any]) -> list[str]:
         tuned = f"{tuned} of HAM10000 and {images['external_validation']:,} of the others"
         table = f"{table}, `data/splits/external.csv`"
     return [
-        f"Trained on {images['train']:,} images of {archives}, tuned on {tuned}; all images of a "
+        f"Trained on {images['train']:,} images of {archives}{_labelled(run)}, tuned on {tuned}; all images of a "
         f"lesion are in one split ({table}). Some lesions{of_ham} were confirmed by histology, the others "
-        f"by follow-up, consensus or confocal microscopy.{_left_out(run)}",
+        f"by follow-up, consensus or confocal microscopy.{_compared(run)}{_before(run, others)}{_left_out(run)}",
         "",
         *([run["note"], ""] if run.get("note") else []),
         *_images_line(run),
@@ -27,7 +27,41 @@ def training_data(run: dict[str, Any]) -> list[str]:
 def _other_archives(run: dict[str, Any]) -> list[str]:
     """Return the names of the other archives that a share of the training images was drawn from."""
     shares = {"ISIC 2017": "isic2017_share", "BCN20000": "bcn20000_share"}
-    return [name for name, setting in shares.items() if run["config"].get(setting)]
+    return [name for name, setting in shares.items() if run.get("config", {}).get(setting)]
+
+
+def _labelled(run: dict[str, Any]) -> str:
+    if not run["data"].get("labelled"):
+        return ""
+    count = run["data"]["images"].get("labelled")
+    return f" and on {f'{count:,} ' if count else ''}further images, labelled by its makers"
+
+
+def _compared(run: dict[str, Any]) -> str:
+    """Say with which images the labelled ones were compared; older runs compared them with HAM10000's alone."""
+    if not run["data"].get("labelled"):
+        return ""
+    if run["data"].get("labelled_compared_with_archives"):
+        return (
+            " None of the labelled pictures is one of those that HAM10000 or another archive holds out to measure with."
+        )
+    return (
+        " None of the labelled pictures is one of HAM10000's validation or test images; **they were not compared with "
+        "the test images of other archives.**"
+    )
+
+
+def _before(run: dict[str, Any], own: list[str]) -> str:
+    """Name what the networks that this one continues from were trained on, beside what it was itself."""
+    earlier = run.get("earlier_runs", [])
+    more = dict.fromkeys(name for one in earlier for name in _other_archives(one) if name not in own)
+    found = [f"images of {' and '.join(more)} (`data/splits/external.csv`)"] if more else []
+    labelled = [one["data"] for one in earlier if (one.get("data") or {}).get("labelled")]
+    if labelled:
+        compared = all(data.get("labelled_compared_with_archives") for data in labelled)
+        unlike = "" if compared else " (**not compared with the test images of other archives**)"
+        found.append(f"further images, labelled by its makers{unlike},")
+    return f" It continues from a network that was trained on {' and on '.join(found)} as well." if found else ""
 
 
 def _left_out(run: dict[str, Any]) -> str:
@@ -83,6 +117,10 @@ def recipe(folder: Path, run: dict[str, Any]) -> list[str]:
 def _epoch(run: dict[str, Any], best: float, epochs: int) -> str:
     """Say which epoch's weights were published; older runs chose theirs by balanced accuracy and do not say so."""
     by = run.get("chosen_by", "balanced accuracy")
+    if between := run.get("interpolated"):
+        return (
+            f"Weights interpolated with those of the run `{between['run']}`, best epoch {best:.0f} of {epochs} by {by}"
+        )
     if run.get("published_last_epoch"):
         extreme = "lowest" if by == "cross-entropy" else "highest"
         return f"The last epoch, {epochs} (epoch {best:.0f} has the {extreme} {by} on validation)"
@@ -120,7 +158,7 @@ def _used_models(run: dict[str, Any]) -> list[str]:
     if config.get("start"):
         lines += [
             f"It continued from the published model {_of(run, 'start')}, its head included; the hours are those of "
-            f"this run alone.{_earlier(run)}",
+            f"this run alone.{_earlier(run)}{_not_compared(run)}",
             "",
         ]
     if between := run.get("interpolated"):
@@ -148,6 +186,14 @@ def _earlier(run: dict[str, Any]) -> str:
     named = ", ".join(f"`{e['id']}` (config `{e['config_name']}`, commit `{e['git_commit']}`)" for e in earlier)
     weights = f"the backbone's first weights were `{earlier[0]['weights']}`"
     return f" The runs behind that model, in order: {named}; {weights}."
+
+
+def _not_compared(run: dict[str, Any]) -> str:
+    """Name the runs behind a model of which it was not known, when this run began, what they were trained on."""
+    found = run.get("start_not_compared")
+    if not found:
+        return ""
+    return f" With which split {', '.join(f'`{one}`' for one in found)} trained was not noted."
 
 
 def _of(run: dict[str, Any], role: str) -> str:

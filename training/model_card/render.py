@@ -132,7 +132,7 @@ def _seen(run: dict[str, Any]) -> str:
     times = [t["when"] for t in run.get("test_evaluations", [])]
     said = f" This split was predicted {counted(len(times), 'time')} with this run"
     said += f" ({', '.join(times)})" if times else ""
-    before = sum(len(earlier["test_evaluations"]) for earlier in run.get("earlier_runs", []))
+    before = sum(len(earlier.get("test_evaluations") or []) for earlier in run.get("earlier_runs", []))
     return said + (f", and {counted(before, 'time')} with the networks that it continues from." if before else ".")
 
 
@@ -150,7 +150,7 @@ def _seen_by_members(folder: Path, models: Path) -> str:
             continue
         run = read_object(models / member / "run.json")
         for one in (*run.get("earlier_runs", []), run):
-            seen[one["id"]] = len(one.get("test_evaluations", []))
+            seen[one["id"]] = len(one.get("test_evaluations") or [])
     missing = f" Of {', '.join(unknown)} it is not recorded." if unknown else ""
     return (
         f" This split was predicted {counted(sum(seen.values()), 'time')} with the "

@@ -43,9 +43,9 @@ def table(runs: list[Run], key: str) -> None:
     """Draw a row a run; the rows that a person chooses become the value of the widget `key`, as a list of ids."""
 
     def choose() -> None:
-        rows = st.session_state["run-table"].selection.rows
-        if rows:
-            st.session_state[key] = [runs[i].id for i in rows]
+        chosen = [runs[i] for i in st.session_state["run-table"].selection.rows]
+        if ids := [run.id for run in chosen if not run.interpolated]:
+            st.session_state[key] = ids
 
     st.dataframe(
         pd.DataFrame([_row(run) for run in runs]),
@@ -66,7 +66,8 @@ def table(runs: list[Run], key: str) -> None:
             # Beyond the page's width; the config says them, and the table's own menu shows them here as well.
             **dict.fromkeys(("architecture", "loss")),
             "state": st.column_config.TextColumn(
-                help="A run that has written nothing for two hours, or for three times its longest epoch, has stopped."
+                help="A run that has written nothing for two hours, or for three times its longest epoch, has stopped. "
+                "Interpolated weights have no epochs of their own: what they are worth, the model card says."
             ),
         },
     )
@@ -74,7 +75,7 @@ def table(runs: list[Run], key: str) -> None:
 
 
 def _row(run: Run) -> dict[str, object]:
-    history = cache.history(run).value
+    history = None if run.interpolated else cache.history(run).value
     best = None if history is None else best_epoch(history)
     found = (
         None if history is None or best is None else float(column_percents(history["val_balanced_accuracy"].iloc[best]))

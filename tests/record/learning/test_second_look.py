@@ -16,7 +16,7 @@ from dermlens.record.people import NOBODY_SIGNED_IN as ME
 from dermlens.record.readings import Found, Judgement
 from dermlens.record.save import About
 from tests.record.filled import fill, saving
-from training.dataset import labelled_rows
+from training.labelled import labelled_rows
 
 SURE = [0.01, 0.01, 0.01, 0.01, 0.02, 0.93, 0.01]
 UNSURE = [0.1, 0.1, 0.2, 0.05, 0.05, 0.45, 0.05]

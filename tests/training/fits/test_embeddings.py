@@ -16,7 +16,7 @@ from dermlens.evaluation.predictions import concatenate, make_predictions, write
 from dermlens.labels import INDEX
 from dermlens.models import registry
 from dermlens.trust.embedding_map import read_map
-from dermlens.trust.ood import REAL, JointOodDetector, OodDetector, read, read_scores
+from dermlens.trust.ood import LEFT_OUT, REAL, JointOodDetector, OodDetector, read, read_scores
 from dermlens.trust.reference_set import make_reference_set
 from tests import fake_ham10000
 from tests.conftest import publish_toy, toy_network
@@ -187,7 +187,7 @@ def test_the_left_out_diagnosis_is_measured_and_not_learned(subject: Subject, mo
     finally:
         record.write_text(before)
     assert np.isnan(reference.means[INDEX["vasc"]]).all()
-    left_out = table[table["kind"] == embeddings.LEFT_OUT]
+    left_out = table[table["kind"] == LEFT_OUT]
     own = subject.table[subject.table["dx"] == "vasc"].set_index("image_id")
     known = table[table["kind"] == REAL]
     assert not set(known["name"]) & set(own.index), "it is counted among the known ones nowhere"

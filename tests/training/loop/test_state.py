@@ -47,6 +47,13 @@ def test_early_stopping_counts_in_the_last_phase_alone() -> None:
     assert follow_epochs(at(1), config(patience=0), worse * 3)[3] is False
 
 
+def test_an_epoch_without_a_cross_entropy_is_never_the_best() -> None:
+    nan = math.nan
+    assert State(history=rows((nan, 1), (0.5, 1), (0.4, 1), (0.4, 2), (nan, 1))).best_row() == rows((0.4, 1))[0]
+    assert State(history=rows((nan, 1), (nan, 1))).best_row() is None
+    assert State().best_row() is None
+
+
 OF_A_CHECKPOINT = (
     '{"history": [{"epoch": 1, "val_loss": 0.5}], "best": 0.25, "stopped_early": false, "finished": false, "phase": 1, '
     '"epoch_in_phase": 1, "waited": 0, "plateau": {"best": Infinity, "waited": 2, "factor": 0.3}}'

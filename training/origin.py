@@ -1,0 +1,120 @@
+"""The published models that a run goes on from and is taught by: which they are, and what they were trained on."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dermlens.dataset import isic2019
+from dermlens.errors import ConfigError, ModelError
+from dermlens.evaluation.predictions import EXTERNAL_FILE, SPLITS, read_predictions
+from dermlens.files.documents import read_object
+from dermlens.models import registry
+from training.config import Config, Phase
+from training.dataset import data_hash, external_shares, select_rows
+from training.teaching import KEPT
+
+KEPT_OF_A_RUN = (
+    *("id", "config_name", "git_commit", "weights_missing", "test_evaluations", "external_evaluations", "data"),
+)
+SHARES = ("isic2017_share", "bcn20000_share")
+
+
+def hashes(config: Config) -> dict[str, str]:
+    """Return the SHA-256 of the published models a run uses; raises ModelError if there is none of that name."""
+    used, models = {"start": config.start, "teacher": config.teacher}, registry.models_dir()
+    return {f"{role}_sha256": registry.source_hash(registry.find(models, name)) for role, name in used.items() if name}
+
+
+def check_unchanged(config: Config, record: dict[str, Any], folder: Path) -> None:
+    """Make sure that what a run still has to ask of published models comes from those it began with.
+
+    Args:
+        config: of the run. record: its run.json. folder: its folder.
+
+    Raises:
+        ConfigError: one has been published anew since. ModelError: one is no more.
+    """
+    checkpoint = folder / "checkpoints" / "last.npz"
+    asked = {"start": not checkpoint.exists(), "teacher": not (folder / KEPT).exists()}
+    wanted = {role: getattr(config, role) if needed else "" for role, needed in asked.items()}
+    now = {
+        role: registry.source_hash(registry.find(registry.models_dir(), name)) for role, name in wanted.items() if name
+    }
+    for role, sha256 in now.items():
+        if record.get(f"{role}_sha256", sha256) != sha256:
+            raise ConfigError(
+                f"{wanted[role]} was published anew after run {record['id']} had begun with it. Choose another --run, "
+                "or none."
+            )
+
+
+def earlier_runs(start: str) -> list[dict[str, Any]]:
+    """Return what run.json keeps of the runs behind a published model, the first run first; none for "".
+
+    Raises:
+        ModelError: there is no such model, or its run.json cannot be read.
+    """
+    if not start:
+        return []
+    run = _run_of(start)
+    kept = {key: run[key] for key in KEPT_OF_A_RUN if key in run}
+    shares = {name: run["config"].get(name, 0.0) for name in SHARES}
+    return [*run.get("earlier_runs", []), {**kept, "weights": run["config"]["weights"], "config": shares}]
+
+
+def check_split(start: str, table: pd.DataFrame) -> list[str]:
+    """Make sure that a published model to go on from was trained on none of the images that a run measures with.
+
+    It was not where its split is the run's. Of another split, its own predictions say which images it did not train
+    on: `training.publish` and `training.external` ask about those alone, after comparing the split.
+
+    Args:
+        start: id of the model, or "". table: the split table.
+
+    Returns:
+        Ids of the runs behind it, of which it is not known what they were trained on.
+
+    Raises:
+        ConfigError: it may have been trained on one. DermlensError: a file of the model is missing or damaged.
+    """
+    if not start:
+        return []
+    run, entry = _run_of(start), registry.find(registry.models_dir(), start)
+    behind = run.get("earlier_runs", [])
+    config = _of_data(run["config"])
+    known_split = (run.get("data") or {}).get("sha256") == data_hash(select_rows(table, config))
+    needed: list[str] = []
+    unseen: set[str] = set()
+    if not known_split:
+        needed += table.loc[table["split"] != "train", "image_id"].tolist()
+        unseen |= _asked(entry, "predictions.csv", SPLITS)
+    elsewhere = bool(external_shares(config))
+    if (elsewhere and not known_split) or any(external_shares(_of_data(one.get("config", {}))) for one in behind):
+        held_back = isic2019.held_back(isic2019.load_external())
+        needed += held_back.loc[held_back["split"] != isic2019.CARCINOMAS, "image_id"].tolist()
+        unseen |= _asked(entry, EXTERNAL_FILE, isic2019.HELD_BACK)
+    seen = [name for name in needed if name not in unseen]
+    if seen:
+        raise ConfigError(
+            f"{start} was trained with another split: {len(seen)} of the images to measure with may be among those "
+            f"that it has seen, {seen[0]} first. Go on from another model, or from none."
+        )
+    return [one["id"] for one in behind if not one.get("data")]
+
+
+def _run_of(model_id: str) -> dict[str, Any]:
+    return read_object(registry.find(registry.models_dir(), model_id).folder / "run.json", ModelError)
+
+
+def _of_data(config: dict[str, Any]) -> Config:
+    """Return settings that choose the same images as those of a run, whose others may be of an older version."""
+    chosen = {name: config[name] for name in ("leave_out", "max_images", *SHARES) if name in config}
+    return Config(architecture="", phases=(Phase(1, 1.0),), **chosen)
+
+
+def _asked(entry: registry.Entry, name: str, splits: tuple[str, ...]) -> set[str]:
+    """Return the images that a published model was asked about when it was measured; none without the file."""
+    if not (entry.folder / name).is_file():
+        return set()
+    return set(read_predictions(entry.folder / name, entry.card, splits).image_id)

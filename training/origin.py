@@ -1,5 +1,6 @@
 """The published models that a run goes on from and is taught by: which they are, and what they were trained on."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from dermlens.errors import ConfigError, ModelError
 from dermlens.evaluation.predictions import EXTERNAL_FILE, SPLITS, read_predictions
 from dermlens.files.documents import read_object
 from dermlens.models import registry
+from dermlens.models.card import check_card
 from training.config import Config, Phase
 from training.dataset import data_hash, external_shares, select_rows
 from training.teaching import KEPT
@@ -22,8 +24,8 @@ SHARES = ("isic2017_share", "bcn20000_share")
 
 def hashes(config: Config) -> dict[str, str]:
     """Return the SHA-256 of the published models a run uses; raises ModelError if there is none of that name."""
-    used, models = {"start": config.start, "teacher": config.teacher}, registry.models_dir()
-    return {f"{role}_sha256": registry.source_hash(registry.find(models, name)) for role, name in used.items() if name}
+    used = {"start": config.start, "teacher": config.teacher}
+    return {f"{role}_sha256": _weights(name) for role, name in used.items() if name}
 
 
 def check_unchanged(config: Config, record: dict[str, Any], folder: Path) -> None:
@@ -38,15 +40,23 @@ def check_unchanged(config: Config, record: dict[str, Any], folder: Path) -> Non
     checkpoint = folder / "checkpoints" / "last.npz"
     asked = {"start": not checkpoint.exists(), "teacher": not (folder / KEPT).exists()}
     wanted = {role: getattr(config, role) if needed else "" for role, needed in asked.items()}
-    now = {
-        role: registry.source_hash(registry.find(registry.models_dir(), name)) for role, name in wanted.items() if name
-    }
+    now = {role: _weights(name) for role, name in wanted.items() if name}
     for role, sha256 in now.items():
         if record.get(f"{role}_sha256", sha256) != sha256:
             raise ConfigError(
                 f"{wanted[role]} was published anew after run {record['id']} had begun with it. Choose another --run, "
                 "or none."
             )
+
+
+def _weights(name: str) -> str:
+    """Return the SHA-256 of a published model's weights: of model.keras, or of those of an ensemble's members."""
+    entry = registry.find(registry.models_dir(), name)
+    if not entry.is_ensemble:
+        return registry.source_hash(entry)
+    members = check_card(entry.folder, entry.card)["members"]
+    lines = [f"{member} {weight!r} {_weights(member)}" for member, weight in members.items()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def earlier_runs(start: str) -> list[dict[str, Any]]:

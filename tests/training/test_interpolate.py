@@ -36,7 +36,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def note(folder: Path, config: Config, start_sha256: str | None) -> None:
-    record = {"id": folder.name, "config": asdict(config), "start_sha256": start_sha256}
+    record: dict[str, object] = {"id": folder.name, "config": asdict(config), "start_sha256": start_sha256}
     record |= {"finished": "then", "best_epoch": 1, "best_validation": {"val_loss": 1.0}}
     (folder / "run.json").write_text(json.dumps(record))
 

@@ -1,6 +1,7 @@
 """A run goes on from a network that has seen none of the images it measures with, and from no other one meanwhile."""
 
 import json
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +18,12 @@ from dermlens.models import registry
 from tests import fake_ham10000, fake_isic2019
 from tests.conftest import publish_toy
 from training.architectures import build, feature_layer
-from training.config import Config, Phase
+from training.config import CONFIGS, Config, Phase, load_config
 from training.dataset import data_hash, select_rows
 from training.model_card.elsewhere import _seen
 from training.model_card.recipe import recipe, training_data
 from training.model_card.write import note_hash
-from training.origin import check_split, check_unchanged
+from training.origin import check_split, check_unchanged, hashes
 from training.train import main
 
 PUBLISHED = Path(registry.__file__).parents[2] / "models"
@@ -107,6 +108,17 @@ def test_runs_of_which_nothing_was_noted_are_named(base: Path, table: pd.DataFra
 def test_the_published_models_can_be_gone_on_from(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DERMLENS_MODELS", str(PUBLISHED))
     check_split(name, load_split())
+
+
+@pytest.mark.parametrize("name", sorted(f.stem for f in CONFIGS.glob("[!_]*.py")))
+def test_every_config_starts_from_and_is_taught_by_what_is_published(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DERMLENS_MODELS", str(PUBLISHED))
+    config = load_config(name)[0]
+    found = hashes(config)
+    assert [role for role in ("start", "teacher") if getattr(config, role)] == [k.partition("_")[0] for k in found]
+    assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in found.values())
 
 
 def test_what_was_published_anew_is_noticed_while_it_is_still_to_be_asked(

@@ -251,11 +251,11 @@ def test_the_model_card_names_the_published_models_that_a_run_used(copy: Path) -
     config = read(copy / "run.json")["config"]
     assert "published model" not in told(copy).partition("## Recipe")[2]
     shown = told(copy, config={**config, "start": "old"}, start_sha256="12ab" * 16)
-    assert f"It continued from the published model `old` (`model.keras` with SHA-256 `{'12ab' * 16}`)" in shown
+    assert f"It continued from the published model `old` (weights with SHA-256 `{'12ab' * 16}`)" in shown
     assert "taught by" not in shown
     taught = {**config, "teacher": "wise", "teacher_share": 0.25}
     shown = told(copy, config=taught, start_sha256=None, teacher_sha256="cd34" * 16)
-    assert f"It was taught by the published model `wise` (`model.keras` with SHA-256 `{'cd34' * 16}`)" in shown
+    assert f"It was taught by the published model `wise` (weights with SHA-256 `{'cd34' * 16}`)" in shown
     assert "a share of 0.25 of the labels" in shown
     assert "went on from" not in shown
 

@@ -198,7 +198,7 @@ def _not_compared(run: dict[str, Any]) -> str:
 
 def _of(run: dict[str, Any], role: str) -> str:
     sha256 = run.get(f"{role}_sha256")
-    return f"`{run['config'][role]}`" + (f" (`model.keras` with SHA-256 `{sha256}`)" if sha256 else "")
+    return f"`{run['config'][role]}`" + (f" (weights with SHA-256 `{sha256}`)" if sha256 else "")
 
 
 def _phase_line(number: int, phase: dict[str, Any], run: int) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from dermlens.errors import DataError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.metrics import OVERALL
-from dermlens.evaluation.predictions import SPLITS
+from dermlens.evaluation.predictions import SHOWN_SPLITS
 from dermlens.files.documents import MAX_DOCUMENT, decode, read_bytes, read_object, shortened, shown
 from dermlens.files.hashes import listed
 
@@ -39,7 +39,7 @@ def read_estimates(file: Path, card: Mapping[str, Any] | None = None) -> dict[st
     if not file.exists():
         raise DataError(f"{shown(file)}: there is no such file. Measure the model with python -m training.publish.")
     stored = read_object(listed(file, card, MAX_DOCUMENT))
-    return {split: _estimates(file, split, stored[split]) for split in SPLITS if split in stored}
+    return {split: _estimates(file, split, stored[split]) for split in SHOWN_SPLITS if split in stored}
 
 
 def read_model_card(file: Path) -> str:

@@ -1,0 +1,39 @@
+"""What pages say of other clinics is what the model's files hold, and nothing where it was not asked about them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dermlens.evaluation.other_archives import read
+from dermlens.evaluation.predictions import read_predictions
+from dermlens.labels import INDEX
+from dermlens.models.card import read_card
+from dermlens.models.registry import models_dir
+from dermlens.trust.fitted import read_calibrated
+from dermlens.wording import percent
+from ui import elsewhere
+
+PUBLISHED = models_dir() / "ensemble"
+
+
+def test_the_sentences_give_the_shares_of_the_published_files() -> None:
+    p = read_calibrated(PUBLISHED, read_card(PUBLISHED))
+    for split, title in (("isic2017", "ISIC 2017"), ("bcn20000", "BCN20000")):
+        own = p.of_split(split)
+        melanomas = own.y_true == INDEX["mel"]
+        share = percent((own.y_pred[melanomas] == INDEX["mel"]).mean())
+        assert f"{share} of those of {title}" in elsewhere.found("ensemble")
+        missed = read(PUBLISHED).archives[split].missed
+        assert missed is not None
+        assert f"{percent(missed['mel'].value)} of those of {title}" in elsewhere.not_referred("ensemble")
+
+
+def test_a_model_that_was_not_asked_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    shutil.copy(PUBLISHED / "predictions.csv", folder)
+    assert read_predictions(folder / "predictions.csv").splits == ("validation", "test")
+    monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path))
+    for model_id in ("plain", "absent"):
+        assert elsewhere.found(model_id) == elsewhere.not_referred(model_id) == ""

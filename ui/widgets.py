@@ -1,7 +1,7 @@
 """Pieces that several pages share: the head of a page, the case in the side bar, charts with downloads, notices."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -111,6 +111,18 @@ def chart(figure: go.Figure, alt: str, data: Callable[[], pd.DataFrame], name: s
             on_click="ignore",
         )
     return event
+
+
+def side_by_side(figures: Mapping[str, tuple[go.Figure, str]], data: Callable[[], pd.DataFrame]) -> None:
+    """Draw figures with their downloads two a row, one below the other where the window is narrow.
+
+    Args:
+        figures: name -> figure and alternative text. name, text, data: as of `chart`; the data are those of them all.
+    """
+    cells = st.grid(2, min_column_width=330)
+    for name, (figure, alt) in figures.items():
+        with cells.cell():
+            chart(figure, alt, data, name)
 
 
 def _csv(table: pd.DataFrame) -> bytes:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from dermlens.charts.style import COLOURS, SHORT, SYMBOLS, error_bars, frame, nth
 from dermlens.estimate import Estimate
@@ -15,29 +14,36 @@ from dermlens.trust.ood import Measured
 from dermlens.trust.withholding import Withholding
 from dermlens.wording import interval, percent
 
+OTHERS = "pictures that are not proper dermoscopic images"
+
 
 def refused(measured: Measured) -> go.Figure:
-    """Draw, for every kind of other picture, the share refused and the AUROC against dermoscopic images."""
+    """Draw the share refused of every kind of other picture."""
+    figure = _kinds(measured, measured.refused, SYMBOLS[0]).update_xaxes(range=[-3, 103])
+    return frame(figure, "Refused", 110 + 28 * len(measured.refused), OTHERS)
+
+
+def auroc(measured: Measured) -> go.Figure:
+    """Draw the AUROC of every kind of other picture against dermoscopic images, in the order of `refused`."""
+    figure = _kinds(measured, measured.auroc, SYMBOLS[1]).update_xaxes(range=[45, 102])
+    return frame(figure, "AUROC against dermoscopic images", 110 + 28 * len(measured.auroc), OTHERS)
+
+
+def _kinds(measured: Measured, found: Mapping[str, Estimate], symbol: str) -> go.Figure:
     kinds = sorted(measured.refused, key=lambda kind: measured.refused[kind].value)
-    titles = ["Refused, %", "AUROC against dermoscopic images, %"]
-    figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.05, subplot_titles=titles)
-    for column, found in enumerate((measured.refused, measured.auroc), start=1):
-        estimates = [found[kind] for kind in kinds]
-        figure.add_scatter(
-            row=1,
-            col=column,
+    estimates = [found[kind] for kind in kinds]
+    return go.Figure(
+        go.Scatter(
             x=[100 * f.value for f in estimates],
             y=kinds,
             mode="markers",
-            showlegend=False,
-            marker={"color": COLOURS[0], "symbol": ("circle", "diamond")[column - 1], "size": 9},
+            marker={"color": COLOURS[0], "symbol": symbol, "size": 9},
             error_x=error_bars(estimates),
             customdata=[[percent(f.value, 1), interval(f), f.n_images, f.n_lesions] for f in estimates],
             hovertemplate="%{y}: %{customdata[0]}<br>95 %: %{customdata[1]}<br>Pictures: %{customdata[2]}, "
             "sources: %{customdata[3]}<extra></extra>",
         )
-        figure.update_xaxes(range=[-3, 103] if column == 1 else [45, 102], row=1, col=column)
-    return frame(figure, "Pictures that are not proper dermoscopic images", 130 + 28 * len(kinds), margin_t=90)
+    ).update_xaxes(ticksuffix=" %")
 
 
 def trade_off(rule: Withholding, names: Mapping[str, str]) -> go.Figure:

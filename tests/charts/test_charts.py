@@ -1,5 +1,7 @@
 """Figures are drawn from finished results: what stands in them is checked, not how they look."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -56,6 +58,11 @@ def test_streamlit_does_not_take_a_colour_for_one_of_its_placeholders() -> None:
         case.picture(np.zeros((4, 4, 3), np.uint8), "A", heat=True)
     )
     assert not [f"#0000{i:02}" for i in range(41) if f"#0000{i:02}" in used]
+
+
+def test_no_figure_has_panels_beside_each_other() -> None:
+    """A phone has room for one; `widgets.side_by_side` puts two figures where there is room for two."""
+    assert [f.name for f in Path(style.__file__).parent.glob("*.py") if "cols=" in f.read_text()] == []
 
 
 def test_no_rainbow_map_is_offered() -> None:
@@ -167,14 +174,17 @@ def test_several_curves_share_one_pair_of_axes_and_the_legend_gives_each_auc() -
     positive, scores = p.y_true == INDEX["nv"], p.probabilities[:, INDEX["nv"]]
     bands = curve_bands(positive, scores, p.lesion, replicates=50)
     lines = {"A": metrics.Curve(sweep(positive, scores), AUC, bands), "B": metrics.Curve(sweep(~positive, scores), AUC)}
-    figure = metrics.curves(lines, None, "Title")
-    named = [t.name for t in figure.data if t.showlegend]
+    roc, precision = metrics.roc(lines, None, "Nevus"), metrics.precision_recall(lines, None, "Nevus")
+    named = [t.name for t in roc.data if t.showlegend]
     assert [n.split(":")[0] for n in named] == ["A", "B"]
     assert all("AUC 91.2 %" in n and "88.0" in n and "94.0" in n for n in named)
-    assert sum(t.fill == "toself" for t in figure.data) == 2, "bands of A on both axes"
-    assert not [t for t in figure.data if t.mode == "markers"], "no operating point"
-    one = metrics.curves({"B": lines["B"]}, 0.5, "Title")
-    assert "bands" not in one.layout.title.subtitle.text
+    assert [t.name for t in precision.data if t.showlegend] == ["A", "B"], "the AUC is of the ROC curve"
+    for figure in (roc, precision):
+        assert sum(t.fill == "toself" for t in figure.data) == 1, "a band of A alone"
+        assert not [t for t in figure.data if t.mode == "markers"], "no operating point"
+        assert figure.layout.title.subtitle.text == "Nevus<br>dotted: by chance; bands: 95 %"
+    assert roc.layout.yaxis.title.text == precision.layout.xaxis.title.text == "Found (sensitivity, recall)"
+    assert "bands" not in metrics.roc({"B": lines["B"]}, 0.5, "Title").layout.title.subtitle.text
 
 
 def test_calibration_of_two_models_is_drawn_on_one_pair_of_axes() -> None:
@@ -196,15 +206,15 @@ def test_the_operating_point_is_the_last_score_that_still_counts() -> None:
     assert metrics.operating_index(counts, 0.9) == 1
     assert metrics.operating_index(counts, 0.3) == 2
     assert metrics.operating_index(counts, 0.0) == 3
-    figure = metrics.curves({"A": metrics.Curve(counts, AUC)}, 0.3, "melanoma")
-    markers = [(t.x[0], t.y[0]) for t in figure.data if t.mode == "markers"]
-    assert markers == [(100, 50), (50, 50)]
+    for draw, at in ((metrics.roc, (100, 50)), (metrics.precision_recall, (50, 50))):
+        figure = draw({"A": metrics.Curve(counts, AUC)}, 0.3, "melanoma")
+        assert [(t.x[0], t.y[0]) for t in figure.data if t.mode == "markers"] == [at]
 
 
 def test_long_curves_are_thinned_but_keep_their_ends() -> None:
     rng = np.random.default_rng(0)
     counts = sweep(rng.random(5000) > 0.5, rng.random(5000))
-    line = metrics.curves({"A": metrics.Curve(counts, AUC)}, 0.5, "melanoma").data[0]
+    line = metrics.roc({"A": metrics.Curve(counts, AUC)}, 0.5, "melanoma").data[0]
     assert len(line.x) <= metrics.MAX_POINTS
     assert (line.x[0], line.y[0], line.x[-1], line.y[-1]) == (0, 0, 100, 100)
 
@@ -228,11 +238,12 @@ def test_slices_mark_what_is_small_and_what_has_no_figure() -> None:
     )
     found = measure_slices(p, cases, "sex", replicates=20)
     assert [s.name for s in found] == ["female", "male"]
-    figure = slices.overview(found, "By sex")
-    said = [a.text for a in figure.layout.annotations]
-    assert "one class only" in said
-    assert "no melanoma" in said
-    assert len(figure.data[0].x) == 1
+    for figure, without in (
+        (slices.balanced_accuracy(found, "by sex"), "one class only"),
+        (slices.melanoma_recall(found, "by sex"), "no melanoma"),
+    ):
+        assert [a.text for a in figure.layout.annotations] == [without]
+        assert len(figure.data[0].x) == 1
     mix = slices.class_mix(found)
     assert np.array(mix.data[0].z, float).sum(1) == pytest.approx([1, 1])
     recall = np.array(slices.recall(found).data[0].z, float)
@@ -297,11 +308,15 @@ def test_leakage_says_none_where_there_is_none() -> None:
 def test_a_calibration_diagram_shows_every_bin_with_its_interval_and_its_images() -> None:
     confidence = np.array([0.1, 0.12, 0.5, 0.9, 0.95])
     bins = diagram(confidence, np.array([False, True, True, True, True]), np.arange(5))
-    figure = calibration_chart.diagram({"Before": bins, "After": bins[:1]}, "Title", "subtitle")
-    marks = [t for t in figure.data if t.type == "scatter" and t.mode == "markers"]
-    assert [len(t.x) for t in marks] == [len(bins), 1]
-    assert marks[0].x[0] == pytest.approx(11)
-    assert marks[0].y[0] == pytest.approx(50)
-    bars = [t for t in figure.data if t.type == "bar"]
-    assert sum(bars[0].y) == 5
-    assert figure.layout.yaxis3.range[1] >= max(bars[0].y), "no bar is cut off"
+    drawn = calibration_chart.diagrams({"Before": bins, "After": bins[:1]}, "subtitle")
+    assert list(drawn) == ["Before", "After"]
+    marks = {h: t for h, f in drawn.items() for t in f.data if t.type == "scatter" and t.mode == "markers"}
+    assert [len(t.x) for t in marks.values()] == [len(bins), 1]
+    assert marks["Before"].x[0] == pytest.approx(11)
+    assert marks["Before"].y[0] == pytest.approx(50)
+    assert len({t.marker.symbol for t in marks.values()}) == 2
+    bars = next(t for t in drawn["Before"].data if t.type == "bar")
+    assert sum(bars.y) == 5
+    heights = [figure.layout.yaxis2.range for figure in drawn.values()]
+    assert heights[0][1] >= max(bars.y), "no bar is cut off"
+    assert heights[0] == heights[1], "bars of both figures can be compared"

@@ -71,7 +71,7 @@ def test_prediction_sets_of_a_split(models: Path, split: str) -> None:
     assert metrics_shown(app)["Diagnoses in the set, mean"] == f"{estimates.size.value:.2f}"
     assert f"{split.capitalize()} split, all of it" in text(app)
     assert "Thresholds come from validation" in text(app)
-    assert len(app.get("plotly_chart")) == 2
+    assert len(app.get("plotly_chart")) == 4, "coverage and size, by diagnosis and by level"
     table = app.dataframe[0].value.set_index("Diagnosis")
     assert percent(estimates.per_class["mel"].coverage.value, 1) in table.loc["Melanoma", "True diagnosis in the set"]
     guarantees = {code: table.loc[NAMES[code], "Guarantee"] for code in CLASSES}

@@ -158,9 +158,7 @@ def curves(chosen: Predictions, entry: Entry, summary: Summary) -> None:
     drawn = {NAMES[code]: charts.Curve(found, summary.per_class[code]["auc"], bands_of(chosen, code))
              for code, found in counts.items()}  # fmt: skip
     title = f"{NAMES[codes[0]]} against the rest" if len(codes) == 1 else "Each diagnosis against the rest"
-    figure = charts.curves(drawn, threshold / 100, title)
-    names = ", ".join(NAMES[code] for code in codes)
-    widgets.chart(figure, f"ROC and precision-recall curves of {names}", lambda: curve_table(drawn), "curves")
+    show_curves(drawn, threshold / 100, title, ", ".join(NAMES[code] for code in codes), "")
     if any(curve.bands is None for curve in drawn.values()):
         st.caption(NO_BAND)
 
@@ -177,6 +175,26 @@ def bands_of(chosen: Predictions, code: str) -> CurveBands | None:
 @st.cache_data(show_spinner="Measuring the curves, with intervals", max_entries=64)
 def _bands(positive: np.ndarray, scores: np.ndarray, lesion: np.ndarray) -> CurveBands | None:
     return curve_bands(positive, scores, lesion)
+
+
+def show_curves(
+    drawn: Mapping[str, charts.Curve], threshold: float | None, subtitle: str, of: str, prefix: str
+) -> None:
+    """Draw ROC and precision-recall curves beside each other.
+
+    Args:
+        drawn, threshold, subtitle: as of `charts.roc`. of: what they are of, in words. prefix: of their names.
+    """
+    widgets.side_by_side(
+        {
+            f"{prefix}roc": (charts.roc(drawn, threshold, subtitle), f"ROC curves of {of}"),
+            f"{prefix}precision-recall": (
+                charts.precision_recall(drawn, threshold, subtitle),
+                f"Precision-recall curves of {of}",
+            ),
+        },
+        lambda: curve_table(drawn),
+    )
 
 
 def curve_table(drawn: Mapping[str, charts.Curve]) -> pd.DataFrame:

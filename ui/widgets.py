@@ -161,7 +161,12 @@ def zoomable(figure: go.Figure, alt: str, key: str) -> None:
 
 def text_colour() -> str:
     """Return the text colour of the theme that the browser shows."""
-    return str(st.get_option(f"theme.{st.context.theme.type or 'light'}.textColor"))
+    return theme_colour("textColor")
+
+
+def theme_colour(name: str) -> str:
+    """Return a colour, such as "backgroundColor", of the theme that the browser shows."""
+    return str(st.get_option(f"theme.{st.context.theme.type or 'light'}.{name}"))
 
 
 def group_badge(diagnosis: Diagnosis) -> None:

@@ -13,11 +13,11 @@ from dermlens.estimate import Estimate
 from dermlens.explain.grad_cam import colour
 from dermlens.labels import NAMES
 
-# Okabe & Ito's colour-blind-safe hues (jfly.uni-koeln.de/color), the pale ones darkened.
-COLOURS = ("#0079b8", "#d55e00", "#009467", "#b8659a", "#8c6d1f", "#6f7f87")
+# Okabe & Ito's colour-blind-safe hues (jfly.uni-koeln.de/color), the pale ones darkened, and a violet: one a diagnosis.
+COLOURS = ("#0079b8", "#d55e00", "#009467", "#b8659a", "#8c6d1f", "#6f7f87", "#8845e6")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 PATTERNS = ("", "/", ".", "x", "-", "|")
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross", "star")
 NEUTRAL = "#7b8a91"
 SEQUENTIAL = colour(np.linspace(0, 1, 33)[None], "cividis")[0]
 """Cividis, (33, 3) uint8: from few to many."""

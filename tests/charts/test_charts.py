@@ -16,6 +16,7 @@ from dermlens.evaluation.compare import compare as compare_models
 from dermlens.evaluation.intervals import curve_bands, summarise
 from dermlens.evaluation.metrics import sweep
 from dermlens.evaluation.predictions import Predictions, make_predictions
+from dermlens.evaluation.slices import Slice
 from dermlens.evaluation.slices import slices as measure_slices
 from dermlens.explain.grad_cam import COLORMAPS
 from dermlens.image.preprocess import Box
@@ -43,6 +44,18 @@ def test_colours_can_be_seen_in_both_themes() -> None:
         ground = rgb(CONFIG["theme"][theme]["backgroundColor"])
         for colour in (*style.COLOURS, style.NEUTRAL):
             assert contrast(rgb(colour), ground) >= 3, (theme, colour)
+
+
+def test_every_diagnosis_has_a_colour_and_a_symbol_of_its_own_on_the_map() -> None:
+    n = N_CLASSES
+    details = [(f"i{i}", "") for i in range(n)]
+    figure = data.embedding_map(np.eye(n, 2), np.arange(n), list(CLASSES), details, "Title", "#0f1517")
+    marks = [t.marker for t in figure.data]
+    assert len({m.color for m in marks}) == len({m.symbol for m in marks}) == 7
+    assert {(m.opacity, m.line.color) for m in marks} == {(1, "#0f1517")}, "paler marks have less than 3:1"
+    for theme in ("light", "dark"):
+        ground = rgb(CONFIG["theme"][theme]["backgroundColor"])
+        assert min(contrast(rgb(m.color), ground) for m in marks) >= 3
 
 
 @pytest.mark.parametrize("scale", [style.SEQUENTIAL, style.DIVERGING])
@@ -248,6 +261,24 @@ def test_slices_mark_what_is_small_and_what_has_no_figure() -> None:
     assert np.array(mix.data[0].z, float).sum(1) == pytest.approx([1, 1])
     recall = np.array(slices.recall(found).data[0].z, float)
     assert np.isnan(recall).sum() == 7, "every class is in one of the two slices alone"
+
+
+def test_a_melanoma_recall_of_few_melanomas_is_hollow_in_a_large_slice_and_says_on_how_many_it_rests() -> None:
+    def a_slice(name: str, melanomas: int) -> Slice:
+        recall = Estimate(0.8, 0.3, 0.9, melanomas + 2, melanomas)
+        overall = Estimate(0.9, 0.8, 0.95, 600, 500)
+        return Slice(name, np.arange(600), 600, 500, np.zeros(7), {"mel": recall}, overall, overall, small=False)
+
+    found = (a_slice("under 30", 5), a_slice("60 to 74", 50), a_slice("unknown", 1))
+    figure = slices.melanoma_recall(found, "by age")
+    assert [s.endswith("-open") for s in figure.data[0].marker.symbol] == [True, False, True]
+    assert [label.split("<br>")[1] for label in figure.layout.yaxis.ticktext] == [
+        "5 melanomas",
+        "50 melanomas",
+        "1 melanoma",
+    ]
+    overall = slices.balanced_accuracy(found, "by age")
+    assert not [s for s in overall.data[0].marker.symbol if s.endswith("-open")]
 
 
 def test_curves_draw_runs_and_seeds(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -37,7 +37,8 @@ def section(entry: Entry) -> None:
         return pd.DataFrame([{"change": c.change.name, **_row(c.change.values(), c.lost)} for c in found.changes])
 
     widgets.chart(lost(found), "Balanced accuracy lost under every change, with intervals", data, "other-lights")
-    st.dataframe(_table(found), hide_index=True, width="content", alt="What every change is, and what it costs")
+    alt = "What every change is, and what it costs"
+    st.dataframe(_table(found), hide_index=True, width="content", height="content", alt=alt)
     _pictures(found, calls)
 
 

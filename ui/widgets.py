@@ -175,6 +175,19 @@ def group_badge(diagnosis: Diagnosis) -> None:
     st.badge(GROUP_TITLES[diagnosis.group], icon=icon, color=colour)  # type: ignore[arg-type]
 
 
+def table(rows: pd.DataFrame, alt: str) -> None:
+    """Draw a short table whole, with text that wraps, where st.dataframe hides what is wider or longer than its place.
+
+    Cells are shown literally: st.table takes them for Markdown, which would make ">99 %" of a share to "99 %". A number
+    and its "%" stay in one line.
+    """
+
+    def written(cell: object) -> str:
+        return escape(cell, 1000).replace(" %", "\N{NO-BREAK SPACE}%") if isinstance(cell, str) else f"{cell:,}"
+
+    st.table(rows.map(written).rename(columns=lambda name: escape(name, 200)), hide_index=True, alt=alt)
+
+
 def share_bar(label: str | None = None, **options: Any) -> Any:
     """Return the configuration of a column of shares as bars; its numbers are those of wording.column_percents."""
     return st.column_config.ProgressColumn(label, min_value=0, max_value=100, format=SHARE, **options)

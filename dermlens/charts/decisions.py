@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dermlens.charts.style import COLOURS, DASHES, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, nth
+from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame
 from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, N_CLASSES, SHOWN
 from dermlens.trust.conformal import Measured, OfClass
@@ -131,7 +131,7 @@ def operating_points(points: Sequence[Point], split: str, wanted: float, title: 
             hovertemplate=f"wanted sensitivity %{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>"
             "95 %: %{customdata[2]}<br>Images: %{customdata[3]:,}<extra></extra>",
         )
-    ticks = [f"{short_percent(p.wanted)} wanted<br>from {percent(p.threshold, 1)}" for p in points]
+    ticks = [f"{short_percent(p.wanted)} wanted<br>threshold {percent(p.threshold, 1)}" for p in points]
     figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
     figure.update_yaxes(
         tickvals=list(range(len(points))), ticktext=ticks, range=[len(points) - 0.5, -0.5], zeroline=False
@@ -196,27 +196,33 @@ def _band(figure: go.Figure, x: Any, low: np.ndarray, high: np.ndarray, colour: 
     figure.add_scatter(x=x, y=low, fill="tonexty", fillcolor=f"rgba({red},{green},{blue},{BAND})", **edge)
 
 
-def coverage(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], kept: float | None = None) -> go.Figure:
-    """Draw coverage-accuracy curves.
+def coverage(
+    curve: tuple[np.ndarray, np.ndarray], intervals: Mapping[float, Estimate], kept: float | None, subtitle: str
+) -> go.Figure:
+    """Draw a coverage-accuracy curve with its 95 % band.
 
     Args:
-        curves: name -> coverage and accuracy as `dermlens.trust.referral.coverage_curve` gives them.
+        curve: coverage and accuracy as `dermlens.trust.referral.coverage_curve` gives them.
+        intervals: as `dermlens.trust.referral.coverage_intervals` gives them.
         kept: share of the images that the rules do not refer, marked by a line; None marks nothing.
+        subtitle: which model and split.
     """
+    share, accuracy = curve
+    rows = np.unique(np.linspace(0, len(share) - 1, POINTS).round().astype(int))
     figure = go.Figure()
-    for i, (name, (share, accuracy)) in enumerate(curves.items()):
-        rows = np.unique(np.linspace(0, len(share) - 1, POINTS).round().astype(int))
-        figure.add_scatter(
-            x=100 * share[rows],
-            y=100 * accuracy[rows],
-            name=name,
-            line={"color": nth(COLOURS, i), "dash": nth(DASHES, i), "width": 2.2},
-            customdata=[[percent(share[row]), percent(accuracy[row], 1)] for row in rows],
-            hovertemplate=f"{name}<br>the surest %{{customdata[0]}} of the images: %{{customdata[1]}} right"
-            "<extra></extra>",
-        )
+    low, high = (100 * np.array([getattr(e, end) for e in intervals.values()]) for end in ("low", "high"))
+    _band(figure, [100 * place for place in intervals], low, high, COLOURS[0])
+    figure.add_scatter(
+        x=100 * share[rows],
+        y=100 * accuracy[rows],
+        name="Accuracy",
+        showlegend=False,
+        line={"color": COLOURS[0], "width": 2.2},
+        customdata=[[percent(share[row]), percent(accuracy[row], 1)] for row in rows],
+        hovertemplate="the surest %{customdata[0]} of the images: %{customdata[1]} right<extra></extra>",
+    )
     if kept is not None:
         figure.add_vline(100 * kept, line={"color": NEUTRAL, "dash": "dot"}, annotation_text="not referred")
-    figure.update_xaxes(title="Share of the images kept, surest first (%)", range=[0, 101])
-    figure.update_yaxes(title="Correct calls among them (%)", rangemode="normal")
-    return frame(figure, "Accuracy against coverage", 380)
+    figure.update_xaxes(title="Share of the images kept, surest first", range=[0, 101], ticksuffix=" %")
+    figure.update_yaxes(title="Correct calls among them", rangemode="normal", ticksuffix=" %")
+    return frame(figure, "Accuracy against coverage", 400, f"{subtitle}; band: 95 %")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from dermlens.charts.style import COLOURS, SHORT, SYMBOLS, error_bars, frame, nth
+from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, nth
 from dermlens.estimate import Estimate
 from dermlens.evaluation.class_mix import AT, EQUAL
 from dermlens.evaluation.other_lights import OtherLights
@@ -75,8 +75,9 @@ def trade_off(rule: Withholding, names: Mapping[str, str]) -> go.Figure:
             "<br>all images: %{customdata[3]}<br>photographs: %{customdata[4]} of %{customdata[5]} refused"
             "<br>other pictures: %{y:.1f} %<extra></extra>",
         )
-    figure.update_xaxes(title_text="of the diagnosis that loses most, withheld on validation, %", rangemode="tozero")
-    figure.update_yaxes(title_text="other pictures refused, %")
+    title = "Images of the worst-hit diagnosis<br>that are withheld (validation)"
+    figure.update_xaxes(title_text=title, rangemode="tozero", ticksuffix=" %")
+    figure.update_yaxes(title_text="Other pictures refused", ticksuffix=" %")
     return frame(figure, "What a rule withholds and refuses", 430, margin_t=150)
 
 
@@ -84,7 +85,7 @@ def lost(found: OtherLights) -> go.Figure:
     """Draw the balanced accuracy lost under every change, in percentage points, the mean first."""
     named = {"Mean of all": found.lost, **{c.change.name.capitalize(): c.lost for c in found.changes}}
     figure = _dots({"lost": named}, "Balanced accuracy lost", AT[EQUAL])
-    figure.add_vline(0, line={"width": 1, "dash": "dot"})
+    figure.add_vline(0, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
     return figure.update_xaxes(title_text="percentage points", zeroline=False)
 
 

@@ -11,6 +11,7 @@ from dermlens.charts.style import (
     DASHES,
     DIVERGING,
     NEUTRAL,
+    ROWS,
     SEQUENTIAL,
     SHORT,
     SYMBOLS,
@@ -142,35 +143,35 @@ def _clickable(
     return frame(figure, title, 560, subtitle, clickmode="event+select", hovermode="closest")
 
 
-def per_class(models: Mapping[str, Mapping[str, Mapping[str, Estimate]]], key: str) -> go.Figure:
-    """Draw one metric of every class with its 95 % interval, one mark per model.
+def per_class(classes: Mapping[str, Mapping[str, Estimate]], key: str) -> go.Figure:
+    """Draw one metric of every class with its 95 % interval, the numbers written beside the marks.
 
     Args:
-        models: model -> class code -> key of PER_CLASS -> estimate.
-        key: of PER_CLASS.
+        classes: class code -> key of PER_CLASS -> estimate. key: of PER_CLASS.
     """
-    figure = go.Figure()
-    for i, (model, classes) in enumerate(models.items()):
-        found = [classes[CLASSES[c]][key] for c in SHOWN]
-        figure.add_scatter(
+    codes = [CLASSES[i] for i in SHOWN]
+    found = [classes[code][key] for code in codes]
+    figure = go.Figure(
+        go.Scatter(
             x=[100 * f.value for f in found],
-            y=[row + 0.3 * (i - (len(models) - 1) / 2) for row in range(N_CLASSES)],
+            y=list(range(N_CLASSES)),
             mode="markers",
-            name=model,
-            marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 9},
+            marker={"color": COLOURS[0], "symbol": SYMBOLS[0], "size": 9},
             error_x=error_bars(found),
             customdata=[
-                [NAMES[CLASSES[c]], percent(f.value, 1), interval(f), f.n_images]
-                for c, f in zip(SHOWN, found, strict=True)
+                [NAMES[code], percent(f.value, 1), interval(f), f.n_images]
+                for code, f in zip(codes, found, strict=True)
             ],
-            hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
+            hovertemplate="%{customdata[0]}: %{customdata[1]}<br>95 %: %{customdata[2]}<br>"
             "Images: %{customdata[3]}<extra></extra>",
         )
-    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
-    figure.update_yaxes(
-        tickvals=list(range(N_CLASSES)), ticktext=LABELS, range=[N_CLASSES - 0.5, -0.5], zeroline=False, showgrid=True
     )
-    return frame(figure, PER_CLASS[key].label, 330, showlegend=len(models) > 1)
+    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
+    labels = [f"{ROWS[code]}<br>{percent_with_interval(f)}" for code, f in zip(codes, found, strict=True)]
+    figure.update_yaxes(
+        tickvals=list(range(N_CLASSES)), ticktext=labels, range=[N_CLASSES - 0.5, -0.5], zeroline=False, showgrid=True
+    )
+    return frame(figure, PER_CLASS[key].label, 370)
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,6 +133,6 @@ def shares_by_month(months: Sequence[str], shares: Mapping[str, Sequence[Estimat
             customdata=[f"{percent(e.value, 1)} of {e.n_images:,}" for e in found],
             hovertemplate=f"{name}, %{{x}}: %{{customdata}}<extra></extra>",
         )
-    figure.update_yaxes(rangemode="tozero", title="%")
+    figure.update_yaxes(rangemode="tozero", ticksuffix=" %")
     figure.update_xaxes(type="category")
     return frame(figure, title, 360, legend=BELOW)

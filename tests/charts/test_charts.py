@@ -1,5 +1,6 @@
 """Figures are drawn from finished results: what stands in them is checked, not how they look."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from dermlens.explain.grad_cam import COLORMAPS
 from dermlens.image.preprocess import Box
 from dermlens.labels import CLASSES, INDEX, N_CLASSES, SHOWN
 from dermlens.models.runs import read_history
+from dermlens.wording import percent_with_interval
 from tests.dashboard import add_run
 from tests.ui.test_theme import CONFIG, contrast, rgb
 
@@ -76,6 +78,11 @@ def test_streamlit_does_not_take_a_colour_for_one_of_its_placeholders() -> None:
 def test_no_figure_has_panels_beside_each_other() -> None:
     """A phone has room for one; `widgets.side_by_side` puts two figures where there is room for two."""
     assert [f.name for f in Path(style.__file__).parent.glob("*.py") if "cols=" in f.read_text()] == []
+
+
+def test_percent_stands_at_the_ticks_of_every_axis_and_in_no_title_of_one() -> None:
+    titled = re.compile(r"update_[xy]axes\([^\n]*title(_text)?=f?\"[^\"\n]*%")
+    assert [f.name for f in Path(style.__file__).parent.glob("*.py") if titled.search(f.read_text())] == []
 
 
 def test_no_rainbow_map_is_offered() -> None:
@@ -235,8 +242,10 @@ def test_long_curves_are_thinned_but_keep_their_ends() -> None:
 def test_figures_of_a_split_can_be_drawn() -> None:
     p = predictions()
     summary = summarise(p, replicates=20)
-    figure = metrics.per_class({"A": summary.per_class}, "recall")
+    figure = metrics.per_class(summary.per_class, "recall")
     assert list(figure.data[0].x) == pytest.approx([100 * summary.per_class[CLASSES[c]]["recall"].value for c in SHOWN])
+    of_melanoma = summary.per_class["mel"]["recall"]
+    assert f"Melanoma<br>{percent_with_interval(of_melanoma)}" in figure.layout.yaxis.ticktext
     drawn = compare.headline({"A": summary.overall, "B": summary.overall}, "Title")
     assert drawn.data[0].x[0] == pytest.approx(100 * summary.overall["accuracy"].value)
     result = compare_models(p, predictions(1), replicates=20)
@@ -286,6 +295,7 @@ def test_curves_draw_runs_and_seeds(tmp_path) -> None:  # type: ignore[no-untype
     panel = next(p for p in curves.PANELS if p.key == "balanced_accuracy")
     single = curves.draw(panel, [curves.Line("r1", (histories[0],))], "epoch", 0.0, True)
     assert [t.name for t in single.data if t.mode == "lines"] == ["r1", "r1 (training)"]
+    assert (single.layout.yaxis.ticksuffix, single.layout.yaxis.title.text) == (" %", None)
     assert single.data[0].y[0] == pytest.approx(100 * histories[0]["val_balanced_accuracy"].iloc[0])
     assert [s.x0 for s in single.layout.shapes] == [5], "the second phase begins"
     together = curves.draw(panel, [curves.Line("toy", tuple(histories))], "epoch", 0.5, False)

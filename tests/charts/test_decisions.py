@@ -59,6 +59,19 @@ def test_every_level_is_drawn_and_the_chosen_one_is_larger() -> None:
     assert np.argmax(coverage.marker.size) == 1
 
 
+def test_accuracy_against_coverage_has_its_band_and_says_of_which_model_and_split() -> None:
+    curve = np.array([0.25, 0.5, 1.0]), np.array([1.0, 1.0, 0.75])
+    intervals = {0.5: Estimate(1.0, 0.34, 1.0, 2, 2), 1.0: Estimate(0.75, 0.3, 0.95, 4, 4)}
+    figure = decisions.coverage(curve, intervals, 0.6, "A, test")
+    high, low, line = figure.data
+    assert (list(high.x), list(high.y), list(low.y)) == ([50, 100], [100, 95], [34, 30])
+    assert (list(line.x), list(line.y)) == ([25, 50, 100], [100, 100, 75])
+    assert figure.layout.title.subtitle.text == "A, test; band: 95 %"
+    assert figure.layout.xaxis.ticksuffix == figure.layout.yaxis.ticksuffix == " %"
+    assert "%" not in figure.layout.xaxis.title.text + figure.layout.yaxis.title.text
+    assert [s.x0 for s in figure.layout.shapes] == [60]
+
+
 def test_operating_points_are_filled_where_they_are_chosen() -> None:
     measured = {"test": Measured(Estimate(0.92, 0.88, 0.96, 10, 9), Estimate(0.7, 0.6, 0.8, 30, 25))}
     points = [Point(0.9, 0.2, measured), Point(0.95, 0.1, measured)]

@@ -68,7 +68,7 @@ def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, 
             "calibrated on other lesions than its own."
         )
     _diagrams(stated.parts, chosen, entry.name)
-    st.dataframe(_table(stated.estimates), hide_index=True, alt="Calibration errors and scores with 95 % intervals")
+    widgets.table(_table(stated.estimates), "Calibration errors and scores with 95 % intervals")
     st.caption(
         "ECE: mean distance between the stated probability and the share that is true, over bins of images. On so few "
         "images chance alone leaves a distance: the last column says how large a perfect model's would be. Lower is "

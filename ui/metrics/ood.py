@@ -112,7 +112,7 @@ def _by_diagnosis(entry: Entry, split: str) -> None:
         {"Diagnosis": NAMES[code], "Refused": percent(f.value), "95 %": interval(f, 0), "Images": f.n_images}
         for code, f in refused.items()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="content", alt="Share of images refused, by diagnosis")
+    widgets.table(pd.DataFrame(rows), "Share of images refused, by diagnosis")
 
 
 def _table(measured: Measured) -> pd.DataFrame:

@@ -89,15 +89,15 @@ def confusion(chosen: Predictions, entry: Entry) -> None:
 
 
 def per_class(summary: Summary, entry: Entry) -> None:
-    """Show every metric of every class with its interval, and what the class is most often called instead."""
-    st.dataframe(_table(summary), hide_index=True, alt="Per-class metrics with intervals")
+    """Show what every class is most often called instead, and every metric of it with its interval."""
+    widgets.table(_table(summary), "What every class is most often called instead")
     st.caption(UNLESS_SAID)
     grid = st.grid(2, min_column_width=330)
     for key, metric in PER_CLASS.items():
-        figure = charts.per_class({entry.name: summary.per_class}, key)
+        figure = charts.per_class(summary.per_class, key)
+        numbers = [f"{NAMES[CLASSES[i]]} {percent_with_interval(summary.per_class[CLASSES[i]][key])}" for i in SHOWN]
         with grid.cell():
-            alt = f"{metric.label} of every class; the table has the numbers"
-            widgets.chart(figure, alt, _column(summary, key), key)
+            widgets.chart(figure, f"{metric.label}: {', '.join(numbers)}", _column(summary, key), key)
 
 
 def _table(summary: Summary) -> pd.DataFrame:
@@ -109,10 +109,8 @@ def _table(summary: Summary) -> pd.DataFrame:
         if worst:
             name, share = DIAGNOSES[worst.predicted].name, percent(worst.count / worst.support)
             instead = f"{worst.count} of {worst.support} called {name}, {share}"
-        found = summary.per_class[CLASSES[i]]
-        shares = {metric.column: percent_with_interval(found[key]) for key, metric in PER_CLASS.items()}
         row = {"Diagnosis": NAMES[CLASSES[i]], "Images": int(summary.confusion[i].sum())}
-        rows.append({**row, "Most often called instead": instead, **shares})
+        rows.append({**row, "Most often called instead": instead})
     return pd.DataFrame(rows)
 
 
@@ -140,7 +138,7 @@ def curves(chosen: Predictions, entry: Entry, summary: Summary) -> None:
         )
     with two:
         threshold = st.slider(
-            "Call it at a score of at least", 0.0, 100.0, 50.0, 0.5, format="%.1f %%", key="at", bind="query-params"
+            "Call it at a score of at least", 0.0, 100.0, 50.0, 0.5, format="%g %%", key="at", bind="query-params"
         )
     if not codes:
         st.caption("Choose at least one diagnosis.")

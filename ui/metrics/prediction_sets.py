@@ -70,7 +70,7 @@ def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
         lambda: _sets_data(found, split),
     )
     table = _sets_table(measured, own)
-    st.dataframe(table, hide_index=True, alt="Coverage and mean size by diagnosis, with intervals")
+    widgets.table(table, "Coverage and mean size by diagnosis, with intervals")
     drawn = {m: charts.by_level(found.levels, found.measured[split], m, level, where) for m in charts.MEASURES}
     widgets.side_by_side(
         {
@@ -82,10 +82,10 @@ def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
 
 
 def _sets_table(measured: Measured, own: np.ndarray) -> pd.DataFrame:
-    rows = [{"Diagnosis": "All", "Guarantee": "of the average", **_set_cells(measured)}]
+    rows = [{"Diagnosis": "All", **_set_cells(measured), "Guarantee": "of the average"}]
     for i in SHOWN:
-        row = {"Diagnosis": NAMES[CLASSES[i]], "Guarantee": "of its own" if own[i] else NO_GUARANTEE}
-        rows.append({**row, **_set_cells(measured.per_class[CLASSES[i]])})
+        cells = _set_cells(measured.per_class[CLASSES[i]])
+        rows.append({"Diagnosis": NAMES[CLASSES[i]], **cells, "Guarantee": "of its own" if own[i] else NO_GUARANTEE})
     return pd.DataFrame(rows)
 
 

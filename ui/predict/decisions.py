@@ -95,7 +95,7 @@ def _sides(model: AnyModel, probabilities: np.ndarray, wanted: float) -> list[di
                 "Model": widgets.escape(model.name),
                 "For": target.title,
                 f"At {short_percent(wanted)}": "**above**" if found.reached(name, probabilities, wanted) else "below",
-                f"Found on {split}": percent_with_interval(point.measured[split].sensitivity),
+                f"Found on {split}": widgets.escape(percent_with_interval(point.measured[split].sensitivity)),
                 "Highest reached": f"for {short_percent(reached.wanted)}" if reached else "none",
             }
         )

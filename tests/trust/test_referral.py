@@ -185,7 +185,7 @@ def test_the_coverage_curve_has_wilsons_intervals_where_few_lesions_are_kept_and
     assert list(found) == pytest.approx(np.arange(1, 101) / 100)
     assert set(found) <= set(coverage_curve(confidence, right)[0]), "places of the curve itself"
     # Wilson (1927) for 4 of 4: n / (n + z²). For 16 of 20 SciPy has it; ours takes the variance from n - 1.
-    assert (found[0.01].low, found[0.01].high) == (pytest.approx(4 / (4 + 1.959964**2)), 1)
+    assert (found[0.01].low, found[0.01].high) == pytest.approx((4 / (4 + 1.959964**2), 1))
     assert (found[0.05].value, found[0.05].n_lesions) == (0.8, 20)
     assert (found[0.05].low, found[0.05].high) == pytest.approx(
         binomtest(16, 20).proportion_ci(method="wilson"), abs=0.007

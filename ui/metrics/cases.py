@@ -9,6 +9,7 @@ import streamlit as st
 
 from dermlens.case.summary import quantity
 from dermlens.charts import case as charts
+from dermlens.charts.style import ROWS
 from dermlens.evaluation.predictions import Predictions, cases_of
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.labels import CLASSES, CONFIRMED, INDEX, NAMES
@@ -77,10 +78,10 @@ def table(answers: Mapping[str, Predictions], rows: np.ndarray, key: str) -> Non
 def _frame(answers: Mapping[str, Predictions]) -> pd.DataFrame:
     predictions = next(iter(answers.values()))
     known = cache.cases().value
-    frame = pd.DataFrame({"true": [NAMES[CLASSES[i]] for i in predictions.y_true]})
+    frame = pd.DataFrame({"true": [ROWS[CLASSES[i]] for i in predictions.y_true]})
     for name, p in answers.items():
         column = "called" if len(answers) == 1 else name
-        frame[column] = [NAMES[CLASSES[i]] for i in p.y_pred]
+        frame[column] = [ROWS[CLASSES[i]] for i in p.y_pred]
         frame[f"{column}, score"] = column_percents(p.probabilities[np.arange(len(p)), p.y_pred])
     frame = frame.assign(image=predictions.image_id, lesion=predictions.lesion_id)
     if known is not None:

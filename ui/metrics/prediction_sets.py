@@ -82,10 +82,10 @@ def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
 
 
 def _sets_table(measured: Measured, own: np.ndarray) -> pd.DataFrame:
-    rows = [{"Diagnosis": "All", **_set_cells(measured), "Guarantee": "of the average"}]
+    rows = [{"Diagnosis": "All", **_set_cells(measured)}]
     for i in SHOWN:
-        cells = _set_cells(measured.per_class[CLASSES[i]])
-        rows.append({"Diagnosis": NAMES[CLASSES[i]], **cells, "Guarantee": "of its own" if own[i] else NO_GUARANTEE})
+        name = NAMES[CLASSES[i]] + ("" if own[i] else f", {NO_GUARANTEE}")
+        rows.append({"Diagnosis": name, **_set_cells(measured.per_class[CLASSES[i]])})
     return pd.DataFrame(rows)
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.scriptrunner import script_runner
 from streamlit.testing.v1 import AppTest
@@ -46,6 +47,16 @@ def text(app: AppTest) -> str:
     """Return everything a person can read on the page, a line an element."""
     kinds = ("title", "header", "subheader", "markdown", "caption", "text", "error", "warning", "info", "success")
     return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
+
+
+def tables(app: AppTest) -> list[pd.DataFrame]:
+    """Return the tables that are shown whole, as they read: st.table takes their cells for Markdown."""
+    return [table.value.rename(columns=_plain).map(_plain) for table in app.table]
+
+
+def _plain(cell: str) -> str:
+    assert not cell.startswith((">", "#", "-")), f"Markdown would take the first sign of {cell!r} away"
+    return cell.replace("\\", "").replace("\N{NO-BREAK SPACE}", " ")
 
 
 def fill(folder: Path, seed: int = 0, share: float = 0.3, skill: float = 2.0, absent: str | None = None) -> None:

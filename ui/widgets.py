@@ -1,7 +1,7 @@
 """Pieces that several pages share: the head of a page, the case in the side bar, charts with downloads, notices."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -113,6 +113,18 @@ def chart(figure: go.Figure, alt: str, data: Callable[[], pd.DataFrame], name: s
     return event
 
 
+def side_by_side(figures: Mapping[str, tuple[go.Figure, str]], data: Callable[[], pd.DataFrame]) -> None:
+    """Draw figures with their downloads two a row, one below the other where the window is narrow.
+
+    Args:
+        figures: name -> figure and alternative text. name, text, data: as of `chart`; the data are those of them all.
+    """
+    cells = st.grid(2, min_column_width=330)
+    for name, (figure, alt) in figures.items():
+        with cells.cell():
+            chart(figure, alt, data, name)
+
+
 def _csv(table: pd.DataFrame) -> bytes:
     """Return a table as CSV for people; names of models and runs come from outside."""
     texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
@@ -149,13 +161,31 @@ def zoomable(figure: go.Figure, alt: str, key: str) -> None:
 
 def text_colour() -> str:
     """Return the text colour of the theme that the browser shows."""
-    return str(st.get_option(f"theme.{st.context.theme.type or 'light'}.textColor"))
+    return theme_colour("textColor")
+
+
+def theme_colour(name: str) -> str:
+    """Return a colour, such as "backgroundColor", of the theme that the browser shows."""
+    return str(st.get_option(f"theme.{st.context.theme.type or 'light'}.{name}"))
 
 
 def group_badge(diagnosis: Diagnosis) -> None:
     """Write the clinical group of a diagnosis out, as a badge."""
     icon, colour = GROUP_LOOKS[diagnosis.group]
     st.badge(GROUP_TITLES[diagnosis.group], icon=icon, color=colour)  # type: ignore[arg-type]
+
+
+def table(rows: pd.DataFrame, alt: str) -> None:
+    """Draw a short table whole, with text that wraps, where st.dataframe hides what is wider or longer than its place.
+
+    Cells are shown literally: st.table takes them for Markdown, which would make ">99 %" of a share to "99 %". A number
+    and its "%" stay in one line.
+    """
+
+    def written(cell: object) -> str:
+        return escape(cell, 1000).replace(" %", "\N{NO-BREAK SPACE}%") if isinstance(cell, str) else f"{cell:,}"
+
+    st.table(rows.map(written).rename(columns=lambda name: escape(name, 200)), hide_index=True, alt=alt)
 
 
 def share_bar(label: str | None = None, **options: Any) -> Any:

@@ -10,74 +10,62 @@ from dermlens.evaluation.calibration_error import Bin
 from dermlens.wording import interval, percent
 
 
-def diagram(parts: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> go.Figure:
+def diagrams(parts: Mapping[str, Sequence[Bin]], subtitle: str) -> dict[str, go.Figure]:
     """Draw a calibration diagram for every part, with the number of images in every bin below it.
 
     Args:
-        parts: heading, such as "Before" -> its bins.
-        title, subtitle: as shown.
+        parts: title, such as "Before calibration" -> its bins.
+        subtitle: as shown.
+
+    Returns:
+        title -> figure; all on the same axes.
     """
-    figure = make_subplots(
-        rows=2,
-        cols=len(parts),
-        row_heights=[0.76, 0.24],
-        vertical_spacing=0.06,
-        horizontal_spacing=0.08,
-        shared_xaxes=True,
-        shared_yaxes=True,
-        column_titles=list(parts),
-    )
-    for i, (heading, bins) in enumerate(parts.items(), start=1):
-        looks = {"color": nth(COLOURS, i - 1), "symbol": nth(SYMBOLS, i - 1), "size": 9}
-        errors = error_bars([b.right for b in bins])
-        figure.add_scatter(
-            x=[0, 100],
-            y=[0, 100],
-            row=1,
-            col=i,
-            mode="lines",
-            line={"color": NEUTRAL, "dash": "dot"},
-            hoverinfo="skip",
-        )
-        figure.add_scatter(
-            row=1,
-            col=i,
-            x=[100 * b.confidence for b in bins],
-            y=[100 * b.right.value for b in bins],
-            mode="markers",
-            marker=looks,
-            error_y=errors,
-            customdata=[
-                [
-                    percent(b.confidence, 1),
-                    percent(b.right.value, 1),
-                    interval(b.right),
-                    b.right.n_images,
-                    b.right.n_lesions,
-                ]
-                for b in bins
-            ],
-            hovertemplate=f"{heading}<br>stated %{{customdata[0]}}, true %{{customdata[1]}}<br>"
-            "95 %: %{customdata[2]}<br>Images: %{customdata[3]}, lesions: %{customdata[4]}<extra></extra>",
-        )
-        figure.add_bar(
-            row=2,
-            col=i,
-            x=[50 * (b.low + b.high) for b in bins],
-            y=[b.right.n_images for b in bins],
-            width=[max(0.4, 100 * (b.high - b.low) * 0.9) for b in bins],
-            marker={"color": nth(COLOURS, i - 1)},
-            customdata=[[percent(b.low, 1), percent(b.high, 1)] for b in bins],
-            hovertemplate=f"{heading}<br>%{{customdata[0]}} to %{{customdata[1]}}<br>Images: %{{y}}<extra></extra>",
-        )
-        figure.update_xaxes(title_text="Stated probability", row=2, col=i)
-    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
-    figure.update_yaxes(range=[-2, 102], ticksuffix=" %", zeroline=False, row=1)
-    figure.update_yaxes(title_text="Share that is true", row=1, col=1)
     most = max((b.right.n_images for bins in parts.values() for b in bins), default=1)
-    figure.update_yaxes(range=[0, 1.05 * most], row=2)
-    figure.update_yaxes(title_text="Images", row=2, col=1)
-    return frame(figure, title, 480, subtitle, showlegend=False).update_layout(margin_t=104)
+    return {title: _diagram(i, title, bins, subtitle, most) for i, (title, bins) in enumerate(parts.items())}
+
+
+def _diagram(i: int, title: str, bins: Sequence[Bin], subtitle: str, most: int) -> go.Figure:
+    figure = make_subplots(rows=2, row_heights=[0.76, 0.24], vertical_spacing=0.06, shared_xaxes=True)
+    colour = nth(COLOURS, i)
+    figure.add_scatter(
+        x=[0, 100], y=[0, 100], row=1, col=1, mode="lines", line={"color": NEUTRAL, "dash": "dot"}, hoverinfo="skip"
+    )
+    figure.add_scatter(
+        row=1,
+        col=1,
+        x=[100 * b.confidence for b in bins],
+        y=[100 * b.right.value for b in bins],
+        mode="markers",
+        marker={"color": colour, "symbol": nth(SYMBOLS, i), "size": 9},
+        error_y=error_bars([b.right for b in bins]),
+        customdata=[
+            [
+                percent(b.confidence, 1),
+                percent(b.right.value, 1),
+                interval(b.right),
+                b.right.n_images,
+                b.right.n_lesions,
+            ]
+            for b in bins
+        ],
+        hovertemplate=f"{title}<br>stated %{{customdata[0]}}, true %{{customdata[1]}}<br>"
+        "95 %: %{customdata[2]}<br>Images: %{customdata[3]}, lesions: %{customdata[4]}<extra></extra>",
+    )
+    figure.add_bar(
+        row=2,
+        col=1,
+        x=[50 * (b.low + b.high) for b in bins],
+        y=[b.right.n_images for b in bins],
+        width=[max(0.4, 100 * (b.high - b.low) * 0.9) for b in bins],
+        marker={"color": colour},
+        customdata=[[percent(b.low, 1), percent(b.high, 1)] for b in bins],
+        hovertemplate=f"{title}<br>%{{customdata[0]}} to %{{customdata[1]}}<br>Images: %{{y}}<extra></extra>",
+    )
+    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
+    figure.update_xaxes(title_text="Stated probability", row=2)
+    figure.update_yaxes(range=[-2, 102], ticksuffix=" %", zeroline=False, title_text="Share that is true", row=1)
+    figure.update_yaxes(range=[0, 1.05 * most], title_text="Images", row=2)
+    return frame(figure, title, 460, subtitle, showlegend=False)
 
 
 def overlaid(models: Mapping[str, Sequence[Bin]], title: str, subtitle: str) -> go.Figure:

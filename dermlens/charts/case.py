@@ -207,7 +207,7 @@ def over_time(times: Sequence[datetime], probabilities: np.ndarray, model: str) 
             customdata=[percent(float(s), 1) for s in shares],
             hovertemplate=f"{SHORT[code].replace('<br>', ' ')}: %{{customdata}}<br>%{{x|%d %B %Y}}<extra></extra>",
         )
-    figure.update_yaxes(range=[-2, 102], title="%")
+    figure.update_yaxes(range=[-2, 102], ticksuffix=" %")
     return frame(figure, "Probabilities over time", 360, model, legend=BELOW)
 
 

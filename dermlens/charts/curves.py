@@ -104,7 +104,11 @@ def draw(panel: Panel, lines: Sequence[Line], x: str, smoothing: float, with_tra
             annotation_position="top left",
         )
     figure.update_xaxes(title_text="Epoch" if x == "epoch" else "Hours of training")
-    figure.update_yaxes(title_text=panel.unit, type="log" if panel.log else "linear")
+    figure.update_yaxes(type="log" if panel.log else "linear")
+    if panel.unit == "%":
+        figure.update_yaxes(ticksuffix=" %")
+    else:
+        figure.update_yaxes(title_text=panel.unit)
     if panel.log:
         figure.update_yaxes(exponentformat="power", dtick=1)
     rows = -(-len(figure.data) // 2) if len(lines) > 1 or with_train else 0

@@ -104,14 +104,19 @@ def subgroups(table: pd.DataFrame, names: np.ndarray, title: str) -> go.Figure:
 
 
 def embedding_map(
-    places: np.ndarray, group: np.ndarray, names: Sequence[str], details: Sequence[tuple[str, str]], title: str
+    places: np.ndarray,
+    group: np.ndarray,
+    names: Sequence[str],
+    details: Sequence[tuple[str, str]],
+    title: str,
+    ground: str,
 ) -> go.Figure:
     """Draw images as points that can be clicked, the largest group beneath.
 
     Args:
         places: (n, 2) float. group: (n,) int, row of `names`. names: of the groups, told apart by colour and symbol.
         details: of every image its id, which is what a click gives, and what is said of it.
-        title: as shown.
+        title: as shown. ground: colour of the page, which outlines the marks.
     """
     figure = go.Figure()
     for i in np.argsort(-np.bincount(group, minlength=len(names)), kind="stable"):
@@ -126,8 +131,9 @@ def embedding_map(
             marker={
                 "color": nth(COLOURS, i),
                 "symbol": nth(SYMBOLS, i + i // len(SYMBOLS)),
-                "size": 7,
-                "opacity": 0.75,
+                "size": 8,
+                "opacity": 1,
+                "line": {"color": ground, "width": 0.7},
             },
             customdata=[details[row] for row in rows.tolist()],
             hovertemplate="%{customdata[0]}<br>%{customdata[1]}<extra></extra>",

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, DASHES, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, nth
+from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame
 from dermlens.estimate import Estimate
 from dermlens.labels import CLASSES, N_CLASSES, SHOWN
 from dermlens.trust.conformal import Measured, OfClass
@@ -18,15 +17,18 @@ POINTS = 400
 """Of a curve; more than a screen can show apart."""
 BAND = 0.18
 """Opacity of an interval around a line."""
-SCALES = {"coverage": 100, "size": 1}
-"""What the prediction sets are measured by -> what it is drawn times: a share in percent, a number as it is."""
+MEASURES = {"coverage": "True diagnosis in the set", "size": "Diagnoses in the set"}
+"""What the prediction sets are measured by -> its title; a figure each."""
+_LOOKS = {"coverage": (COLOURS[0], SYMBOLS[0]), "size": (COLOURS[1], SYMBOLS[1])}
+_SCALES = {"coverage": 100, "size": 1}
+"""What it is drawn times: a share in percent, a number as it is."""
 
 
-def by_class(found: Measured, level: float, own: Sequence[bool], subtitle: str) -> go.Figure:
-    """Draw coverage and mean size of the prediction sets, overall and by true diagnosis, with 95 % intervals.
+def by_class(found: Measured, measure: str, level: float, own: Sequence[bool], subtitle: str) -> go.Figure:
+    """Draw coverage or mean size of the prediction sets, overall and by true diagnosis, with 95 % intervals.
 
     Args:
-        found: of one split and level.
+        found: of one split and level. measure: of MEASURES.
         level: the wanted coverage, marked by a line.
         own: (7,) whether a class has a guarantee of its own; a hollow mark says that it has none.
         subtitle: which model and split.
@@ -34,75 +36,69 @@ def by_class(found: Measured, level: float, own: Sequence[bool], subtitle: str) 
     rows: list[tuple[str, Measured | OfClass, bool]] = [("All diagnoses", found, True)]
     rows += [(SHORT[CLASSES[i]], found.per_class[CLASSES[i]], bool(own[i])) for i in SHOWN]
     labels = [f"{name}<br>{counted(measured.coverage.n_images, 'image')}" for name, measured, _ in rows]
-    titles = ["True diagnosis in the set", "Diagnoses in the set"]
-    figure = make_subplots(cols=2, shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.05)
-    for column, (name, scale) in enumerate(SCALES.items(), start=1):
-        estimates: list[Estimate] = [getattr(measured, name) for _, measured, _ in rows]
-        known = [(i, f) for i, f in enumerate(estimates) if not np.isnan(f.value)]
-        shape = SYMBOLS[column - 1]
-        figure.add_scatter(
-            row=1,
-            col=column,
+    estimates: list[Estimate] = [getattr(measured, measure) for _, measured, _ in rows]
+    known = [(i, f) for i, f in enumerate(estimates) if not np.isnan(f.value)]
+    scale, (colour, shape) = _SCALES[measure], _LOOKS[measure]
+    figure = go.Figure(
+        go.Scatter(
             x=[scale * f.value for _, f in known],
             y=[i for i, _ in known],
             mode="markers",
             marker={
-                "color": COLOURS[column - 1],
+                "color": colour,
                 "size": 10,
                 "line": {"width": 2},
                 "symbol": [shape if rows[i][2] else f"{shape}-open" for i, _ in known],
             },
             error_x=error_bars([f if scale == 100 else _in_percent(f) for _, f in known]),
-            customdata=[[labels[i], f.n_lesions, *written(name, f)] for i, f in known],
-            hovertemplate=f"%{{customdata[0]}} (lesions: %{{customdata[1]:,}})<br>{titles[column - 1]}: "
+            customdata=[[labels[i], f.n_lesions, *written(measure, f)] for i, f in known],
+            hovertemplate=f"%{{customdata[0]}} (lesions: %{{customdata[1]:,}})<br>{MEASURES[measure]}: "
             "%{customdata[2]}<br>95 %: %{customdata[3]}<extra></extra>",
-            showlegend=False,
         )
-    figure.add_vline(x=100 * level, row=1, col=1, line={"color": NEUTRAL, "dash": "dash", "width": 1.5})
+    )
     figure.add_hline(y=0.5, line={"color": NEUTRAL, "dash": "dot", "width": 1})
-    figure.update_xaxes(ticksuffix=" %", range=[-2, 102], dtick=25, row=1, col=1)
-    figure.update_xaxes(range=[-0.15, N_CLASSES + 0.15], dtick=1, row=1, col=2)
+    if measure == "coverage":
+        figure.add_vline(x=100 * level, line={"color": NEUTRAL, "dash": "dash", "width": 1.5})
+        figure.update_xaxes(ticksuffix=" %", range=[-2, 102], dtick=25)
+    else:
+        figure.update_xaxes(range=[-0.15, N_CLASSES + 0.15], dtick=1)
     figure.update_xaxes(zeroline=False)
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=labels, range=[len(rows) - 0.5, -0.5], zeroline=False)
-    return frame(figure, f"{short_percent(level)} prediction sets", 500, subtitle).update_layout(margin_t=104)
+    return frame(figure, MEASURES[measure], 480, f"{short_percent(level)} sets; {subtitle}")
 
 
-def by_level(levels: Sequence[float], rows: Sequence[Measured], level: float, subtitle: str) -> go.Figure:
-    """Draw coverage and mean size of the prediction sets at every level, with 95 % bands.
+def by_level(levels: Sequence[float], rows: Sequence[Measured], measure: str, level: float, subtitle: str) -> go.Figure:
+    """Draw coverage or mean size of the prediction sets at every level, with 95 % bands.
 
     Args:
-        levels: wanted coverage, rising. rows: of one split, level by level. level: the one to mark.
-        subtitle: which model and split.
+        levels: wanted coverage, rising. rows: of one split, level by level. measure: of MEASURES.
+        level: the one to mark. subtitle: which model and split.
     """
-    titles = ["True diagnosis in the set", "Diagnoses in the set"]
-    figure = make_subplots(cols=2, subplot_titles=titles, horizontal_spacing=0.1)
+    figure = go.Figure()
     x = [100 * v for v in levels]
+    estimates: list[Estimate] = [getattr(row, measure) for row in rows]
+    scale, (colour, shape) = _SCALES[measure], _LOOKS[measure]
+    value, low, high = (scale * np.array([getattr(f, k) for f in estimates]) for k in ("value", "low", "high"))
+    if measure == "coverage":
+        dashed = {"color": NEUTRAL, "dash": "dash", "width": 1.5}
+        figure.add_scatter(x=x, y=x, mode="lines", line=dashed, hoverinfo="skip")
+        figure.update_yaxes(ticksuffix=" %", zeroline=False)
+        subtitle += "; dashed: as wanted"
+    else:
+        figure.update_yaxes(rangemode="tozero")
+    _band(figure, x, low, high, colour)
     figure.add_scatter(
-        x=x, y=x, row=1, col=1, mode="lines", line={"color": NEUTRAL, "dash": "dash", "width": 1.5}, hoverinfo="skip"
+        x=x,
+        y=value,
+        mode="lines+markers",
+        line={"color": colour, "width": 2},
+        marker={"symbol": shape, "size": [13 if abs(v - level) < 1e-9 else 6 for v in levels]},
+        customdata=[[short_percent(wanted), *written(measure, f)] for wanted, f in zip(levels, estimates, strict=True)],
+        hovertemplate=f"{MEASURES[measure]}: %{{customdata[1]}}<br>wanted: %{{customdata[0]}}<br>"
+        "95 %: %{customdata[2]}<extra></extra>",
     )
-    for column, (name, scale) in enumerate(SCALES.items(), start=1):
-        estimates: list[Estimate] = [getattr(row, name) for row in rows]
-        value, low, high = (scale * np.array([getattr(f, k) for f in estimates]) for k in ("value", "low", "high"))
-        _band(figure, x, low, high, COLOURS[column - 1], row=1, col=column)
-        figure.add_scatter(
-            row=1,
-            col=column,
-            x=x,
-            y=value,
-            mode="lines+markers",
-            line={"color": COLOURS[column - 1], "width": 2},
-            marker={"symbol": SYMBOLS[column - 1], "size": [13 if abs(v - level) < 1e-9 else 6 for v in levels]},
-            customdata=[
-                [short_percent(wanted), *written(name, f)] for wanted, f in zip(levels, estimates, strict=True)
-            ],
-            hovertemplate=f"{titles[column - 1]}: %{{customdata[1]}}<br>wanted: %{{customdata[0]}}<br>"
-            "95 %: %{customdata[2]}<extra></extra>",
-        )
     figure.update_xaxes(title_text="Wanted coverage", ticksuffix=" %", zeroline=False)
-    figure.update_yaxes(ticksuffix=" %", zeroline=False, row=1, col=1)
-    figure.update_yaxes(rangemode="tozero", row=1, col=2)
-    frame(figure, "Every level", 360, f"{subtitle}; dashed: as wanted", showlegend=False)
-    return figure.update_layout(margin_t=104)
+    return frame(figure, f"{MEASURES[measure]}, every level", 360, subtitle, showlegend=False)
 
 
 def operating_points(points: Sequence[Point], split: str, wanted: float, title: str, subtitle: str) -> go.Figure:
@@ -135,7 +131,7 @@ def operating_points(points: Sequence[Point], split: str, wanted: float, title: 
             hovertemplate=f"wanted sensitivity %{{customdata[0]}}<br>{name}: %{{customdata[1]}}<br>"
             "95 %: %{customdata[2]}<br>Images: %{customdata[3]:,}<extra></extra>",
         )
-    ticks = [f"{short_percent(p.wanted)} wanted<br>from {percent(p.threshold, 1)}" for p in points]
+    ticks = [f"{short_percent(p.wanted)} wanted<br>threshold {percent(p.threshold, 1)}" for p in points]
     figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
     figure.update_yaxes(
         tickvals=list(range(len(points))), ticktext=ticks, range=[len(points) - 0.5, -0.5], zeroline=False
@@ -192,35 +188,41 @@ def _in_percent(f: Estimate) -> Estimate:
     return Estimate(f.value / 100, f.low / 100, f.high / 100, f.n_images, f.n_lesions)
 
 
-def _band(figure: go.Figure, x: Any, low: np.ndarray, high: np.ndarray, colour: str, **place: int) -> None:
+def _band(figure: go.Figure, x: Any, low: np.ndarray, high: np.ndarray, colour: str) -> None:
     """Fill between two lines in a pale tone of a colour."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
-    figure.add_scatter(x=x, y=high, **edge, **place)
-    figure.add_scatter(x=x, y=low, fill="tonexty", fillcolor=f"rgba({red},{green},{blue},{BAND})", **edge, **place)
+    figure.add_scatter(x=x, y=high, **edge)
+    figure.add_scatter(x=x, y=low, fill="tonexty", fillcolor=f"rgba({red},{green},{blue},{BAND})", **edge)
 
 
-def coverage(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], kept: float | None = None) -> go.Figure:
-    """Draw coverage-accuracy curves.
+def coverage(
+    curve: tuple[np.ndarray, np.ndarray], intervals: Mapping[float, Estimate], kept: float | None, subtitle: str
+) -> go.Figure:
+    """Draw a coverage-accuracy curve with its 95 % band.
 
     Args:
-        curves: name -> coverage and accuracy as `dermlens.trust.referral.coverage_curve` gives them.
+        curve: coverage and accuracy as `dermlens.trust.referral.coverage_curve` gives them.
+        intervals: as `dermlens.trust.referral.coverage_intervals` gives them.
         kept: share of the images that the rules do not refer, marked by a line; None marks nothing.
+        subtitle: which model and split.
     """
+    share, accuracy = curve
+    rows = np.unique(np.linspace(0, len(share) - 1, POINTS).round().astype(int))
     figure = go.Figure()
-    for i, (name, (share, accuracy)) in enumerate(curves.items()):
-        rows = np.unique(np.linspace(0, len(share) - 1, POINTS).round().astype(int))
-        figure.add_scatter(
-            x=100 * share[rows],
-            y=100 * accuracy[rows],
-            name=name,
-            line={"color": nth(COLOURS, i), "dash": nth(DASHES, i), "width": 2.2},
-            customdata=[[percent(share[row]), percent(accuracy[row], 1)] for row in rows],
-            hovertemplate=f"{name}<br>the surest %{{customdata[0]}} of the images: %{{customdata[1]}} right"
-            "<extra></extra>",
-        )
+    low, high = (100 * np.array([getattr(e, end) for e in intervals.values()]) for end in ("low", "high"))
+    _band(figure, [100 * place for place in intervals], low, high, COLOURS[0])
+    figure.add_scatter(
+        x=100 * share[rows],
+        y=100 * accuracy[rows],
+        name="Accuracy",
+        showlegend=False,
+        line={"color": COLOURS[0], "width": 2.2},
+        customdata=[[percent(share[row]), percent(accuracy[row], 1)] for row in rows],
+        hovertemplate="the surest %{customdata[0]} of the images: %{customdata[1]} right<extra></extra>",
+    )
     if kept is not None:
         figure.add_vline(100 * kept, line={"color": NEUTRAL, "dash": "dot"}, annotation_text="not referred")
-    figure.update_xaxes(title="Share of the images kept, surest first (%)", range=[0, 101])
-    figure.update_yaxes(title="Correct calls among them (%)", rangemode="normal")
-    return frame(figure, "Accuracy against coverage", 380)
+    figure.update_xaxes(title="Share of the images kept, surest first", range=[0, 101], ticksuffix=" %")
+    figure.update_yaxes(title="Correct calls among them", rangemode="normal", ticksuffix=" %")
+    return frame(figure, "Accuracy against coverage", 400, f"{subtitle}; band: 95 %")

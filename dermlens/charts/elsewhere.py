@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from dermlens.charts.style import COLOURS, SHORT, SYMBOLS, error_bars, frame, nth
+from dermlens.charts.style import COLOURS, NEUTRAL, SHORT, SYMBOLS, error_bars, frame, nth
 from dermlens.estimate import Estimate
 from dermlens.evaluation.class_mix import AT, EQUAL
 from dermlens.evaluation.other_lights import OtherLights
@@ -15,29 +14,36 @@ from dermlens.trust.ood import Measured
 from dermlens.trust.withholding import Withholding
 from dermlens.wording import interval, percent
 
+OTHERS = "pictures that are not proper dermoscopic images"
+
 
 def refused(measured: Measured) -> go.Figure:
-    """Draw, for every kind of other picture, the share refused and the AUROC against dermoscopic images."""
+    """Draw the share refused of every kind of other picture."""
+    figure = _kinds(measured, measured.refused, SYMBOLS[0]).update_xaxes(range=[-3, 103])
+    return frame(figure, "Refused", 110 + 28 * len(measured.refused), OTHERS)
+
+
+def auroc(measured: Measured) -> go.Figure:
+    """Draw the AUROC of every kind of other picture against dermoscopic images, in the order of `refused`."""
+    figure = _kinds(measured, measured.auroc, SYMBOLS[1]).update_xaxes(range=[45, 102])
+    return frame(figure, "AUROC against dermoscopic images", 110 + 28 * len(measured.auroc), OTHERS)
+
+
+def _kinds(measured: Measured, found: Mapping[str, Estimate], symbol: str) -> go.Figure:
     kinds = sorted(measured.refused, key=lambda kind: measured.refused[kind].value)
-    titles = ["Refused, %", "AUROC against dermoscopic images, %"]
-    figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.05, subplot_titles=titles)
-    for column, found in enumerate((measured.refused, measured.auroc), start=1):
-        estimates = [found[kind] for kind in kinds]
-        figure.add_scatter(
-            row=1,
-            col=column,
+    estimates = [found[kind] for kind in kinds]
+    return go.Figure(
+        go.Scatter(
             x=[100 * f.value for f in estimates],
             y=kinds,
             mode="markers",
-            showlegend=False,
-            marker={"color": COLOURS[0], "symbol": ("circle", "diamond")[column - 1], "size": 9},
+            marker={"color": COLOURS[0], "symbol": symbol, "size": 9},
             error_x=error_bars(estimates),
             customdata=[[percent(f.value, 1), interval(f), f.n_images, f.n_lesions] for f in estimates],
             hovertemplate="%{y}: %{customdata[0]}<br>95 %: %{customdata[1]}<br>Pictures: %{customdata[2]}, "
             "sources: %{customdata[3]}<extra></extra>",
         )
-        figure.update_xaxes(range=[-3, 103] if column == 1 else [45, 102], row=1, col=column)
-    return frame(figure, "Pictures that are not proper dermoscopic images", 130 + 28 * len(kinds), margin_t=90)
+    ).update_xaxes(ticksuffix=" %")
 
 
 def trade_off(rule: Withholding, names: Mapping[str, str]) -> go.Figure:
@@ -69,8 +75,9 @@ def trade_off(rule: Withholding, names: Mapping[str, str]) -> go.Figure:
             "<br>all images: %{customdata[3]}<br>photographs: %{customdata[4]} of %{customdata[5]} refused"
             "<br>other pictures: %{y:.1f} %<extra></extra>",
         )
-    figure.update_xaxes(title_text="of the diagnosis that loses most, withheld on validation, %", rangemode="tozero")
-    figure.update_yaxes(title_text="other pictures refused, %")
+    title = "Images of the worst-hit diagnosis<br>that are withheld (validation)"
+    figure.update_xaxes(title_text=title, rangemode="tozero", ticksuffix=" %")
+    figure.update_yaxes(title_text="Other pictures refused", ticksuffix=" %")
     return frame(figure, "What a rule withholds and refuses", 430, margin_t=150)
 
 
@@ -78,7 +85,7 @@ def lost(found: OtherLights) -> go.Figure:
     """Draw the balanced accuracy lost under every change, in percentage points, the mean first."""
     named = {"Mean of all": found.lost, **{c.change.name.capitalize(): c.lost for c in found.changes}}
     figure = _dots({"lost": named}, "Balanced accuracy lost", AT[EQUAL])
-    figure.add_vline(0, line={"width": 1, "dash": "dot"})
+    figure.add_vline(0, line={"color": NEUTRAL, "width": 1, "dash": "dot"})
     return figure.update_xaxes(title_text="percentage points", zeroline=False)
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from dermlens.charts.style import (
     COLOURS,
     DASHES,
     DIVERGING,
     NEUTRAL,
+    ROWS,
     SEQUENTIAL,
     SHORT,
     SYMBOLS,
@@ -29,6 +29,7 @@ from dermlens.wording import interval, percent, percent_with_interval
 
 MODES = {"row": "Share of the true class", "column": "Share of the class called", "count": "Images"}
 MAX_POINTS = 600
+FOUND = "Found (sensitivity, recall)"
 LABELS = [SHORT[CLASSES[i]] for i in SHOWN]
 COLUMNS = [TILTED[CLASSES[i]] for i in SHOWN]
 
@@ -142,35 +143,35 @@ def _clickable(
     return frame(figure, title, 560, subtitle, clickmode="event+select", hovermode="closest")
 
 
-def per_class(models: Mapping[str, Mapping[str, Mapping[str, Estimate]]], key: str) -> go.Figure:
-    """Draw one metric of every class with its 95 % interval, one mark per model.
+def per_class(classes: Mapping[str, Mapping[str, Estimate]], key: str) -> go.Figure:
+    """Draw one metric of every class with its 95 % interval, the numbers written beside the marks.
 
     Args:
-        models: model -> class code -> key of PER_CLASS -> estimate.
-        key: of PER_CLASS.
+        classes: class code -> key of PER_CLASS -> estimate. key: of PER_CLASS.
     """
-    figure = go.Figure()
-    for i, (model, classes) in enumerate(models.items()):
-        found = [classes[CLASSES[c]][key] for c in SHOWN]
-        figure.add_scatter(
+    codes = [CLASSES[i] for i in SHOWN]
+    found = [classes[code][key] for code in codes]
+    figure = go.Figure(
+        go.Scatter(
             x=[100 * f.value for f in found],
-            y=[row + 0.3 * (i - (len(models) - 1) / 2) for row in range(N_CLASSES)],
+            y=list(range(N_CLASSES)),
             mode="markers",
-            name=model,
-            marker={"color": nth(COLOURS, i), "symbol": nth(SYMBOLS, i), "size": 9},
+            marker={"color": COLOURS[0], "symbol": SYMBOLS[0], "size": 9},
             error_x=error_bars(found),
             customdata=[
-                [NAMES[CLASSES[c]], percent(f.value, 1), interval(f), f.n_images]
-                for c, f in zip(SHOWN, found, strict=True)
+                [NAMES[code], percent(f.value, 1), interval(f), f.n_images]
+                for code, f in zip(codes, found, strict=True)
             ],
-            hovertemplate=f"{model}<br>%{{customdata[0]}}: %{{customdata[1]}}<br>95 %: %{{customdata[2]}}<br>"
+            hovertemplate="%{customdata[0]}: %{customdata[1]}<br>95 %: %{customdata[2]}<br>"
             "Images: %{customdata[3]}<extra></extra>",
         )
-    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
-    figure.update_yaxes(
-        tickvals=list(range(N_CLASSES)), ticktext=LABELS, range=[N_CLASSES - 0.5, -0.5], zeroline=False, showgrid=True
     )
-    return frame(figure, PER_CLASS[key].label, 330, showlegend=len(models) > 1)
+    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
+    labels = [f"{ROWS[code]}<br>{percent_with_interval(f)}" for code, f in zip(codes, found, strict=True)]
+    figure.update_yaxes(
+        tickvals=list(range(N_CLASSES)), ticktext=labels, range=[N_CLASSES - 0.5, -0.5], zeroline=False, showgrid=True
+    )
+    return frame(figure, PER_CLASS[key].label, 370)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,86 +183,94 @@ class Curve:
     bands: CurveBands | None = None
 
 
-def curves(lines: Mapping[str, Curve], threshold: float | None, title: str) -> go.Figure:
-    """Draw ROC and precision-recall curves of classes against the rest, one or several on one pair of axes.
+def roc(lines: Mapping[str, Curve], threshold: float | None, subtitle: str) -> go.Figure:
+    """Draw ROC curves of classes against the rest, one or several on one pair of axes.
 
     Args:
         lines: name of a class or model -> its curve; the legend gives the AUC of each.
         threshold: an image is called so if its score is at least this, 0..1; None marks no operating point.
-        title: of the figure.
+        subtitle: what is told from what.
     """
-    figure = make_subplots(
-        cols=2, horizontal_spacing=0.14, subplot_titles=["ROC", "Precision and recall"], column_widths=[0.5, 0.5]
-    )
+    figure = go.Figure()
     for i, (name, curve) in enumerate(lines.items()):
-        sweep, colour = curve.sweep, nth(COLOURS, i)
-        keep = _thinned(len(sweep.thresholds))
-        both = (
-            (1, sweep.false_positive_rate, sweep.sensitivity, "of the others called so", "found"),
-            (2, sweep.sensitivity, sweep.precision, "found", "of the calls right"),
-        )
-        for column, x, y, x_name, y_name in both:
-            if curve.bands is not None:
-                _band(figure, curve.bands, column, colour, name)
-            step = "hv" if column == 1 else "vh"
-            figure.add_scatter(
-                row=1,
-                col=column,
-                x=100 * x[keep],
-                y=100 * y[keep],
-                mode="lines",
-                line={"color": colour, "dash": nth(DASHES, i), "width": 2, "shape": step},
-                name=f"{name}: AUC {percent_with_interval(curve.auc)}",
-                legendgroup=name,
-                showlegend=column == 1,
-                customdata=_read(sweep.thresholds[keep], x[keep], y[keep]),
-                hovertemplate=f"{name}<br>%{{customdata[0]}}<br>%{{customdata[2]}} {y_name}<br>"
-                f"%{{customdata[1]}} {x_name}<extra></extra>",
-            )
-            if threshold is None:
-                continue
-            at = operating_index(sweep, threshold)
-            figure.add_scatter(
-                row=1,
-                col=column,
-                x=[100 * x[at]],
-                y=[100 * y[at]],
-                mode="markers",
-                marker={"symbol": nth(SYMBOLS, i), "size": 13, "color": colour, "line": {"width": 2}},
-                showlegend=False,
-                legendgroup=name,
-                hovertemplate=f"{name}, operating point<br>{percent(y[at], 1)} {y_name}<br>"
-                f"{percent(x[at], 1)} {x_name}<extra></extra>",
-            )
+        found, bands = curve.sweep, curve.bands
+        if bands is not None:
+            _band(figure, bands.at, bands.sensitivity_low, bands.sensitivity_high, nth(COLOURS, i), name)
+        words = ("of the others called so", "found")
+        label = f"{name}: AUC {percent_with_interval(curve.auc)}"
+        points = (found.false_positive_rate, found.sensitivity, "hv")
+        _curve(figure, i, (name, label), found, points, words, threshold)
+    figure.add_scatter(
+        x=[0, 100], y=[0, 100], mode="lines", line={"color": NEUTRAL, "dash": "dot"}, hoverinfo="skip", showlegend=False
+    )
+    figure.update_xaxes(title_text="False alarms (1 - specificity)")
+    figure.update_yaxes(title_text=FOUND)
+    return _curve_frame(figure, "ROC curve", lines, subtitle)
+
+
+def precision_recall(lines: Mapping[str, Curve], threshold: float | None, subtitle: str) -> go.Figure:
+    """Draw precision-recall curves of classes against the rest; arguments as of `roc`."""
+    figure = go.Figure()
+    for i, (name, curve) in enumerate(lines.items()):
+        found, bands = curve.sweep, curve.bands
+        if bands is not None:
+            _band(figure, bands.at, bands.precision_low, bands.precision_high, nth(COLOURS, i), name)
+        words = ("found", "of the calls right")
+        _curve(figure, i, (name, name), found, (found.sensitivity, found.precision, "vh"), words, threshold)
     for share in {100 * c.sweep.positives / max(1, c.sweep.positives + c.sweep.negatives) for c in lines.values()}:
-        figure.add_hline(y=share, row=1, col=2, line={"color": NEUTRAL, "dash": "dot", "width": 1})
+        figure.add_hline(y=share, line={"color": NEUTRAL, "dash": "dot", "width": 1})
+    figure.update_xaxes(title_text=FOUND)
+    figure.update_yaxes(title_text="Correct among the calls (precision)")
+    return _curve_frame(figure, "Precision-recall curve", lines, subtitle)
+
+
+def _curve(
+    figure: go.Figure,
+    i: int,
+    names: tuple[str, str],
+    found: Sweep,
+    points: tuple[np.ndarray, np.ndarray, str],
+    words: tuple[str, str],
+    threshold: float | None,
+) -> None:
+    """Add a line and its operating point.
+
+    Args:
+        i: number of the line. names: of the line, and as the legend writes it. points: x and y, shares, and how they
+            are joined. words: what x and y are shares of, as the pointer says it. threshold: as of `roc`.
+    """
+    (name, label), (x, y, shape), (x_name, y_name) = names, points, words
+    keep = _thinned(len(found.thresholds))
     figure.add_scatter(
-        x=[0, 100], y=[0, 100], row=1, col=1, mode="lines", line={"color": NEUTRAL, "dash": "dot"}, hoverinfo="skip",
+        x=100 * x[keep],
+        y=100 * y[keep],
+        mode="lines",
+        line={"color": nth(COLOURS, i), "dash": nth(DASHES, i), "width": 2, "shape": shape},
+        name=label,
+        legendgroup=name,
+        showlegend=True,
+        customdata=_read(found.thresholds[keep], x[keep], y[keep]),
+        hovertemplate=f"{name}<br>%{{customdata[0]}}<br>%{{customdata[2]}} {y_name}<br>"
+        f"%{{customdata[1]}} {x_name}<extra></extra>",
+    )
+    if threshold is None:
+        return
+    at = operating_index(found, threshold)
+    figure.add_scatter(
+        x=[100 * x[at]],
+        y=[100 * y[at]],
+        mode="markers",
+        marker={"symbol": nth(SYMBOLS, i), "size": 13, "color": nth(COLOURS, i), "line": {"width": 2}},
         showlegend=False,
-    )  # fmt: skip
-    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
-    figure.update_yaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
-    figure.update_xaxes(title_text="False alarms (1 - specificity)", row=1, col=1)
-    figure.update_yaxes(title_text="Found (sensitivity)", row=1, col=1)
-    figure.update_xaxes(title_text="Found (recall)", row=1, col=2)
-    figure.update_yaxes(title_text="Correct among the calls (precision)", row=1, col=2)
-    subtitle = "dotted: by chance" + ("; bands: 95 %" if any(c.bands is not None for c in lines.values()) else "")
-    height = 440 + 24 * len(lines)
-    return frame(figure, title, height, subtitle).update_layout(
-        margin_t=104,
-        margin_b=64 + 24 * len(lines),
-        legend={"orientation": "v", "yref": "container", "y": 0.01, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+        legendgroup=name,
+        hovertemplate=f"{name}, operating point<br>{percent(y[at], 1)} {y_name}<br>"
+        f"{percent(x[at], 1)} {x_name}<extra></extra>",
     )
 
 
-def _band(figure: go.Figure, bands: CurveBands, column: int, colour: str, name: str) -> None:
-    low, high = (
-        (bands.sensitivity_low, bands.sensitivity_high) if column == 1 else (bands.precision_low, bands.precision_high)
-    )
+def _band(figure: go.Figure, at: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str, name: str) -> None:
     figure.add_scatter(
-        row=1,
-        col=column,
-        x=100 * np.append(bands.at, bands.at[::-1]),
+        x=100 * np.append(at, at[::-1]),
         y=100 * np.append(high, low[::-1]),
         fill="toself",
         mode="none",
@@ -270,6 +279,16 @@ def _band(figure: go.Figure, bands: CurveBands, column: int, colour: str, name: 
         hoverinfo="skip",
         showlegend=False,
         legendgroup=name,
+    )
+
+
+def _curve_frame(figure: go.Figure, title: str, lines: Mapping[str, Curve], subtitle: str) -> go.Figure:
+    figure.update_xaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
+    figure.update_yaxes(range=[-2, 102], ticksuffix=" %", zeroline=False)
+    reading = "dotted: by chance" + ("; bands: 95 %" if any(c.bands is not None for c in lines.values()) else "")
+    return frame(figure, title, 420 + 24 * len(lines), f"{subtitle}<br>{reading}").update_layout(
+        margin_b=64 + 24 * len(lines),
+        legend={"orientation": "v", "yref": "container", "y": 0.01, "yanchor": "bottom", "x": 0, "xanchor": "left"},
     )
 
 

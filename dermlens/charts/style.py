@@ -13,11 +13,11 @@ from dermlens.estimate import Estimate
 from dermlens.explain.grad_cam import colour
 from dermlens.labels import NAMES
 
-# Okabe & Ito's colour-blind-safe hues (jfly.uni-koeln.de/color), the pale ones darkened.
-COLOURS = ("#0079b8", "#d55e00", "#009467", "#b8659a", "#8c6d1f", "#6f7f87")
+# Okabe & Ito's colour-blind-safe hues (jfly.uni-koeln.de/color), the pale ones darkened, and a violet: one a diagnosis.
+COLOURS = ("#0079b8", "#d55e00", "#009467", "#b8659a", "#8c6d1f", "#6f7f87", "#8845e6")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 PATTERNS = ("", "/", ".", "x", "-", "|")
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross", "star")
 NEUTRAL = "#7b8a91"
 SEQUENTIAL = colour(np.linspace(0, 1, 33)[None], "cividis")[0]
 """Cividis, (33, 3) uint8: from few to many."""
@@ -31,7 +31,7 @@ TILTED = {**SHORT, "akiec": "Actinic k. / Bowen", "bcc": "Basal cell ca.", "vasc
 """For the narrow places under a column."""
 
 
-SUBTITLE = 20  # pixels
+SUBTITLE = 20  # pixels a line
 
 BELOW = {"orientation": "h", "x": 0, "xanchor": "left", "y": -0.22, "yanchor": "top", "title": {"text": ""}}
 """A legend under the figure, where a phone has room for it."""
@@ -50,7 +50,8 @@ def bar_marker(i: int) -> dict:
 
 def frame(figure: go.Figure, title: str, height: int, subtitle: str = "", **layout: object) -> go.Figure:
     """Give a figure its title, height and quiet frame; returns the same figure."""
-    height += SUBTITLE if subtitle else 0
+    lines = 1 + subtitle.count("<br>") if subtitle else 0
+    height += SUBTITLE * lines
     figure.update_layout(
         title={
             "text": title,
@@ -64,7 +65,7 @@ def frame(figure: go.Figure, title: str, height: int, subtitle: str = "", **layo
             "subtitle": {"text": subtitle, "font": {"size": 13}},
         },
         height=height,
-        margin={"l": 8, "r": 12, "t": 56 + (SUBTITLE if subtitle else 0), "b": 8},
+        margin={"l": 8, "r": 12, "t": 56 + SUBTITLE * lines, "b": 8},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "title": {"text": ""}},
         hoverlabel={"align": "left"},
         dragmode=False,

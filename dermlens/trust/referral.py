@@ -12,6 +12,7 @@ import numpy as np
 
 from dermlens.errors import DataError, ModelError
 from dermlens.estimate import Estimate
+from dermlens.evaluation.intervals import REPLICATES, lesion_weights, proportion
 from dermlens.files.documents import File, read_object
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.trust.fit_command import FIT
@@ -186,3 +187,33 @@ def coverage_curve(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarra
     ranked = confidence[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     return (last + 1) / len(ranked), right[order].cumsum()[last] / (last + 1)
+
+
+def coverage_intervals(
+    confidence: np.ndarray, right: np.ndarray, lesion: np.ndarray, *, places: int = 100, replicates: int = REPLICATES
+) -> dict[float, Estimate]:
+    """Return the accuracy of `coverage_curve` with 95 % intervals over lesions, at places evenly spread along it.
+
+    Args:
+        confidence, right: as there. lesion: (n,) int.
+
+    Returns:
+        coverage, of those of the curve -> estimate; each place is the first one with at least that share of the images.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    ranked, hit = confidence[order], right[order]
+    group = np.unique(lesion[order], return_inverse=True)[1]
+    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    wanted = np.arange(1, places + 1) / places - 1e-9
+    draws = []
+    for weights in lesion_weights(group.max() + 1, replicates):
+        of_images = weights[group].T.astype(np.float64)
+        images, hits = of_images.cumsum(1)[:, last], (of_images * hit).cumsum(1)[:, last]
+        at = [np.searchsorted(row / row[-1], wanted) for row in images]
+        draws.append(np.take_along_axis(hits, np.array(at), 1) / np.take_along_axis(images, np.array(at), 1))
+    drawn, n = np.concatenate(draws), len(ranked)
+    found = {}
+    for i, place in enumerate(np.searchsorted((last + 1) / n, wanted)):
+        k = int(last[place]) + 1
+        found[k / n] = proportion(hit[:k], group[:k], drawn[:, i])
+    return found

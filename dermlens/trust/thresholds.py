@@ -213,6 +213,26 @@ def per_thousand(sensitivity: float, specificity: float, prevalence: float) -> O
     return Outcome(1000 * (prevalence - found), 1000 * (found + alarms), 1000 * alarms)
 
 
+def expected(measured: Measured, prevalence: float) -> dict[str, Estimate]:
+    """Return `per_thousand` of an operating point with 95 % intervals, by field of Outcome.
+
+    Who is missed follows the sensitivity alone, who is referred needlessly the specificity. Who is referred is the sum
+    of the found and the needless, which are different lesions: its limits lie as far from it as the root of their
+    squared distances (Zou & Donner, "Construction of confidence limits about effect measures", Stat Med 27:1693, 2008).
+    """
+    s, c = measured.sensitivity, measured.specificity
+    at, best, worst = (per_thousand(getattr(s, e), getattr(c, e), prevalence) for e in ("value", "high", "low"))
+    found = 1000 * prevalence - at.missed, 1000 * prevalence - worst.missed, 1000 * prevalence - best.missed
+    below = np.hypot(found[0] - found[1], at.unnecessary - best.unnecessary)
+    above = np.hypot(found[2] - found[0], worst.unnecessary - at.unnecessary)
+    n_images, n_lesions = s.n_images + c.n_images, s.n_lesions + c.n_lesions
+    return {
+        "missed": Estimate(at.missed, best.missed, worst.missed, s.n_images, s.n_lesions),
+        "referred": Estimate(at.referred, at.referred - below, at.referred + above, n_images, n_lesions),
+        "unnecessary": Estimate(at.unnecessary, best.unnecessary, worst.unnecessary, c.n_images, c.n_lesions),
+    }
+
+
 def net_benefit(
     sensitivity: np.ndarray | float, specificity: np.ndarray | float, prevalence: float, risk: np.ndarray | float
 ) -> np.ndarray:

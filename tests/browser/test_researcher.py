@@ -57,7 +57,7 @@ def test_predictions_are_brought_for_the_session_and_compared(page: Page, dashbo
     page.keyboard.press("Escape")
     expect(page.get_by_role("heading", name="Do Toy toy and mine really differ?")).to_be_visible()
     expect(page.get_by_text("each image counts as a lesion of its own")).to_be_visible()
-    rows = rows_of(fetch(page, part(page, "data-model-curves").get_by_role("button")))
+    rows = rows_of(fetch(page, part(page, "data-model-roc").get_by_role("button")))
     assert {row["curve"] for row in rows} == {"Toy toy", "mine"}
     page.get_by_text("Calibration", exact=True).click()
     rows = rows_of(fetch(page, part(page, "data-model-calibration").get_by_role("button")))

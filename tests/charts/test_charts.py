@@ -1,5 +1,8 @@
 """Figures are drawn from finished results: what stands in them is checked, not how they look."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -14,11 +17,13 @@ from dermlens.evaluation.compare import compare as compare_models
 from dermlens.evaluation.intervals import curve_bands, summarise
 from dermlens.evaluation.metrics import sweep
 from dermlens.evaluation.predictions import Predictions, make_predictions
+from dermlens.evaluation.slices import Slice
 from dermlens.evaluation.slices import slices as measure_slices
 from dermlens.explain.grad_cam import COLORMAPS
 from dermlens.image.preprocess import Box
 from dermlens.labels import CLASSES, INDEX, N_CLASSES, SHOWN
 from dermlens.models.runs import read_history
+from dermlens.wording import percent_with_interval
 from tests.dashboard import add_run
 from tests.ui.test_theme import CONFIG, contrast, rgb
 
@@ -43,6 +48,18 @@ def test_colours_can_be_seen_in_both_themes() -> None:
             assert contrast(rgb(colour), ground) >= 3, (theme, colour)
 
 
+def test_every_diagnosis_has_a_colour_and_a_symbol_of_its_own_on_the_map() -> None:
+    n = N_CLASSES
+    details = [(f"i{i}", "") for i in range(n)]
+    figure = data.embedding_map(np.eye(n, 2), np.arange(n), list(CLASSES), details, "Title", "#0f1517")
+    marks = [t.marker for t in figure.data]
+    assert len({m.color for m in marks}) == len({m.symbol for m in marks}) == 7
+    assert {(m.opacity, m.line.color) for m in marks} == {(1, "#0f1517")}, "paler marks have less than 3:1"
+    for theme in ("light", "dark"):
+        ground = rgb(CONFIG["theme"][theme]["backgroundColor"])
+        assert min(contrast(rgb(m.color), ground) for m in marks) >= 3
+
+
 @pytest.mark.parametrize("scale", [style.SEQUENTIAL, style.DIVERGING])
 def test_text_in_cells_is_readable_on_every_colour_of_the_scale(scale: np.ndarray) -> None:
     ramp = np.linspace(0, 1, 200)
@@ -56,6 +73,16 @@ def test_streamlit_does_not_take_a_colour_for_one_of_its_placeholders() -> None:
         case.picture(np.zeros((4, 4, 3), np.uint8), "A", heat=True)
     )
     assert not [f"#0000{i:02}" for i in range(41) if f"#0000{i:02}" in used]
+
+
+def test_no_figure_has_panels_beside_each_other() -> None:
+    """A phone has room for one; `widgets.side_by_side` puts two figures where there is room for two."""
+    assert [f.name for f in Path(style.__file__).parent.glob("*.py") if "cols=" in f.read_text()] == []
+
+
+def test_percent_stands_at_the_ticks_of_every_axis_and_in_no_title_of_one() -> None:
+    titled = re.compile(r"update_[xy]axes\([^\n]*title(_text)?=f?\"[^\"\n]*%")
+    assert [f.name for f in Path(style.__file__).parent.glob("*.py") if titled.search(f.read_text())] == []
 
 
 def test_no_rainbow_map_is_offered() -> None:
@@ -167,14 +194,17 @@ def test_several_curves_share_one_pair_of_axes_and_the_legend_gives_each_auc() -
     positive, scores = p.y_true == INDEX["nv"], p.probabilities[:, INDEX["nv"]]
     bands = curve_bands(positive, scores, p.lesion, replicates=50)
     lines = {"A": metrics.Curve(sweep(positive, scores), AUC, bands), "B": metrics.Curve(sweep(~positive, scores), AUC)}
-    figure = metrics.curves(lines, None, "Title")
-    named = [t.name for t in figure.data if t.showlegend]
+    roc, precision = metrics.roc(lines, None, "Nevus"), metrics.precision_recall(lines, None, "Nevus")
+    named = [t.name for t in roc.data if t.showlegend]
     assert [n.split(":")[0] for n in named] == ["A", "B"]
     assert all("AUC 91.2 %" in n and "88.0" in n and "94.0" in n for n in named)
-    assert sum(t.fill == "toself" for t in figure.data) == 2, "bands of A on both axes"
-    assert not [t for t in figure.data if t.mode == "markers"], "no operating point"
-    one = metrics.curves({"B": lines["B"]}, 0.5, "Title")
-    assert "bands" not in one.layout.title.subtitle.text
+    assert [t.name for t in precision.data if t.showlegend] == ["A", "B"], "the AUC is of the ROC curve"
+    for figure in (roc, precision):
+        assert sum(t.fill == "toself" for t in figure.data) == 1, "a band of A alone"
+        assert not [t for t in figure.data if t.mode == "markers"], "no operating point"
+        assert figure.layout.title.subtitle.text == "Nevus<br>dotted: by chance; bands: 95 %"
+    assert roc.layout.yaxis.title.text == precision.layout.xaxis.title.text == "Found (sensitivity, recall)"
+    assert "bands" not in metrics.roc({"B": lines["B"]}, 0.5, "Title").layout.title.subtitle.text
 
 
 def test_calibration_of_two_models_is_drawn_on_one_pair_of_axes() -> None:
@@ -196,15 +226,15 @@ def test_the_operating_point_is_the_last_score_that_still_counts() -> None:
     assert metrics.operating_index(counts, 0.9) == 1
     assert metrics.operating_index(counts, 0.3) == 2
     assert metrics.operating_index(counts, 0.0) == 3
-    figure = metrics.curves({"A": metrics.Curve(counts, AUC)}, 0.3, "melanoma")
-    markers = [(t.x[0], t.y[0]) for t in figure.data if t.mode == "markers"]
-    assert markers == [(100, 50), (50, 50)]
+    for draw, at in ((metrics.roc, (100, 50)), (metrics.precision_recall, (50, 50))):
+        figure = draw({"A": metrics.Curve(counts, AUC)}, 0.3, "melanoma")
+        assert [(t.x[0], t.y[0]) for t in figure.data if t.mode == "markers"] == [at]
 
 
 def test_long_curves_are_thinned_but_keep_their_ends() -> None:
     rng = np.random.default_rng(0)
     counts = sweep(rng.random(5000) > 0.5, rng.random(5000))
-    line = metrics.curves({"A": metrics.Curve(counts, AUC)}, 0.5, "melanoma").data[0]
+    line = metrics.roc({"A": metrics.Curve(counts, AUC)}, 0.5, "melanoma").data[0]
     assert len(line.x) <= metrics.MAX_POINTS
     assert (line.x[0], line.y[0], line.x[-1], line.y[-1]) == (0, 0, 100, 100)
 
@@ -212,8 +242,10 @@ def test_long_curves_are_thinned_but_keep_their_ends() -> None:
 def test_figures_of_a_split_can_be_drawn() -> None:
     p = predictions()
     summary = summarise(p, replicates=20)
-    figure = metrics.per_class({"A": summary.per_class}, "recall")
+    figure = metrics.per_class(summary.per_class, "recall")
     assert list(figure.data[0].x) == pytest.approx([100 * summary.per_class[CLASSES[c]]["recall"].value for c in SHOWN])
+    of_melanoma = summary.per_class["mel"]["recall"]
+    assert f"Melanoma<br>{percent_with_interval(of_melanoma)}" in figure.layout.yaxis.ticktext
     drawn = compare.headline({"A": summary.overall, "B": summary.overall}, "Title")
     assert drawn.data[0].x[0] == pytest.approx(100 * summary.overall["accuracy"].value)
     result = compare_models(p, predictions(1), replicates=20)
@@ -228,15 +260,34 @@ def test_slices_mark_what_is_small_and_what_has_no_figure() -> None:
     )
     found = measure_slices(p, cases, "sex", replicates=20)
     assert [s.name for s in found] == ["female", "male"]
-    figure = slices.overview(found, "By sex")
-    said = [a.text for a in figure.layout.annotations]
-    assert "one class only" in said
-    assert "no melanoma" in said
-    assert len(figure.data[0].x) == 1
+    for figure, without in (
+        (slices.balanced_accuracy(found, "by sex"), "one class only"),
+        (slices.melanoma_recall(found, "by sex"), "no melanoma"),
+    ):
+        assert [a.text for a in figure.layout.annotations] == [without]
+        assert len(figure.data[0].x) == 1
     mix = slices.class_mix(found)
     assert np.array(mix.data[0].z, float).sum(1) == pytest.approx([1, 1])
     recall = np.array(slices.recall(found).data[0].z, float)
     assert np.isnan(recall).sum() == 7, "every class is in one of the two slices alone"
+
+
+def test_a_melanoma_recall_of_few_melanomas_is_hollow_in_a_large_slice_and_says_on_how_many_it_rests() -> None:
+    def a_slice(name: str, melanomas: int) -> Slice:
+        recall = Estimate(0.8, 0.3, 0.9, melanomas + 2, melanomas)
+        overall = Estimate(0.9, 0.8, 0.95, 600, 500)
+        return Slice(name, np.arange(600), 600, 500, np.zeros(7), {"mel": recall}, overall, overall, small=False)
+
+    found = (a_slice("under 30", 5), a_slice("60 to 74", 50), a_slice("unknown", 1))
+    figure = slices.melanoma_recall(found, "by age")
+    assert [s.endswith("-open") for s in figure.data[0].marker.symbol] == [True, False, True]
+    assert [label.split("<br>")[1] for label in figure.layout.yaxis.ticktext] == [
+        "5 melanomas",
+        "50 melanomas",
+        "1 melanoma",
+    ]
+    overall = slices.balanced_accuracy(found, "by age")
+    assert not [s for s in overall.data[0].marker.symbol if s.endswith("-open")]
 
 
 def test_curves_draw_runs_and_seeds(tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -244,6 +295,7 @@ def test_curves_draw_runs_and_seeds(tmp_path) -> None:  # type: ignore[no-untype
     panel = next(p for p in curves.PANELS if p.key == "balanced_accuracy")
     single = curves.draw(panel, [curves.Line("r1", (histories[0],))], "epoch", 0.0, True)
     assert [t.name for t in single.data if t.mode == "lines"] == ["r1", "r1 (training)"]
+    assert (single.layout.yaxis.ticksuffix, single.layout.yaxis.title.text) == (" %", None)
     assert single.data[0].y[0] == pytest.approx(100 * histories[0]["val_balanced_accuracy"].iloc[0])
     assert [s.x0 for s in single.layout.shapes] == [5], "the second phase begins"
     together = curves.draw(panel, [curves.Line("toy", tuple(histories))], "epoch", 0.5, False)
@@ -297,11 +349,15 @@ def test_leakage_says_none_where_there_is_none() -> None:
 def test_a_calibration_diagram_shows_every_bin_with_its_interval_and_its_images() -> None:
     confidence = np.array([0.1, 0.12, 0.5, 0.9, 0.95])
     bins = diagram(confidence, np.array([False, True, True, True, True]), np.arange(5))
-    figure = calibration_chart.diagram({"Before": bins, "After": bins[:1]}, "Title", "subtitle")
-    marks = [t for t in figure.data if t.type == "scatter" and t.mode == "markers"]
-    assert [len(t.x) for t in marks] == [len(bins), 1]
-    assert marks[0].x[0] == pytest.approx(11)
-    assert marks[0].y[0] == pytest.approx(50)
-    bars = [t for t in figure.data if t.type == "bar"]
-    assert sum(bars[0].y) == 5
-    assert figure.layout.yaxis3.range[1] >= max(bars[0].y), "no bar is cut off"
+    drawn = calibration_chart.diagrams({"Before": bins, "After": bins[:1]}, "subtitle")
+    assert list(drawn) == ["Before", "After"]
+    marks = {h: t for h, f in drawn.items() for t in f.data if t.type == "scatter" and t.mode == "markers"}
+    assert [len(t.x) for t in marks.values()] == [len(bins), 1]
+    assert marks["Before"].x[0] == pytest.approx(11)
+    assert marks["Before"].y[0] == pytest.approx(50)
+    assert len({t.marker.symbol for t in marks.values()}) == 2
+    bars = next(t for t in drawn["Before"].data if t.type == "bar")
+    assert sum(bars.y) == 5
+    heights = [figure.layout.yaxis2.range for figure in drawn.values()]
+    assert heights[0][1] >= max(bars.y), "no bar is cut off"
+    assert heights[0] == heights[1], "bars of both figures can be compared"

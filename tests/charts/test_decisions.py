@@ -28,8 +28,8 @@ def row(coverage: float = 0.9, size: float = 1.5, absent: str = "") -> Sets:
 
 def test_sets_by_class_are_in_their_units_and_a_class_without_guarantee_is_hollow() -> None:
     own = np.array([code != "df" for code in CLASSES])
-    figure = decisions.by_class(row(), 0.9, own, "A, test")
-    coverage, size = figure.data
+    figure = decisions.by_class(row(), "coverage", 0.9, own, "A, test")
+    (coverage,), (size,) = figure.data, decisions.by_class(row(), "size", 0.9, own, "A, test").data
     assert list(coverage.x) == pytest.approx([90, *(80 + i for i in SHOWN)])
     assert list(size.x) == pytest.approx([1.5, *(1 + i / 10 for i in SHOWN)])
     assert size.error_x.array == pytest.approx([0.25] * 8)
@@ -41,19 +41,35 @@ def test_sets_by_class_are_in_their_units_and_a_class_without_guarantee_is_hollo
 
 
 def test_a_class_without_images_is_left_out() -> None:
-    figure = decisions.by_class(row(absent="vasc"), 0.9, np.ones(7, bool), "A, test")
+    figure = decisions.by_class(row(absent="vasc"), "coverage", 0.9, np.ones(7, bool), "A, test")
     assert 1 + SHOWN.index(INDEX["vasc"]) not in figure.data[0].y
     assert len(figure.data[0].x) == 7
 
 
 def test_every_level_is_drawn_and_the_chosen_one_is_larger() -> None:
     levels = (0.5, 0.8, 0.9)
-    figure = decisions.by_level(levels, [row(x + 0.01, 10 * x) for x in levels], 0.8, "A, test")
-    coverage, size = (t for t in figure.data if t.mode == "lines+markers")
+    rows = [row(x + 0.01, 10 * x) for x in levels]
+    coverage, size = (
+        next(t for t in decisions.by_level(levels, rows, m, 0.8, "A, test").data if t.mode == "lines+markers")
+        for m in decisions.MEASURES
+    )
     assert list(coverage.x) == [50, 80, 90]
     assert list(coverage.y) == pytest.approx([51, 81, 91])
     assert list(size.y) == pytest.approx([5, 8, 9])
     assert np.argmax(coverage.marker.size) == 1
+
+
+def test_accuracy_against_coverage_has_its_band_and_says_of_which_model_and_split() -> None:
+    curve = np.array([0.25, 0.5, 1.0]), np.array([1.0, 1.0, 0.75])
+    intervals = {0.5: Estimate(1.0, 0.34, 1.0, 2, 2), 1.0: Estimate(0.75, 0.3, 0.95, 4, 4)}
+    figure = decisions.coverage(curve, intervals, 0.6, "A, test")
+    high, low, line = figure.data
+    assert (list(high.x), list(high.y), list(low.y)) == ([50, 100], [100, 95], [34, 30])
+    assert (list(line.x), list(line.y)) == ([25, 50, 100], [100, 100, 75])
+    assert figure.layout.title.subtitle.text == "A, test; band: 95 %"
+    assert figure.layout.xaxis.ticksuffix == figure.layout.yaxis.ticksuffix == " %"
+    assert "%" not in figure.layout.xaxis.title.text + figure.layout.yaxis.title.text
+    assert [s.x0 for s in figure.layout.shapes] == [60]
 
 
 def test_operating_points_are_filled_where_they_are_chosen() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from dermlens.trust.fitted import read_fitted
 from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import TARGETS, decision_curve, per_thousand
 from dermlens.wording import interval, percent, percent_with_interval, short_percent
-from tests.dashboard import check, fill, open_page, text
+from tests.dashboard import check, fill, open_page, tables, text
 from training.fits import calibration as fit_calibration
 from training.fits import conformal as fit_conformal
 from training.fits import referral as fit_referral
@@ -71,11 +72,11 @@ def test_prediction_sets_of_a_split(models: Path, split: str) -> None:
     assert metrics_shown(app)["Diagnoses in the set, mean"] == f"{estimates.size.value:.2f}"
     assert f"{split.capitalize()} split, all of it" in text(app)
     assert "Thresholds come from validation" in text(app)
-    assert len(app.get("plotly_chart")) == 2
-    table = app.dataframe[0].value.set_index("Diagnosis")
+    assert len(app.get("plotly_chart")) == 4, "coverage and size, by diagnosis and by level"
+    table = tables(app)[0].set_index("Diagnosis")
     assert percent(estimates.per_class["mel"].coverage.value, 1) in table.loc["Melanoma", "True diagnosis in the set"]
-    guarantees = {code: table.loc[NAMES[code], "Guarantee"] for code in CLASSES}
-    assert {c for c, said in guarantees.items() if said == "no class guarantee"} == set(found.unguaranteed())
+    without = {name.removesuffix(", no class guarantee") for name in table.index if "no class guarantee" in name}
+    assert without == {NAMES[code] for code in found.unguaranteed()}
     assert "df" in found.unguaranteed()
     assert "No class guarantee at 90 %" in text(app)
     app.select_slider(key="coverage").set_value(0.5)
@@ -104,12 +105,22 @@ def test_operating_points_of_a_split(models: Path, split: str) -> None:
     measured = found.point("malignant", 0.8).measured[split]
     outcome = per_thousand(measured.sensitivity.value, measured.specificity.value, 0.05)
     shown = metrics_shown(app)
-    assert shown["Missed per 1,000 images"] == f"{outcome.missed:.1f}"
-    assert shown["Referred per 1,000 images"] == f"{outcome.referred:.0f}"
+    assert shown["Missed"] == f"{outcome.missed:.1f}"
+    assert shown["Referred"] == f"{outcome.referred:.0f}"
     assert shown["Of these benign"] == f"{outcome.unnecessary:.0f}"
-    table = app.dataframe[0].value
-    assert table["Missed per 1,000 images"].iloc[0] == f"{outcome.missed:.1f}"
-    assert len(table) == len(thresholds.SENSITIVITIES)
+    points, table = tables(app)
+    assert points["Threshold"].iloc[0] == percent(found.point("malignant", 0.8).threshold, 1)
+    ends = [
+        per_thousand(getattr(measured.sensitivity, end), getattr(measured.specificity, end), 0.05)
+        for end in ("high", "low")
+    ]
+    missed, needless = (f"{ends[0].missed:.1f} to {ends[1].missed:.1f}", [f"{end.unnecessary:.0f}" for end in ends])
+    assert table["Missed per 1,000 images"].iloc[0] == f"{outcome.missed:.1f} ({missed})"
+    assert table["Of these benign"].iloc[0] == f"{outcome.unnecessary:.0f} ({' to '.join(needless)})"
+    assert re.fullmatch(rf"{outcome.referred:.0f} \(\d+ to \d+\)", table["Referred per 1,000 images"].iloc[0])
+    of_cards = [c.value for c in app.caption if "95 %:" in c.value]
+    assert len(of_cards) >= 5, "every number has its interval"
+    assert len(points) == len(table) == len(thresholds.SENSITIVITIES)
     assert weighed.format("benign", "malignant and pre-malignant lesions") in text(app)
 
 
@@ -141,9 +152,9 @@ def test_referral_on_a_split(models: Path, split: str) -> None:
     app = open_page("metrics", show="Referral", split=split)
     found = referral.read(models / "a" / "referral.json")
     measured = found.measured[split]
-    limits, table, of_rules = (d.value for d in app.dataframe)
+    limits, table, of_rules = tables(app)
     assert limits["Model"].tolist() == ["A"]
-    assert limits["Melanoma, from"].tolist() == [percent(found.thresholds["a"]["melanoma"], 1)]
+    assert limits["Melanoma, threshold"].tolist() == [percent(found.thresholds["a"]["melanoma"], 1)]
     assert "measured cross-fitted" in text(app).replace("\\", "")
     table, of_rules = table.set_index("What"), of_rules.set_index("Rule")
     assert table.loc["Referred", "Share"] == percent(measured.referred.value, 1)
@@ -155,8 +166,8 @@ def test_referral_on_a_split(models: Path, split: str) -> None:
     assert len(of_rules) == len(measured.rules) == 3  # melanoma, malignant, undecided
     said = {rule.key: rule.description for rule in RULES}
     for key, of_rule in measured.rules.items():
-        assert of_rules.loc[said[key], "Applies"] == percent(of_rule.fired.value, 1)
-        assert of_rules.loc[said[key], "Applies alone"] == percent(of_rule.alone.value, 1)
+        assert of_rules.loc[said[key], "Applies"] == percent_with_interval(of_rule.fired)
+        assert of_rules.loc[said[key], "Applies alone"] == percent_with_interval(of_rule.alone)
     assert f"{split.capitalize()} split, all of it: {measured.referred.n_images:,} images" in text(app)
     assert "Filters chosen above do not apply here" in text(app)
 
@@ -170,7 +181,11 @@ def test_the_coverage_curve_is_that_of_calls_the_model_has_not_been_calibrated_o
     answers = calibration.unseen(p, found.calibration)
     coverage, accuracy = referral.coverage_curve(answers.max(1), answers.argmax(1) == p.y_true)
     drawn = json.loads(app.get("plotly_chart")[0].proto.spec)
-    line = next(t for t in drawn["data"] if t.get("name") == "A")
+    line = next(t for t in drawn["data"] if t.get("name") == "Accuracy")
+    assert drawn["layout"]["title"]["subtitle"]["text"] == "A, validation; band: 95 %"
+    high, low = (values(t["y"]) for t in drawn["data"] if "name" not in t)
+    assert len(high) == 100
+    assert low[-1] < values(line["y"])[-1] < high[-1]
     assert np.isin(values(line["y"]), 100 * accuracy).all()
     assert (values(line["x"])[-1], values(line["y"])[-1]) == (100 * coverage[-1], 100 * accuracy[-1])
     kept = 100 * (1 - found.referral.measured["validation"].referred.value)
@@ -319,14 +334,14 @@ def test_a_case_says_what_is_not_ruled_out_and_which_thresholds_it_reaches(model
     assert "**B**: no prediction sets" in shown
     assert "training.fit b`" in shown
     strict = "above" if found.thresholds.reached("melanoma", probabilities, 0.8) else "below"
-    reached = found.thresholds.strictest(probabilities, "melanoma")
-    assert reached is not None
     for wanted, side in ((0.8, strict), (0.95, "above")):
         app.select_slider(key="sensitivity").set_value(wanted)
         check(app.run())
-        table = app.table[0].value.set_index("For")
+        table = tables(app)[0].set_index("For")
         assert table.loc["Melanoma", f"At {short_percent(wanted)} sensitivity"].strip("*") == side
-        assert table.loc["Melanoma", "Highest reached"] == f"for {short_percent(reached.wanted)} sensitivity"
+        assert table.loc["Melanoma", "This image"] == "30.0 %"
+        threshold = float(table.loc["Melanoma", "Threshold"].removesuffix(" %"))
+        assert (threshold <= 30) == (side == "above")
         measured = found.thresholds.point("melanoma", wanted).measured["test"].sensitivity
         assert table.loc["Melanoma", "Found on test"] == percent_with_interval(measured)
 

@@ -15,7 +15,7 @@ from dermlens.evaluation import metrics, other_archives, other_lights
 from dermlens.evaluation.predictions import EXTERNAL_FILE, Predictions, read_predictions, write_predictions
 from dermlens.image.other_light import Change
 from dermlens.labels import CLASSES, INDEX, MELANOMA
-from tests.dashboard import check, fill, open_page, text
+from tests.dashboard import check, fill, open_page, tables, text
 from training.fits import other_archives as step
 from training.fits.subject import Subject
 
@@ -115,7 +115,7 @@ def test_the_tab_on_other_lights_says_what_is_lost(models: Path) -> None:
     found = other_lights.read(models / "a")
     shown = {m.label: m.value for m in app.metric}
     assert shown["Balanced accuracy lost on average, at an equal mix"] == f"{100 * found.lost.value:.1f} points"
-    table = app.dataframe[0].value
+    (table,) = tables(app)
     assert table["Of"].tolist() == ["red × 1.08, blue × 0.92", "quality 40"]
     assert "Set HAM10000_DIR" in text(app)
 

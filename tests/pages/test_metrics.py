@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from dermlens.evaluation.metrics import accuracy, confusion_matrix
 from dermlens.evaluation.predictions import Predictions, cases_of, read_cases, read_predictions
 from dermlens.labels import INDEX
-from tests.dashboard import check, fill, open_page, text
+from tests.dashboard import check, fill, open_page, tables, text
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_every_tab_draws(models: Path, tab: str) -> None:
     app = open_page("metrics", show=tab)
     assert app.get("plotly_chart")
     if tab == "Per class":
-        instead = app.dataframe[0].value["Most often called instead"]
+        instead = tables(app)[0]["Most often called instead"]
         assert instead.str.contains(r"\d+ of \d+ called .+, \S+ %").any()
     if tab == "Curves":
         before = text(app)

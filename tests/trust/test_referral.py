@@ -4,13 +4,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from dermlens.errors import ModelError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import make_predictions
 from dermlens.labels import CLASSES, INDEX
 from dermlens.trust.conformal import PredictionSets
-from dermlens.trust.referral import Measured, Referral, RuleMeasured, any_of, coverage_curve, read, what_is_missed
+from dermlens.trust.referral import (
+    Measured,
+    Referral,
+    RuleMeasured,
+    any_of,
+    coverage_curve,
+    coverage_intervals,
+    read,
+    what_is_missed,
+)
 from dermlens.trust.referral_rules import RULES, Inputs
 from dermlens.trust.thresholds import SENSITIVITIES
 from training.fits.conformal import LEVELS
@@ -165,6 +175,31 @@ def test_coverage_and_accuracy_by_hand() -> None:
     coverage, accuracy = coverage_curve(np.array([0.9, 0.5, 0.5, 0.2]), np.array([True, True, False, False]))
     assert coverage.tolist() == [0.25, 0.75, 1.0]
     assert accuracy.tolist() == pytest.approx([1, 2 / 3, 0.5])
+
+
+def test_the_coverage_curve_has_wilsons_intervals_where_few_lesions_are_kept_and_those_of_a_share_at_its_end() -> None:
+    n = 400
+    confidence = np.linspace(1, 0.2, n)
+    right = np.arange(n) % 5 != 4  # every fifth call is wrong: 80 %
+    found = coverage_intervals(confidence, right, np.arange(n))
+    assert list(found) == pytest.approx(np.arange(1, 101) / 100)
+    assert set(found) <= set(coverage_curve(confidence, right)[0]), "places of the curve itself"
+    # Wilson (1927) for 4 of 4: n / (n + z²). For 16 of 20 SciPy has it; ours takes the variance from n - 1.
+    assert (found[0.01].low, found[0.01].high) == pytest.approx((4 / (4 + 1.959964**2), 1))
+    assert (found[0.05].value, found[0.05].n_lesions) == (0.8, 20)
+    assert (found[0.05].low, found[0.05].high) == pytest.approx(
+        binomtest(16, 20).proportion_ci(method="wilson"), abs=0.007
+    )
+    half = 1.96 * np.sqrt(0.8 * 0.2 / n)
+    assert (found[1].low, found[1].high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.006)
+
+
+def test_ten_photographs_of_each_lesion_say_no_more_than_one() -> None:
+    rng = np.random.default_rng(1)
+    hit, confidence = rng.random(300) < 0.8, rng.random(300)
+    once = coverage_intervals(confidence, hit, np.arange(300))[1]
+    tenfold = coverage_intervals(confidence.repeat(10), hit.repeat(10), np.arange(300).repeat(10))[1]
+    assert (tenfold.low, tenfold.high) == pytest.approx((once.low, once.high), abs=1e-9)
 
 
 def test_the_file_is_read_back_and_a_damaged_one_is_refused(referral: Referral, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from dermlens.trust.thresholds import (
     Thresholds,
     at_prevalence,
     decision_curve,
+    expected,
     net_benefit,
     per_thousand,
     read,
@@ -85,6 +86,31 @@ def test_a_thousand_lesions_by_hand() -> None:
     assert found.referred == pytest.approx(275)
     everyone = per_thousand(1.0, 0.0, 0.1)
     assert (everyone.missed, everyone.referred, everyone.unnecessary) == (0, 1000, 900)
+
+
+def test_intervals_of_a_thousand_lesions_by_hand() -> None:
+    measured = Measured(Estimate(0.95, 0.9, 0.98, 100, 90), Estimate(0.8, 0.77, 0.84, 900, 800))
+    found = expected(measured, 0.1)
+    ends = {name: (e.low, e.value, e.high) for name, e in found.items()}
+    assert ends["missed"] == pytest.approx((2, 5, 10))
+    assert ends["unnecessary"] == pytest.approx((144, 180, 207))
+    # 95 found (90 to 98) and 180 needless: 275 - √(5² + 36²) to 275 + √(3² + 27²).
+    assert ends["referred"] == pytest.approx((275 - 1321**0.5, 275, 275 + 738**0.5))
+    assert (found["referred"].n_images, found["referred"].n_lesions) == (1000, 890)
+
+
+def test_the_interval_of_those_referred_is_that_of_two_independent_shares() -> None:
+    """Against a simulation: sensitivity and specificity drawn anew, each from images of its own."""
+    rng = np.random.default_rng(0)
+    positives, negatives, prevalence = 200, 1000, 0.12
+    drawn = 1000 * (
+        prevalence * rng.binomial(positives, 0.9, 100_000) / positives
+        + (1 - prevalence) * (1 - rng.binomial(negatives, 0.75, 100_000) / negatives)
+    )
+    s, c = (1.96 * (p * (1 - p) / n) ** 0.5 for p, n in ((0.9, positives), (0.75, negatives)))
+    measured = Measured(Estimate(0.9, 0.9 - s, 0.9 + s, 200, 200), Estimate(0.75, 0.75 - c, 0.75 + c, 1000, 1000))
+    found = expected(measured, prevalence)["referred"]
+    assert (found.low, found.high) == pytest.approx(np.percentile(drawn, (2.5, 97.5)), abs=0.7)
 
 
 @given(SHARE, SHARE, SHARE)

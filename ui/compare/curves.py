@@ -46,9 +46,8 @@ def _curves(entries: list[Entry], split: str) -> None:
             counts = sweep(p.y_true == INDEX[code], p.probabilities[:, INDEX[code]])
             auc = cache.summary(entry, (split,), p).per_class[code]["auc"]
             drawn[entry.name] = charts.Curve(counts, auc, overview.bands_of(p, code))
-    figure = charts.curves(drawn, None, f"{NAMES[code]} against the rest")
-    data = partial(overview.curve_table, drawn)
-    widgets.chart(figure, f"ROC and precision-recall curves of {NAMES[code]}, a line a model", data, "model-curves")
+    of = f"{NAMES[code]}, a line a model"
+    overview.show_curves(drawn, None, f"{NAMES[code]} against the rest", of, "model-")
     st.caption(
         "Bands and AUC are of each model alone; whether two models differ is tested below, on the same lesions."
         + ("" if all(curve.bands is not None for curve in drawn.values()) else f" {overview.NO_BAND}")

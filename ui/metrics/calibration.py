@@ -70,7 +70,7 @@ def section(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, 
             "calibrated on other lesions than its own."
         )
     _diagrams(stated.parts, chosen, entry.name)
-    st.dataframe(_table(stated.estimates), hide_index=True, alt="Calibration errors and scores with 95 % intervals")
+    widgets.table(_table(stated.estimates), "Calibration errors and scores with 95 % intervals")
     st.caption(
         "ECE: mean distance between the stated probability and the share that is true, over bins of images. On so few "
         "images chance alone leaves a distance: the last column says how large a perfect model's would be. Lower is "
@@ -112,13 +112,14 @@ def _diagrams(parts: dict[str, np.ndarray], chosen: Predictions, name: str) -> N
         rows = [{"part": h, **vars(b), **vars(b.right)} for h, found in bins.items() for b in found]
         return pd.DataFrame(rows).drop(columns=["right", "value"]).assign(right=[r["value"] for r in rows])
 
-    subtitle = f"{OF[of]}; dotted: stated and true are the same"
-    figure = charts.diagram(bins, f"What {name} states, and what is true", subtitle)
-    gaps = "; ".join(
-        f"{heading}: mean distance {percent(calibration_error(*event(q, chosen, of), BINNINGS[width]), 1)}"
-        for heading, q in parts.items()
-    )
-    widgets.chart(figure, f"Calibration diagrams. {gaps}.", data, "calibration")
+    subtitle = f"{name}: {OF[of][0].lower()}{OF[of][1:]}<br>dotted: stated and true are the same"
+    figures = charts.diagrams({f"{heading} calibration": found for heading, found in bins.items()}, subtitle)
+    drawn = {}
+    for heading, q in parts.items():
+        gap = percent(calibration_error(*event(q, chosen, of), BINNINGS[width]), 1)
+        title = f"{heading} calibration"
+        drawn[f"calibration-{heading.lower()}"] = (figures[title], f"{title}: mean distance {gap}")
+    widgets.side_by_side(drawn, data)
 
 
 def event(probabilities: np.ndarray, chosen: Predictions, of: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from dermlens.case.summary import quantity
 from dermlens.charts import case as charts
+from dermlens.charts.style import ROWS
 from dermlens.evaluation.predictions import Predictions, cases_of
 from dermlens.explain.grad_cam import heat_on_image, overlay
 from dermlens.labels import CLASSES, CONFIRMED, INDEX, NAMES
@@ -41,6 +42,8 @@ def table(answers: Mapping[str, Predictions], rows: np.ndarray, key: str) -> Non
         if chosen:
             choose(str(ids[chosen[0]]))
 
+    beyond = {"lesion", "confirmed by"} | ({"age", "sex", "site"} if len(answers) > 1 else set())
+    of_calls = [f"{c}, score" for c in shown if f"{c}, score" in shown]
     scores = [c for c in shown if pd.api.types.is_float_dtype(shown[c]) and c != "age"]
     st.dataframe(
         shown,
@@ -53,13 +56,20 @@ def table(answers: Mapping[str, Predictions], rows: np.ndarray, key: str) -> Non
         column_config={
             "picture": st.column_config.ImageColumn("", width=60),
             "image": st.column_config.TextColumn(width=105),
-            **{c: st.column_config.TextColumn(width=112) for c in shown if c == "true" or f"{c}, score" in shown},
-            **{c: st.column_config.NumberColumn(format=widgets.SHARE, width=70) for c in scores},
+            **{
+                c: st.column_config.TextColumn(width=150)
+                for c in ("true", *(c.removesuffix(", score") for c in of_calls))
+            },
+            # Each is beside the call it belongs to; with a model's name before it, its head would be cut.
+            **{
+                c: st.column_config.NumberColumn("score" if c in of_calls else c, format=widgets.SHARE, width=70)
+                for c in scores
+            },
             "age": st.column_config.NumberColumn(format="%d", width=50),
             "sex": st.column_config.TextColumn(width=60),
             "site": st.column_config.TextColumn(width=90),
             # Beyond the page's width, and in the case that a row opens; the table's own menu shows them here as well.
-            **dict.fromkeys(c for c in shown if c in ("lesion", "confirmed by") or c.startswith("p(")),
+            **dict.fromkeys(c for c in shown if c in beyond or c.startswith("p(")),
         },
     )
     st.caption("Most confident first. Choose a row to open its case.")
@@ -68,17 +78,12 @@ def table(answers: Mapping[str, Predictions], rows: np.ndarray, key: str) -> Non
 def _frame(answers: Mapping[str, Predictions]) -> pd.DataFrame:
     predictions = next(iter(answers.values()))
     known = cache.cases().value
-    frame = pd.DataFrame(
-        {
-            "image": predictions.image_id,
-            "lesion": predictions.lesion_id,
-            "true": [NAMES[CLASSES[i]] for i in predictions.y_true],
-        }
-    )
+    frame = pd.DataFrame({"true": [ROWS[CLASSES[i]] for i in predictions.y_true]})
     for name, p in answers.items():
         column = "called" if len(answers) == 1 else name
-        frame[column] = [NAMES[CLASSES[i]] for i in p.y_pred]
+        frame[column] = [ROWS[CLASSES[i]] for i in p.y_pred]
         frame[f"{column}, score"] = column_percents(p.probabilities[np.arange(len(p)), p.y_pred])
+    frame = frame.assign(image=predictions.image_id, lesion=predictions.lesion_id)
     if known is not None:
         facts = cases_of(predictions, known)
         names = {"age": "age", "sex": "sex", "localization": "site", "dx_type": "confirmed by"}

@@ -177,7 +177,8 @@ def embeddings(chosen: Predictions, entry: Entry) -> None:
         for t, c, q in zip(p.y_true, p.y_pred, p.probabilities, strict=True)
     ]
     details = list(zip(p.image_id.tolist(), said, strict=True))
-    figure = charts.embedding_map(at.to_numpy(), group, names, details, f"{having[of].name}, by {COLOURED[by]}")
+    title = f"{having[of].name}, by {COLOURED[by]}"
+    figure = charts.embedding_map(at.to_numpy(), group, names, details, title, widgets.theme_colour("backgroundColor"))
     alt = f"{counted(len(p), 'image')} on the first two principal axes; {counted(int(wrong.sum()), 'error')}"
     widgets.clickable(figure, alt, partial(_map_table, p, at), "embedding-map", _open_point)
     fitted = cache.fitted(having[of]).ood

@@ -70,8 +70,14 @@ def section(entry: Entry) -> None:
             f"On {rests_on(some)}, as many of each diagnosis as there are, up to a "
             "limit: here a rare diagnosis weighs as much as a common one."
         )
-        alt = "Areas under the deletion and insertion curves by diagnosis, beside those in random order"
-        widgets.chart(charts.removal(found.removal), alt, lambda: _removal_table(found), "deletion-insertion")
+        area = "Area under the {} curve by diagnosis, beside that in random order"
+        widgets.side_by_side(
+            {
+                "deletion": (charts.deletion(found.removal), area.format("deletion")),
+                "insertion": (charts.insertion(found.removal), area.format("insertion")),
+            },
+            lambda: _removal_table(found),
+        )
     _methods(found)
     _warnings(found)
 

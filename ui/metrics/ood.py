@@ -59,8 +59,13 @@ def section(entry: Entry, split: str) -> None:
         return _table(measured)
 
     _by_diagnosis(entry, split)
-    figure = charts.refused(measured)
-    widgets.chart(figure, "Share of other pictures refused, and AUROC against test images, by kind", data, "unfamiliar")
+    widgets.side_by_side(
+        {
+            "refused": (charts.refused(measured), "Share of other pictures refused, by kind"),
+            "auroc": (charts.auroc(measured), "AUROC of other pictures against test images, by kind"),
+        },
+        data,
+    )
     if isinstance(found, JointOodDetector) and found.withholding is not None:
         _trade_off(found.withholding)
 
@@ -107,7 +112,7 @@ def _by_diagnosis(entry: Entry, split: str) -> None:
         {"Diagnosis": NAMES[code], "Refused": percent(f.value), "95 %": interval(f, 0), "Images": f.n_images}
         for code, f in refused.items()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="content", alt="Share of images refused, by diagnosis")
+    widgets.table(pd.DataFrame(rows), "Share of images refused, by diagnosis")
 
 
 def _table(measured: Measured) -> pd.DataFrame:

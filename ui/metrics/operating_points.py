@@ -13,19 +13,28 @@ from dermlens.models.registry import Entry
 from dermlens.trust.thresholds import (
     TARGETS,
     DecisionCurve,
-    Outcome,
     Point,
     Thresholds,
     decision_curve,
+    expected,
     net_benefit,
-    per_thousand,
 )
-from dermlens.wording import counted, interval, percent, percent_with_interval, short_percent
+from dermlens.wording import (
+    counted,
+    interval,
+    number,
+    number_interval,
+    number_with_interval,
+    percent,
+    percent_with_interval,
+    short_percent,
+)
 from ui import cache, widgets
 from ui.widgets import choose_sensitivity, fit_advice, fitted_on, not_fitted
 
 RISKS = np.arange(1, 61) / 100
 """Threshold probabilities of the decision curve."""
+MISSED, REFERRED = "Missed per 1,000 images", "Referred per 1,000 images"
 
 
 POINTS = (
@@ -102,7 +111,11 @@ def _every_threshold(found: Thresholds, name: str, split: str, wanted: float, pr
     """Show what every threshold of a target finds, as a table and a figure."""
     target, points = TARGETS[name], found.points[name]
     st.markdown(POINTS)
-    st.dataframe(_points_table(points, name, split, prevalence), hide_index=True, alt="What every threshold finds")
+    cells = st.grid(2, min_column_width=330)
+    with cells.cell():
+        widgets.table(_points_table(points, split), "How every threshold did")
+    with cells.cell():
+        widgets.table(_outcomes_table(points, name, split, prevalence), "What that means for 1,000 images")
     widgets.chart(
         charts.operating_points(points, split, wanted, target.title, where),
         f"Sensitivity and specificity of the thresholds for {target.plural}; the table has the numbers",
@@ -145,44 +158,51 @@ def choose_target() -> str:
 
 
 def _headline(point: Point, target: str, split: str, prevalence: float) -> None:
-    sensitivity, specificity = point.measured[split].sensitivity, point.measured[split].specificity
-    at, fewest, most = (_outcome(point, split, prevalence, end) for end in ("value", "high", "low"))
+    measured = point.measured[split]
+    sensitivity, specificity = measured.sensitivity, measured.specificity
+    of = expected(measured, prevalence)
+    per = "per 1,000 images"
+    rightly = f"{per}, {of['referred'].value - of['unnecessary'].value:.0f} rightly"
     cells = st.grid(5, min_column_width=140)
     shown = (
-        ("Sensitivity", percent(sensitivity.value, 1), interval(sensitivity)),
-        ("Specificity", percent(specificity.value, 1), interval(specificity)),
-        ("Missed per 1,000 images", f"{at.missed:.1f}", f"{fewest.missed:.1f} to {most.missed:.1f}"),
-        ("Referred per 1,000 images", f"{at.referred:.0f}", ""),
-        (_needless(target), f"{at.unnecessary:.0f}", f"{fewest.unnecessary:.0f} to {most.unnecessary:.0f}"),
+        ("Sensitivity", percent(sensitivity.value, 1), interval(sensitivity), f"of {TARGETS[target].plural}"),
+        ("Specificity", percent(specificity.value, 1), interval(specificity), f"of those {TARGETS[target].others}"),
+        ("Missed", number(of["missed"].value, 1), number_interval(of["missed"], 1), per),
+        ("Referred", number(of["referred"].value, 0), number_interval(of["referred"], 0), rightly),
+        (_needless(target), number(of["unnecessary"].value, 0), number_interval(of["unnecessary"], 0), per),
     )
-    for label, value, span in shown:
+    for label, value, span, of_what in shown:
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
             st.metric(label, value)
-            st.caption(f"95 %: {span}" if span else f"{at.referred - at.unnecessary:.0f} of them rightly")
+            st.caption(f"{of_what}  \n95 %: {span}")
 
 
 def _needless(target: str) -> str:
     return f"Of these {TARGETS[target].others}"
 
 
-def _outcome(point: Point, split: str, prevalence: float, end: str = "value") -> Outcome:
-    measured = point.measured[split]
-    return per_thousand(getattr(measured.sensitivity, end), getattr(measured.specificity, end), prevalence)
+def _points_table(points: tuple[Point, ...], split: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "Wanted": short_percent(p.wanted),
+            "Threshold": percent(p.threshold, 1),
+            "Sensitivity": percent_with_interval(p.measured[split].sensitivity),
+            "Specificity": percent_with_interval(p.measured[split].specificity),
+        }
+        for p in points
+    )
 
 
-def _points_table(points: tuple[Point, ...], target: str, split: str, prevalence: float) -> pd.DataFrame:
+def _outcomes_table(points: tuple[Point, ...], target: str, split: str, prevalence: float) -> pd.DataFrame:
     rows = []
     for point in points:
-        found, outcome = point.measured[split], _outcome(point, split, prevalence)
+        of = expected(point.measured[split], prevalence)
         rows.append(
             {
                 "Wanted": short_percent(point.wanted),
-                "From": percent(point.threshold, 1),
-                "Sensitivity": percent_with_interval(found.sensitivity),
-                "Specificity": percent_with_interval(found.specificity),
-                "Missed per 1,000 images": f"{outcome.missed:.1f}",
-                "Referred per 1,000 images": f"{outcome.referred:.0f}",
-                _needless(target): f"{outcome.unnecessary:.0f}",
+                MISSED: number_with_interval(of["missed"], 1),
+                REFERRED: number_with_interval(of["referred"], 0),
+                _needless(target): number_with_interval(of["unnecessary"], 0),
             }
         )
     return pd.DataFrame(rows)

@@ -138,7 +138,7 @@ def _fitted(found: OtherArchives, splits: list[str]) -> None:
             if e is not None
         ]
     if rows:
-        st.dataframe(pd.DataFrame(rows), hide_index=True, width="content", alt="What the rules for referral do")
+        widgets.table(pd.DataFrame(rows), "What the rules for referral do")
     if found.carcinomas is not None:
         _carcinomas(found.carcinomas)
 
@@ -159,4 +159,4 @@ def _carcinomas(found: Carcinomas) -> None:
     table = [{"": name, "Share": percent_with_interval(e)} for name, e in rows.items() if e is not None]
     if found.set_size is not None:
         table.append({"": "Diagnoses in the set", "Share": number_with_interval(found.set_size, 2)})
-    st.dataframe(pd.DataFrame(table), hide_index=True, width="content", alt="What becomes of squamous cell carcinoma")
+    widgets.table(pd.DataFrame(table), "What becomes of squamous cell carcinoma")

@@ -37,7 +37,7 @@ def section(entry: Entry) -> None:
         return pd.DataFrame([{"change": c.change.name, **_row(c.change.values(), c.lost)} for c in found.changes])
 
     widgets.chart(lost(found), "Balanced accuracy lost under every change, with intervals", data, "other-lights")
-    st.dataframe(_table(found), hide_index=True, width="content", alt="What every change is, and what it costs")
+    widgets.table(_table(found), "What every change is, and what it costs")
     _pictures(found, calls)
 
 

@@ -89,15 +89,15 @@ def confusion(chosen: Predictions, entry: Entry) -> None:
 
 
 def per_class(summary: Summary, entry: Entry) -> None:
-    """Show every metric of every class with its interval, and what the class is most often called instead."""
-    st.dataframe(_table(summary), hide_index=True, alt="Per-class metrics with intervals")
+    """Show what every class is most often called instead, and every metric of it with its interval."""
+    widgets.table(_table(summary), "What every class is most often called instead")
     st.caption(UNLESS_SAID)
     grid = st.grid(2, min_column_width=330)
     for key, metric in PER_CLASS.items():
-        figure = charts.per_class({entry.name: summary.per_class}, key)
+        figure = charts.per_class(summary.per_class, key)
+        numbers = [f"{NAMES[CLASSES[i]]} {percent_with_interval(summary.per_class[CLASSES[i]][key])}" for i in SHOWN]
         with grid.cell():
-            alt = f"{metric.label} of every class; the table has the numbers"
-            widgets.chart(figure, alt, _column(summary, key), key)
+            widgets.chart(figure, f"{metric.label}: {', '.join(numbers)}", _column(summary, key), key)
 
 
 def _table(summary: Summary) -> pd.DataFrame:
@@ -109,10 +109,8 @@ def _table(summary: Summary) -> pd.DataFrame:
         if worst:
             name, share = DIAGNOSES[worst.predicted].name, percent(worst.count / worst.support)
             instead = f"{worst.count} of {worst.support} called {name}, {share}"
-        found = summary.per_class[CLASSES[i]]
-        shares = {metric.column: percent_with_interval(found[key]) for key, metric in PER_CLASS.items()}
         row = {"Diagnosis": NAMES[CLASSES[i]], "Images": int(summary.confusion[i].sum())}
-        rows.append({**row, "Most often called instead": instead, **shares})
+        rows.append({**row, "Most often called instead": instead})
     return pd.DataFrame(rows)
 
 
@@ -140,7 +138,7 @@ def curves(chosen: Predictions, entry: Entry, summary: Summary) -> None:
         )
     with two:
         threshold = st.slider(
-            "Call it at a score of at least", 0.0, 100.0, 50.0, 0.5, format="%.1f %%", key="at", bind="query-params"
+            "Call it at a score of at least", 0.0, 100.0, 50.0, 0.5, format="%g %%", key="at", bind="query-params"
         )
     if not codes:
         st.caption("Choose at least one diagnosis.")
@@ -158,9 +156,7 @@ def curves(chosen: Predictions, entry: Entry, summary: Summary) -> None:
     drawn = {NAMES[code]: charts.Curve(found, summary.per_class[code]["auc"], bands_of(chosen, code))
              for code, found in counts.items()}  # fmt: skip
     title = f"{NAMES[codes[0]]} against the rest" if len(codes) == 1 else "Each diagnosis against the rest"
-    figure = charts.curves(drawn, threshold / 100, title)
-    names = ", ".join(NAMES[code] for code in codes)
-    widgets.chart(figure, f"ROC and precision-recall curves of {names}", lambda: curve_table(drawn), "curves")
+    show_curves(drawn, threshold / 100, title, ", ".join(NAMES[code] for code in codes), "")
     if any(curve.bands is None for curve in drawn.values()):
         st.caption(NO_BAND)
 
@@ -177,6 +173,26 @@ def bands_of(chosen: Predictions, code: str) -> CurveBands | None:
 @st.cache_data(show_spinner="Measuring the curves, with intervals", max_entries=64)
 def _bands(positive: np.ndarray, scores: np.ndarray, lesion: np.ndarray) -> CurveBands | None:
     return curve_bands(positive, scores, lesion)
+
+
+def show_curves(
+    drawn: Mapping[str, charts.Curve], threshold: float | None, subtitle: str, of: str, prefix: str
+) -> None:
+    """Draw ROC and precision-recall curves beside each other.
+
+    Args:
+        drawn, threshold, subtitle: as of `charts.roc`. of: what they are of, in words. prefix: of their names.
+    """
+    widgets.side_by_side(
+        {
+            f"{prefix}roc": (charts.roc(drawn, threshold, subtitle), f"ROC curves of {of}"),
+            f"{prefix}precision-recall": (
+                charts.precision_recall(drawn, threshold, subtitle),
+                f"Precision-recall curves of {of}",
+            ),
+        },
+        lambda: curve_table(drawn),
+    )
 
 
 def curve_table(drawn: Mapping[str, charts.Curve]) -> pd.DataFrame:

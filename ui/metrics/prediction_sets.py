@@ -60,26 +60,32 @@ def _sets(entry: Entry, split: str, found: PredictionSets) -> None:
     known = {code: of_class.coverage for code, of_class in measured.per_class.items() if of_class.coverage.n_images}
     worst = min((coverage.value, NAMES[code]) for code, coverage in known.items())
     alt = (
-        f"Coverage and size of {short_percent(level)} prediction sets by true diagnosis. Overall "
+        f"Coverage of {short_percent(level)} prediction sets by true diagnosis. Overall "
         f"{percent(measured.coverage.value, 1)}; lowest {worst[1]} with {percent(worst[0])}."
     )
-    drawn = charts.by_class(measured, level, own, where)
-    widgets.chart(drawn, alt, lambda: _sets_data(found, split), "prediction-sets")
-    table = _sets_table(measured, own)
-    st.dataframe(table, hide_index=True, alt="Coverage and mean size by diagnosis, with intervals")
-    widgets.chart(
-        charts.by_level(found.levels, found.measured[split], level, where),
-        "Coverage and mean size of the prediction sets at every level",
+    size = f"Mean size of {short_percent(level)} prediction sets by true diagnosis; overall {measured.size.value:.2f}."
+    drawn = {m: charts.by_class(measured, m, level, own, where) for m in charts.MEASURES}
+    widgets.side_by_side(
+        {"prediction-sets": (drawn["coverage"], alt), "prediction-set-sizes": (drawn["size"], size)},
         lambda: _sets_data(found, split),
-        "prediction-set-levels",
+    )
+    table = _sets_table(measured, own)
+    widgets.table(table, "Coverage and mean size by diagnosis, with intervals")
+    drawn = {m: charts.by_level(found.levels, found.measured[split], m, level, where) for m in charts.MEASURES}
+    widgets.side_by_side(
+        {
+            "prediction-set-levels": (drawn["coverage"], "Coverage of the prediction sets at every level"),
+            "prediction-set-sizes-by-level": (drawn["size"], "Mean size of the prediction sets at every level"),
+        },
+        lambda: _sets_data(found, split),
     )
 
 
 def _sets_table(measured: Measured, own: np.ndarray) -> pd.DataFrame:
-    rows = [{"Diagnosis": "All", "Guarantee": "of the average", **_set_cells(measured)}]
+    rows = [{"Diagnosis": "All", **_set_cells(measured)}]
     for i in SHOWN:
-        row = {"Diagnosis": NAMES[CLASSES[i]], "Guarantee": "of its own" if own[i] else NO_GUARANTEE}
-        rows.append({**row, **_set_cells(measured.per_class[CLASSES[i]])})
+        name = NAMES[CLASSES[i]] + ("" if own[i] else f", {NO_GUARANTEE}")
+        rows.append({"Diagnosis": name, **_set_cells(measured.per_class[CLASSES[i]])})
     return pd.DataFrame(rows)
 
 

@@ -13,7 +13,7 @@ from dermlens.trust import referral as rules
 from dermlens.trust.referral import Referral
 from dermlens.trust.referral_rules import RULES
 from dermlens.trust.thresholds import TARGETS
-from dermlens.wording import counted, interval, percent, short_percent
+from dermlens.wording import counted, interval, percent, percent_with_interval, short_percent
 from ui import cache, widgets
 
 CHOSEN = (
@@ -40,15 +40,17 @@ def section(entry: Entry, split: str, whole: Predictions) -> None:
     else:
         _tables(referral, split, {e.id: e.name for e in cache.entries()})
     p, probabilities = cache.unseen(entry, split).value or (whole, whole.probabilities)
-    curve = rules.coverage_curve(probabilities.max(1), probabilities.argmax(1) == p.y_true)
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == p.y_true
+    curve, intervals = rules.coverage_curve(confidence, right), _intervals(confidence, right, p.lesion)
     kept = 1 - referral.measured[split].referred.value if referral is not None and known else None
 
     def data() -> pd.DataFrame:
-        return pd.DataFrame({"coverage": curve[0], "accuracy": curve[1]})
+        ends = {end: {place: getattr(e, end) for place, e in intervals.items()} for end in ("low", "high")}
+        return pd.DataFrame({"coverage": curve[0], "accuracy": curve[1]}).join(pd.DataFrame(ends), on="coverage")
 
     half = curve[1][np.searchsorted(curve[0], 0.5)]
     widgets.chart(
-        charts.coverage({entry.name: curve}, kept),
+        charts.coverage(curve, intervals, kept, f"{entry.name}, {split}"),
         f"Accuracy against the share of images kept, surest first: {percent(half, 1)} of the calls are right on the "
         f"surest half, {percent(curve[1][-1], 1)} on all.",
         data,
@@ -58,6 +60,11 @@ def section(entry: Entry, split: str, whole: Predictions) -> None:
         "Surest first: by the probability of the diagnosis called. The dotted line, where there is one, is at the "
         "share of images that the rules do not refer; the rules look at more than this probability."
     )
+
+
+@st.cache_data(show_spinner="Measuring the curve, with intervals", max_entries=64)
+def _intervals(confidence: np.ndarray, right: np.ndarray, lesion: np.ndarray) -> dict[float, Estimate]:
+    return rules.coverage_intervals(confidence, right, lesion)
 
 
 def _tables(referral: Referral, split: str, names: dict[str, str]) -> None:
@@ -72,30 +79,28 @@ def _tables(referral: Referral, split: str, names: dict[str, str]) -> None:
         {
             "Model": names.get(model, model),
             "Wanted sensitivity": short_percent(referral.sensitivity[model]),
-            **{f"{title}, from": percent(own[key], 1) for key, title in targets.items()},
+            **{f"{title}, threshold": percent(own[key], 1) for key, title in targets.items()},
         }
         for model, own in referral.thresholds.items()
     ]
-    st.dataframe(pd.DataFrame(limits), hide_index=True, width="content", alt="The thresholds of every model")
+    widgets.table(pd.DataFrame(limits), "The thresholds of every model")
     totals = {"Referred": found.referred, "Benign images referred": found.benign_referred}
     missed = {f"{NAMES[code]}, not referred": share for code, share in found.missed.items()}
     rows = [{"What": name, **_cells(f)} for name, f in {**totals, **missed}.items()]
-    st.dataframe(
+    widgets.table(
         pd.DataFrame(rows),
-        hide_index=True,
-        alt="Share referred, and malignant or pre-malignant images not referred, with intervals",
+        "Share referred, and malignant or pre-malignant images not referred, with intervals",
     )
     of_rules = [
         {
             "Rule": rule.description,
-            "Applies": percent(found.rules[rule.key].fired.value, 1),
-            "95 % interval": interval(found.rules[rule.key].fired),
-            "Applies alone": percent(found.rules[rule.key].alone.value, 1),
+            "Applies": percent_with_interval(found.rules[rule.key].fired),
+            "Applies alone": percent_with_interval(found.rules[rule.key].alone),
         }
         for rule in RULES
         if rule.key in found.rules
     ]
-    st.dataframe(pd.DataFrame(of_rules), hide_index=True, alt="How often each rule applies, and applies alone")
+    widgets.table(pd.DataFrame(of_rules), "How often each rule applies, and applies alone")
 
 
 def _cells(estimate: Estimate) -> dict[str, str]:

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dermlens.charts import slices as charts
+from dermlens.evaluation.intervals import FEW_LESIONS
 from dermlens.evaluation.predictions import Predictions, cases_of
 from dermlens.evaluation.slices import AGE_BANDS, UNKNOWN, Slice, group_names
 from dermlens.labels import CLASSES, NAMES
@@ -82,19 +83,28 @@ def show(entry: Entry, split: str, chosen: Predictions, key: tuple[Hashable, ...
     found = cache.slices_of(entry, (split, *key, by), chosen, known, by)
     st.caption(
         f"{split.capitalize()} split, {counted(len(chosen), 'image')} of {counted(chosen.n_lesions, 'lesion')}. "
-        "Slices differ in their mix of diagnoses: compare them class by class. A hollow mark is a slice of fewer than "
-        "50 lesions, whose numbers say little. A slice of one class has no overall number. Recalls and balanced "
-        "accuracy are at an equal mix, so that they can be compared."
+        "Slices differ in their mix of diagnoses: compare them class by class. A hollow mark rests on fewer than "
+        f"{FEW_LESIONS} lesions, of melanoma recall on fewer than {FEW_LESIONS} melanomas, and says little. A slice of "
+        "one class has no overall number. Recalls and balanced accuracy are at an equal mix, so that they can be "
+        "compared."
     )
 
     def data() -> pd.DataFrame:
         return pd.DataFrame([_row(s) for s in found])
 
-    widgets.chart(
-        charts.overview(found, f"By {BY[by].lower()}"),
-        "Balanced accuracy and melanoma recall of every slice, at an equal mix",
+    title = f"by {BY[by].lower()}"
+    widgets.side_by_side(
+        {
+            f"slices-{by}": (
+                charts.balanced_accuracy(found, title),
+                "Balanced accuracy of every slice, at an equal mix",
+            ),
+            f"slice-melanoma-{by}": (
+                charts.melanoma_recall(found, title),
+                "Melanoma recall of every slice, at an equal mix",
+            ),
+        },
         data,
-        f"slices-{by}",
     )
     widgets.chart(charts.recall(found), "Recall of every class in every slice", data, f"slice-recall-{by}")
     widgets.chart(charts.class_mix(found), "Share of every class in every slice", data, f"slice-mix-{by}")
@@ -108,6 +118,7 @@ def _row(s: Slice) -> dict[str, object]:
             row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     for i, code in enumerate(CLASSES):
         estimate = s.recall[code]
-        row |= {f"{code}_images": int(s.class_mix[i]), f"{code}_recall": estimate.value}
+        row |= {f"{code}_images": int(s.class_mix[i]), f"{code}_lesions": estimate.n_lesions}
+        row |= {f"{code}_recall": estimate.value}
         row |= {f"{code}_low": estimate.low, f"{code}_high": estimate.high}
     return row

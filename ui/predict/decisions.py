@@ -80,7 +80,7 @@ def operating(opinion: Opinion) -> None:
 
 
 def _sides(model: AnyModel, probabilities: np.ndarray, wanted: float) -> list[dict[str, str]]:
-    """Return a row a target: the side of the threshold for a wanted sensitivity, how that did, and the highest reached.
+    """Return a row a target: the side of the threshold for a wanted sensitivity, and how that did.
 
     Args:
         model: with thresholds. probabilities: (7,) at the class mix that they were fitted for. wanted: 0..1.
@@ -88,15 +88,16 @@ def _sides(model: AnyModel, probabilities: np.ndarray, wanted: float) -> list[di
     found, rows, limit = model.fitted.thresholds, [], f"At {short_percent(wanted)} sensitivity"
     assert found is not None
     for name, target in TARGETS.items():
-        point, reached = found.point(name, wanted), found.strictest(probabilities, name)
+        point = found.point(name, wanted)
         split = "test" if "test" in point.measured else "validation"
         rows.append(
             {
                 "Model": widgets.escape(model.name),
                 "For": target.title,
+                "This image": widgets.escape(percent(float(target.score(probabilities)), 1)),
+                "Threshold": widgets.escape(percent(point.threshold, 1)),
                 limit: "**above**" if found.reached(name, probabilities, wanted) else "below",
-                f"Found on {split}": percent_with_interval(point.measured[split].sensitivity),
-                "Highest reached": f"for {short_percent(reached.wanted)} sensitivity" if reached else "none",
+                f"Found on {split}": widgets.escape(percent_with_interval(point.measured[split].sensitivity)),
             }
         )
     return rows

@@ -101,7 +101,8 @@ def _results(image: CaseImage, opinion: Opinion, models: list[Model]) -> None:
     st.caption(READING)
     if found:
         with st.expander("Copy by copy", icon=":material/table_rows:"):
-            st.dataframe(_table(found), hide_index=True, alt="The call and probability of every model for every copy")
+            alt = "The call and probability of every model for every copy"
+            st.dataframe(_table(found), hide_index=True, height="content", alt=alt)
 
 
 def _result(future: Future[Stability] | None) -> Stability | None:

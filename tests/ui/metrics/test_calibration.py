@@ -22,7 +22,7 @@ from dermlens.models.card import read_card
 from dermlens.trust.fitted import read_calibrated
 from dermlens.wording import percent
 from tests.conftest import encode
-from tests.dashboard import check, open_page, text
+from tests.dashboard import check, open_page, tables, text
 from training.fits import calibration
 from training.fits.subject import Subject
 from training.model_card.write import note_hash
@@ -87,7 +87,7 @@ def test_another_prevalence_reweights_the_calibrated_model_only_and_the_call_fol
 
 def test_the_tab_shows_errors_before_and_after_and_the_diagram_of_what_is_chosen(open_at) -> None:
     app = open_at("metrics", show="Calibration", split="test")
-    table = app.dataframe[-1].value
+    table = tables(app)[-1]
     assert list(table.columns) == ["Metric", "Before", "After", "A perfect model"]
     before, after = (float(table[c][0].split()[0]) for c in ("Before", "After"))
     assert after < before
@@ -101,7 +101,7 @@ def test_the_tab_shows_errors_before_and_after_and_the_diagram_of_what_is_chosen
 def test_the_tab_agrees_with_the_fitted_file(open_at, models: Path) -> None:
     stored = json.loads((models / "toy" / "calibration.json").read_text())["measured"]
     for split in ("validation", "test"):
-        table = open_at("metrics", show="Calibration", split=split).dataframe[-1].value
+        table = tables(open_at("metrics", show="Calibration", split=split))[-1]
         for row, name in enumerate(("ece", "adaptive_ece", "classwise_ece", "brier", "nll")):
             after = CROSSED if split == "validation" else AFTER
             for column, part in ((BEFORE, "before"), (after, "after")):
@@ -113,7 +113,7 @@ def test_a_model_without_a_calibration_says_so_on_its_tab(open_at) -> None:
     app.selectbox(key="of").set_value("toy2")
     check(app.run())
     assert "These are uncalibrated scores." in text(app)
-    assert list(app.dataframe[-1].value.columns) == ["Metric", "Before", "A perfect model"]
+    assert list(tables(app)[-1].columns) == ["Metric", "Before", "A perfect model"]
 
 
 def test_without_a_calibration_nothing_else_that_is_missing_is_blamed(models: Path) -> None:

@@ -49,7 +49,7 @@ def test_the_tab_says_that_it_is_of_test_whatever_split_is_chosen(looked: Path) 
     assert inside == f"{100 * own['energy_share'].mean():.1f} %"
     beyond = next(m.value for m in app.metric if m.label == "Beyond the mean map")
     assert beyond == f"{100 * (own['energy_share'] - own['usual_share']).mean():+.1f} points"
-    assert len(app.get("plotly_chart")) == 3
+    assert len(app.get("plotly_chart")) == 4
     methods = app.dataframe[0].value
     assert list(methods["Method"]) == ["Grad-CAM", "Score-CAM"]
     assert list(methods["Offered"]) == ["yes", "yes"]

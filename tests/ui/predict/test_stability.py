@@ -2,6 +2,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+import streamlit
 from streamlit.testing.v1 import AppTest
 
 from dermlens.case import stability
@@ -87,6 +88,15 @@ def test_the_result_is_that_of_the_probe_and_comes_once(app: AppTest, monkeypatc
     app.slider(key="opacity").set_value(40)
     check(app.run())
     assert sorted(asked) == ["toy", "toy2"], "another option asks no model again"
+
+
+def test_every_copy_is_shown_without_scrolling(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(streamlit, "dataframe", lambda table, **options: drawn.append((table, options)))
+    ready(app)
+    ((table, options),) = drawn
+    assert len(table) > 10, "more than st.dataframe shows by itself"
+    assert options["height"] == "content"
 
 
 def test_a_new_case_forgets_the_results(app: AppTest) -> None:

@@ -5,7 +5,7 @@ import streamlit as st
 from dermlens.evaluation.class_mix import WITHOUT
 from dermlens.evaluation.metrics import IN_BRIEF, OVERALL
 from dermlens.wording import counted, interval, percent
-from ui import cache, elsewhere, splits, widgets
+from ui import cache, splits, widgets
 from ui.pages import HOME, shown
 
 PURPOSE = """
@@ -39,7 +39,7 @@ def page() -> None:
     st.header("What it must not be used for", anchor=False)
     st.markdown(LIMITS)
     for entry in [e for e in cache.entries() if not e.problem][:1]:
-        if said := elsewhere.found(entry.id):
+        if said := splits.found_elsewhere(entry.id):
             st.markdown(f"- **Other clinics are another matter.** {widgets.escape(entry.name)}: {said}")
 
 

@@ -1,12 +1,13 @@
-"""The choice of a model, a split and a slice of it, with its link."""
+"""The choice of a model, a split and a slice of it, with its link; and what is said of splits."""
 
 import numpy as np
 import streamlit as st
 
-from dermlens.dataset.isic2019 import TITLES
+from dermlens.dataset.isic2019 import TEST_SETS, TITLES
 from dermlens.evaluation.predictions import CHOSEN_ON, SHOWN_SPLITS, Predictions
 from dermlens.labels import INDEX
 from dermlens.models.registry import Entry
+from dermlens.wording import joined, percent
 from ui import cache, widgets
 
 FINAL = "Final: not for choosing between models"
@@ -76,3 +77,31 @@ def nothing_measured() -> None:
         "Publish one with `python -m training.publish RUN ID`, or put a folder with a `predictions.csv` into "
         "`models/`.",
     )
+
+
+def found_elsewhere(model_id: str) -> str:
+    """Say how many melanomas a model calls melanoma in other archives; empty if it was not asked about them."""
+    entry = _entry(model_id)
+    measured = (cache.estimates(entry).value if entry else None) or {}
+    shares = {s: measured[s]["melanoma_recall"] for s in TEST_SETS if "melanoma_recall" in measured.get(s, {})}
+    if not shares:
+        return ""
+    each = joined([f"{percent(share.value)} of those of {TITLES[s]}" for s, share in shares.items()])
+    return f"In archives of other clinics it calls fewer melanomas melanoma: {each}."
+
+
+def not_referred_elsewhere(model_id: str) -> str:
+    """Say how many melanomas of other archives a model's rules do not refer; empty if that was not measured."""
+    entry = _entry(model_id)
+    result = cache.on_other_archives(entry) if entry else None
+    archives = result.value.archives if result and result.value else {}
+    missed = {s: archives[s].missed or {} for s in TEST_SETS if s in archives}
+    shares = {s: shares["mel"] for s, shares in missed.items() if "mel" in shares}
+    if not shares:
+        return ""
+    each = joined([f"{percent(share.value)} of those of {TITLES[s]}" for s, share in shares.items()])
+    return f"Of melanomas in archives of other clinics the rules do not refer {each}."
+
+
+def _entry(model_id: str) -> Entry | None:
+    return next((entry for entry in cache.entries() if entry.id == model_id), None)

@@ -82,7 +82,7 @@ def test_compare_on_one_image_and_on_a_split(page: Page, dashboard: str, lesion:
     expect(page.get_by_text(re.compile("differ most on|same within"))).to_be_visible()
 
     page.get_by_role("tab", name="On a data split").click()
-    expect(page.get_by_text("By McNemar's test")).to_be_visible()
+    expect(page.get_by_text("by McNemar's test")).to_be_visible()
     click_cell(page, "confusion-difference", 1, 5)
     expect(page.get_by_text(re.compile("Cell of the matrix: "))).to_be_visible()
     expect(page.get_by_role("radio", name="Cell of the matrix")).to_be_checked()

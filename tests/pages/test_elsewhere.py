@@ -138,7 +138,7 @@ def test_a_damaged_file_is_named(models: Path) -> None:
 
 def test_two_models_are_compared_on_another_archive(models: Path) -> None:
     app = check(open_page("compare", compare="On a data split", split="BCN20000"))
-    assert "By McNemar's test" in text(app)
+    assert "by McNemar's test" in text(app)
     assert "no p is computed for Macro F1 and Macro AUC." in text(app)
     assert [c for c in app.dataframe[0].value.index if "at" in c] == [
         metrics.OVERALL[k].label for k in metrics.ELSEWHERE

@@ -8,7 +8,7 @@ from dermlens.case.summary import CANNOT_NAME, quantity, share_called
 from dermlens.charts import case as charts
 from dermlens.labels import CLASSES, DIAGNOSES, NAMES
 from dermlens.wording import percent
-from ui import elsewhere, widgets
+from ui import splits, widgets
 
 
 def probabilities(opinion: Opinion) -> None:
@@ -39,7 +39,7 @@ def limits(opinion: Opinion) -> None:
     """Say what the models cannot name, and, model by model, what was not fitted and so cannot be promised."""
     st.markdown(CANNOT_NAME)
     if lead := opinion.lead:
-        said = " ".join(filter(None, (elsewhere.found(lead.id), elsewhere.not_referred(lead.id))))
+        said = " ".join(filter(None, (splits.found_elsewhere(lead.id), splits.not_referred_elsewhere(lead.id))))
         if said:
             st.markdown(f"**{widgets.escape(lead.name)}**: {said}")
     for model in opinion.models:

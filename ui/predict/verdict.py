@@ -11,7 +11,7 @@ from dermlens.models.model import AnyModel
 from dermlens.trust.conformal import CASE_LEVEL
 from dermlens.trust.referral import what_is_missed
 from dermlens.wording import joined, percent, short_percent
-from ui import elsewhere, widgets
+from ui import splits, widgets
 from ui.predict import warnings
 
 
@@ -59,7 +59,7 @@ def _decision(image: CaseImage, decision: Decision | None) -> None:
 
 
 def _elsewhere(decision: Decision) -> str:
-    said = elsewhere.not_referred(decision.model.id)
+    said = splits.not_referred_elsewhere(decision.model.id)
     return f" {said}" if said else ""
 
 

@@ -12,7 +12,7 @@ from dermlens.models.card import read_card
 from dermlens.models.registry import models_dir
 from dermlens.trust.fitted import read_calibrated
 from dermlens.wording import percent
-from ui import elsewhere
+from ui import splits
 
 PUBLISHED = models_dir() / "ensemble"
 
@@ -23,10 +23,10 @@ def test_the_sentences_give_the_shares_of_the_published_files() -> None:
         own = p.of_split(split)
         melanomas = own.y_true == INDEX["mel"]
         share = percent((own.y_pred[melanomas] == INDEX["mel"]).mean())
-        assert f"{share} of those of {title}" in elsewhere.found("ensemble")
+        assert f"{share} of those of {title}" in splits.found_elsewhere("ensemble")
         missed = read(PUBLISHED).archives[split].missed
         assert missed is not None
-        assert f"{percent(missed['mel'].value)} of those of {title}" in elsewhere.not_referred("ensemble")
+        assert f"{percent(missed['mel'].value)} of those of {title}" in splits.not_referred_elsewhere("ensemble")
 
 
 def test_a_model_that_was_not_asked_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,4 +36,4 @@ def test_a_model_that_was_not_asked_says_nothing(tmp_path: Path, monkeypatch: py
     assert read_predictions(folder / "predictions.csv").splits == ("validation", "test")
     monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path))
     for model_id in ("plain", "absent"):
-        assert elsewhere.found(model_id) == elsewhere.not_referred(model_id) == ""
+        assert splits.found_elsewhere(model_id) == splits.not_referred_elsewhere(model_id) == ""

@@ -61,7 +61,17 @@ def entries() -> list[Entry]:
     Models without weights come last. Cross-entropy judges the probabilities of all images, as they are shown; balanced
     accuracy hangs on a few images of the rare diagnoses, and put a member before its ensemble by chance.
     """
-    return sorted(registry.discover(registry.models_dir()), key=_rank)
+    folders = tuple(registry.folders(registry.models_dir()))
+    return list(_entries(folders, tuple(modified(folder / name) for folder in folders for name in _SEEN)))
+
+
+_SEEN = ("card.json", "model.keras", "predictions.csv", "metrics.json")
+"""What an entry, and its place among the others, depends on."""
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _entries(folders: tuple[Path, ...], stamp: tuple[float, ...]) -> list[Entry]:
+    return sorted(map(registry.inspect, folders), key=_rank)
 
 
 def _rank(entry: Entry) -> tuple[bool, float, str]:

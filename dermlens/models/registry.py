@@ -59,15 +59,19 @@ def models_dir() -> Path:
     return Path(os.environ.get("DERMLENS_MODELS") or Path(__file__).parents[2] / "models")
 
 
-def discover(models_dir: Path) -> list[Entry]:
-    """Look at every folder in `models_dir`, in order of its name; a bad one is an entry with a problem."""
+def folders(models_dir: Path) -> list[Path]:
+    """Return the folders of models, in order of their names; raises ModelError if they cannot be listed."""
     try:
         if not models_dir.is_dir():
             return []
-        folders = [f for f in sorted(models_dir.iterdir()) if f.is_dir() and not f.name.startswith((".", "_"))]
+        return [f for f in sorted(models_dir.iterdir()) if f.is_dir() and not f.name.startswith((".", "_"))]
     except OSError as e:
         raise ModelError(f"The folder of models cannot be listed: {e.strerror}.") from e
-    return [inspect(folder) for folder in folders]
+
+
+def discover(models_dir: Path) -> list[Entry]:
+    """Look at every folder in `models_dir`, in order of its name; a bad one is an entry with a problem."""
+    return [inspect(folder) for folder in folders(models_dir)]
 
 
 def find(models_dir: Path, model_id: str) -> Entry:

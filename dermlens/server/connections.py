@@ -1,7 +1,7 @@
 """Who is connected, how long without a word, and who makes room when all places are taken. Used by one thread only."""
 
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 from dermlens.server.limits import LIMITS, Limits
@@ -39,6 +39,7 @@ class Connections:
     def __init__(self, limits: Limits = LIMITS, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock = limits, clock
         self._all: dict[Hashable, Connection] = {}
+        """the longest silent first"""
         self.made_room = 0
         """connections that were closed because all places were taken"""
 
@@ -50,9 +51,10 @@ class Connections:
 
     def enter(self, peer: Hashable, close: Callable[[], None]) -> None:
         """Note a new connection; where all places are taken, the one that matters least is closed, perhaps this one."""
+        self._all.pop(peer, None)
         self._all[peer] = Connection(close, self._clock())
         if len(self._all) > self._limits.connections:
-            self._make_room(iter(self._all.items()))
+            self._make_room(self._all.items())
 
     def leave(self, peer: Hashable) -> None:
         """Forget a connection that has ended."""
@@ -68,7 +70,7 @@ class Connections:
         """Note that a request was answered."""
         if found := self._all.get(peer):
             found.asking -= 1
-            found.heard = self._clock()
+            self._listen(peer, found)
 
     def open_page(self, peer: Hashable, person: str, address: str, answered: Callable[[], bool]) -> None:
         """Note that a connection has become that of a page, whose it is, and how to tell that its case is answered.
@@ -78,7 +80,7 @@ class Connections:
         """
         found = self._all.setdefault(peer, Connection(lambda: None, self._clock()))
         found.is_page, found.person, found.address, found.answered = True, person, address, answered
-        found.heard = self._clock()
+        self._listen(peer, found)
         most = self._limits
         strangers = int(most.sockets_total * (1 - most.reserve))
         for limit, among in (
@@ -89,12 +91,13 @@ class Connections:
         ):
             pages = [(p, c) for p, c in self._all.items() if c.is_page and among(c)]
             if len(pages) > limit:
-                self._make_room(iter(pages))
+                self._make_room(pages)
 
     def hear(self, peer: Hashable) -> None:
         """Note that a page has said something."""
         if found := self._all.get(peer):
-            found.heard, found.has_spoken = self._clock(), True
+            found.has_spoken = True
+            self._listen(peer, found)
 
     def drop(self, peer: Hashable) -> None:
         """Close a connection, if it is there."""
@@ -113,9 +116,17 @@ class Connections:
                 closed += 1
         return closed
 
-    def _make_room(self, among: Iterator[tuple[Hashable, Connection]]) -> None:
+    def _listen(self, peer: Hashable, found: Connection) -> None:
+        """Note that one is not silent now: it becomes the last of all."""
+        found.heard = self._clock()
+        self._all[peer] = self._all.pop(peer)
+
+    def _make_room(self, among: Iterable[tuple[Hashable, Connection]]) -> None:
         """Close the one that matters least: that has never asked or is idle, then a stranger; the longest silent."""
-        peer, _ = min(among, key=lambda item: (_weight(item[1]), item[1].heard))
+        silent = (peer for peer, c in among if not c.is_page and not c.asking)  # the longest silent comes first
+        peer = next(silent, None)
+        if peer is None:
+            peer, _ = min(among, key=lambda item: (_weight(item[1]), item[1].heard))
         self.made_room += 1
         self._close(peer)
 

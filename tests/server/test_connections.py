@@ -35,6 +35,19 @@ def test_a_flood_of_connections_that_ask_for_nothing_pushes_out_itself_alone() -
     assert server.all.made_room == 97
 
 
+def test_what_was_answered_since_is_not_the_longest_silent() -> None:
+    server = Server(connections=3)
+    server.enter("first", "second", "third")
+    server.all.ask("first")
+    server.now += 1
+    server.all.answer("first")
+    server.enter("fourth", "fifth")
+    assert server.closed == ["second", "third"]
+    server.enter("first")
+    server.enter("sixth", "seventh")
+    assert server.closed == ["second", "third", "fourth", "fifth"]
+
+
 def test_of_pages_the_stranger_who_was_silent_longest_makes_room_and_who_has_a_case_never() -> None:
     server = Server(sockets_total=4, reserve=0.0)
     server.page("answered", answered=True)

@@ -60,7 +60,10 @@ def settle(page: Page) -> None:
     page.wait_for_load_state("networkidle")
     page.get_by_role("heading", level=1).first.wait_for()
     page.wait_for_selector(IDLE)
-    page.wait_for_function("[...document.images].every(image => image.complete)")
+    page.evaluate(
+        "Promise.all([...document.images].map(image => image.complete || new Promise(drawn => {"
+        " image.addEventListener('load', drawn); image.addEventListener('error', drawn); })))"
+    )
     page.evaluate("document.fonts.ready")
     page.wait_for_timeout(1000)  # Plotly fades its marks in
 

@@ -88,8 +88,8 @@ def test_one_image_under_two_paths_is_refused_and_two_of_one_name_are_not(tmp_pa
         (images / "list.txt").write_text(f"b.png\na.png\n{other}\n")
         with pytest.raises(DataError, match="lists 1 paths twice, such as .* and .*List each once") as raised:
             list_images(str(images / "list.txt"))
-        assert "a.png and " in str(raised.value)
-        assert other in str(raised.value)
+        assert "a.png" in str(raised.value)
+        assert other[:40] in str(raised.value), "a long path is cut"
     pq.write_table(pa.table({"path": ["gone.png", "./gone.png"]}), images / "list.parquet")
     with pytest.raises(DataError, match=r"lists 1 paths twice, such as \./gone\.png and gone\.png"):
         list_images(str(images / "list.parquet"))

@@ -68,9 +68,9 @@ def test_an_interpolated_run_is_listed_without_the_figures_of_the_run_it_came_fr
     assert set(states(app)) == {"one", "made", "out"}
     for name in ("made", "out"):
         assert table.loc[name, "state"] == "interpolated with one, not trained"
-        assert pd.isna(table.loc[name, "balanced accuracy"])
+        assert pd.isna(table.loc[name, "validation balanced accuracy"])
         assert (table.loc[name, "epochs"], pd.isna(table.loc[name, "hours"])) == (0, True)
-    assert table.loc["one", "balanced accuracy"] > 0
+    assert table.loc["one", "validation balanced accuracy"] > 0
     assert app.multiselect(key="runs").options == ["one"]
     assert app.multiselect(key="runs").value == ["one"]
     assert len(app.get("plotly_chart")) == 6

@@ -10,7 +10,7 @@ from tests.conftest import encode
 from tests.interchange.dicom import orthanc
 from tests.optional import need
 
-TYPED = Identity("4711", "Müller^Änne", "19500401", "F", "ACC-1")
+TYPED = Identity("P-4711", "Müller^Änne", "19500401", "F", "ACC-1")
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,7 @@ def test_every_object_is_valid_and_of_one_study_and_patient(
     wanted = (
         ("1.2.3.4", "secret-7", "Doe^Jane", "19700101", "F")
         if from_dicom
-        else (made[0].StudyInstanceUID, "4711", "Müller^Änne", "19500401", "F")
+        else (made[0].StudyInstanceUID, "P-4711", "Müller^Änne", "19500401", "F")
     )
     for each in made:
         read = dcmread(BytesIO(_saved(each)))

@@ -44,7 +44,9 @@ def test_what_was_sent_is_found_by_qido_and_comes_back_by_wado_as_it_was(pacs: s
     send(settings, made)
     send(settings, made)  # again, as after a lost answer
     asked = client(settings)
-    found = asked.search_for_studies(search_filters={"PatientID": "4711", "StudyInstanceUID": made[0].StudyInstanceUID})
+    found = asked.search_for_studies(
+        search_filters={"PatientID": "P-4711", "StudyInstanceUID": made[0].StudyInstanceUID}
+    )
     assert len(found) == 1
     assert Dataset.from_json(found[0]).PatientName == "Müller^Änne"
     listed = asked.search_for_instances(made[0].StudyInstanceUID)
@@ -145,7 +147,7 @@ def test_the_outbox_keeps_what_failed_tries_again_later_and_forgets_what_was_sen
     assert [list(path.iterdir()) for path in (tmp_path / "outbox").iterdir()] == [[]], "a mark, and nothing of it"
     for each in made:
         client(settings).retrieve_instance_metadata(each.StudyInstanceUID, each.SeriesInstanceUID, each.SOPInstanceUID)
-    for secret in ("4711", "Müller", "19500401", PASSWORD):
+    for secret in ("P-4711", "Müller", "19500401", PASSWORD):
         assert secret not in caplog.text
 
 

@@ -31,7 +31,7 @@ from dermlens.errors import DataError, DermlensError
 from dermlens.evaluation.predictions import CASE_COLUMNS
 from dermlens.evaluation.slices import UNKNOWN, group_names
 from dermlens.files.documents import write_object, write_whole
-from dermlens.files.tables import read_csv
+from dermlens.files.tables import encode_csv, read_csv
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.ingest.read import read_file
 
@@ -194,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
         table = read_table(args.data, args.split_table)
         images = read_images(args.data, table["image_id"].tolist(), args.stored_aspect)
         content, same = audit(table, search(images))
-        pairs = same[SAME_LESION_COLUMNS].to_csv(index=False, lineterminator="\n").encode()
+        pairs = encode_csv(same[SAME_LESION_COLUMNS])
         write_whole(output.with_name(SAME_LESION_TABLE.name), pairs)
         write_object(output, content)
     except DermlensError as e:

@@ -29,6 +29,7 @@ from dermlens.dataset.isic2019 import (
 )
 from dermlens.errors import DataError, DermlensError
 from dermlens.files.documents import write_whole
+from dermlens.files.tables import encode_csv
 
 ISIC_2017_TEST = ("ISIC 2017 val", "ISIC 2017 test")
 SHARES = {  # of each archive; 15 % of what is not a test set is validation
@@ -87,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
             dx=facts["dx"], lesion_id=facts["lesion_id"].where(facts["lesion_id"] != "", facts["image_id"])
         )
         table["split"] = assign(table, load_split(), load_lookalikes())
-        write_whole(EXTERNAL_TABLE, table[list(COLUMNS)].to_csv(index=False, lineterminator="\n").encode())
+        write_whole(EXTERNAL_TABLE, encode_csv(table[list(COLUMNS)]))
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2

@@ -28,7 +28,7 @@ from dermlens.dataset.isic2019 import image_path as external_path
 from dermlens.dataset.isic2019 import load_external
 from dermlens.errors import DermlensError
 from dermlens.files.documents import write_whole
-from dermlens.files.tables import read_csv, refuse
+from dermlens.files.tables import encode_csv, read_csv, refuse
 from dermlens.image.preprocess import STORED_ASPECTS, fit, resize
 from dermlens.ingest.read import read_file
 from dermlens.models import registry
@@ -244,7 +244,7 @@ def main(argv: list[str] | None = None) -> int:
         pairs = pd.DataFrame({"image_a": ids[found["i"]], "image_b": ids[found["j"]], "agreeing": found["agreeing"]})
         before = load_lookalikes() if LOOKALIKES_TABLE.exists() else pd.DataFrame(columns=list(COLUMNS))
         known = with_earlier(pairs, before)
-        write_whole(LOOKALIKES_TABLE, known.to_csv(index=False, lineterminator="\n").encode())
+        write_whole(LOOKALIKES_TABLE, encode_csv(known))
         pairs = known.head(len(pairs))
         if len(pairs):
             cv2.imwrite(str(args.sheet), contact_sheet(pairs, read)[..., ::-1])

@@ -14,6 +14,7 @@ from dermlens.cohort.drift import MEASURES, QUALITY
 from dermlens.dataset.ham10000 import data_root, image_path, load_split
 from dermlens.errors import DataError, DermlensError
 from dermlens.files.documents import write_whole
+from dermlens.files.tables import encode_csv
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.image.quality import check
 from dermlens.ingest.read import read_file
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         table = load_split()
         ids = sorted(table.loc[table["split"] == "validation", "image_id"])
         found = measure(given.data, ids, given.stored_aspect)
-        write_whole(given.to, found.to_csv(index=False, lineterminator="\n").encode())
+        write_whole(given.to, encode_csv(found))
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2

@@ -20,7 +20,7 @@ from data.lookalikes import load_lookalikes, same_lesion
 from dermlens.dataset.ham10000 import COLUMNS, SPLIT_TABLE, data_root, load_table
 from dermlens.errors import DermlensError
 from dermlens.files.documents import write_whole
-from dermlens.files.tables import read_csv
+from dermlens.files.tables import encode_csv, read_csv
 
 SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
 SEED = 20180814
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
         table["split"] = assign(table)
         columns = ["image_id", "lesion_id", *[c for c in COLUMNS if c not in ("image_id", "lesion_id")], "split"]
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(args.output, table[columns].to_csv(index=False, lineterminator="\n").encode())
+        write_whole(args.output, encode_csv(table[columns]))
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2

@@ -68,14 +68,13 @@ def _refitted(folder: Path) -> list[str]:
     """Make every JSON file that is fitted on predictions alone again, and return where it differs."""
     subject = Subject(folder, load_split())
     found: list[str] = []
-    for name, step in STEPS.items():
-        file = OOD_FILE if name == "embeddings" else f"{name}.json"
-        if not (folder / file).is_file() or step.needs_pictures(subject):
+    for step in STEPS.values():
+        if not (folder / step.file).is_file() or step.needs_pictures(subject):
             continue
         try:
             made = {file: content for file, content in step.make(subject).items() if file.endswith(".json")}
         except DermlensError as e:
-            found.append(f"{file} cannot be made again: {e}")
+            found.append(f"{step.file} cannot be made again: {e}")
             continue
         for file, content in made.items():
             stored, again = read_object(folder / file), read_object(Document(folder / file, content))

@@ -14,6 +14,8 @@ from dermlens.errors import ConfigError
 from dermlens.labels import CLASSES
 from dermlens.models.runs import without_removed
 
+SHARES = {"ISIC 2017": "isic2017_share", "BCN20000": "bcn20000_share"}
+"""Name of another archive -> the setting that says how much of an epoch is drawn from it."""
 CONFIGS = Path(__file__).parent / "configs"
 MAX_SIZE = 2048
 """Longest side of a network's square, in pixels."""

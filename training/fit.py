@@ -14,11 +14,12 @@ from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_s
 from dermlens.errors import DermlensError
 from dermlens.evaluation.other_archives import FILE as OTHER_ARCHIVES
 from dermlens.evaluation.prediction_formats import TRUTH_FILE
+from dermlens.explain.localisation_results import FILE as ATTENTION
 from dermlens.files.documents import write_whole
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.models import registry
 from dermlens.trust import embedding_map
-from dermlens.trust.ood import SCORES_FILE
+from dermlens.trust.ood import OOD_FILE
 from training.fits import calibration, conformal, embeddings, localisation, other_archives, referral, thresholds
 from training.fits.subject import Subject
 from training.model_card.write import note_hash, write
@@ -29,6 +30,8 @@ class Step:
     """One thing to fit: what makes its files, and whether it needs the pictures."""
 
     make: Callable[[Subject], dict[str, bytes]]
+    file: str
+    """the one that says whether it was made"""
     pictures: bool
     of_ensembles: bool = True
     """whether an ensemble needs them as well"""
@@ -41,23 +44,23 @@ class Step:
 
 
 STEPS: dict[str, Step] = {
-    "calibration": Step(calibration.make, pictures=False),
-    "conformal": Step(conformal.make, pictures=False),
-    "thresholds": Step(thresholds.make, pictures=False),
-    "embeddings": Step(embeddings.make, pictures=True, of_ensembles=False, weights=True),
-    "map": Step(embeddings.make_map, pictures=True, of_ensembles=False, weights=True),
-    "familiarity": Step(other_archives.score, pictures=False),
-    "attention": Step(localisation.make, pictures=True, weights=True),
-    "referral": Step(referral.make, pictures=False),
-    "other_archives": Step(other_archives.make, pictures=False),
+    "calibration": Step(calibration.make, "calibration.json", pictures=False),
+    "conformal": Step(conformal.make, "conformal.json", pictures=False),
+    "thresholds": Step(thresholds.make, "thresholds.json", pictures=False),
+    "embeddings": Step(embeddings.make, OOD_FILE, pictures=True, of_ensembles=False, weights=True),
+    "map": Step(embeddings.make_map, embedding_map.FILE, pictures=True, of_ensembles=False, weights=True),
+    "familiarity": Step(other_archives.score, OOD_FILE, pictures=False),
+    "attention": Step(localisation.make, ATTENTION, pictures=True, weights=True),
+    "referral": Step(referral.make, "referral.json", pictures=False),
+    "other_archives": Step(other_archives.make, OTHER_ARCHIVES, pictures=False),
 }
 """In the order they build on each other."""
-AGAIN: dict[str, dict[str, str]] = {
-    "calibration": {"conformal": "conformal.json", "thresholds": "thresholds.json"},
-    "conformal": {"referral": "referral.json"},
-    "embeddings": {"map": embedding_map.FILE, "familiarity": SCORES_FILE},
-    "familiarity": {"referral": "referral.json"},
-    "referral": {"other_archives": OTHER_ARCHIVES},
+AGAIN: dict[str, tuple[str, ...]] = {
+    "calibration": ("conformal", "thresholds"),
+    "conformal": ("referral",),
+    "embeddings": ("map", "familiarity"),
+    "familiarity": ("referral",),
+    "referral": ("other_archives",),
 }
 """Step -> the steps to make again after it, where their file is there, as they are of what it made before."""
 
@@ -87,7 +90,7 @@ def fit(subject: Subject, steps: list[str]) -> dict[str, list[str]]:
     for name in STEPS:
         if name not in wanted:
             continue
-        wanted |= {after for after, file in AGAIN.get(name, {}).items() if (subject.folder / file).exists()}
+        wanted |= {after for after in AGAIN.get(name, ()) if (subject.folder / STEPS[after].file).exists()}
         for file, content in STEPS[name].make(subject).items():
             write_whole(subject.folder / file, content)
             note_hash(subject.folder, file)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dermlens.errors import ConfigError, ModelError
+from dermlens.files import locks
 
 
 def model_folder(models: Path, model_id: str, replace: bool) -> Path:
@@ -80,14 +81,10 @@ def alone(folder: Path) -> Iterator[None]:
     """
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.take(lock):
             raise ConfigError(
                 f"Run {folder.name} is being trained by another process. Wait for its end, or choose another --run."
-            ) from None
-        except OSError:
-            pass
+            )
         yield
     finally:
         os.close(lock)

@@ -12,6 +12,7 @@ from dermlens.dataset.labelled import read_labelled
 from dermlens.errors import DataError, ImageError
 from dermlens.files.documents import shown
 from dermlens.files.hashes import sha256
+from dermlens.image.encode import pixels_sha256
 from dermlens.ingest.read import read_file
 from training.dataset import HAM10000, located
 
@@ -70,10 +71,9 @@ def labelled_hash(rows: pd.DataFrame) -> str:
 def _pixel_hashes(rows: pd.DataFrame) -> list[str]:
     def digest(file: Path, stored_aspect: str) -> str:
         try:
-            pixels = read_file(file, stored_aspect=stored_aspect).pixels
+            return pixels_sha256(read_file(file, stored_aspect=stored_aspect).pixels)
         except ImageError as e:
             raise DataError(f"{shown(file)}: {e}") from e
-        return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(digest, rows["file"], rows["stored_aspect"]))

@@ -12,14 +12,19 @@ from dermlens.evaluation.predictions import EXTERNAL_FILE, SPLITS, read_predicti
 from dermlens.files.documents import read_object
 from dermlens.models import registry
 from dermlens.models.card import check_card
-from training.config import Config, Phase
+from training.config import SHARES, Config, Phase
 from training.dataset import data_hash, external_shares, select_rows
 from training.teaching import KEPT
 
 KEPT_OF_A_RUN = (
-    *("id", "config_name", "git_commit", "weights_missing", "test_evaluations", "external_evaluations", "data"),
+    "id",
+    "config_name",
+    "git_commit",
+    "weights_missing",
+    "test_evaluations",
+    "external_evaluations",
+    "data",
 )
-SHARES = ("isic2017_share", "bcn20000_share")
 
 
 def hashes(config: Config) -> dict[str, str]:
@@ -69,7 +74,7 @@ def earlier_runs(start: str) -> list[dict[str, Any]]:
         return []
     run = _run_of(start)
     kept = {key: run[key] for key in KEPT_OF_A_RUN if key in run}
-    shares = {name: run["config"].get(name, 0.0) for name in SHARES}
+    shares = {name: run["config"].get(name, 0.0) for name in SHARES.values()}
     return [*run.get("earlier_runs", []), {**kept, "weights": run["config"]["weights"], "config": shares}]
 
 
@@ -119,7 +124,7 @@ def _run_of(model_id: str) -> dict[str, Any]:
 
 def _of_data(config: dict[str, Any]) -> Config:
     """Return settings that choose the same images as those of a run, whose others may be of an older version."""
-    chosen = {name: config[name] for name in ("leave_out", "max_images", *SHARES) if name in config}
+    chosen = {name: config[name] for name in ("leave_out", "max_images", *SHARES.values()) if name in config}
     return Config(architecture="", phases=(Phase(1, 1.0),), **chosen)
 
 

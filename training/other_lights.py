@@ -20,6 +20,7 @@ from dermlens.errors import DataError, DermlensError
 from dermlens.evaluation.other_lights import CALLS_FILE, FILE, UNCHANGED, measure, read, read_calls
 from dermlens.evaluation.predictions import Predictions
 from dermlens.files.documents import encode_object, write_whole
+from dermlens.files.tables import encode_csv
 from dermlens.image.other_light import Change
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.image.tta import VIEWS
@@ -95,7 +96,7 @@ def make(subject: Subject, views: int | None = None) -> dict[str, bytes]:
     table = pd.DataFrame({"image_id": p.image_id, **{name: np.array(CLASSES)[y] for name, y in called.items()}})
     shown = views or _views(subject)
     content = {**measure(p, called, CHANGES, shown).to_dict(), "fitted_on": _fitted_on(subject)}
-    return {FILE: encode_object(content), CALLS_FILE: table.to_csv(index=False, lineterminator="\n").encode()}
+    return {FILE: encode_object(content), CALLS_FILE: encode_csv(table)}
 
 
 def remeasured(subject: Subject) -> dict[str, Any]:

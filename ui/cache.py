@@ -55,6 +55,10 @@ class Result(NamedTuple, Generic[T]):
     sentence: str = ""
 
 
+_SEEN = ("card.json", "model.keras", "predictions.csv", "metrics.json")
+"""What an entry, and its place among the others, depends on."""
+
+
 def entries() -> list[Entry]:
     """Return every model folder, those that cannot be used included: lowest cross-entropy on validation first.
 
@@ -63,10 +67,6 @@ def entries() -> list[Entry]:
     """
     folders = tuple(registry.folders(registry.models_dir()))
     return list(_entries(folders, tuple(modified(folder / name) for folder in folders for name in _SEEN)))
-
-
-_SEEN = ("card.json", "model.keras", "predictions.csv", "metrics.json")
-"""What an entry, and its place among the others, depends on."""
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)

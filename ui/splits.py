@@ -1,9 +1,12 @@
 """The choice of a model, a split and a slice of it, with its link; and what is said of splits."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import streamlit as st
 
 from dermlens.dataset.isic2019 import TEST_SETS, TITLES
+from dermlens.estimate import Estimate
 from dermlens.evaluation.predictions import CHOSEN_ON, SHOWN_SPLITS, Predictions
 from dermlens.labels import INDEX
 from dermlens.models.registry import Entry
@@ -84,10 +87,7 @@ def found_elsewhere(model_id: str) -> str:
     entry = _entry(model_id)
     measured = (cache.estimates(entry).value if entry else None) or {}
     shares = {s: measured[s]["melanoma_recall"] for s in TEST_SETS if "melanoma_recall" in measured.get(s, {})}
-    if not shares:
-        return ""
-    each = joined([f"{percent(share.value)} of those of {TITLES[s]}" for s, share in shares.items()])
-    return f"In archives of other clinics it calls fewer melanomas melanoma: {each}."
+    return f"Of melanomas in archives of other clinics it calls {_each(shares)} melanoma." if shares else ""
 
 
 def not_referred_elsewhere(model_id: str) -> str:
@@ -97,10 +97,11 @@ def not_referred_elsewhere(model_id: str) -> str:
     archives = result.value.archives if result and result.value else {}
     missed = {s: archives[s].missed or {} for s in TEST_SETS if s in archives}
     shares = {s: shares["mel"] for s, shares in missed.items() if "mel" in shares}
-    if not shares:
-        return ""
-    each = joined([f"{percent(share.value)} of those of {TITLES[s]}" for s, share in shares.items()])
-    return f"Of melanomas in archives of other clinics the rules do not refer {each}."
+    return f"Of melanomas in archives of other clinics the rules do not refer {_each(shares)}." if shares else ""
+
+
+def _each(shares: Mapping[str, Estimate]) -> str:
+    return joined([f"{percent(share.value)} of those of {TITLES[split]}" for split, share in shares.items()])
 
 
 def _entry(model_id: str) -> Entry | None:

@@ -1,6 +1,5 @@
 """One run at a time writes into an output folder."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from dermlens.cohort.store import Place
 from dermlens.errors import DataError
+from dermlens.files import locks
 from dermlens.files.documents import unwritable
 
 FILE = ".run.lock"
@@ -42,15 +42,11 @@ def _locked(output: Place, file: Path) -> int:
             lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as e:
             raise DataError(unwritable(file, e)) from e
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locks.take(lock):
             os.close(lock)
             raise DataError(
                 f"Another run is writing into {output.shown}. Wait until it has ended, or choose another output."
-            ) from None
-        except OSError:  # this disk has no locks
-            return lock
+            )
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(lock), os.stat(file)):
                 return lock

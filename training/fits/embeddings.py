@@ -40,6 +40,7 @@ from dermlens.evaluation.intervals import (
 from dermlens.evaluation.predictions import SPLITS
 from dermlens.files.documents import encode_object, read_document, read_object
 from dermlens.files.hashes import sha256
+from dermlens.files.tables import encode_csv
 from dermlens.ingest.read import read_file
 from dermlens.trust import embedding_map
 from dermlens.trust.ood import EMBEDDINGS_FILE, LEFT_OUT, MEMBERS, OOD_FILE, REAL, SCORES_FILE, read_scores
@@ -104,7 +105,7 @@ def make(subject: Subject) -> dict[str, bytes]:
         },
         "measured": measure(table, threshold),
     }
-    scores = table[["name", "group", "kind", "part", "score"]].to_csv(index=False, lineterminator="\n").encode()
+    scores = encode_csv(table[["name", "group", "kind", "part", "score"]])
     return {**files, OOD_FILE: encode_object(content), SCORES_FILE: scores}
 
 

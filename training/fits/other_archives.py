@@ -18,6 +18,7 @@ from dermlens.evaluation.intervals import mean, share
 from dermlens.evaluation.other_archives import ALL, FILE, Carcinomas, OfArchive, OtherArchives
 from dermlens.evaluation.predictions import EXTERNAL_FILE, Predictions, read_predictions
 from dermlens.files.documents import encode_object, read_object
+from dermlens.files.tables import encode_csv
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.models import registry
 from dermlens.trust import calibration, conformal
@@ -67,7 +68,7 @@ def score(subject: Subject) -> dict[str, bytes]:
     stored = read_object(folder / OOD_FILE)
     return {
         OOD_FILE: encode_object({**stored, "measured": measure_scores(table, threshold)}),
-        SCORES_FILE: table[list(before)].to_csv(index=False, lineterminator="\n").encode(),
+        SCORES_FILE: encode_csv(table[list(before)]),
     }
 
 

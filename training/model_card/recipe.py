@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from dermlens.models.runs import best_row, flat, read_history, without_removed
+from training.config import SHARES
 
 
 def training_data(run: dict[str, Any]) -> list[str]:
@@ -26,8 +27,7 @@ def training_data(run: dict[str, Any]) -> list[str]:
 
 def _other_archives(run: dict[str, Any]) -> list[str]:
     """Return the names of the other archives that a share of the training images was drawn from."""
-    shares = {"ISIC 2017": "isic2017_share", "BCN20000": "bcn20000_share"}
-    return [name for name, setting in shares.items() if run.get("config", {}).get(setting)]
+    return [name for name, setting in SHARES.items() if run.get("config", {}).get(setting)]
 
 
 def _labelled(run: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session, aliased
 
+from dermlens.files.tables import encode_csv
 from dermlens.labels import CLASSES
 from dermlens.record.at_mix import fitted_calls, suspect_share
 from dermlens.record.people import Who
@@ -118,7 +119,7 @@ def encode(table: pd.DataFrame, kind: str) -> bytes:
     """Return a table as a file; kind: key of FORMATS."""
     if kind == "CSV":
         texts = table.select_dtypes(include=["object", "string"])
-        return table.assign(**texts.map(_harmless)).to_csv(index=False, lineterminator="\n").encode()
+        return encode_csv(table.assign(**texts.map(_harmless)))
     out = io.BytesIO()
     table.to_parquet(out, index=False)
     return out.getvalue()

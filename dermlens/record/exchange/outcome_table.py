@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from dermlens.errors import DataError, RecordError
 from dermlens.files.documents import File
-from dermlens.files.tables import read_csv, refuse
+from dermlens.files.tables import encode_csv, read_csv, refuse
 from dermlens.labels import CLASSES
 from dermlens.record.open import Record
 from dermlens.record.people import Who
@@ -78,7 +78,7 @@ def template(cases: pd.DataFrame) -> bytes:
     if cases.empty:
         raise DataError("There is no case without an outcome here.")
     table = pd.DataFrame({"case": cases["case"], **dict.fromkeys(COLUMNS[1:], "")})
-    return table.to_csv(index=False, lineterminator="\n").encode()
+    return encode_csv(table)
 
 
 def _listed() -> str:

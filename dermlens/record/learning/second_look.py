@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from dermlens.dataset.labelled import COLUMNS, LABELS, PICTURES
 from dermlens.errors import DataError, RecordError
 from dermlens.files.documents import unwritable, write_whole
+from dermlens.files.tables import encode_csv
 from dermlens.record import disclosures
 from dermlens.record.at_mix import fitted_calls
 from dermlens.record.open import Record
@@ -126,7 +127,7 @@ def labels(table: pd.DataFrame) -> bytes:
         }
     )
     assert tuple(listed.columns[:3]) == COLUMNS
-    return listed.to_csv(index=False, lineterminator="\n").encode()
+    return encode_csv(listed)
 
 
 def write(record: Record, who: Who, folder: Path) -> tuple[int, int]:

@@ -22,7 +22,7 @@ CONFIG = replace(
     efficientnetv2b0_archives.CONFIG,
     start="efficientnetv2b0",
     answer_size=224,
-    phases=(Phase(epochs=8, learning_rate=3e-4, size=192, warmup_epochs=0.5),),
+    phases=(Phase(epochs=10, learning_rate=3e-4, size=192, warmup_epochs=0.5),),
     isic2017_share=0.13,
     bcn20000_share=0.22,
 )

@@ -4,9 +4,11 @@ tests/ui/test_streamlit_internals.py says, one by one, which of it another versi
 """
 
 import functools
+import inspect
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,7 +20,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.pages_manager import PagesManager
-from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner import RerunData, ScriptRunner, get_script_run_ctx
 from streamlit.runtime.session_manager import SessionInfo, SessionStorage
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec, UploadFileUrlInfo
 from streamlit.typing import UploadedFile
@@ -285,6 +287,18 @@ def let_go_of_the_last_session() -> None:
 def drop_unused_media() -> None:
     """Drop the pictures and downloads that no session shows any more."""
     runtime.get_instance().media_file_mgr.remove_orphaned_files()
+
+
+def watch_runs(around: Callable[[str], AbstractContextManager[None]]) -> None:
+    """Have every run of a page, and of a part of one, happen within the context that a session gets here."""
+    run = inspect.unwrap(ScriptRunner._run_script)
+
+    @functools.wraps(run)
+    def running(self: ScriptRunner, rerun_data: RerunData) -> None:
+        with around(self._session_id):
+            run(self, rerun_data)
+
+    ScriptRunner._run_script = running  # type: ignore[method-assign]
 
 
 def session_id() -> str:

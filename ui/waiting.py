@@ -1,8 +1,10 @@
 """What a person sees while others are served first."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
+from dermlens.server.computing import COMPUTING
 from dermlens.server.limiter import Limiter
 from dermlens.server.shares import Who
 
@@ -14,8 +16,9 @@ class Bar(Protocol):
         """Show how much is done, from 0 to 1, and what is being done."""
 
 
-def turn(line: Limiter, bar: Bar, share: float = 0.0, who: Who | None = None) -> AbstractContextManager[None]:
-    """Return a turn in a line, as a context; while it is waited for, the bar says how many are ahead.
+@contextmanager
+def turn(line: Limiter, bar: Bar, share: float = 0.0, who: Who | None = None) -> Iterator[None]:
+    """Hold a turn in a line while the block runs; while it is waited for, the bar says how many are ahead.
 
     Streamlit ends a script whose session was closed or rerun when it next draws: the bar is that too.
 
@@ -26,7 +29,8 @@ def turn(line: Limiter, bar: Bar, share: float = 0.0, who: Who | None = None) ->
     def tell(before: int) -> None:
         bar.progress(share, sentence(before))
 
-    return line.turn(tell, who=who)
+    with COMPUTING.free(), line.turn(tell, who=who):
+        yield
 
 
 def sentence(before: int) -> str:

@@ -63,6 +63,11 @@ class Limits:
     asks_rate: float = 10.0
     """and a second from then on"""
 
+    computing_burst: float = 4.0
+    """seconds for which the pages of one visitor may compute at once, and an even part of one core from then on"""
+    computing_recent: float = 5.0
+    """seconds after its last page for which a visitor counts among those who share"""
+
     connections: int = 500
     """open at once; another one takes the place of the one that has been silent longest"""
     silent_seconds: float = 10.0

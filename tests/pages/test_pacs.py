@@ -140,11 +140,11 @@ def test_a_pacs_that_is_down_leaves_it_in_a_visible_outbox(
     at: Settings, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DERMLENS_PACS", f"http://127.0.0.1:{free_port()}/dicom-web")
-    app = tried(lesion, "4713", at.outbox)
+    app = tried(lesion, "ward-seven-4713", at.outbox)
     said = text(check(app.run()))
     assert "1 image not sent yet" in said
     assert "cannot be reached" in said
-    assert "4713" not in said.replace("Patient ID", "")
+    assert "ward-seven-4713" not in said.replace("Patient ID", "")
     another = open_page("predict")
     assert "1 image not sent yet" in text(another), "in another session of the same person too"
     labelled(app.button, "Discard").click()
@@ -245,7 +245,7 @@ def test_with_a_record_what_is_sent_is_written_down_before_and_once_the_pacs_has
     labelled(app.button, "Save to the record").click()
     check(app.run())
     check(app.run())
-    labelled(app.text_input, "Patient ID").set_value("4714")
+    labelled(app.text_input, "Patient ID").set_value("ward-seven-4714")
     check(app.run())
     before = datetime.now(UTC)
     labelled(app.button, "Send").click()
@@ -261,7 +261,7 @@ def test_with_a_record_what_is_sent_is_written_down_before_and_once_the_pacs_has
         assert [line.action for line in lines] == ["disclose", "arrived"]
         assert audit.verify(session).n_problems == 0
     kept = b"".join(file.read_bytes() for file in tmp_path.glob("record.db*"))
-    assert b"4714" not in kept, "the patient goes to the PACS alone"
+    assert b"ward-seven-4714" not in kept, "the patient goes to the PACS alone"
 
 
 def test_what_the_record_cannot_write_down_is_not_sent(

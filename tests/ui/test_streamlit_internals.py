@@ -4,6 +4,8 @@ import ast
 import inspect
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.cookies import SimpleCookie
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -21,7 +23,7 @@ from streamlit.runtime import Runtime
 from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.pages_manager import PagesManager
-from streamlit.runtime.scriptrunner import RerunException, StopException
+from streamlit.runtime.scriptrunner import RerunException, ScriptRunner, StopException
 from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
 from streamlit.runtime.secrets import Secrets
 from streamlit.runtime.session_manager import SessionInfo
@@ -78,6 +80,38 @@ def test_a_page_is_opened_without_home_until_the_flag_is_off(tmp_path: Path, mon
         "PagesManager.uses_pages_directory does not keep pages within Home.py: a deep link shows them to anyone"
     )
     assert PagesManager.uses_pages_directory is False
+
+
+def test_every_run_of_a_page_and_of_a_part_of_it_happens_within_the_context_of_its_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def page() -> None:
+        import streamlit as st
+
+        @st.fragment
+        def part() -> None:
+            st.button("in a part")
+
+        part()
+        st.button("in the page")
+
+    seen: list[str] = []
+
+    @contextmanager
+    def around(session: str) -> Iterator[None]:
+        seen.append(f"begins {session}")
+        yield
+        seen.append(f"ends {session}")
+
+    monkeypatch.setattr(ScriptRunner, "_run_script", ScriptRunner._run_script)  # put back afterwards
+    for _ in range(2):
+        streamlit_internals.watch_runs(around)
+    app = AppTest.from_function(page)
+    check(app.run())
+    app.button[0].click()
+    check(app.run())
+    assert len(seen) == 4
+    assert seen[:2] * 2 == seen, "once a run, however often it is asked for"
 
 
 def test_what_ends_a_script_passes_by_those_who_catch_exceptions() -> None:

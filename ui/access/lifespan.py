@@ -5,7 +5,7 @@ import gc
 import logging
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
 import streamlit as st
@@ -13,6 +13,7 @@ import streamlit as st
 from dermlens.ingest import pool
 from dermlens.models.engine import forget_images
 from dermlens.server import memory
+from dermlens.server.computing import COMPUTING
 from dermlens.server.limits import LIMITS
 from dermlens.server.log_lines import Guard, guard_handlers
 from dermlens.server.shares import VISITS
@@ -34,7 +35,13 @@ def prepare() -> None:
     memory.keep_few_heaps()
     memory.wipe_what_is_freed()
     uvicorn_internals.believe_no_proxy()
+    streamlit_internals.watch_runs(_charged)
     uvicorn_internals.watch_connections(CONNECTIONS.enter, CONNECTIONS.leave, LIMITS.message_bytes)
+
+
+def _charged(session: str) -> AbstractContextManager[None]:
+    visitor = OWNERS.whose(session)
+    return COMPUTING.of(pages.computes(visitor) if visitor else session)
 
 
 @asynccontextmanager

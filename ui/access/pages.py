@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dermlens.server.computing import COMPUTING
 from dermlens.server.connections import Connections
 from dermlens.server.limits import LIMITS
 from dermlens.server.shares import VISITS
@@ -25,7 +26,7 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
     stalled_since: float | None = None
     is_closed = False
     pace = Pace()
-    opening = Opening(visitor.address or str((visitor.peer or ("",))[0]))
+    opening = Opening(computes(visitor))
 
     async def told(message: Message) -> None:
         nonlocal stalled_since, is_closed
@@ -54,7 +55,7 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
             await asyncio.sleep(pace.wait(time.monotonic()))
             code = why_not(visitor, message)
             if code is None:
-                if not await _unless_left(opening.begin(), visitor):
+                if not await _unless_left(_turn(opening, visitor), visitor):
                     return {"type": "websocket.disconnect", "code": 1001}
                 return message
             if code:
@@ -69,6 +70,19 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
         await app(scope, heard, told)
     finally:
         opening.end()
+
+
+def computes(visitor: Visitor) -> str:
+    """Return who is charged for what a visitor's page computes: a session with an answered case is one of its own."""
+    if visitor.person or VISITS.who(visitor.session).answered:
+        return visitor.person or visitor.session
+    return visitor.address or str((visitor.peer or ("",))[0])
+
+
+async def _turn(opening: "Opening", visitor: Visitor) -> None:
+    await opening.begin()
+    while COMPUTING.must_wait(computes(visitor)):
+        await asyncio.sleep(PAUSE)
 
 
 async def _unless_left(turn: Coroutine[None, None, None], visitor: Visitor) -> bool:

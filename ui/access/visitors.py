@@ -95,6 +95,11 @@ class Owners:
             for held in (self._owners, self._places, self._coming, self._shown):
                 held.pop(session, None)
 
+    def whose(self, session: str) -> Visitor | None:
+        """Return whose a session is, None if it is not there."""
+        with self._lock:
+            return self._owners.get(session)
+
     def all(self) -> list[Visitor]:
         """Return whose the sessions are."""
         with self._lock:

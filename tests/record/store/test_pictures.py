@@ -53,7 +53,7 @@ def test_a_picture_comes_back_as_it_was_and_lies_there_encrypted(where: str) -> 
     assert all(re.fullmatch(r"0123456789abcdef/[0-9a-f]{2}/[0-9a-f]{32}\.sealed", name) for name in names)
     for name in names:
         assert np.array_equal(store.read(name), PIXELS)
-        assert b"PNG" not in files(where)[name]
+        assert b"IHDR" not in files(where)[name]
     with pytest.raises(RecordError, match="another one"):
         Pictures(where, Keys(bytes(range(1, 33)))).read(names[0])
     store.delete(names[0])

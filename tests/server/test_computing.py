@@ -1,0 +1,115 @@
+"""Who has computed more than a fair part waits while others compute. The clock is the test's own."""
+
+import threading
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from dermlens.server.computing import Computing
+from dermlens.server.limits import Limits
+
+
+class Clock:
+    """Shows what it is set to; of the thread's computing time too."""
+
+    def __init__(self) -> None:
+        self.now = self.used = 0.0
+
+
+def shared(clock: Clock) -> Computing:
+    return Computing(replace(Limits(), computing_burst=4.0, computing_recent=5.0), lambda: clock.now)
+
+
+def run(pages: Computing, clock: Clock, visitor: str, seconds: float, free: float = 0.0) -> None:
+    with pages.of(visitor, lambda: clock.used):
+        clock.used += seconds
+        with pages.free(lambda: clock.used):
+            clock.used += free
+
+
+def test_who_has_used_up_its_part_waits_until_an_even_part_of_one_core_has_made_up_for_it() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    with pages.of("other"):
+        for _ in range(2):
+            assert not pages.must_wait("greedy")
+            run(pages, clock, "greedy", 3.0)
+        assert pages.must_wait("greedy"), "4 - 6 = -2 seconds are left"
+        clock.now = 3.9
+        assert pages.must_wait("greedy"), "of two that share, each gets half a second a second"
+        clock.now = 4.0
+        assert not pages.must_wait("greedy")
+        assert not pages.must_wait("other")
+
+
+def test_what_the_models_take_is_free() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    with pages.of("other"):
+        run(pages, clock, "batch", 3.0, free=100.0)
+        assert not pages.must_wait("batch")
+        run(pages, clock, "batch", 1.5)
+        assert pages.must_wait("batch"), "what was free once is not taken off another time"
+
+
+def test_alone_one_gets_back_as_much_as_one_core_gives() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    for _ in range(20):
+        run(pages, clock, "alone", 1.0)
+        clock.now += 1.0
+        assert not pages.must_wait("alone")
+
+
+def test_one_whose_last_page_was_a_while_ago_does_not_share_any_more_and_all_is_forgotten_in_the_end() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    run(pages, clock, "gone", 0.1)
+    run(pages, clock, "greedy", 6.0)
+    clock.now = 2.0
+    run(pages, clock, "greedy", 0.0)
+    assert pages.must_wait("greedy"), "two share: -2 + 1 seconds are left"
+    clock.now = 5.5
+    run(pages, clock, "greedy", 3.0)
+    assert pages.must_wait("greedy"), "-1 + 3.5 - 3"
+    clock.now = 6.0
+    assert not pages.must_wait("greedy"), "it has the whole core now"
+    clock.now += 60.0
+    assert not pages.must_wait("greedy")
+    assert (pages._left, pages._running, pages._ran) == ({}, {}, {})
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError])
+def test_a_page_that_fails_is_charged_as_well(error: type[Exception] | None) -> None:
+    clock = Clock()
+    pages = shared(clock)
+    with pages.of("other"):
+        with suppress(RuntimeError), pages.of("greedy", lambda: clock.used):
+            clock.used += 5.0
+            if error:
+                raise error
+        assert pages.must_wait("greedy")
+        assert pages._running == {"other": 1}
+
+
+def test_pages_of_one_visitor_in_several_threads_are_charged_together() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    inside, over = threading.Barrier(3), threading.Event()
+
+    def page() -> None:
+        values = iter([0.0, 3.0])
+        with pages.of("greedy", lambda: next(values)):
+            inside.wait(10)
+            over.wait(10)
+
+    threads = [threading.Thread(target=page) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    inside.wait(10)
+    assert pages._running == {"greedy": 2}
+    over.set()
+    for thread in threads:
+        thread.join(10)
+    assert pages.must_wait("greedy")

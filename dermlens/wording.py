@@ -70,14 +70,36 @@ def percent_with_interval(estimate: Estimate, digits: int = 1) -> str:
 
 def points_with_interval(estimate: Estimate) -> str:
     """Return a difference of shares in percentage points and its 95 % interval: "+3.1 (-0.4 to +6.6)"."""
-    values = (100 * v for v in (estimate.value, estimate.low, estimate.high))
-    value, low, high = ("n/a" if np.isnan(v) else f"{v:+.1f}".replace("-", "−") for v in values)
-    return _both(value, "n/a" if "n/a" in (low, high) else f"{low} to {high}")
+    return _both(points(estimate.value), points_interval(estimate))
+
+
+def points(difference: float) -> str:
+    """Return a difference of shares in percentage points: "+3.1", "−0.4", "0.0", "n/a" for NaN."""
+    if np.isnan(difference):
+        return "n/a"
+    written = f"{100 * difference:+.1f}"
+    return "0.0" if float(written) == 0 else written.replace("-", "−")
+
+
+def points_interval(estimate: Estimate) -> str:
+    """Return the 95 % interval of a difference of shares in points: "−0.4 to +6.6", "n/a" if there is none."""
+    low, high = points(estimate.low), points(estimate.high)
+    return "n/a" if "n/a" in (low, high) else f"{low} to {high}"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Return a number that is not a share: "1.250", "n/a" for NaN."""
-    return "n/a" if np.isnan(value) else f"{value:.{digits}f}"
+    """Return a number that is not a share in percent: "1.250", "n/a" for NaN.
+
+    As with `percent`, what would round to 0 is "<0.001", and what is below 1 and would round to it ">0.999".
+    """
+    if np.isnan(value):
+        return "n/a"
+    written, step = f"{value:.{digits}f}", 10.0**-digits
+    if digits and value > 0 and float(written) == 0:
+        return f"<{step:g}"
+    if digits and value < 1 and float(written) == 1:
+        return f">{1 - step:g}"
+    return written
 
 
 def number_interval(estimate: Estimate, digits: int = 3) -> str:

@@ -11,9 +11,12 @@ from dermlens.wording import (
     counted,
     duration,
     interval,
+    number,
     number_with_interval,
     percent,
     percent_with_interval,
+    points,
+    points_with_interval,
     rests_on,
     short_percent,
 )
@@ -71,6 +74,27 @@ def test_an_estimate_is_written_with_its_interval() -> None:
     assert percent_with_interval(Estimate(NAN, NAN, NAN, 0, 0)) == "n/a"
     assert number_with_interval(Estimate(1.25, 1.1, 1.38, 10, 9)) == "1.250 (1.100 to 1.380)"
     assert number_with_interval(Estimate(NAN, NAN, NAN, 0, 0)) == "n/a"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.99973, ">0.999"), (0.0004, "<0.001"), (0.0, "0.000"), (1.0, "1.000"), (1.0004, "1.000"), (0.9994, "0.999")],
+)
+def test_a_number_is_not_rounded_to_0_or_1_that_is_not(value: float, shown: str) -> None:
+    assert number(value) == shown
+
+
+def test_a_difference_is_in_points_and_never_minus_zero() -> None:
+    assert [points(x) for x in (0.031, -0.004, -0.0004, 0.0004, 0.0, NAN)] == [
+        "+3.1",
+        "−0.4",
+        "0.0",
+        "0.0",
+        "0.0",
+        "n/a",
+    ]
+    assert points_with_interval(Estimate(0.03, -0.0001, 0.06, 9, 9)) == "+3.0 (0.0 to +6.0)"
+    assert points_with_interval(Estimate(0.03, NAN, NAN, 9, 9)) == "+3.0 (no interval)"
 
 
 def test_what_somebody_chose_is_written_as_it_was_chosen() -> None:

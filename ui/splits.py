@@ -1,12 +1,13 @@
 """The choice of a model, a split and a slice of it, with its link; and what is said of splits."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import streamlit as st
 
 from dermlens.dataset.isic2019 import TEST_SETS, TITLES
 from dermlens.estimate import Estimate
+from dermlens.evaluation.other_archives import OfArchive
 from dermlens.evaluation.predictions import CHOSEN_ON, SHOWN_SPLITS, Predictions
 from dermlens.labels import INDEX
 from dermlens.models.registry import Entry
@@ -83,21 +84,36 @@ def nothing_measured() -> None:
 
 
 def found_elsewhere(model_id: str) -> str:
-    """Say how many melanomas a model calls melanoma in other archives; empty if it was not asked about them."""
-    entry = _entry(model_id)
-    measured = (cache.estimates(entry).value if entry else None) or {}
-    shares = {s: measured[s]["melanoma_recall"] for s in TEST_SETS if "melanoma_recall" in measured.get(s, {})}
-    return f"Of melanomas in archives of other clinics it calls {_each(shares)} melanoma." if shares else ""
+    """Say how many melanomas of other archives a model calls melanoma; empty if that was not measured."""
+    shares = _elsewhere(model_id, lambda found: found.called_answered)
+    if not shares:
+        return ""
+    said = _each({split: share for split, (share, _) in shares.items()})
+    return f"Of the melanomas of other clinics that it does not refuse, it calls {said} melanoma{_refused(shares)}."
 
 
 def not_referred_elsewhere(model_id: str) -> str:
     """Say how many melanomas of other archives a model's rules do not refer; empty if that was not measured."""
+    shares = _elsewhere(model_id, lambda found: found.missed_answered)
+    if not shares:
+        return ""
+    said = _each({split: share for split, (share, _) in shares.items()})
+    return f"Of the melanomas of other clinics that it does not refuse, the rules do not refer {said}."
+
+
+def _elsewhere(model_id: str, pick: Callable[[OfArchive], Estimate | None]) -> dict[str, tuple[Estimate, OfArchive]]:
+    """Return what is picked of each test set of another archive, and all that was measured there."""
     entry = _entry(model_id)
     result = cache.on_other_archives(entry) if entry else None
     archives = result.value.archives if result and result.value else {}
-    missed = {s: archives[s].missed or {} for s in TEST_SETS if s in archives}
-    shares = {s: shares["mel"] for s, shares in missed.items() if "mel" in shares}
-    return f"Of melanomas in archives of other clinics the rules do not refer {_each(shares)}." if shares else ""
+    found = {split: (pick(archives[split]), archives[split]) for split in TEST_SETS if split in archives}
+    return {split: (share, of) for split, (share, of) in found.items() if share is not None}
+
+
+def _refused(shares: Mapping[str, tuple[Estimate, OfArchive]]) -> str:
+    refused = {split: (of.refused or {}).get("mel") for split, (_, of) in shares.items()}
+    known = {split: share for split, share in refused.items() if share is not None}
+    return f"; it refuses {_each(known)}" if known else ""
 
 
 def _each(shares: Mapping[str, Estimate]) -> str:

@@ -75,7 +75,7 @@ def by_chance(probabilities: np.ndarray, lesion: np.ndarray) -> dict[str, Estima
 
     Returns:
         For every error of `measure` the mean, and where 95 % lie, over DRAWS sets of true classes drawn from the
-        probabilities; all images of a lesion get one class, as in reality.
+        probabilities, by one random number a lesion: images of a lesion with equal probabilities get one class.
     """
     errors = [name for name in CALIBRATION if name.endswith("ece")]
     if len(lesion) == 0:

@@ -12,7 +12,7 @@ from scipy.special import bdtr
 
 from dermlens.errors import DataError
 from dermlens.evaluation import metrics
-from dermlens.evaluation.intervals import SEED, bootstrap, percentile_interval
+from dermlens.evaluation.intervals import SEED, bootstrap, effective_size, percentile_interval, wilson_interval
 from dermlens.evaluation.prediction_formats import LESIONS
 from dermlens.evaluation.predictions import Predictions
 from dermlens.labels import CLASSES, MELANOMA, N_CLASSES
@@ -126,6 +126,10 @@ def compare(a: Predictions, b: Predictions, *, replicates: int | None = None, se
         x, y = (float(np.asarray(value[name])[of_class]) for value in (value_a, value_b))
         draws = draws_a[name] - draws_b[name]
         low, high = percentile_interval(draws if i is None else draws[:, i])
+        one = np.array_equal(a.logits[rests_on], b.logits[rests_on])
+        if low == high == 0 and i is not None and not one:  # right on the same images; on others they need not be
+            high = wilson_interval(0.0, effective_size(np.zeros(int(rests_on.sum()), bool), a.lesion[rests_on]))[1]
+            low = -high
         lesions = len(np.unique(a.lesion[rests_on]))
         return Difference(x, y, x - y, float(low), float(high), p, p_holm, int(rests_on.sum()), lesions)
 

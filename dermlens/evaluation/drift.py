@@ -47,9 +47,11 @@ class Drift:
 
     @property
     def verdict(self) -> str:
-        """One of "like validation", "some drift", "drift"."""
-        if self.index <= max(SMALL, self.by_chance):
+        """One of "like validation", "too few to tell", "some drift", "drift"."""
+        if self.index <= SMALL:
             return "like validation"
+        if self.index <= self.by_chance:
+            return "too few to tell"
         return "drift" if self.index > max(LARGE, self.by_chance) else "some drift"
 
 

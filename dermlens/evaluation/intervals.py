@@ -4,17 +4,19 @@ Three methods, one rule (`summarise` applies it):
 
 - the percentile bootstrap over lesions (Davison & Hinkley, Bootstrap Methods and their Application, 1997), for every
   metric;
-- for a single proportion (recall, precision, specificity, accuracy) that rests on fewer than FEW_LESIONS lesions, or
-  that is exactly 0 or 1, the Wilson interval at the effective sample size that clustering leaves (Dean & Pagano,
-  J Surv Stat Methodol 3:484, 2015): there the bootstrap is too narrow, or has no width at all. A class's F1 or
-  average precision of exactly 0 or 1 gets the same bound from the class's own images;
-- for a single AUC so near to 0 or 1 that the bootstrap reaches that bound, Newcombe's interval (`auc_interval`).
+- for a single proportion (recall, precision, specificity, accuracy) that rests on fewer than FEW_LESIONS lesions, or on
+  fewer than RARE_LESIONS that are counted or that are not, the Wilson interval at the effective sample size that
+  clustering leaves (Dean & Pagano, J Surv Stat Methodol 3:484, 2015): there the bootstrap is too narrow, or has no
+  width at all. A class's F1 or average precision of exactly 0 or 1 gets the same bound from the class's own images;
+- for a single AUC so near to 0 or 1 that the bootstrap reaches that bound, Newcombe's interval (`auc_interval`);
+- for the balanced accuracy, whose classes may have a lesion or two, what the intervals of the recalls add up to
+  (`interval_of_mean`); for the other means over classes, where the bootstrap has no width.
 
 A replicate is a vector of weights, one a lesion: how often it was drawn. Metrics that come from a confusion matrix are
 then one product of weights and per-lesion counts, and rank metrics use weighted ranks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +36,7 @@ SEED = 20180815
 REPLICATES = 1000
 MANY_LESIONS = 50_000
 FEW_LESIONS = 50
+RARE_LESIONS = 10
 FEW_ON_A_CURVE = 10
 Z = 1.959963984540054
 _BLOCK = 32
@@ -290,11 +293,32 @@ def proportion(hit: np.ndarray, lesion: np.ndarray, replicates: np.ndarray | Non
     if len(hit) == 0:
         return Estimate(np.nan, np.nan, np.nan, 0, 0)
     share = float(hit.mean())
-    if replicates is None or lesions < FEW_LESIONS or share in (0, 1):
+    if replicates is None or _too_few(hit, lesion):
         low, high = wilson_interval(share, effective_size(hit, lesion))
     else:
         low, high = percentile_interval(replicates)
     return Estimate(share, float(low), float(high), len(hit), lesions)
+
+
+def _too_few(hit: np.ndarray, lesion: np.ndarray) -> bool:
+    """Return whether a bootstrap says too little of a share: few lesions, or few that are counted or are not."""
+    sides = (len(np.unique(lesion[side])) for side in (hit, ~hit))
+    return len(np.unique(lesion)) < FEW_LESIONS or min(sides) < RARE_LESIONS
+
+
+def interval_of_mean(shares: Iterable[Estimate]) -> tuple[float, float]:
+    """The 95 % interval of the mean of shares of different images, from their own intervals.
+
+    Its limits lie as far from the mean as the root of the squared distances of theirs, over their number (Zou & Donner,
+    "Construction of confidence limits about effect measures", Stat Med 27:1693, 2008). Shares that are NaN are left
+    out; NaN, NaN without any.
+    """
+    known = np.array([(e.value, e.low, e.high) for e in shares if not np.isnan(e.value)])
+    if not len(known):
+        return np.nan, np.nan
+    value, low, high = known.T
+    below, above = (float(np.sqrt(((value - bound) ** 2).sum()) / len(known)) for bound in (low, high))
+    return float(value.mean()) - below, float(value.mean()) + above
 
 
 def resampled_mean(values: np.ndarray, lesion: np.ndarray, replicates: int = REPLICATES) -> np.ndarray:
@@ -321,8 +345,7 @@ def share(hit: np.ndarray, lesion: np.ndarray) -> Estimate:
     Args:
         hit: (n,) bool, what the share counts among these images. lesion: (n,) int.
     """
-    few = len(np.unique(lesion)) < FEW_LESIONS
-    return proportion(hit, lesion, None if few else resampled_mean(hit, lesion))
+    return proportion(hit, lesion, None if _too_few(hit, lesion) else resampled_mean(hit, lesion))
 
 
 def mean(values: np.ndarray, lesion: np.ndarray, replicates: np.ndarray | None = None) -> Estimate:
@@ -405,6 +428,11 @@ def summarise(predictions: Predictions, *, replicates: int | None = None, seed: 
         per_class[code] = {n: proportions[n] if n in shares else percentile(n, true, i) for n in metrics.PER_CLASS}
     overall = {name: percentile(name, everything) for name in metrics.OVERALL}
     overall["accuracy"] = proportion(right, p.lesion, draws["accuracy"])
+    for name, of in metrics.MEANS.items():
+        e = overall[name]
+        if name == "balanced_accuracy" or e.low == e.high:
+            low, high = interval_of_mean(found[of] for found in per_class.values() if found[of].n_images)
+            overall[name] = Estimate(e.value, low, high, e.n_images, e.n_lesions)
     overall["melanoma_recall"] = per_class["mel"]["recall"]
     overall["melanoma_recall_equal"] = per_class["mel"]["recall_equal"]
     mix = None if p.class_mix is None else p.class_mix.tolist()

@@ -321,6 +321,8 @@ PER_CLASS = {
     "average_precision": Metric("Average precision"),
 }
 """One value for a class."""
+MEANS = {"balanced_accuracy": "recall_equal", "macro_f1": "f1", "macro_auc": "auc"}
+"""Key of OVERALL -> that of PER_CLASS of which it is the mean, over the classes with images."""
 CALIBRATION = {
     "ece": OVERALL["ece"],
     "adaptive_ece": Metric("ECE, 15 bins of as many images each"),

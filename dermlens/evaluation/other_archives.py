@@ -37,7 +37,11 @@ class OfArchive:
     referred: Estimate | None
     benign_referred: Estimate | None
     missed: dict[str, Estimate] | None
-    """code of a malignant or pre-malignant diagnosis -> share of its images that is not referred"""
+    """code of a malignant or pre-malignant diagnosis -> share of its images that is not referred; refused ones are"""
+    missed_answered: Estimate | None
+    """share of the melanomas not refused that is not referred"""
+    called_answered: Estimate | None
+    """share of the melanomas not refused that is called melanoma, at HAM10000's class mix"""
 
 
 @dataclass(frozen=True)

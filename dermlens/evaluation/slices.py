@@ -13,7 +13,7 @@ import pandas as pd
 from dermlens.errors import ConfigError
 from dermlens.estimate import Estimate
 from dermlens.evaluation import metrics
-from dermlens.evaluation.intervals import FEW_LESIONS, SEED, bootstrap, percentile_interval, proportion
+from dermlens.evaluation.intervals import FEW_LESIONS, SEED, bootstrap, interval_of_mean, proportion
 from dermlens.evaluation.predictions import CASE_COLUMNS, Predictions
 from dermlens.labels import CLASSES, CONFIRMED, N_CLASSES
 
@@ -116,7 +116,7 @@ def measure_slice(
     if np.count_nonzero(mix) > 1:
         accuracy = proportion(right, p.lesion, draws["accuracy"])
         value = float(metrics.balanced_accuracy(metrics.confusion_matrix(p.y_true, equal.y_pred)))
-        low, high = percentile_interval(draws["balanced_accuracy"])
+        low, high = interval_of_mean(recall.values())
         balanced = Estimate(value, float(low), float(high), len(p), p.n_lesions)
     return Slice(
         name=name,

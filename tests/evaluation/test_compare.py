@@ -83,6 +83,20 @@ def test_a_model_does_not_differ_from_itself() -> None:
     assert len(found.only_a) == len(found.only_b) == 0
 
 
+def test_where_both_find_the_same_cases_of_a_class_the_difference_has_a_width_still() -> None:
+    """13 lesions of which both find all: on as many others, a fifth could tell them apart."""
+    y = np.repeat([INDEX["nv"], INDEX["df"]], [40, 13])
+    both = []
+    for seed in (1, 2):
+        logits = np.random.default_rng(seed).normal(0, 2, (53, 7))
+        logits[40:, INDEX["df"]] = 20
+        names = [f"I{i}" for i in range(53)], [f"L{i}" for i in range(53)]
+        both.append(make_predictions(*names, "test", y, logits))
+    found = compare(*both, replicates=100).recall["df"]
+    assert found.difference == 0
+    assert (found.low, found.high) == pytest.approx((-0.228, 0.228), abs=0.001)
+
+
 def test_rows_that_only_one_gets_right_and_the_confusion_difference() -> None:
     #                  both A  B  neither
     a = calls("nnmmnm", "aabcde", "nnmmmn")

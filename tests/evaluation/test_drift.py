@@ -64,4 +64,4 @@ def test_ties_missing_values_and_too_few_of_them() -> None:
         of_numbers(np.zeros(50), np.zeros(5))
     with pytest.raises(DataError, match="there are 3 here and 0 there"):
         of_kinds(np.zeros(3), np.ones(3))
-    assert Drift(0.3, 0.5, 0.1, 0.1, 40, 40).verdict == "like validation", "chance alone gives as much"
+    assert Drift(0.3, 0.5, 0.1, 0.1, 40, 40).verdict == "too few to tell", "chance alone gives as much"

@@ -11,22 +11,29 @@ from dermlens.labels import INDEX
 from dermlens.models.card import read_card
 from dermlens.models.registry import models_dir
 from dermlens.trust.fitted import read_calibrated
+from dermlens.trust.ood import refused
 from dermlens.wording import percent
 from ui import splits
 
 PUBLISHED = models_dir() / "ensemble"
 
 
-def test_the_sentences_give_the_shares_of_the_published_files() -> None:
+def test_the_sentences_are_of_the_melanomas_that_the_published_model_does_not_refuse() -> None:
     p = read_calibrated(PUBLISHED, read_card(PUBLISHED))
     for split, title in (("isic2017", "ISIC 2017"), ("bcn20000", "BCN20000")):
         own = p.of_split(split)
+        unlike = refused(PUBLISHED, own.image_id)
         melanomas = own.y_true == INDEX["mel"]
-        share = percent((own.y_pred[melanomas] == INDEX["mel"]).mean())
-        assert f"{share} of those of {title}" in splits.found_elsewhere("ensemble")
+        answered = melanomas & ~unlike
+        called = percent((own.y_pred[answered] == INDEX["mel"]).mean())
+        assert f"{called} of those of {title}" in splits.found_elsewhere("ensemble").partition("refuses ")[0]
+        withheld = percent(unlike[melanomas].mean())
+        assert f"{withheld} of those of {title}" in splits.found_elsewhere("ensemble").partition("refuses ")[2]
+        # The rule "unlike" refers all that are refused: those that no rule refers are all among the others.
         missed = read(PUBLISHED).archives[split].missed
         assert missed is not None
-        assert f"{percent(missed['mel'].value)} of those of {title}" in splits.not_referred_elsewhere("ensemble")
+        share = round(missed["mel"].value * melanomas.sum()) / answered.sum()
+        assert f"{percent(share)} of those of {title}" in splits.not_referred_elsewhere("ensemble")
 
 
 def test_a_model_that_was_not_asked_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from dermlens.evaluation.other_archives import ALL, FILE, Carcinomas, OfArchive,
 from dermlens.evaluation.predictions import EXTERNAL_FILE, Predictions, read_predictions
 from dermlens.files.documents import encode_object, read_object
 from dermlens.files.tables import encode_csv
-from dermlens.labels import CLASSES, SUSPECT
+from dermlens.labels import CLASSES, MELANOMA, SUSPECT
 from dermlens.models import registry
 from dermlens.trust import calibration, conformal
 from dermlens.trust import referral as rules
@@ -102,7 +102,8 @@ def make(subject: Subject) -> dict[str, bytes]:
 
 
 def _of_archive(subject: Subject, p: Predictions) -> OfArchive:
-    _, sets, unlike, fired = _decisions(subject, p)
+    probabilities, sets, unlike, fired = _decisions(subject, p)
+    answered = (p.y_true == MELANOMA) & (False if unlike is None else ~unlike)
     found = None if fired is None else measure(p, fired)
     true = np.arange(len(p)), p.y_true
     return OfArchive(
@@ -112,6 +113,8 @@ def _of_archive(subject: Subject, p: Predictions) -> OfArchive:
         referred=None if found is None else found.referred,
         benign_referred=None if found is None else found.benign_referred,
         missed=None if found is None else {k: e for k, e in found.missed.items() if e.n_images},
+        missed_answered=None if fired is None else _among(answered, ~rules.any_of(fired), p),
+        called_answered=None if unlike is None else _among(answered, probabilities.argmax(1) == MELANOMA, p),
     )
 
 
@@ -126,6 +129,11 @@ def _carcinomas(subject: Subject, p: Predictions) -> Carcinomas:
         set_size=None if sets is None else mean(sets.sum(1).astype(float), p.lesion),
         referred=None if fired is None else share(rules.any_of(fired), p.lesion),
     )
+
+
+def _among(chosen: np.ndarray, hit: np.ndarray, p: Predictions) -> Estimate | None:
+    """Return the share of the chosen images (n,) that `hit` (n,) counts; None if none was chosen."""
+    return share(hit[chosen], p.lesion[chosen]) if chosen.any() else None
 
 
 def _by_class(hit: np.ndarray, p: Predictions) -> dict[str, Estimate]:

@@ -61,8 +61,8 @@ def other_archives(folder: Path) -> list[str]:
         "## Another archive",
         "",
         "Images that no network trained on, of archives that are not HAM10000 (`data/splits/external.csv`). "
-        f"{_seen(folder, measured)} Their class mix is not HAM10000's, so what counts is measured at an equal mix, "
-        "over the diagnoses that an archive has. Nothing was fitted on them.",
+        f"{_seen(folder, measured)} Their class mix is not HAM10000's, so what counts is measured for calls at an "
+        "equal mix of all seven diagnoses; means are over those that an archive has. Nothing was fitted on them.",
         "",
     ]
     for split in measured:
@@ -121,6 +121,8 @@ def _decided(found: OfArchive | None) -> list[str]:
         "Referred": found.referred,
         "Benign images referred": found.benign_referred,
         **{f"{DIAGNOSES[INDEX[code]].name}: not referred": e for code, e in (found.missed or {}).items()},
+        "Melanoma not refused: not referred": found.missed_answered,
+        "Melanoma not refused: called melanoma": found.called_answered,
     }
     lines = [f"| {name} | as fitted | {percent_with_interval(e)} |" for name, e in rows.items() if e]
     size = found.set_size

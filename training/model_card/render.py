@@ -7,7 +7,7 @@ from typing import Any
 from dermlens.dataset.ham10000 import load_split, moved
 from dermlens.estimate import Estimate
 from dermlens.evaluation.class_mix import AT, HAM10000, WITHOUT
-from dermlens.evaluation.intervals import FEW_LESIONS
+from dermlens.evaluation.intervals import FEW_LESIONS, RARE_LESIONS
 from dermlens.evaluation.metrics import CALIBRATION, OVERALL, PER_CLASS, UNLESS_SAID
 from dermlens.evaluation.predictions import CHOSEN_ON, SPLITS, read_predictions
 from dermlens.explain import localisation_results
@@ -118,10 +118,10 @@ def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool, models:
     return [
         "## Metrics",
         "",
-        "Measured on the published file through the serving path, so they are what a user of the app gets. "
-        f"{f'{mixes}.' if calibrated else WITHOUT} In brackets, 95 % intervals over lesions: bootstrap, or Wilson's at "
-        f"the effective sample size for proportions of fewer than {FEW_LESIONS} lesions "
-        "(`dermlens.evaluation.intervals`).",
+        "Measured on the published file through the serving path; an image that the app would refuse counts as if it "
+        f"were answered. {f'{mixes}.' if calibrated else WITHOUT} In brackets, 95 % intervals over lesions: bootstrap, "
+        f"or Wilson's at the effective sample size for proportions of fewer than {FEW_LESIONS} lesions, or of fewer "
+        f"than {RARE_LESIONS} that are counted or are not (`dermlens.evaluation.intervals`).",
         "",
         *splits,
     ]

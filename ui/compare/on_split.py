@@ -15,7 +15,7 @@ from dermlens.evaluation.predictions import SPLIT_TITLES
 from dermlens.labels import CLASSES, INDEX
 from dermlens.models.model import AnyModel
 from dermlens.models.registry import Entry
-from dermlens.wording import counted, joined
+from dermlens.wording import counted, joined, points
 from ui import cache, splits, widgets
 from ui.metrics import cases, slices
 
@@ -128,7 +128,7 @@ def _verdict(comparison: Comparison, a: str, b: str) -> str:
         f"**In accuracy they {in_accuracy}**, by McNemar's test on one image of each of "
         f"{counted(m.n_lesions, 'lesion')} ({charts.p_value(m.p)}): only {a} is right on {m.only_a}, only {b} on "
         f"{m.only_b}, {AT[HAM10000]}. **In balanced accuracy they {balanced}** {AT[EQUAL]}: "
-        f"{100 * d.difference:+.1f} points (95 % {100 * d.low:+.1f} to {100 * d.high:+.1f}, {charts.p_value(d.p)})."
+        f"{points(d.difference)} points (95 % {points(d.low)} to {points(d.high)}, {charts.p_value(d.p)})."
     )
 
 

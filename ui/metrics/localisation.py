@@ -14,6 +14,8 @@ from dermlens.wording import (
     joined,
     percent,
     percent_with_interval,
+    points,
+    points_interval,
     points_with_interval,
     rests_on,
 )
@@ -94,8 +96,8 @@ def _headline(found: Where) -> None:
     for label, estimate in estimates.items():
         with cells.cell(), st.container(border=True, gap=None, height="stretch"):
             if label in in_points:
-                st.metric(label, f"{100 * estimate.value:+.1f} points")
-                st.caption(f"95 %: {100 * estimate.low:+.1f} to {100 * estimate.high:+.1f}")
+                st.metric(label, f"{points(estimate.value)} points")
+                st.caption(f"95 %: {points_interval(estimate)}")
             else:
                 st.metric(label, percent(estimate.value, 1))
                 st.caption(f"95 %: {interval(estimate)}")

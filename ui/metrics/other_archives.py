@@ -43,7 +43,8 @@ def section(entry: Entry, everything: Predictions) -> None:
     found = result.value if result else None
     st.markdown(
         "Images that no network trained on, of archives that are not HAM10000. Their class mix is another, so what "
-        "counts is measured at an equal mix, over the diagnoses that an archive has. Nothing was fitted on them."
+        "counts is measured for calls at an equal mix of all seven diagnoses; means are over those that an archive "
+        "has. Nothing was fitted on them."
     )
     home = "test" if "test" in everything.splits else "validation"
     summaries = {s: cache.summary(entry, (s,), everything.of_split(s)) for s in (*splits, home)}
@@ -132,6 +133,8 @@ def _fitted(found: OtherArchives, splits: list[str]) -> None:
     for name, a in known.items():
         shares = {"Referred": a.referred, "Benign images referred": a.benign_referred}
         shares |= {f"{DIAGNOSES[INDEX[c]].name}: not referred".capitalize(): e for c, e in (a.missed or {}).items()}
+        shares["Melanoma not refused: not referred"] = a.missed_answered
+        shares["Melanoma not refused: called melanoma"] = a.called_answered
         rows += [
             {"Archive": name, "Of its images": what, "Share": percent_with_interval(e), "Images": e.n_images}
             for what, e in shares.items()

@@ -9,7 +9,7 @@ from dermlens.evaluation.class_mix import AT, EQUAL
 from dermlens.evaluation.other_lights import UNCHANGED, OtherLights
 from dermlens.labels import NAMES
 from dermlens.models.registry import Entry
-from dermlens.wording import percent_with_interval, points_with_interval
+from dermlens.wording import percent_with_interval, points, points_with_interval
 from ui import cache, dataset, widgets
 
 
@@ -26,7 +26,11 @@ def section(entry: Entry) -> None:
         widgets.nothing_here("What it loses under other lights cannot be shown.", widgets.escape(result.sentence, 400))
         return
     found, calls = result.value
-    st.metric(f"Balanced accuracy lost on average, {AT[EQUAL]}", f"{100 * found.lost.value:.1f} points", width=400)
+    st.metric(
+        f"Balanced accuracy lost on average, {AT[EQUAL]}",
+        f"{points(found.lost.value).removeprefix('+')} points",
+        width=400,
+    )
     st.caption(f"{points_with_interval(found.lost)}; unchanged {percent_with_interval(found.unchanged)}.")
     st.markdown(
         f"The {found.unchanged.n_images:,} validation images, each changed as another dermatoscope, lamp or camera "

@@ -82,7 +82,7 @@ def confusion(chosen: Predictions, entry: Entry) -> None:
         return
     true, called = (DIAGNOSES[INDEX[code]].name for code in cell)
     of = counts[INDEX[cell[0]]].sum()
-    st.markdown(f"**{true}, called {called}**: {len(rows):,} of {of:,} ({percent(len(rows) / of if of else 0)})")
+    st.markdown(f"**{true}, called {called}**: {len(rows):,} of {of:,} ({percent(len(rows) / of if of else np.nan)})")
     if len(rows):
         cases.table({entry.name: chosen}, rows, "cell")
     cases.open_chosen([entry])

@@ -50,8 +50,8 @@ def _call_outside(diagnosis: Diagnosis, kept: np.ndarray, sets: PredictionSets) 
     if diagnosis.code in sets.unguaranteed():
         return f" The call, {diagnosis.name}, is not among them, and has no guarantee of its own."
     return (
-        f" The call, {diagnosis.name}, is not among them: {short_percent(CASE_LEVEL)} of the {diagnosis.name} images "
-        "of validation were given a higher probability of it than this one, at the class mix of HAM10000."
+        f" The call, {diagnosis.name}, is not among them: about {short_percent(CASE_LEVEL)} of the {diagnosis.name} "
+        "lesions of validation were given a higher probability of it than this one, at the class mix of HAM10000."
     )
 
 

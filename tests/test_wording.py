@@ -85,14 +85,8 @@ def test_a_number_is_not_rounded_to_0_or_1_that_is_not(value: float, shown: str)
 
 
 def test_a_difference_is_in_points_and_never_minus_zero() -> None:
-    assert [points(x) for x in (0.031, -0.004, -0.0004, 0.0004, 0.0, NAN)] == [
-        "+3.1",
-        "−0.4",
-        "0.0",
-        "0.0",
-        "0.0",
-        "n/a",
-    ]
+    assert [points(x) for x in (0.031, -0.004, NAN)] == ["+3.1", "−0.4", "n/a"]
+    assert {points(x) for x in (-0.0004, 0.0004, 0.0)} == {"0.0"}
     assert points_with_interval(Estimate(0.03, -0.0001, 0.06, 9, 9)) == "+3.0 (0.0 to +6.0)"
     assert points_with_interval(Estimate(0.03, NAN, NAN, 9, 9)) == "+3.0 (no interval)"
 

@@ -92,6 +92,11 @@ def kind_of_message(frame: bytes) -> tuple[str, int] | None:
     return message.WhichOneof("type") or "", len(message.file_urls_request.file_names)
 
 
+def asks_for_a_run(frame: bytes) -> bool:
+    """Return whether a message from a browser has its script run."""
+    return (kind_of_message(frame) or ("", 0))[0] == "rerun_script"
+
+
 def is_end_of_run(frame: bytes) -> bool:
     """Return whether a frame that is sent to the browser says that the script has ended."""
     return len(frame) < 1000 and ForwardMsg.FromString(frame).WhichOneof("type") == "script_finished"

@@ -66,6 +66,7 @@ def withdraw(record: Record, who: Who, lesion_id: int, now: datetime | None = No
             changed.append(patient)
         audit.note(session, people.actor(person), WITHDRAW, *changed, at=now)
         _delete(record, names)
+    record.database.forget()
     return len(lesions)
 
 
@@ -133,6 +134,7 @@ def expire(record: Record, now: datetime | None = None) -> int:
             audit.note(session, "command", "expire", *images, at=now)
             _delete(record, names)
             gone = len(names)
+    record.database.forget()
     return gone + _sweep(record, now)
 
 

@@ -50,7 +50,8 @@ class About:
     """the case that the image belongs to; None for a new one"""
     site: str | None = None
     side: str | None = None
-    label: str = ""
+    label: str | None = None
+    """of the three, None leaves what is there, and "" takes it away"""
     place: tuple[str, float, float] | None = None
     """on the body map: view, from the left and from the top, 0..1"""
     taken_at: datetime | None = None
@@ -102,7 +103,7 @@ def prepare(
         token=secrets.token_hex(16),
         image=image_values(image),
         predictions=prediction_values(image, opinion, stored_aspect),
-        about=replace(about, label=shown_name(about.label.strip(), 60), device=shown_name(about.device.strip(), 60)),
+        about=replace(about, label=_label(about), device=shown_name(about.device.strip(), 60)),
         picture=image.pixels if about.keep_picture else None,
         readings=tuple(readings),
     )
@@ -117,7 +118,7 @@ def check(about: About, now: datetime | None = None) -> None:
         ("site", about.site, SITES),
         ("side", about.side, SIDES),
     ):
-        if value is not None and value not in known:
+        if value and value not in known:
             raise RecordError(f"The {what} must be one of {', '.join(known)}; got {value!r}.")
     if about.birth_year is not None and not 1900 <= about.birth_year <= now.year:
         raise RecordError(f"The birth year must be from 1900 to {now.year}; got {about.birth_year}.")
@@ -213,7 +214,7 @@ def edit(record: Record, who: Who, about: About, now: datetime | None = None) ->
     if about.lesion_id is None:
         raise RecordError(NO_CASE)
     now = now or datetime.now(UTC)
-    about = replace(about, label=shown_name(about.label.strip(), 60))
+    about = replace(about, label=_label(about))
     with record.database.writing() as session:
         actor = people.actor(people.row_of(session, who, now))
         if record.keys is not None and about.patient.strip():
@@ -255,6 +256,10 @@ def _insert(session: Session, record: Record, who: Who, saving: Saving, name: st
     return Saved(lesion.id, image.id, tuple(notices))
 
 
+def _label(about: About) -> str | None:
+    return None if about.label is None else shown_name(about.label.strip(), 60)
+
+
 def said_erased(number: int) -> str:
     """Say that pictures were erased, as the consent does not include them."""
     was = "was" if number == 1 else "were"
@@ -286,9 +291,9 @@ def _lesion(session: Session, who: Who, about: About, patient: Patient | None, a
     place = about.place or (lesion.map_view, lesion.map_x, lesion.map_y)
     wanted = {
         "patient_id": patient.id if patient else lesion.patient_id,
-        "site": about.site or lesion.site,
-        "side": about.side or lesion.side,
-        "label": about.label or lesion.label,
+        "site": lesion.site if about.site is None else about.site or None,
+        "side": lesion.side if about.side is None else about.side or None,
+        "label": lesion.label if about.label is None else about.label or None,
         **dict(zip(("map_view", "map_x", "map_y"), place, strict=True)),
     }
     if lesion.id is None or any(getattr(lesion, column) != value for column, value in wanted.items()):

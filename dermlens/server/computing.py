@@ -1,18 +1,23 @@
-"""How long each visitor's pages have computed; who has had more than a fair part waits while others want theirs."""
+"""How long each visitor's pages have computed; who has had more than a fair part waits while others compute."""
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from dermlens.server.limits import LIMITS, Limits
 
+ADVANCE = 0.25
+"""Seconds that a run is charged before it begins, so that those of one visitor are not all let in at once."""
+
 
 class Computing:
     """The computing time of pages: a token bucket a visitor, filled by an even part of one core. Safe between threads.
 
-    Python computes for one page at a time, so one core is what there is to share. Who is alone has all of it and never
-    waits. Answers of the models are free: they have a line of their own (dermlens.server.limiter).
+    Python computes for one page at a time, so one core is what there is to share. A visitor that has used up its part
+    waits while another one's page runs; who is alone never waits. Answers of the models are free: they have a line of
+    their own (dermlens.server.limiter).
     """
 
     def __init__(self, limits: Limits = LIMITS, clock: Callable[[], float] = time.monotonic) -> None:
@@ -20,18 +25,32 @@ class Computing:
         self._lock = threading.Lock()
         self._left: dict[str, float] = {}
         """visitor -> seconds that it may compute at once; who is not here has all of `computing_burst`"""
-        self._running: dict[str, int] = {}
+        self._running: Counter[str] = Counter()
+        self._advanced: Counter[str] = Counter()
+        """visitor -> runs that are paid in advance and have not begun"""
         self._ran: dict[str, float] = {}
         """visitor -> when a page of it ran last"""
         self._at = clock()
         self._thread = threading.local()
+
+    def admit(self, visitor: str) -> bool:
+        """Return whether a page of a visitor may run now, and charge an advance; if not, it asks again in a moment."""
+        with self._lock:
+            self._fill()
+            if self._left.get(visitor, 0.0) < 0 and self._running.keys() - {visitor}:
+                return False
+            self._charge(visitor, ADVANCE)
+            self._advanced[visitor] += 1
+            return True
 
     @contextmanager
     def of(self, visitor: str, used: Callable[[], float] = time.thread_time) -> Iterator[None]:
         """Charge a visitor for what the block computes: the difference of `used`, in seconds."""
         with self._lock:
             self._fill()
-            self._running[visitor] = self._running.get(visitor, 0) + 1
+            paid = self._advanced[visitor] > 0
+            self._advanced -= Counter([visitor])
+            self._running[visitor] += 1
         before, self._thread.free = used(), 0.0
         try:
             yield
@@ -39,10 +58,8 @@ class Computing:
             spent = used() - before - self._thread.free
             with self._lock:
                 self._fill()
-                self._left[visitor] = self._left.get(visitor, self._limits.computing_burst) - spent
-                self._running[visitor] -= 1
-                if not self._running[visitor]:
-                    del self._running[visitor]
+                self._charge(visitor, spent - ADVANCE if paid else spent)
+                self._running -= Counter([visitor])
                 self._ran[visitor] = self._clock()
 
     @contextmanager
@@ -54,11 +71,9 @@ class Computing:
         finally:
             self._thread.free = getattr(self._thread, "free", 0.0) + used() - before
 
-    def must_wait(self, visitor: str) -> bool:
-        """Return whether a visitor has used up its part, and others have run a page a moment ago or run one now."""
-        with self._lock:
-            self._fill()
-            return self._left.get(visitor, 0.0) < 0
+    def _charge(self, visitor: str, seconds: float) -> None:
+        burst = self._limits.computing_burst
+        self._left[visitor] = max(self._left.get(visitor, burst) - seconds, -burst)
 
     def _fill(self) -> None:
         now, burst = self._clock(), self._limits.computing_burst
@@ -66,6 +81,7 @@ class Computing:
         self._ran = {who: at for who, at in self._ran.items() if now - at < self._limits.computing_recent}
         part = passed / max(1, len(self._ran.keys() | self._running.keys()))
         self._left = {who: left + part for who, left in self._left.items() if left + part < burst}
+        self._advanced = Counter({who: n for who, n in self._advanced.items() if n > 0 and who in self._left})
 
 
 COMPUTING = Computing()

@@ -1,5 +1,6 @@
 """Pictures are kept only as far as the consent goes, whichever way patient and picture came together."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -135,3 +136,16 @@ def test_pictures_that_cannot_be_erased_leave_the_consent_as_it_was(
     with record.database.reading() as session:
         assert session.scalars(select(Patient.consent_scope)).all() == ["training"]
         assert len(session.scalars(select(Image)).all()) == 1
+
+
+def test_what_was_withdrawn_is_in_no_file_of_the_database(record: Record, tmp_path: Path) -> None:
+    about = {"patient": "Miller", "consent": "record", "label": "the quince-shaped one", "device": "Quincescope 7"}
+    case = without(record, **about).lesion_id
+    files = lambda: b"".join(file.read_bytes() for file in tmp_path.glob("record.db*"))  # noqa: E731
+    if record.database.is_file:
+        assert b"quince-shaped" in files()
+    consent.withdraw(record, replace(ME, role="admin"), case, NOW)
+    if record.database.is_file:
+        left = files()
+        assert not [word for word in (b"quince-shaped", b"Quincescope") if word in left]
+    assert state(record, tmp_path) == (0, 0)

@@ -132,6 +132,21 @@ def test_an_attempt_that_is_made_again_with_one_reading_more_adds_it_once(
     assert len(list((tmp_path / "pictures").rglob("*.sealed*"))) == 1
 
 
+def test_what_is_left_open_stays_and_what_is_emptied_goes(record: Record) -> None:
+    about = About(site="back", side="left", label="Jane Doe")
+    case = save.save(record, NOBODY_SIGNED_IN, saving(RNG, 5, about), NOW).lesion_id
+
+    def kept() -> tuple:
+        with record.database.reading() as session:
+            lesion = cases.one(session, NOBODY_SIGNED_IN, case).lesion
+        return lesion.site, lesion.side, lesion.label
+
+    save.edit(record, NOBODY_SIGNED_IN, About(lesion_id=case))
+    assert kept() == ("back", "left", "Jane Doe")
+    save.edit(record, NOBODY_SIGNED_IN, About(lesion_id=case, site="", label=" "))
+    assert kept() == (None, "left", None)
+
+
 def test_a_patient_is_found_again_by_the_same_words_and_never_kept_in_words(record: Record, tmp_path: Path) -> None:
     about = About(
         patient="Miller, Anna 1960", birth_year=1960, sex="female", consent="record", site="back", side="left"

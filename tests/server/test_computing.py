@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dermlens.server.computing import Computing
+from dermlens.server.computing import ADVANCE, Computing
 from dermlens.server.limits import Limits
 
 
@@ -33,14 +33,25 @@ def test_who_has_used_up_its_part_waits_until_an_even_part_of_one_core_has_made_
     pages = shared(clock)
     with pages.of("other"):
         for _ in range(2):
-            assert not pages.must_wait("greedy")
+            assert pages.admit("greedy")
             run(pages, clock, "greedy", 3.0)
-        assert pages.must_wait("greedy"), "4 - 6 = -2 seconds are left"
+        assert not pages.admit("greedy"), "4 - 6 = -2 seconds are left"
         clock.now = 3.9
-        assert pages.must_wait("greedy"), "of two that share, each gets half a second a second"
+        assert not pages.admit("greedy"), "of two that share, each gets half a second a second"
         clock.now = 4.0
-        assert not pages.must_wait("greedy")
-        assert not pages.must_wait("other")
+        assert pages.admit("greedy")
+        assert pages.admit("other")
+
+
+def test_who_is_alone_never_waits_however_long_its_pages_compute() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    for _ in range(5):
+        assert pages.admit("alone")
+        run(pages, clock, "alone", 12.0)
+    with pages.of("other"):
+        assert not pages.admit("alone")
+    assert pages.admit("alone")
 
 
 def test_what_the_models_take_is_free() -> None:
@@ -48,18 +59,37 @@ def test_what_the_models_take_is_free() -> None:
     pages = shared(clock)
     with pages.of("other"):
         run(pages, clock, "batch", 3.0, free=100.0)
-        assert not pages.must_wait("batch")
+        assert pages.admit("batch")
         run(pages, clock, "batch", 1.5)
-        assert pages.must_wait("batch"), "what was free once is not taken off another time"
+        assert not pages.admit("batch"), "what was free once is not taken off another time"
 
 
-def test_alone_one_gets_back_as_much_as_one_core_gives() -> None:
+def test_pages_of_one_visitor_are_not_all_let_in_at_once() -> None:
+    """As those of many people behind one proxy are, where no session has an answered case yet."""
     clock = Clock()
     pages = shared(clock)
-    for _ in range(20):
-        run(pages, clock, "alone", 1.0)
-        clock.now += 1.0
-        assert not pages.must_wait("alone")
+    with pages.of("other"):
+        admitted = 0
+        while pages.admit("proxy"):
+            admitted += 1
+        assert admitted == 4 / ADVANCE + 1
+        for _ in range(admitted):
+            run(pages, clock, "proxy", 0.5)
+        waited = 0.0
+        while not pages.admit("proxy"):
+            clock.now += 0.5
+            waited += 0.5
+        assert waited <= 2 * 4.0, "a debt is never more than what may be computed at once"
+
+
+def test_an_advance_is_given_back_by_the_run_that_it_was_paid_for() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    with pages.of("other"):
+        for _ in range(10):
+            assert pages.admit("quick")
+            run(pages, clock, "quick", 0.1)
+        assert pages._left["quick"] == pytest.approx(4.0 - 1.0)
 
 
 def test_one_whose_last_page_was_a_while_ago_does_not_share_any_more_and_all_is_forgotten_in_the_end() -> None:
@@ -69,15 +99,20 @@ def test_one_whose_last_page_was_a_while_ago_does_not_share_any_more_and_all_is_
     run(pages, clock, "greedy", 6.0)
     clock.now = 2.0
     run(pages, clock, "greedy", 0.0)
-    assert pages.must_wait("greedy"), "two share: -2 + 1 seconds are left"
+    assert pages._left["greedy"] == pytest.approx(-1), "two share: -2 + 1 seconds are left"
     clock.now = 5.5
     run(pages, clock, "greedy", 3.0)
-    assert pages.must_wait("greedy"), "-1 + 3.5 - 3"
-    clock.now = 6.0
-    assert not pages.must_wait("greedy"), "it has the whole core now"
+    assert pages._left["greedy"] == pytest.approx(-0.5), "it has the whole core now: -1 + 3.5 - 3"
+    assert pages.admit("greedy")
     clock.now += 60.0
-    assert not pages.must_wait("greedy")
-    assert (pages._left, pages._running, pages._ran) == ({}, {}, {})
+    assert pages.admit("other")
+    clock.now += 60.0
+    run(pages, clock, "last", 0.0)
+    clock.now += 60.0
+    with pages.of("last", lambda: 0.0):
+        pass
+    assert (dict(pages._running), dict(pages._advanced), list(pages._ran)) == ({}, {}, ["last"])
+    assert pages._left == {"last": 4.0}
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError])
@@ -89,7 +124,7 @@ def test_a_page_that_fails_is_charged_as_well(error: type[Exception] | None) -> 
             clock.used += 5.0
             if error:
                 raise error
-        assert pages.must_wait("greedy")
+        assert not pages.admit("greedy")
         assert pages._running == {"other": 1}
 
 
@@ -112,4 +147,5 @@ def test_pages_of_one_visitor_in_several_threads_are_charged_together() -> None:
     over.set()
     for thread in threads:
         thread.join(10)
-    assert pages.must_wait("greedy")
+    with pages.of("other"):
+        assert not pages.admit("greedy")

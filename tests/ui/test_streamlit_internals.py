@@ -18,6 +18,7 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import Runtime
 from streamlit.runtime.app_session import AppSession
@@ -188,6 +189,8 @@ def test_every_kind_of_message_is_known() -> None:
     frame = BackMsg(clear_cache=True).SerializeToString()
     assert streamlit_internals.kind_of_message(frame) == ("clear_cache", 0)
     assert streamlit_internals.kind_of_message(b"\xff\xff") is None
+    asks = [BackMsg(rerun_script=ClientState()), BackMsg(app_heartbeat=True), BackMsg(stop_script=True)]
+    assert [streamlit_internals.asks_for_a_run(m.SerializeToString()) for m in asks] == [True, False, False]
 
 
 def test_every_script_of_the_page_is_found_or_comes_from_a_file() -> None:

@@ -55,7 +55,9 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
             await asyncio.sleep(pace.wait(time.monotonic()))
             code = why_not(visitor, message)
             if code is None:
-                if not await _unless_left(_turn(opening, visitor), visitor):
+                if streamlit_internals.asks_for_a_run(message["bytes"]) and not await _unless_left(
+                    _turn(opening, visitor), visitor
+                ):
                     return {"type": "websocket.disconnect", "code": 1001}
                 return message
             if code:
@@ -74,15 +76,14 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
 
 def computes(visitor: Visitor) -> str:
     """Return who is charged for what a visitor's page computes: a session with an answered case is one of its own."""
-    if visitor.person or VISITS.who(visitor.session).answered:
-        return visitor.person or visitor.session
-    return visitor.address or str((visitor.peer or ("",))[0])
+    known = visitor.person or visitor.address or (visitor.session if VISITS.who(visitor.session).answered else "")
+    return known or str((visitor.peer or ("",))[0])
 
 
 async def _turn(opening: "Opening", visitor: Visitor) -> None:
-    await opening.begin()
-    while COMPUTING.must_wait(computes(visitor)):
+    while not COMPUTING.admit(computes(visitor)):
         await asyncio.sleep(PAUSE)
+    await opening.begin()
 
 
 async def _unless_left(turn: Coroutine[None, None, None], visitor: Visitor) -> bool:

@@ -74,12 +74,12 @@ def _outcomes(database: Session, record: Record, who: Who) -> None:
         alt="The outcomes to be entered",
     )  # fmt: skip
     if st.button(f"Enter {counted(len(rows), 'outcome')}", type="primary"):
+        st.session_state[_ROWS] = []  # first: Streamlit breaks a run off at the session, if there was another click
         try:
             entered = outcome_table.enter_all(record, who, rows)
             st.session_state[_TOLD] = (True, f"{counted(entered, 'outcome')} entered.")
-            st.session_state[_ROWS] = []
         except DermlensError as e:
-            st.session_state[_TOLD] = (False, str(e))
+            st.session_state[_ROWS], st.session_state[_TOLD] = rows, (False, str(e))
         st.rerun()
 
 

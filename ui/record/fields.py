@@ -80,7 +80,7 @@ def about_of(key: str) -> About:
         lesion_id=_whole(value("case")),
         site=_text(value("site")),
         side=_text(value("side")),
-        label=str(value("label") or ""),
+        label=_text(value("label")),
         taken_at=datetime.combine(taken, time(12), UTC) if isinstance(taken, date) else None,
         device=str(value("device") or ""),
         keep_picture=bool(value("picture")),

@@ -42,7 +42,9 @@ def show(record: Record, who: Who, case: Case) -> None:
                     "Once a patient is named who has not agreed to keep pictures, those of this case are erased."
                 )
         if st.form_submit_button("Keep") and who.may("save"):
-            about = About(patient=patient, consent=consent, lesion_id=found.id, site=site, side=side, label=label)
+            about = About(
+                patient=patient, consent=consent, lesion_id=found.id, site=site or "", side=side or "", label=label
+            )
             _edit(record, who, case, about)
     with right:
         for column, view in zip(st.columns(2), VIEWS, strict=True):

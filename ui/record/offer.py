@@ -113,6 +113,8 @@ def _not_saved(image: CaseImage, opinion: Opinion) -> None:
 
 
 def _begin(image: CaseImage, opinion: Opinion, person: Who, readings: tuple = ()) -> None:
+    if image.key in session.entries():  # another click came while the page was being drawn
+        return
     try:
         saving = prepare(image, opinion, fields.about_of(f"about-{image.key}"), image.stored_aspect, readings)
     except RecordError as e:

@@ -95,8 +95,8 @@ def entries() -> dict[str, Entry]:
 
 def begin(key: str, saving: Saving, person: Who, seen_at: float) -> None:
     """Save in a thread, and wait for as long as it usually takes."""
-    entry = Entry(saving, person, _savers().submit(_logged_save, saving, person), seen_at)
-    entries()[key] = entry
+    mine = entries()  # first: Streamlit breaks a run off where it asks for the session, if there was another click
+    mine[key] = entry = Entry(saving, person, _savers().submit(_logged_save, saving, person), seen_at)
     wait([entry.future], timeout=USUAL)
 
 

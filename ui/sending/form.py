@@ -88,8 +88,9 @@ def _form(image: CaseImage, opinion: Opinion, host: str, sender: Sender) -> None
         try:
             with st.spinner("Making the objects"):
                 objects = objects_of(image, opinion, identity, source, now)
-                row = session.written_down(image, host)
-                _sent()[image.key] = sender.outbox.put(objects, session.owner(), image.key, now, row)
+                row, owner = session.written_down(image, host), session.owner()
+                sent = _sent()  # first: Streamlit breaks a run off where it asks for the session
+                sent[image.key] = sender.outbox.put(objects, owner, image.key, now, row)
         except DermlensError as e:
             st.error(widgets.escape(str(e), 300), icon=":material/error:")
             return

@@ -16,6 +16,7 @@ from dermlens.cohort.store import Place
 from dermlens.errors import DataError
 from dermlens.evaluation.prediction_formats import PROBABILITIES
 from dermlens.files.documents import unwritable
+from dermlens.files.tables import plain_cell
 from dermlens.interchange.isic import HEADER, cells
 
 
@@ -161,7 +162,7 @@ def _cell(value: Any) -> str:
         return " ".join(map(_cell, value))
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.8g}" if isinstance(value, float) else str(value)
+    return f"{value:.8g}" if isinstance(value, float) else plain_cell(str(value))
 
 
 def _isic_file(output: Place, status: Status, file: Path) -> None:
@@ -193,7 +194,7 @@ def write_list(file: Path, header: tuple[str, ...], rows: list[Any]) -> None:
         file.unlink(missing_ok=True)
         return
     with replacing(file) as opened:
-        csv.writer(opened, lineterminator="\n").writerows([header, *rows])
+        csv.writer(opened, lineterminator="\n").writerows([header, *map(_cells, rows)])
 
 
 FORMATS: dict[str, Callable[[Place, Status, Path], None]] = {

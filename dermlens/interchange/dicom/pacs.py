@@ -1,6 +1,7 @@
 """Sending objects to a PACS by STOW-RS (DICOM PS3.18, 10.5), and making sure that it has them."""
 
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 
 import requests
 from dicomweb_client import DICOMwebClient
@@ -51,7 +52,7 @@ def send(settings: Settings, objects: Sequence[Dataset]) -> None:
     try:
         answer = pacs.store_instances(objects)
         failed = list(answer.get("FailedSOPSequence") or [])
-        if failed:
+        if failed and not _has_all(pacs, objects):
             reasons = sorted({f"{int(item.get('FailureReason') or 0):04X}" for item in failed})
             raise PacsError(
                 f"The PACS did not take {len(failed)} of {len(objects)} objects (failure reason {', '.join(reasons)})."
@@ -62,6 +63,8 @@ def send(settings: Settings, objects: Sequence[Dataset]) -> None:
                 pacs.retrieve_instance_metadata(each.StudyInstanceUID, each.SeriesInstanceUID, each.SOPInstanceUID)
     except requests.HTTPError as e:
         status = e.response.status_code if e.response is not None else 0
+        if status == HTTPStatus.CONFLICT and _has_all(pacs, objects):
+            return
         if status in (401, 403):
             raise PacsError(f"The PACS refused the credentials (status {status}): check the server's settings.") from e
         raise PacsError(f"The PACS answered with an error (status {status}).") from e
@@ -71,6 +74,16 @@ def send(settings: Settings, objects: Sequence[Dataset]) -> None:
         raise PacsError("The PACS gave an answer that is not of DICOMweb: check its address.") from e
     except requests.RequestException as e:
         raise PacsError("The PACS cannot be reached.") from e
+
+
+def _has_all(pacs: DICOMwebClient, objects: Sequence[Dataset]) -> bool:
+    """Return whether a PACS has all objects: one that refuses what it has took them before, and its answer was lost."""
+    try:
+        for each in objects:
+            pacs.retrieve_instance_metadata(each.StudyInstanceUID, each.SeriesInstanceUID, each.SOPInstanceUID)
+    except (requests.RequestException, ValueError, KeyError, AttributeError, TypeError):
+        return False
+    return True
 
 
 def named(objects: Sequence[Dataset]) -> list[str]:

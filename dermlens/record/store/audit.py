@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dermlens.errors import DataError
 from dermlens.files.documents import File, canonical, read_bytes, write_whole
 from dermlens.files.tables import MAX_BYTES, read_csv, refuse
 from dermlens.record.store.tables import ROWS, Audit, Row, new_salt
@@ -139,7 +140,9 @@ def verify(session: Session, anchors: Sequence[Head] = ()) -> Verified:
     told: list[str] = []
     late: list[int] = []
     latest: dict[str, str] = {}
-    anchored = {head.sequence: head for head in anchors}
+    anchored: dict[int, list[Head]] = {}
+    for kept in anchors:
+        anchored.setdefault(kept.sequence, []).append(kept)
     previous, expected, at = GENESIS, 1, None
     for line, own in _lines(session):
         sequence = line["sequence"]
@@ -149,8 +152,8 @@ def verify(session: Session, anchors: Sequence[Head] = ()) -> Verified:
             told.append(f"Line {sequence} was changed: its hash is not that of its content.")
         if line["previous_sha256"] != previous:
             told.append(f"Line {sequence} does not follow the line before it: one was changed, put in or taken out.")
-        if sequence in anchored and anchored[sequence].sha256 != own:
-            told.append(f"Line {sequence} is not the one that was anchored on {anchored[sequence].at:%d %B %Y}.")
+        other = (kept for kept in anchored.get(sequence, []) if kept.sha256 != own)
+        told += [f"Line {sequence} is not the one that was anchored on {kept.at:%d %B %Y}." for kept in other]
         if at is not None and line["at"] < at:
             late.append(sequence)
         latest[line["object"]] = line["payload_sha256"]
@@ -158,7 +161,7 @@ def verify(session: Session, anchors: Sequence[Head] = ()) -> Verified:
     lines = expected - 1
     if (cut := max(anchored, default=0)) > lines:
         told.append(
-            f"The end is cut off: line {cut} was anchored on {anchored[cut].at:%d %B %Y}, "
+            f"The end is cut off: line {cut} was anchored on {anchored[cut][0].at:%d %B %Y}, "
             + (f"and the last line is {lines}." if lines else "and there is no line.")
         )
     rows = 0
@@ -210,7 +213,15 @@ def anchor_line(found: Head) -> str:
 
 
 def append_anchor(file: Path, found: Head) -> None:
-    """Add a head to an anchor file, which is made if it is not there; raises DataError as `write_whole`."""
+    """Add a head to an anchor file, which is made if it is not there.
+
+    Raises:
+        DataError: as `write_whole`, or the file has another hash of that line: the record was changed since.
+    """
+    if file.exists() and any(h.sequence == found.sequence and h.sha256 != found.sha256 for h in read_anchors(file)):
+        raise DataError(
+            f"{file} has another hash of line {found.sequence}: it was changed since. Run verify --anchors."
+        )
     before = read_bytes(file, MAX_BYTES).decode() if file.exists() else ",".join(ANCHOR_COLUMNS) + "\n"
     write_whole(file, f"{before}{anchor_line(found)}\n".encode())
 

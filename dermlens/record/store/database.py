@@ -109,6 +109,17 @@ class Database:
             return _of_postgres(cause, str(where), str(self.url.database))
         return f"The record's database refused what it was asked ({type(cause or error).__name__})."
 
+    def forget(self) -> None:
+        """Leave nothing of what was overwritten beside a file of SQLite, as far as nobody reads it just now."""
+        if not self.is_file:
+            return
+        with self.told("What was erased may still be read in the file beside the record"):
+            connection = self.engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()

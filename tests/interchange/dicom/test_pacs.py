@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
@@ -110,6 +111,43 @@ def test_what_is_no_pacs_gets_no_redirect_followed_and_is_not_believed(
             send(Settings(f"http://127.0.0.1:{server.server_port}/dicom-web"), made)
         server.shutdown()
     assert asked == ["/dicom-web/studies"]
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["it has them", "it has none"])
+def test_a_pacs_that_refuses_what_it_has_is_asked_whether_it_has_it(held: bool, made: list[Dataset]) -> None:
+    """Of a first attempt the answer was lost: some answer a second one with 409."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.reply(409, b"")
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.reply(*((200, b'[{"00080018": {"vr": "UI", "Value": ["1.2"]}}]') if held else (404, b"")))
+
+        def reply(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/dicom+json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        at = Settings(f"http://127.0.0.1:{server.server_port}/dicom-web")
+        with nullcontext() if held else pytest.raises(PacsError, match="status 409"):
+            send(at, made)
+        server.shutdown()
+    wanted = [
+        f"/dicom-web/studies/{m.StudyInstanceUID}/series/{m.SeriesInstanceUID}/instances/{m.SOPInstanceUID}/metadata"
+        for m in made
+    ]
+    assert asked == (wanted if held else wanted[:1])
 
 
 def test_the_outbox_keeps_what_failed_tries_again_later_and_forgets_what_was_sent(

@@ -119,6 +119,22 @@ def test_a_cut_end_and_a_chain_made_anew_are_found_against_an_anchor(record: Rec
     assert "is not the one that was anchored" in verified(record, *anchors).problems[0]
 
 
+def test_a_line_that_was_exchanged_is_found_though_the_new_one_was_anchored_too(record: Record, tmp_path: Path) -> None:
+    fill(record, 3)
+    with record.database.reading() as session:
+        head = audit.head(session)
+    assert head is not None
+    other = audit.Head(head.sequence, f"{7:064x}", head.at)
+    for anchors in ((other, head), (head, other)):
+        assert verified(record, *anchors).n_problems == 1
+    file = tmp_path / "anchors.csv"
+    audit.append_anchor(file, other)
+    with pytest.raises(DataError, match=f"another hash of line {head.sequence}"):
+        audit.append_anchor(file, head)
+    assert audit.read_anchors(file) == [other]
+    audit.append_anchor(file, other)
+
+
 def test_an_anchor_file_grows_and_is_read_strictly(tmp_path: Path) -> None:
     file = tmp_path / "anchors.csv"
     for number in (1, 2):

@@ -92,6 +92,7 @@ def show(image: CaseImage, opinion: Opinion, everyone: Sequence[AnyModel]) -> No
         if not shown.withheld:
             with st.container(key="models", gap="small"):
                 answer.probabilities(shown)
+                stability.warning(image, shown)
                 prevalence.choose(opinion)
                 if shown.wanted is not None:
                     st.caption(shown.class_mix)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -301,6 +302,28 @@ def test_a_file_that_is_read_anew_at_another_aspect_takes_its_own_place_and_keep
         check(app)
         (drawn,) = app.session_state["case_drawn"]
         assert drawn[0] == image.key
+
+
+@pytest.mark.parametrize(("share", "marked"), [(0.2, False), (0.3, True)])
+def test_an_answer_that_small_changes_overturn_is_marked_beside_it(
+    app: AppTest, lesion: np.ndarray, share: float, marked: bool
+) -> None:
+    upload(app, ("a.png", encode(lesion)))
+    (key,) = app.session_state["case_images"]
+    found: Stability = app.session_state["case_probes"][key, "toy"].result(60)
+    own, other = INDEX[found.called], (INDEX[found.called] + 1) % len(CLASSES)
+    many = [replace(found.looks[0], name=str(i)) for i in range(20)]
+    looks = [
+        replace(look, called=CLASSES[call], probabilities=0.9 * np.eye(7, dtype=np.float32)[call] + 0.1 / 7)
+        for i, look in enumerate(many)
+        for call in [other if i < share * 20 else own]
+    ]
+    done: Future[Stability] = Future()
+    done.set_result(replace(found, looks=tuple(looks)))
+    app.session_state["case_probes"][key, "toy"] = done
+    said = text(check(app.run()))
+    assert ("Not a steady answer" in said) is marked
+    assert (f"calls {int(share * 20)} of 20 altered copies something else" in said) is marked
 
 
 def test_what_was_chosen_for_one_case_does_not_reach_the_next(app: AppTest, lesion: np.ndarray) -> None:

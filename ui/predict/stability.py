@@ -19,11 +19,13 @@ from dermlens.case.opinion import Opinion
 from dermlens.case.stability import Stability
 from dermlens.labels import INDEX, NAMES
 from dermlens.models.model import Model, networks
-from dermlens.wording import percent
+from dermlens.wording import joined, percent
 from ui import cache, state, streamlit_internals, widgets
 
 POLL = 1.0
 """Seconds between two checks on whether the probe is done."""
+UNSTEADY = 0.25
+"""Share of the copies that must be called something else for the answer to be marked beside it."""
 READING = (
     "Every copy is what another picture of the same lesion could look like: turned, nearer or farther, lighter or "
     "darker, a little out of focus, with a hair across. A steady answer can still be wrong; one that changes with a "
@@ -48,6 +50,25 @@ def section(image: CaseImage, opinion: Opinion) -> None:
         return
     waiting = not all(_done(image, model) for model in asked)
     st.fragment(_show, run_every=POLL if waiting else None)(image, opinion, asked)
+
+
+def warning(image: CaseImage, opinion: Opinion) -> None:
+    """Say beside the answer, as soon as it is known, that small changes of the picture change it."""
+    asked = networks(opinion.calling)
+    waiting = not all(_done(image, model) for model in asked)
+    st.fragment(_warn, run_every=POLL if waiting else None)(image, opinion, asked)
+
+
+def _warn(image: CaseImage, opinion: Opinion, models: list[Model]) -> None:
+    """Redraws alone while it waits."""
+    if not all(_done(image, model) for model in models):
+        return
+    streamlit_internals.stop_redrawing()
+    found = results(image, opinion, state.probes())
+    unsteady = {name: result for name, result in found.items() if len(result.changed) >= UNSTEADY * result.n}
+    if unsteady:
+        said = [f"{name} calls {len(r.changed)} of {r.n} altered copies something else" for name, r in unsteady.items()]
+        st.markdown(f":material/swap_horiz: **Not a steady answer**: {widgets.escape(joined(said), 600)}.")
 
 
 def results(image: CaseImage, opinion: Opinion, probes: Probes) -> dict[str, Stability]:

@@ -18,7 +18,7 @@ from dermlens.record.store.database import Session
 from dermlens.record.store.tables import Image, Person, Prediction
 from dermlens.record.vocabulary import BASES, CONSENTS, MANAGEMENTS, STAGES
 from dermlens.wording import counted
-from ui import widgets
+from ui import cache, widgets
 from ui.record import disclosing, fields, images, lesion
 from ui.record.case_list import SUSPECT, place
 
@@ -100,7 +100,7 @@ def _probabilities(case: Case) -> None:
         return
     table = np.array([p.probabilities for _, p in lead], float)
     times = [i.taken_at or i.saved_at for i, _ in lead]
-    names = sorted({p.model_id for _, p in lead})
+    names = sorted({_name(p.model_id) for _, p in lead})
     figure = charts.over_time(times, table, ", ".join(names))
 
     def data() -> pd.DataFrame:
@@ -140,12 +140,17 @@ def _answers(case: Case) -> None:
         )
 
 
+def _name(model_id: str) -> str:
+    """Return what people read for a model; its id where it is not here any more."""
+    return next((entry.name for entry in cache.entries() if entry.id == model_id), model_id)
+
+
 def _answer_row(image: Image, answer: Prediction) -> dict[str, object]:
     shares = shown_shares(answer.called, answer.shown, answer.probabilities)
     suspect = suspect_share(shares)
     return {
         "Image": image.taken_at or image.saved_at,
-        "Model": answer.model_id,
+        "Model": _name(answer.model_id),
         "Call": NAMES[answer.called] if answer.called else "No answer" if answer.error else "No diagnosis",
         "Probability": 100 * max(shares) if shares else np.nan,
         SUSPECT: np.nan if suspect is None else 100 * suspect,

@@ -11,6 +11,7 @@ from tests.corpus import (
     encodings,
     hostile,
     pictures,
+    strips,
     tiffs,
     unread,
 )
@@ -20,7 +21,7 @@ from tests.image_files import picture, samples
 
 def corpus() -> list[Case]:
     """Return every case; their names are unique."""
-    modules = (hostile, pictures, encodings, bmps, tiffs, colours, dicoms, dicom_jpegs, damage, unread)
+    modules = (hostile, pictures, encodings, bmps, tiffs, strips, colours, dicoms, dicom_jpegs, damage, unread)
     return [case for module in modules for case in module.cases()]
 
 

@@ -31,7 +31,9 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
 
         heic.refuse_kinds(data)
     if kind == "TIFF":
-        image, page, pictures = _open_tiff(data, limits, notices)
+        found = tiff.pages(data, limits.pictures)
+        page, pictures = tiff.shown_page(found), len(found)
+        image = tiff.open_page(data, page, found[page], notices)
     else:
         image, page, pictures = _open(data, kind), 0, 1
     check_size(*image.size, limits)
@@ -39,7 +41,9 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     notices += check_pictures(pictures, limits, page)
     if image.mode in ("F", "I"):
         raise ImageError(tiff.UNKNOWN_BRIGHTNESS.format(kind="values of 32 bits"))
-    if kind != "TIFF":
+    if kind == "TIFF":
+        tiff.check(data, found[page], image, notices)
+    else:
         info = image.info
         del image  # WebP's holds two canvases
         data, coded = _checked(data, kind, notices)
@@ -110,13 +114,6 @@ def _open(data: bytes, kind: str) -> Image.Image:
     if kind in ("HEIC", "AVIF"):
         data = data[:8] + kind.lower().encode() + data[12:]  # plugins look at the first brand only
     return Image.open(io.BytesIO(data), formats=["HEIF" if kind == "HEIC" else kind.upper()])
-
-
-def _open_tiff(data: bytes, limits: Limits, notices: list[str]) -> tuple[Image.Image, int, int]:
-    """Open the page that shows the picture; returns its number and how many pages there are, too."""
-    found = tiff.pages(data, limits.pictures)
-    number = tiff.shown_page(found)
-    return tiff.open_page(data, number, found[number], notices), number, len(found)
 
 
 def _usable_alpha(image: Image.Image, kind: str) -> Image.Image:

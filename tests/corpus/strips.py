@@ -1,0 +1,108 @@
+"""TIFF files whose strips or tiles are missing, or shorter than the picture. Drawn here, by code."""
+
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from tests.corpus.case import DAMAGED, Case
+from tests.image_files import picture
+
+FURTHER = 700, [0] * 40_000
+"""A tag whose values follow behind the strips, so that a strip cut off is not the end of the file."""
+
+
+def cases() -> Iterator[Case]:
+    """Yield every case of this module."""
+    yield from _missing()
+    yield from _alone()
+
+
+def tiff_of(parts: list[bytes], shape: tuple[int, ...], tags: dict[int, list[int] | None]) -> bytes:
+    """Return a little-endian TIFF around strips, or around tiles if `tags` give their sides.
+
+    Args:
+        parts: the data of the strips or tiles.
+        shape: of the picture, (height, width[, channels]).
+        tags: further or other tags, None to leave one out.
+    """
+    height, width, *channels = shape
+    samples = channels[0] if channels else 1
+    tiled = 322 in tags
+    starts = [8 + sum(map(len, parts[:i])) for i in range(len(parts))]
+    base: dict[int, list[int] | None] = {
+        256: [width],
+        257: [height],
+        258: [8] * samples,
+        259: [1],
+        262: [2 if samples == 3 else 1],
+        324 if tiled else 273: starts,
+        277: [samples],
+        325 if tiled else 279: [len(part) for part in parts],
+        **({} if tiled else {278: [height]}),
+    }
+    entries = {tag: values for tag, values in sorted({**base, **tags}.items()) if values is not None}
+    directory = 8 + sum(map(len, parts))
+    table, behind, at = struct.pack("<H", len(entries)), b"", directory + 2 + 12 * len(entries) + 4
+    for tag, values in entries.items():
+        packed = struct.pack(f"<{len(values)}I", *values)
+        place = packed if len(values) == 1 else struct.pack("<I", at + len(behind))
+        table += struct.pack("<HHI", tag, 4, len(values)) + place
+        behind += packed if len(values) > 1 else b""
+    return struct.pack("<2sHI", b"II", 42, directory) + b"".join(parts) + table + bytes(4) + behind
+
+
+def tiles_of(pixels: np.ndarray, side: int) -> list[bytes]:
+    """Return the tiles of a picture, row by row, those at the edges filled up."""
+    height, width = pixels.shape[:2]
+    grown = np.pad(pixels, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
+    places = [(top, left) for top in range(0, height, side) for left in range(0, width, side)]
+    return [np.ascontiguousarray(grown[y : y + side, x : x + side]).tobytes() for y, x in places]
+
+
+def _missing() -> Iterator[Case]:
+    """Pictures without compression of which a part is nowhere in the file."""
+    shown = picture()
+    grey = np.asarray(Image.fromarray(shown).convert("L"))
+    halves, tiles = [shown[:45].tobytes(), shown[45:].tobytes()], tiles_of(shown, 32)
+    by_45, by_tile = {278: [45]}, {322: [32], 323: [32]}
+    planes = [np.ascontiguousarray(plane).tobytes() for plane in np.moveaxis(shown, -1, 0)]
+    deep = (grey.astype("<u2") * 257)[:45].tobytes()
+    yield Case("tiff of two strips", tiff_of(halves, shown.shape, by_45), pixels=shown)
+    yield Case("tiff of tiles", tiff_of(tiles, shown.shape, by_tile), pixels=shown)
+    yield Case("tiff of planes in strips", tiff_of(planes, shown.shape, {284: [2]}), pixels=shown)
+    for name, parts, tags in (
+        ("the second of two strips", halves[:1], by_45),
+        ("the last row of tiles", tiles[:8], by_tile),
+        ("the third of three planes", planes[:2], {284: [2]}),
+        ("a part of its second strip", [halves[0], halves[1][:5400]], by_45),
+        ("the data of its second strip", [halves[0], b""], by_45),
+        ("the data of a tile", [*tiles[:5], b"", *tiles[6:]], by_tile),
+        ("a part of its third plane", [*planes[:2], planes[2][:5400]], {284: [2]}),
+        ("the place of its second strip", halves, by_45 | {273: [8, 0], 279: [16200, 0]}),
+        ("half of its only strip", halves[:1], {}),
+    ):
+        data = tiff_of(parts, shown.shape, dict([FURTHER]) | tags)
+        yield Case(f"tiff that lacks {name}", data, DAMAGED)
+    data = tiff_of([deep], grey.shape, {258: [16], 278: [45]})
+    yield Case("tiff of 16 bits that lacks the second of two strips", data, DAMAGED)
+    luma = np.asarray(Image.fromarray(shown).convert("YCbCr"))
+    data = tiff_of([luma[:45].tobytes()], shown.shape, {262: [6], 278: [45], 530: [1, 1]})
+    yield Case("tiff of YCbCr that lacks the second of two strips", data, DAMAGED)
+
+
+def _alone() -> Iterator[Case]:
+    """One strip, of whose length writers say something wrong: libtiff and Pillow work it out from its rows."""
+    shown = picture()
+    whole = shown.tobytes()
+    for name, count in (
+        ("none", None),
+        ("zero", [0]),
+        ("too much", [10**9]),
+        ("only its lower 16 bits", [32400 & 255]),
+    ):
+        data = tiff_of([whole], shown.shape, {279: count})
+        yield Case(f"tiff that says of the length of its only strip: {name}", data, pixels=shown)
+    yield Case("tiff that says nothing of its strips", tiff_of([whole], shown.shape, {278: None}), pixels=shown)
+    yield Case("tiff of a strip of rows without end", tiff_of([whole], shown.shape, {278: [2**32 - 1]}), pixels=shown)

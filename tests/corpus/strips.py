@@ -7,16 +7,19 @@ import numpy as np
 from PIL import Image
 
 from tests.corpus.case import DAMAGED, Case
-from tests.image_files import picture
+from tests.image_files import picture, saved
 
 FURTHER = 700, [0] * 40_000
 """A tag whose values follow behind the strips, so that a strip cut off is not the end of the file."""
+
+_AS_JPEG: dict[int, list[int] | None] = {259: [7], 262: [6], 530: [1, 1]}
 
 
 def cases() -> Iterator[Case]:
     """Yield every case of this module."""
     yield from _missing()
     yield from _alone()
+    yield from _jpegs()
 
 
 def tiff_of(parts: list[bytes], shape: tuple[int, ...], tags: dict[int, list[int] | None]) -> bytes:
@@ -106,3 +109,35 @@ def _alone() -> Iterator[Case]:
         yield Case(f"tiff that says of the length of its only strip: {name}", data, pixels=shown)
     yield Case("tiff that says nothing of its strips", tiff_of([whole], shown.shape, {278: None}), pixels=shown)
     yield Case("tiff of a strip of rows without end", tiff_of([whole], shown.shape, {278: [2**32 - 1]}), pixels=shown)
+
+
+def _jpegs() -> Iterator[Case]:
+    """JPEG data that are smaller than their strip or tile, or larger."""
+    shown = picture()
+    luma = np.asarray(Image.fromarray(shown).convert("YCbCr"))
+    grown = np.pad(shown, ((0, 6), (0, 8), (0, 0)), mode="edge")
+    tile, by_48 = {322: [128], 323: [96]}, {278: [48]}
+    planes = [_jpeg(luma[..., i]) for i in range(3)]
+    whole: tuple[tuple[str, list[bytes], dict[int, list[int] | None]], ...] = (
+        ("two strips", [_jpeg(shown[:48]), _jpeg(shown[48:])], by_48),
+        ("a strip of more rows than the picture", [_jpeg(grown[:, :120])], {}),
+        ("a tile", [_jpeg(grown)], tile),
+        ("planes", planes, {284: [2]}),
+    )
+    for name, parts, tags in whole:
+        data = tiff_of(parts, shown.shape, _AS_JPEG | tags)
+        yield Case(f"tiff of JPEG in {name}", data, pixels=shown, within=3)
+    torn: tuple[tuple[str, list[bytes], dict[int, list[int] | None]], ...] = (
+        ("has too few rows", [_jpeg(shown[:40])], {}),
+        ("has too few columns", [_jpeg(shown[:, :80])], {}),
+        ("has too few rows in its second strip", [_jpeg(shown[:48]), _jpeg(shown[48:64])], by_48),
+        ("lacks its second strip", [_jpeg(shown[:48])], by_48),
+        ("is smaller than its tile", [_jpeg(grown[:64, :96])], tile),
+        ("has too few rows in its third plane", [*planes[:2], _jpeg(luma[:60, :, 2])], {284: [2]}),
+    )
+    for name, parts, tags in torn:
+        yield Case(f"tiff of JPEG that {name}", tiff_of(parts, shown.shape, _AS_JPEG | tags), DAMAGED)
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    return saved(np.ascontiguousarray(pixels), "JPEG", quality=95, subsampling=0)

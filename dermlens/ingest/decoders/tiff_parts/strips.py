@@ -36,13 +36,17 @@ def check(data: bytes, directory: int, tags: Any, notices: list[str]) -> None:
     starts = tags.get(_STARTS) or tags.get(_TILE_STARTS) or ()
     counts = tags.get(_COUNTS) or tags.get(_TILE_COUNTS) or ()
     parts = _parts(tags, len(starts))
+    if len(parts) == 1 and not any(counts):  # which readers take for all that follows
+        counts = (len(data),)
     if compression == PLAIN:
         _check_plain([_size(*part, tags) for part in parts], starts, counts, directory, len(data))
     tables = bytes(tags.get(_TABLES, b""))
-    for start, count in zip(starts, counts, strict=False):
+    for (columns, rows, differences), start, count in zip(parts, starts, counts, strict=False):
         strip = data[start : start + count]
         if compression == JPEG:
-            _check_jpeg(tables[:-2] + strip[2:] if tables else strip, notices)
+            stream = tables[:-2] + strip[2:] if tables else strip
+            _check_sides(stream, *(_coarse(columns, rows, tags) if differences else (columns, rows)))
+            _check_jpeg(stream, notices)
         elif compression in _DEFLATE:
             _check_deflated(strip)
 
@@ -115,6 +119,12 @@ def _check_old_jpeg(data: bytes, tags: Any, notices: list[str]) -> None:
         _check_jpeg(stream, notices)
     else:
         notices.append(_UNCHECKED)
+
+
+def _check_sides(stream: bytes, columns: int, rows: int) -> None:
+    found = jpeg.read(stream)
+    if found.width < columns or found.height < rows:
+        raise DamagedError("the JPEG data do not fill their strip or tile")
 
 
 def _check_jpeg(stream: bytes, notices: list[str]) -> None:

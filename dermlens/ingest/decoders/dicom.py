@@ -80,6 +80,10 @@ _CONTRADICTS = "The DICOM file contradicts itself about its channels or bits. Ex
 _OTHER_KIND = "The DICOM file says that it is compressed as JPEG 2000, but its data are JPEG. Export the image again."
 _TURNED = "Only the EXIF data of the JPEG inside say that the picture is to be turned; it is shown as it is stored."
 _OTHER_COLOURS = "The file says that its colours are {}, but its JPEG data are {}; they are shown as the data are."
+_FEWER_BITS = "The compressed data have {} bits a value, though the DICOM file says {}; the picture may be too dark."
+_OTHER_SIGN = (
+    "The compressed data and the DICOM file disagree on whether values can be negative; light and dark may be wrong."
+)
 _LOOKS_WRONG = "The file says that its colours are RGB, but they look like YCbCr; they are shown as it says."
 
 
@@ -213,13 +217,20 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
             if (told := jpeg2000.colours(coded)) and file.SamplesPerPixel == 3:
                 _heed(told, file, notices)
         frame = _decoded(file, coded, plugin)
-        return grey.aligned(frame, file) if syntax == RLELossless else frame
+        if syntax == RLELossless:
+            return grey.aligned(frame, file)
+        if syntax in JPEG2000TransferSyntaxes:
+            depth, signed = jpeg2000.depth(coded)
+            notices.extend([_OTHER_SIGN] if signed != (file.PixelRepresentation == 1) else [])
+        else:
+            depth = jpeg.read(coded).precision
+        return _within_range(frame, depth, file, notices)
     stream = jpeg.read(coded)
     if stream.frame == jpeg.LOSSLESS:
-        return _lossless(file, coded, stream, plugin, notices)
+        return _within_range(_lossless(file, coded, stream, plugin, notices), stream.precision, file, notices)
     said: list[str] = []
     coded = jpeg.whole(coded, said)
-    if len(stream.components) != file.SamplesPerPixel or file.BitsStored != 8:
+    if len(stream.components) != file.SamplesPerPixel or file.BitsStored != 8 or file.get("PixelRepresentation"):
         raise ImageError(_CONTRADICTS)
     file.BitsAllocated = 8
     image = Image.open(io.BytesIO(coded), formats=["JPEG"])
@@ -245,10 +256,26 @@ def _lossless(file: pydicom.Dataset, coded: bytes, stream: jpeg.Stream, plugin: 
         coded = jpeg.unmarked(coded)
     if stream.precision == 8:
         return _decoded(file, jpeg.whole(coded, notices), plugin)
-    with damage.complaints() as said:
-        frame = _decoded(file, coded, plugin)
-    if said or np.array_equal(frame, _decoded(file, jpeg.with_another_end(coded), plugin)):
+    bits = min(max(int(file.BitsStored), stream.precision), int(file.BitsAllocated))
+    with damage.complaints() as said:  # with all bits: GDCM cuts off those that the file does not tell of
+        frame = _decoded(file, coded, plugin, bits)
+    if said or np.array_equal(frame, _decoded(file, jpeg.with_another_end(coded), plugin, bits)):
         raise DamagedError("the picture is complete before its data are")
+    return frame
+
+
+def _within_range(frame: np.ndarray, depth: int, file: pydicom.Dataset, notices: list[str]) -> np.ndarray:
+    """Return a frame whose values are such as the file says; `depth` is what its data say of their bits.
+
+    Raises:
+        ImageError: some are not.
+    """
+    _, lowest, highest = grey.domain(file)
+    if file.BitsStored < 8 * frame.dtype.itemsize and (frame.max() > highest or frame.min() < lowest):
+        raise ImageError(_CONTRADICTS)
+    unspread = file.PhotometricInterpretation in _COLOUR or not grey.has_range(file)
+    if depth < file.BitsStored and unspread and file.PhotometricInterpretation != "PALETTE COLOR":
+        notices.append(_FEWER_BITS.format(depth, file.BitsStored))
     return frame
 
 
@@ -259,12 +286,23 @@ def _heed(told: str, file: pydicom.Dataset, notices: list[str]) -> None:
     file.PhotometricInterpretation = "RGB"
 
 
-def _decoded(file: pydicom.Dataset, coded: bytes, plugin: str) -> np.ndarray:
-    """Return what a decoder makes of a frame's data. PlanarConfiguration says nothing of them (PS3.5, 8.2)."""
+def _decoded(file: pydicom.Dataset, coded: bytes, plugin: str, bits: int = 0) -> np.ndarray:
+    """Return what a decoder makes of a frame's data. PlanarConfiguration says nothing of them (PS3.5, 8.2).
+
+    Args:
+        file: that they are of.
+        coded: the data.
+        plugin: with the decoder.
+        bits: of a value, if other than the file says.
+    """
     alone = pydicom.Dataset()
     alone.file_meta = file.file_meta
-    alone.update({file[tag].tag: file[tag] for tag in _LAYOUT if tag in file})
+    for tag in _LAYOUT:
+        if tag in file:
+            setattr(alone, tag, file[tag].value)
     alone.NumberOfFrames = 1
+    if bits:
+        alone.BitsStored, alone.HighBit = bits, bits - 1
     if alone.SamplesPerPixel > 1:
         alone.PlanarConfiguration = 0
     alone.PixelData = encapsulate([coded])

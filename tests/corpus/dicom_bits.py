@@ -1,0 +1,79 @@
+"""DICOM files whose pixel data are of other bits, or of another length, than their header says. Drawn here, by code."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless
+
+from tests.corpus.case import Case
+from tests.image_files import dicom, dicom_by_gdcm, frame_of, picture, saved
+
+_CONTRADICTS = "contradicts itself about its channels or bits"
+
+
+def cases() -> Iterator[Case]:
+    """Yield every case of this module."""
+    yield from _too_many()
+    yield from _too_few()
+    yield from _signs()
+
+
+def _said(frame: bytes, syntax: str, interpretation: str, bits: int, allocated: int = 16, **tags: object) -> bytes:
+    """Return a file of 90 x 120 pixels around a frame, of whose values it says how many bits they have."""
+    depth = {"BitsAllocated": allocated, "BitsStored": bits, "HighBit": bits - 1}
+    return dicom(encapsulate([frame]), interpretation, syntax, (90, 120), **depth, **tags)
+
+
+def _coded(values: np.ndarray) -> Iterator[tuple[str, str, bytes]]:
+    """Yield the name and syntax of lossless coders, and what they make of grey."""
+    yield "jpeg 2000", JPEG2000Lossless, saved(values, "JPEG2000", no_jp2=True, irreversible=False)
+    for name, syntax in (("jpeg-ls", JPEGLSLossless), ("lossless jpeg", JPEGLosslessSV1)):
+        yield name, syntax, frame_of(dicom_by_gdcm(values, syntax, "MONOCHROME2"))
+
+
+def _too_many() -> Iterator[Case]:
+    """Values that need more bits than the file says."""
+    shown = picture()
+    grey = np.asarray(Image.fromarray(shown).convert("L")).astype(np.uint16)
+    for name, syntax, frame in _coded(grey * 257):
+        yield Case(f"dicom {name} of 16 bits said to be 12", _said(frame, syntax, "MONOCHROME2", 12), _CONTRADICTS)
+    for name, syntax in (("jpeg-ls", JPEGLSLossless), ("lossless jpeg", JPEGLosslessSV1)):
+        frame = frame_of(dicom_by_gdcm(shown.astype(np.uint16) * 257, syntax))
+        yield Case(f"dicom {name} of 16 bits a channel said to be 12", _said(frame, syntax, "RGB", 12), _CONTRADICTS)
+    twelve = grey << 4
+    seen = np.repeat(np.rint(twelve / 4095 * 255).astype(np.uint8)[..., None], 3, -1)
+    told = "more than 8 bits"
+    for name, syntax, frame in _coded(twelve):
+        data = _said(frame, syntax, "MONOCHROME2", 12)
+        yield Case(f"dicom {name} of 16 bits with values of 12", data, told, pixels=seen)
+
+
+def _too_few() -> Iterator[Case]:
+    """Values of fewer bits than the file says, which are dark unless a window tells how bright they are."""
+    shown = picture()
+    grey = np.asarray(Image.fromarray(shown).convert("L"))
+    dark = np.repeat(np.rint(grey / 4095 * 255).astype(np.uint8)[..., None], 3, -1)
+    three = np.repeat(grey[..., None], 3, -1)
+    told = "have 8 bits a value, though the DICOM file says 12"
+    for name, syntax, frame in _coded(grey):
+        yield Case(f"dicom {name} of 8 bits said to be 12", _said(frame, syntax, "MONOCHROME2", 12), told, pixels=dark)
+        data = _said(frame, syntax, "MONOCHROME2", 12, WindowCenter=128, WindowWidth=256)
+        yield Case(f"dicom {name} of 8 bits said to be 12, with a window", data, "more than 8 bits", pixels=three)
+        data = _said(frame, syntax, "MONOCHROME2", 8)
+        yield Case(f"dicom {name} of 8 bits in 16", data, pixels=three)
+    frame = frame_of(dicom_by_gdcm(shown, JPEGLSLossless))
+    data = _said(frame, JPEGLSLossless, "RGB", 12)
+    yield Case("dicom jpeg-ls of 8 bits a channel said to be 12", data, told, pixels=shown >> 4)
+
+
+def _signs() -> Iterator[Case]:
+    """Values that cannot be negative in a file that says they can."""
+    grey = np.asarray(Image.fromarray(picture()).convert("L"))
+    frame = saved(grey, "JPEG2000", no_jp2=True, irreversible=False)
+    data = _said(frame, JPEG2000Lossless, "MONOCHROME2", 8, 8, PixelRepresentation=1)
+    seen = np.repeat((grey + np.uint8(128))[..., None], 3, -1)  # 128 stands for -128, which is black
+    yield Case("dicom jpeg 2000 said to be signed", data, "disagree on whether values can be negative", pixels=seen)
+    data = _said(saved(grey, "JPEG"), JPEGBaseline8Bit, "MONOCHROME2", 8, 8, PixelRepresentation=1)
+    yield Case("dicom jpeg said to be signed", data, _CONTRADICTS)

@@ -9,10 +9,12 @@ from PIL import Image
 from tests.corpus.case import DAMAGED, Case
 from tests.image_files import picture, saved
 
+Tags = dict[int, list[int] | None]
+"""Tags and their values, None for one that is left out."""
 FURTHER = 700, [0] * 40_000
 """A tag whose values follow behind the strips, so that a strip cut off is not the end of the file."""
 
-_AS_JPEG: dict[int, list[int] | None] = {259: [7], 262: [6], 530: [1, 1]}
+_AS_JPEG: Tags = {259: [7], 262: [6], 530: [1, 1]}
 
 
 def cases() -> Iterator[Case]:
@@ -22,7 +24,7 @@ def cases() -> Iterator[Case]:
     yield from _jpegs()
 
 
-def tiff_of(parts: list[bytes], shape: tuple[int, ...], tags: dict[int, list[int] | None]) -> bytes:
+def tiff_of(parts: list[bytes], shape: tuple[int, ...], tags: Tags) -> bytes:
     """Return a little-endian TIFF around strips, or around tiles if `tags` give their sides.
 
     Args:
@@ -34,7 +36,7 @@ def tiff_of(parts: list[bytes], shape: tuple[int, ...], tags: dict[int, list[int
     samples = channels[0] if channels else 1
     tiled = 322 in tags
     starts = [8 + sum(map(len, parts[:i])) for i in range(len(parts))]
-    base: dict[int, list[int] | None] = {
+    base: Tags = {
         256: [width],
         257: [height],
         258: [8] * samples,
@@ -116,9 +118,10 @@ def _jpegs() -> Iterator[Case]:
     shown = picture()
     luma = np.asarray(Image.fromarray(shown).convert("YCbCr"))
     grown = np.pad(shown, ((0, 6), (0, 8), (0, 0)), mode="edge")
-    tile, by_48 = {322: [128], 323: [96]}, {278: [48]}
+    by_48: Tags = {278: [48]}
+    tile: Tags = {322: [128], 323: [96]}
     planes = [_jpeg(luma[..., i]) for i in range(3)]
-    whole: tuple[tuple[str, list[bytes], dict[int, list[int] | None]], ...] = (
+    whole: tuple[tuple[str, list[bytes], Tags], ...] = (
         ("two strips", [_jpeg(shown[:48]), _jpeg(shown[48:])], by_48),
         ("a strip of more rows than the picture", [_jpeg(grown[:, :120])], {}),
         ("a tile", [_jpeg(grown)], tile),
@@ -127,7 +130,7 @@ def _jpegs() -> Iterator[Case]:
     for name, parts, tags in whole:
         data = tiff_of(parts, shown.shape, _AS_JPEG | tags)
         yield Case(f"tiff of JPEG in {name}", data, pixels=shown, within=3)
-    torn: tuple[tuple[str, list[bytes], dict[int, list[int] | None]], ...] = (
+    torn: tuple[tuple[str, list[bytes], Tags], ...] = (
         ("has too few rows", [_jpeg(shown[:40])], {}),
         ("has too few columns", [_jpeg(shown[:, :80])], {}),
         ("has too few rows in its second strip", [_jpeg(shown[:48]), _jpeg(shown[48:64])], by_48),

@@ -18,6 +18,7 @@ def cases() -> Iterator[Case]:
     yield from _too_many()
     yield from _too_few()
     yield from _signs()
+    yield from _lengths()
 
 
 def _said(frame: bytes, syntax: str, interpretation: str, bits: int, allocated: int = 16, **tags: object) -> bytes:
@@ -77,3 +78,27 @@ def _signs() -> Iterator[Case]:
     yield Case("dicom jpeg 2000 said to be signed", data, "disagree on whether values can be negative", pixels=seen)
     data = _said(saved(grey, "JPEG"), JPEGBaseline8Bit, "MONOCHROME2", 8, 8, PixelRepresentation=1)
     yield Case("dicom jpeg said to be signed", data, _CONTRADICTS)
+
+
+def _lengths() -> Iterator[Case]:
+    """Pixel data without compression that are longer than the header says."""
+    shown = picture()
+    odd = picture(91, 121)
+    grey = np.asarray(Image.fromarray(shown).convert("L"))
+    raw, deep = shown.tobytes(), (grey.astype("<u2") * 257).tobytes()
+    bits = np.packbits((grey > 128).ravel(), bitorder="little").tobytes()
+    two_greys = np.where(grey > 128, np.uint8(255), np.uint8(0))[..., None].repeat(3, -1)
+    one = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}
+    yield Case("dicom of odd length, padded", dicom(odd.tobytes(), shape=(91, 121)), pixels=odd)
+    yield Case("dicom of single bits", dicom(bits, "MONOCHROME2", shape=(90, 120), **one), pixels=two_greys)
+    two = dicom(raw + (255 - shown).tobytes(), shape=(90, 120), NumberOfFrames=2)
+    yield Case("dicom of two frames", two, "The file holds 2 pictures", pixels=shown)
+    told = "enough for 2 pictures, though the DICOM file tells of 1"
+    yield Case("dicom of a frame more than it says", dicom(raw * 2, shape=(90, 120)), told, pixels=shown)
+    for name, data in (
+        ("columns", dicom(raw, shape=(90, 118))),
+        ("rows", dicom(raw, shape=(60, 120))),
+        ("bits", dicom(deep + bytes(2), "MONOCHROME2", shape=(90, 120))),
+        ("single bits", dicom(bits + bytes(100), "MONOCHROME2", shape=(90, 120), **one)),
+    ):
+        yield Case(f"dicom of more {name} than it says", data, _CONTRADICTS)

@@ -26,7 +26,7 @@ from pydicom.uid import (
 from dermlens.errors import ImageError
 from dermlens.ingest.decoders import colour, damage, grey, jpeg, tags
 from dermlens.ingest.decoders.damage import DamagedError
-from dermlens.ingest.decoders.dicom_parts import jpeg2000, spacing
+from dermlens.ingest.decoders.dicom_parts import jpeg2000, native, spacing
 from dermlens.ingest.decoders.pixels import Decoded, check_pictures, check_size
 from dermlens.ingest.formats import Limits
 
@@ -76,7 +76,6 @@ _JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 _JPEG_START = b"\xff\xd8"
 _EMPTY = bytes(256)
 _GAP = "The JPEG 2000 data hold a long run of zeros, as if a part were lost; look whether the picture is whole."
-_CONTRADICTS = "The DICOM file contradicts itself about its channels or bits. Export the image again."
 _OTHER_KIND = "The DICOM file says that it is compressed as JPEG 2000, but its data are JPEG. Export the image again."
 _TURNED = "Only the EXIF data of the JPEG inside say that the picture is to be turned; it is shown as it is stored."
 _OTHER_COLOURS = "The file says that its colours are {}, but its JPEG data are {}; they are shown as the data are."
@@ -145,7 +144,7 @@ def _check(file: pydicom.Dataset, limits: Limits) -> None:
             "and PALETTE COLOR are. Export the image as JPEG or PNG."
         )
     if samples != (3 if interpretation in _COLOUR else 1) or not 1 <= file.BitsStored <= file.BitsAllocated:
-        raise ImageError(_CONTRADICTS)
+        raise ImageError(native.CONTRADICTS)
     if file.BitsAllocated > 16:
         raise ImageError(
             f"The DICOM file holds values of {file.BitsAllocated} bits, which are not read here. "
@@ -163,7 +162,7 @@ def _eight_bits(frame: np.ndarray, bits: int, brightness_first: bool) -> np.ndar
     if bits > 8:
         return (frame >> (bits - 8)).astype(np.uint8)
     if frame.max() >= 1 << bits:
-        raise ImageError(_CONTRADICTS)
+        raise ImageError(native.CONTRADICTS)
     if bits == 8:
         return frame.astype(np.uint8, copy=False)
     values, step = np.arange(1 << bits), 255 / ((1 << bits) - 1)
@@ -192,6 +191,7 @@ def _frame(file: pydicom.Dataset, limits: Limits, notices: list[str]) -> np.ndar
     if syntax.is_compressed and syntax != DeflatedExplicitVRLittleEndian:
         frame = _compressed(file, syntax, plugin, notices)
     else:
+        native.check_length(file, notices)
         stored = pixel_array(file, index=0, decoding_plugin=plugin, correct_unused_bits=False, raw=_unconverted(file))
         frame = grey.aligned(stored, file)
     expected = (file.Rows, file.Columns, 3)[: 3 if file.SamplesPerPixel == 3 else 2]
@@ -231,7 +231,7 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
     said: list[str] = []
     coded = jpeg.whole(coded, said)
     if len(stream.components) != file.SamplesPerPixel or file.BitsStored != 8 or file.get("PixelRepresentation"):
-        raise ImageError(_CONTRADICTS)
+        raise ImageError(native.CONTRADICTS)
     file.BitsAllocated = 8
     image = Image.open(io.BytesIO(coded), formats=["JPEG"])
     if not _profile(file):
@@ -272,7 +272,7 @@ def _within_range(frame: np.ndarray, depth: int, file: pydicom.Dataset, notices:
     """
     _, lowest, highest = grey.domain(file)
     if file.BitsStored < 8 * frame.dtype.itemsize and (frame.max() > highest or frame.min() < lowest):
-        raise ImageError(_CONTRADICTS)
+        raise ImageError(native.CONTRADICTS)
     unspread = file.PhotometricInterpretation in _COLOUR or not grey.has_range(file)
     if depth < file.BitsStored and unspread and file.PhotometricInterpretation != "PALETTE COLOR":
         notices.append(_FEWER_BITS.format(depth, file.BitsStored))

@@ -19,6 +19,7 @@ def cases() -> Iterator[Case]:
     yield from _too_few()
     yield from _signs()
     yield from _lengths()
+    yield from _shared_colours()
 
 
 def _said(frame: bytes, syntax: str, interpretation: str, bits: int, allocated: int = 16, **tags: object) -> bytes:
@@ -102,3 +103,22 @@ def _lengths() -> Iterator[Case]:
         ("single bits", dicom(bits + bytes(100), "MONOCHROME2", shape=(90, 120), **one)),
     ):
         yield Case(f"dicom of more {name} than it says", data, _CONTRADICTS)
+
+
+def _shared_colours() -> Iterator[Case]:
+    """YBR_FULL_422 without compression: two brightnesses and the colour of both (PS3.3, C.7.6.3.1.2), or not so."""
+    shown = picture()
+    luma = np.asarray(Image.fromarray(shown).convert("YCbCr"))
+    colours = luma.reshape(90, 60, 2, 3)[..., 1:].mean(2).round().astype(np.uint8)
+    pairs = np.dstack([luma[:, ::2, 0], luma[:, 1::2, 0], colours]).tobytes()
+    planes = np.ascontiguousarray(np.moveaxis(luma, -1, 0)).tobytes()
+    told = "that two pixels share a colour, but its data have one for each"
+    for name, data, says, tags in (
+        ("", pairs, "", {}),
+        (" said to be in planes", pairs, "", {"PlanarConfiguration": 1}),
+        (" of two frames", pairs * 2, "The file holds 2 pictures", {"NumberOfFrames": 2}),
+        (" with a colour for each pixel", luma.tobytes(), told, {}),
+        (" with a colour for each pixel, in planes", planes, told, {"PlanarConfiguration": 1}),
+    ):
+        data = dicom(data, "YBR_FULL_422", shape=(90, 120), **tags)
+        yield Case(f"dicom ybr 4:2:2{name}", data, says, pixels=shown, within=2)

@@ -61,6 +61,8 @@ _LONGEST = 200
 """Characters of a value that is taken over."""
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_AS_RGB = ("RGB", "YBR_ICT", "YBR_RCT")
+"""What decoders make RGB of."""
 _LUMA = ("YBR_FULL", "YBR_FULL_422")
 _PREFERRED = ("pillow", "gdcm")
 """Pillow's decoders first: they are the most widely tested."""
@@ -78,12 +80,10 @@ _EMPTY = bytes(256)
 _GAP = "The JPEG 2000 data hold a long run of zeros, as if a part were lost; look whether the picture is whole."
 _OTHER_KIND = "The DICOM file says that it is compressed as JPEG 2000, but its data are JPEG. Export the image again."
 _TURNED = "Only the EXIF data of the JPEG inside say that the picture is to be turned; it is shown as it is stored."
-_OTHER_COLOURS = "The file says that its colours are {}, but its JPEG data are {}; they are shown as the data are."
 _FEWER_BITS = "The compressed data have {} bits a value, though the DICOM file says {}; the picture may be too dark."
 _OTHER_SIGN = (
     "The compressed data and the DICOM file disagree on whether values can be negative; light and dark may be wrong."
 )
-_LOOKS_WRONG = "The file says that its colours are RGB, but they look like YCbCr; they are shown as it says."
 
 
 def decode(data: bytes, limits: Limits) -> Decoded:
@@ -105,6 +105,7 @@ def decode(data: bytes, limits: Limits) -> Decoded:
     notices = list(check_pictures(int(file.get("NumberOfFrames") or 1), limits))
     size = spacing.true_size(file, notices)
     check_size(*size, limits)
+    says_rgb = file.PhotometricInterpretation in _AS_RGB
     frame = _frame(file, limits, notices)
     interpretation = str(file.PhotometricInterpretation)  # of the frame, which JPEG data may have corrected
     if interpretation in _GREY:
@@ -115,6 +116,8 @@ def decode(data: bytes, limits: Limits) -> Decoded:
         pixels = _eight_bits(frame, int(file.BitsStored), brightness_first=_unconverted(file))
         if _unconverted(file):
             pixels = convert_color_space(pixels, "YBR_FULL", "RGB")
+        elif says_rgb and colour.LOOKS_WRONG not in notices and colour.like_ycbcr(pixels):
+            notices.append(colour.LOOKS_WRONG)
     return Decoded(spacing.stretched(_to_srgb(pixels, file, notices), size), tuple(notices))
 
 
@@ -245,8 +248,8 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
         _heed(told, file, notices)
         return np.asarray(image)
     frame = _decoded(file, coded, plugin)
-    if file.PhotometricInterpretation == "RGB" and _like_ycbcr(stream, frame):
-        notices.append(_LOOKS_WRONG)
+    if file.PhotometricInterpretation == "RGB" and len(set(stream.sampling)) > 1:  # as of brightness and colours alone
+        notices.append(colour.LOOKS_WRONG)
     return frame
 
 
@@ -282,7 +285,7 @@ def _within_range(frame: np.ndarray, depth: int, file: pydicom.Dataset, notices:
 def _heed(told: str, file: pydicom.Dataset, notices: list[str]) -> None:
     """Take the colours that a frame's data say they hold, of which the decoder makes RGB, for what it holds."""
     if (file.PhotometricInterpretation in _LUMA) != (told == "YCbCr"):
-        notices.append(_OTHER_COLOURS.format(file.PhotometricInterpretation, told))
+        notices.append(colour.OTHER_COLOURS.format(file.PhotometricInterpretation, told))
     file.PhotometricInterpretation = "RGB"
 
 
@@ -309,21 +312,6 @@ def _decoded(file: pydicom.Dataset, coded: bytes, plugin: str, bits: int = 0) ->
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*RLE segment")  # more or less than the picture: damage
         return pixel_array(alone, index=0, decoding_plugin=plugin, correct_unused_bits=False, raw=_unconverted(file))
-
-
-def _like_ycbcr(stream: jpeg.Stream, frame: np.ndarray) -> bool:
-    """Return whether channels called RGB are rather brightness and two differences of colour.
-
-    Those alone are stored coarser than the first; and in a picture of skin the three of RGB rise and fall together, and
-    as far as each other.
-    """
-    if len(set(stream.sampling)) > 1:
-        return True
-    channels = frame[::4, ::4].reshape(-1, 3).astype(np.float64).T
-    spread = channels.std(1)
-    if spread.min() < 2:
-        return bool(spread[0] >= 8 and spread[1:].max() < spread[0] / 4)
-    return bool(np.array(np.corrcoef(channels))[0, 1:].max() < 0.5)
 
 
 def _no_decoder(syntax: UID) -> str:

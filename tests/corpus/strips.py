@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from tests.corpus.case import DAMAGED, Case
-from tests.image_files import picture, saved
+from tests.image_files import jpeg_marked, jpeg_of_rgb, picture, saved
 
 Tags = dict[int, list[int] | None]
 """Tags and their values, None for one that is left out."""
@@ -140,6 +140,31 @@ def _jpegs() -> Iterator[Case]:
     )
     for name, parts, tags in torn:
         yield Case(f"tiff of JPEG that {name}", tiff_of(parts, shown.shape, _AS_JPEG | tags), DAMAGED)
+    yield from _colours(shown, luma)
+
+
+def _colours(shown: np.ndarray, luma: np.ndarray) -> Iterator[Case]:
+    """JPEG data that say what their colours are, and a page that says something else."""
+    of_ycbcr, of_rgb = _jpeg(shown), jpeg_of_rgb(shown)
+    shared = saved(shown, "JPEG", quality=95, subsampling="4:2:0")
+    as_rgb: Tags = {259: [7], 262: [2]}
+    ycbcr_told, rgb_told = "are RGB, but its JPEG data are YCbCr", "are YCbCr, but its JPEG data are RGB"
+    for name, stream, tags, says in (
+        ("RGB", of_rgb, as_rgb, ""),
+        ("RGB said to be YCbCr", of_rgb, _AS_JPEG, rgb_told),
+        ("YCbCr said to be RGB", of_ycbcr, as_rgb, ycbcr_told),
+        ("YCbCr by Adobe's marker said to be RGB", jpeg_marked(of_ycbcr, False, 1), as_rgb, ycbcr_told),
+        ("YCbCr 4:2:0 said to be RGB", shared, as_rgb, ycbcr_told),
+    ):
+        data = tiff_of([stream], shown.shape, tags)
+        yield Case(f"tiff of JPEG of {name}", data, says, pixels=shown, within=3)
+    unmarked = jpeg_marked(of_ycbcr, False, None)
+    yield Case("tiff of JPEG without markers", tiff_of([unmarked], shown.shape, _AS_JPEG), pixels=shown, within=3)
+    data = tiff_of([unmarked], shown.shape, as_rgb)
+    yield Case("tiff of JPEG without markers said to be RGB", data, "they look like YCbCr", pixels=luma, within=3)
+    halves = [_jpeg(shown[:48]), jpeg_of_rgb(shown[48:])]
+    data = tiff_of(halves, shown.shape, _AS_JPEG | {278: [48]})
+    yield Case("tiff of JPEG of both YCbCr and RGB", data, DAMAGED)
 
 
 def _jpeg(pixels: np.ndarray) -> bytes:

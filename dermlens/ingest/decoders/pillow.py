@@ -42,7 +42,7 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     if image.mode in ("F", "I"):
         raise ImageError(tiff.UNKNOWN_BRIGHTNESS.format(kind="values of 32 bits"))
     if kind == "TIFF":
-        tiff.check(data, found[page], image, notices)
+        image = tiff.checked(data, page, found[page], image, notices)
     else:
         info = image.info
         del image  # WebP's holds two canvases
@@ -56,7 +56,9 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     image.load()
     if xmp:
         image.info["xmp"] = xmp
-    if kind == "PNG":
+    if kind == "TIFF":
+        tiff.tell_of_colours(image, notices)
+    elif kind == "PNG":
         png.with_clear_colour(image, data)
         image = png.in_full_range(image, data)
     elif kind == "AVIF":

@@ -7,9 +7,11 @@ import io
 import struct
 from typing import Any, Literal
 
+import numpy as np
 from PIL import Image, ImagePalette, TiffImagePlugin
 
 from dermlens.errors import ImageError
+from dermlens.ingest.decoders import colour
 from dermlens.ingest.decoders.damage import DamagedError
 from dermlens.ingest.decoders.tiff_parts import strips
 
@@ -42,8 +44,16 @@ _NAMES = {
 _MOST = 16
 """values of a tag that are looked at"""
 Page = dict[int, tuple[int, ...]]
-"""The tags of a page that are looked at, and their values; under _AT, which is no tag, where the page stands."""
-_AT = 0
+"""The tags of a page that are looked at, and their values; and under _AT and _COLOURS_AT, which are no tags, where it
+
+stands in the file, and where the number that names its colours stands, and how many bytes it has.
+"""
+_AT, _COLOURS_AT = 0, -1
+_NAMED = {2: "RGB", 6: "YCbCr"}
+_UNTOLD = "untold_colours"
+"""In the `info` of a picture: whether it is of JPEG data that do not say whether they are RGB, as the page does."""
+_LOOKED_AT = 256
+"""pixels on a side"""
 
 UNKNOWN_BRIGHTNESS = (
     "The image holds {kind}, for which no brightness is defined. Save it with 8 or 16 bits a channel, none below zero."
@@ -66,7 +76,7 @@ def pages(data: bytes, most: int) -> list[Page]:
 
     A link that leads nowhere ends them, and so does a page whose tags are cut off.
     """
-    order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
+    order = _order(data)
     big = 43 in data[2:4]
     size, entry, width = (8, 20, 8) if big else (2, 12, 4)  # bytes of a directory's length, an entry, a link
     seen: set[int] = set()
@@ -82,6 +92,9 @@ def pages(data: bytes, most: int) -> list[Page]:
             tag = int.from_bytes(data[begin : begin + 2], order)
             if tag in _TAGS:
                 page[tag] = _values(data, begin, order, width)
+            if tag == _PHOTOMETRIC:
+                size = _WIDTHS.get(int.from_bytes(data[begin + 2 : begin + 4], order), 0)
+                page[_COLOURS_AT] = begin + 4 + width, size
         found.append(page)
         at = int.from_bytes(data[link : link + width], order)
     return found
@@ -185,9 +198,39 @@ def open_page(data: bytes, number: int, page: Page, notices: list[str]) -> Image
     return image
 
 
-def check(data: bytes, page: Page, image: Any, notices: list[str]) -> None:
-    """Raise DamagedError if an opened page lacks strips or tiles, or one is damaged though libtiff does not mind."""
-    strips.check(data, page[_AT][0], image.tag_v2, notices)
+def checked(data: bytes, number: int, page: Page, image: Any, notices: list[str]) -> Image.Image:
+    """Return an opened page, with the colours that its JPEG data say they hold.
+
+    Args:
+        data: the whole file.
+        number: of the page, from 0.
+        page: its tags.
+        image: as `open_page` opened it.
+        notices: to which a sentence may be added.
+
+    Raises:
+        DamagedError: strips or tiles are missing, or one is damaged though libtiff does not mind.
+    """
+    told = strips.check(data, page[_AT][0], image.tag_v2, notices)
+    said = _NAMED.get(image.tag_v2[_PHOTOMETRIC])
+    if told and said and told != said:
+        notices.append(colour.OTHER_COLOURS.format(said, told))
+        at, size = page[_COLOURS_AT]
+        value = {name: value for value, name in _NAMED.items()}[told].to_bytes(size, _order(data))
+        return open_page(data[:at] + value + data[at + size :], number, page, notices)
+    image.info[_UNTOLD] = image.tag_v2.get(_COMPRESSION) == strips.JPEG and said == "RGB" and not told
+    return image
+
+
+def tell_of_colours(image: Image.Image, notices: list[str]) -> None:
+    """Add a notice if a decoded page looks as if its JPEG data, which do not say so, were YCbCr and not RGB."""
+    if image.info.pop(_UNTOLD, False) and image.mode == "RGB":
+        small = image.resize([min(side, _LOOKED_AT) for side in image.size], Image.Resampling.NEAREST)
+        notices.extend([colour.LOOKS_WRONG] if colour.like_ycbcr(np.asarray(small)) else [])
+
+
+def _order(data: bytes) -> Literal["little", "big"]:
+    return "little" if data[:1] == b"I" else "big"
 
 
 def _has_all_colours(tags: Any) -> bool:

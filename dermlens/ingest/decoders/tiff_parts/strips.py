@@ -20,19 +20,22 @@ _CHUNK = 1 << 20
 _UNCHECKED = "Whether the JPEG data are whole could not be checked; look whether the picture is."
 
 
-def check(data: bytes, directory: int, tags: Any, notices: list[str]) -> None:
-    """Raise DamagedError if a strip or tile is missing, or damaged in a way that libtiff does not mind.
+def check(data: bytes, directory: int, tags: Any, notices: list[str]) -> str:
+    """Return the colours that JPEG data of three channels say they hold, "RGB" or "YCbCr"; "" if nothing is said.
 
     Args:
         data: the whole file.
         directory: where that of the page stands in it.
         tags: of the page, as Pillow reads them.
         notices: to which a sentence may be added.
+
+    Raises:
+        DamagedError: a strip or tile is missing, or damaged in a way that libtiff does not mind.
     """
     compression = tags.get(_COMPRESSION, PLAIN)
     if compression == OLD_JPEG:
         _check_old_jpeg(data, tags, notices)
-        return
+        return ""
     starts = tags.get(_STARTS) or tags.get(_TILE_STARTS) or ()
     counts = tags.get(_COUNTS) or tags.get(_TILE_COUNTS) or ()
     parts = _parts(tags, len(starts))
@@ -40,15 +43,19 @@ def check(data: bytes, directory: int, tags: Any, notices: list[str]) -> None:
         counts = (len(data),)
     if compression == PLAIN:
         _check_plain([_size(*part, tags) for part in parts], starts, counts, directory, len(data))
-    tables = bytes(tags.get(_TABLES, b""))
+    tables, told = bytes(tags.get(_TABLES, b"")), set()
     for (columns, rows, differences), start, count in zip(parts, starts, counts, strict=False):
         strip = data[start : start + count]
         if compression == JPEG:
             stream = tables[:-2] + strip[2:] if tables else strip
-            _check_sides(stream, *(_coarse(columns, rows, tags) if differences else (columns, rows)))
+            sides = _coarse(columns, rows, tags) if differences else (columns, rows)
+            told.add(_colours_of_filled(stream, *sides))
             _check_jpeg(stream, notices)
         elif compression in _DEFLATE:
             _check_deflated(strip)
+    if {"RGB", "YCbCr"} <= told:
+        raise DamagedError("strips or tiles are of different colours")
+    return max(told, default="")
 
 
 def _parts(tags: Any, there: int) -> list[tuple[int, int, bool]]:
@@ -121,10 +128,12 @@ def _check_old_jpeg(data: bytes, tags: Any, notices: list[str]) -> None:
         notices.append(_UNCHECKED)
 
 
-def _check_sides(stream: bytes, columns: int, rows: int) -> None:
+def _colours_of_filled(stream: bytes, columns: int, rows: int) -> str:
+    """Return the colours that JPEG data say they hold, which must be enough for their strip or tile."""
     found = jpeg.read(stream)
     if found.width < columns or found.height < rows:
         raise DamagedError("the JPEG data do not fill their strip or tile")
+    return jpeg.colours(found) if len(found.components) == 3 else ""
 
 
 def _check_jpeg(stream: bytes, notices: list[str]) -> None:

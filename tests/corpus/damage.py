@@ -15,6 +15,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from dermlens.ingest.decoders.heif import boxes
 from tests.corpus.case import DAMAGED, Case
 from tests.corpus.encodings import arithmetic
 from tests.image_files import (
@@ -73,6 +74,15 @@ def _damaged() -> Iterator[Case]:
     yield Case("heic of tiles with zeros in one", with_zeros(tiles, 64), DAMAGED)
     yield Case("heic with zeros", with_zeros(heic, 64), DAMAGED)
     yield Case("heic that lost its second half", heic[: len(heic) // 2] + bytes(len(heic) // 2), DAMAGED)
+    for name, unit in (
+        ("an end of sequence", b"\x48\1"),
+        ("an end of bitstream", b"\x4a\1"),
+        ("filler data", b"\x4c\1" + b"\xff" * 20 + b"\x80"),
+        ("a message", b"\x50\1\5\x18" + b"0123456789abcdef" + b"a text  " + b"\x80"),  # user data, unregistered
+    ):
+        yield Case(f"heic with {name} behind its picture", _with_unit(heic, unit), pixels=shown, within=4)
+        torn = with_zeros(_with_unit(heic, unit), 64)
+        yield Case(f"heic with {name} behind its picture, and zeros in that", torn, DAMAGED)
     alone = saved(image, "HEIF", quality=90, enc_params={"x265:wpp": "0"})
     yield Case("heic without parallel rows", alone, pixels=shown, within=4)
     for name, share in (("first", 0.3), ("second", 0.7)):
@@ -140,6 +150,19 @@ def _with_other_rows(file: bytes, change: Callable[[bytes], bytes], parts: int =
     step = -(-len(coded) // parts)
     chunks = [png_chunk(b"IDAT", coded[i : i + step]) for i in range(0, len(coded), step)]
     return file[: at - 4] + b"".join([*chunks[:1], png_chunk(b"IDAT", b""), *chunks[1:]]) + file[end + 4 :]
+
+
+def _with_unit(heic: bytes, unit: bytes) -> bytes:
+    """Return a HEIC of one item, by Pillow's plugin, with a NAL unit more at the end of its data."""
+    file = boxes.read(heic)
+    ((start, length),) = file.places[file.primary]
+    more = struct.pack(">I", len(unit)) + unit
+    grown = bytearray(heic[: start + length] + more + heic[start + length :])
+    mdat = heic.index(b"mdat") - 4
+    place = heic.index(struct.pack(">I", length), heic.index(b"iloc"))
+    for at in (mdat, place):
+        struct.pack_into(">I", grown, at, int.from_bytes(heic[at : at + 4], "big") + len(more))
+    return bytes(grown)
 
 
 def _in_dicom(frame: bytes, shown: np.ndarray, says: str = "YBR_FULL_422", syntax: str = JPEGBaseline8Bit) -> bytes:

@@ -155,6 +155,7 @@ def _colour_tags() -> Iterator[Case]:
     ):
         yield Case(f"png with {name}", plain[:33] + chunks + plain[33:], says, pixels=wanted, within=0.7)
     yield from _narrow(shown)
+    yield from _ramps()
     for kind in ("AVIF", "HEIF"):
         coded = saved(image, kind, quality=95)
         at = coded.index(b"colrnclx") + 8
@@ -220,6 +221,22 @@ def _named_inside(avif: bytes, primaries: int, curve: int) -> bytes:
     assert bits.count(named[0]) == 1, "of the sequence header"
     changed = bits.replace(*named)
     return bytes(int(changed[at : at + 8], 2) for at in range(0, len(changed), 8))
+
+
+def _ramps() -> Iterator[Case]:
+    """All 256 greys of linear light, the darkest of which look far brighter: to be shown exactly, by hand."""
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None], 40, 0)
+    bright = np.repeat(_to_srgb(ramp / 255)[..., None], 3, -1)
+    linear = colour.coded(1, 8, "L", [])
+    gamma = png_chunk(b"gAMA", struct.pack(">I", 100_000))
+    yield Case("png of all greys, with gAMA of linear light", png(ramp, chunks=gamma), pixels=bright)
+    yield Case(
+        "tiff of all greys, with a profile of linear light", saved(ramp, "TIFF", icc_profile=linear), pixels=bright
+    )
+    deep = png(ramp.astype(np.uint16) * 257, 16, chunks=gamma)
+    yield Case("png of all greys of 16 bits, with gAMA of linear light", deep, "16-bit grey values", pixels=bright)
+    data = dicom(ramp, "MONOCHROME2", ICCProfile=linear)
+    yield Case("dicom of all greys, with a profile of linear light", data, pixels=bright)
 
 
 def _with_foreign_colours(data: bytes) -> bytes:

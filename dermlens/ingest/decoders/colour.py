@@ -93,7 +93,8 @@ def transform(mode: str, profile: bytes | None, notices: list[str]) -> Transform
             notices.append(UNFIT_PROFILE.format(profile=made_for, picture=_SPACES[_SPACE_OF[mode]]))
             return Transform(mode)
     try:
-        built = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE  # which makes shadows darker
+        built = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         notices.append(DAMAGED_PROFILE)
         return Transform(mode)
@@ -101,7 +102,15 @@ def transform(mode: str, profile: bytes | None, notices: list[str]) -> Transform
     def convert(strip: Image.Image) -> Image.Image:
         return ImageCms.applyTransform(strip, built) or strip
 
-    return Transform(mode, None if _changes_nothing(convert, mode) else convert)
+    if _changes_nothing(convert, mode):
+        return Transform(mode)
+    return Transform(mode, _by_table(convert) if mode == "L" else convert)
+
+
+def _by_table(convert: Callable[[Image.Image], Image.Image]) -> Callable[[Image.Image], Image.Image]:
+    """Return what converts grey as a function does, which it asks for every grey once."""
+    bands = [list(band.getdata()) for band in convert(Image.fromarray(np.arange(256, dtype=np.uint8)[None])).split()]
+    return lambda strip: Image.merge("RGB", [strip.point(band) for band in bands])
 
 
 def _changes_nothing(convert: Callable[[Image.Image], Image.Image], mode: str) -> bool:

@@ -18,6 +18,8 @@ from dermlens.ingest.decoders.tiff_parts import strips
 _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 258, 259, 262
 _SAMPLES, _PLANES, _COLOUR_MAP, _EXTRA, _FORMAT = 277, 284, 320, 338, 339
 _SUBSAMPLING, _DNG = 530, 50706
+_RARE_YCBCR = {529, 532}
+"""Coefficients, and the values of black and white, of which Pillow's own reader does not know."""
 _TAGS = (_SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _FORMAT, _DNG)
 _REDUCED, _MASK = 1, 4
 """The bits of a page's kind that tell of a reduced copy and of a mask (TIFF 6.0, section 8)."""
@@ -64,6 +66,9 @@ _NO_PHOTOMETRIC = (
     "for white. Export it again, or save it as PNG."
 )
 _EIGHT_IN_SIXTEEN = "The palette's colours are of 8 bits, though TIFF's are of 16; they were read as 8."
+_RARE_COLOURS = (
+    "The TIFF image stores YCbCr of a rare kind and does not say how many of its pixels share a colour. Save it as RGB."
+)
 _NONE_FULL = (
     "The TIFF file holds only reduced copies or masks, as a camera raw file does, and no picture in full size. "
     "Save it as JPEG or PNG."
@@ -161,7 +166,7 @@ def open_page(data: bytes, number: int, page: Page, notices: list[str]) -> Image
         notices: to which a sentence may be added.
 
     Raises:
-        ImageError: its planes are of a kind that Pillow mixes up.
+        ImageError: its planes, or its colours, are of a kind that Pillow mixes up.
         Exception: anything, for a damaged file.
     """
     planes = _first(page, _PLANES, 1) == 2 and _first(page, _SAMPLES, 1) > 1
@@ -177,6 +182,8 @@ def open_page(data: bytes, number: int, page: Page, notices: list[str]) -> Image
     try:
         image: Any = Image.open(io.BytesIO(data), formats=["TIFF"])
         if plain_ycbcr and not planes and _has_all_colours(image.tag_v2):
+            if image.tag_v2.keys() & _RARE_YCBCR:
+                raise ImageError(_RARE_COLOURS)
             TiffImagePlugin.READ_LIBTIFF = False
             image = Image.open(io.BytesIO(data), formats=["TIFF"])
     except Image.UnidentifiedImageError as e:

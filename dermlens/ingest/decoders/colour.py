@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 
 DAMAGED_PROFILE = "The colour profile is damaged and was ignored; colours may be slightly off."
 UNFIT_PROFILE = "The colour profile is one for {profile}, not for {picture}, and was ignored; colours may be off."
+CMYK = "The image is CMYK without a colour profile; its colours were worked out roughly and may be off."
 HDR = "The image is made for a screen of high brightness (HDR), which was not accounted for; it looks paler than it is."
 OTHER_TAGS = "The image has colour tags that are not read here and were ignored; colours may be off."
 OTHER_COLOURS = "The file says that its colours are {}, but its JPEG data are {}; they are shown as the data are."
@@ -78,6 +79,7 @@ def transform(mode: str, profile: bytes | None, notices: list[str]) -> Transform
         notices: to which a sentence may be added.
     """
     if mode not in _SPACE_OF or not (profile or mode == "LAB"):
+        notices.extend([CMYK] if mode == "CMYK" else [])
         return Transform(mode)
     if mode == "LAB":
         source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))

@@ -96,11 +96,13 @@ def _lengths() -> Iterator[Case]:
     yield Case("dicom of two frames", two, "The file holds 2 pictures", pixels=shown)
     told = "enough for 2 pictures, though the DICOM file tells of 1"
     yield Case("dicom of a frame more than it says", dicom(raw * 2, shape=(90, 120)), told, pixels=shown)
+    padded = dicom(raw + bytes(128), shape=(90, 120))
+    yield Case("dicom with zeros behind its picture", padded, "go on behind the picture with zeros", pixels=shown)
     for name, data in (
         ("columns", dicom(raw, shape=(90, 118))),
         ("rows", dicom(raw, shape=(60, 120))),
-        ("bits", dicom(deep + bytes(2), "MONOCHROME2", shape=(90, 120))),
-        ("single bits", dicom(bits + bytes(100), "MONOCHROME2", shape=(90, 120), **one)),
+        ("bits", dicom(deep + b"\1\1", "MONOCHROME2", shape=(90, 120))),
+        ("single bits", dicom(bits + b"\1" * 100, "MONOCHROME2", shape=(90, 120), **one)),
     ):
         yield Case(f"dicom of more {name} than it says", data, _CONTRADICTS)
 

@@ -125,6 +125,7 @@ def _jpegs() -> Iterator[Case]:
         ("two strips", [_jpeg(shown[:48]), _jpeg(shown[48:])], by_48),
         ("a strip of more rows than the picture", [_jpeg(grown[:, :120])], {}),
         ("a tile", [_jpeg(grown)], tile),
+        ("a tile that ends with the picture", [_jpeg(shown)], tile),
         ("planes", planes, {284: [2]}),
     )
     for name, parts, tags in whole:

@@ -8,6 +8,7 @@ CONTRADICTS = "The DICOM file contradicts itself about its channels or bits. Exp
 _FURTHER = (
     "The pixel data are enough for {} pictures, though the DICOM file tells of {}; look whether the picture is right."
 )
+_PADDED = "The pixel data go on behind the picture with zeros, as if it were larger; look whether it is right."
 _FULL = (
     "The DICOM file says that two pixels share a colour, but its data have one for each; they were read as they are."
 )
@@ -19,7 +20,7 @@ def check_length(file: pydicom.Dataset, notices: list[str]) -> None:
     Data that are too short are left to the decoder.
 
     Raises:
-        ImageError: they are longer than the header says, and by no whole pictures.
+        ImageError: they are longer than the header says, and neither by whole pictures nor by zeros.
     """
     length, frames = len(file.PixelData), int(file.get("NumberOfFrames") or 1)
     full = int(file.Rows) * int(file.Columns) * int(file.SamplesPerPixel) * int(file.BitsAllocated)
@@ -34,10 +35,12 @@ def check_length(file: pydicom.Dataset, notices: list[str]) -> None:
     if length * 8 < each * frames:
         return
     there = _whole(length, each)
-    if not there:
-        raise ImageError(CONTRADICTS)
     if there > frames:
         notices.append(_FURTHER.format(there, frames))
+    elif not there and any(file.PixelData[-(-each * frames // 8) :]):
+        raise ImageError(CONTRADICTS)
+    elif not there:
+        notices.append(_PADDED)
 
 
 def _whole(length: int, bits: int) -> int:

@@ -59,23 +59,26 @@ def check(data: bytes, directory: int, tags: Any, notices: list[str]) -> str:
 
 
 def _parts(tags: Any, there: int) -> list[tuple[int, int, bool]]:
-    """Return the columns and rows of every strip or tile that the picture needs, and whether it is of a plane of colour
+    """Return the columns and rows that every strip or tile must have, and whether it is of a plane of differences.
 
-    differences, in their order; raises DamagedError if there are fewer.
+    Where it is compressed, a tile may end with the picture. Raises DamagedError if there are fewer strips or tiles.
     """
     width, height = tags[_WIDTH], tags[_HEIGHT]
     planes = tags.get(_SAMPLES, 1) if tags.get(_PLANES) == 2 else 1
-    if tiled := _TILE_WIDTH in tags:
+    columns, rows, full = width, min(tags.get(_ROWS) or height, height), False
+    if _TILE_WIDTH in tags:
         columns, rows = tags[_TILE_WIDTH], tags[_TILE_HEIGHT]
-    else:
-        columns, rows = width, min(tags.get(_ROWS) or height, height)
-    down = -(-height // rows)
-    each = -(-width // columns) * down
-    if there < planes * each:
+        full = tags.get(_COMPRESSION, PLAIN) == PLAIN
+    lefts, tops = range(0, width, columns), range(0, height, rows)
+    if there < planes * len(lefts) * len(tops):
         raise DamagedError("strips or tiles are missing")
-    heights = [rows] * each if tiled else [min(rows, height - i * rows) for i in range(down)]
+    sides = [
+        (columns, rows) if full else (min(columns, width - left), min(rows, height - top))
+        for top in tops
+        for left in lefts
+    ]
     coarse = tags.get(_PHOTOMETRIC) == _YCBCR
-    return [(columns, high, coarse and plane in (1, 2)) for plane in range(planes) for high in heights]
+    return [(*each, coarse and plane in (1, 2)) for plane in range(planes) for each in sides]
 
 
 def _size(columns: int, rows: int, differences: bool, tags: Any) -> int:

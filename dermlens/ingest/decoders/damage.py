@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 TAIL = 16
 """Bytes at the end of coded data without which they cannot be whole; encoders fill up by fewer."""
 
+_INTERLACED = 28
+"""where a PNG says whether it is interlaced"""
 _PIECE = 1 << 16
 """bytes inflated in one go"""
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -43,26 +48,39 @@ def complaints() -> Iterator[bytearray]:
 
 
 def check_png(data: bytes) -> None:
-    """Raise DamagedError if the check sum of a chunk of pixels is wrong, or the chunks end before the picture does.
+    """Raise DamagedError if the check sum of a chunk of pixels is wrong, which Pillow does not look at."""
+    for at, end in _pixel_chunks(data):
+        if zlib.crc32(data[at - 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise DamagedError("the check sum is wrong")
 
-    Pillow looks at neither, and leaves black what is missing.
+
+def check_png_rows(data: bytes, image: Image.Image) -> None:
+    """Raise DamagedError if the data of a decoded PNG end before its last row, or pass, does.
+
+    Pillow leaves zeros there; where there are others the picture is complete, and nothing has to be counted.
     """
-    at, missing, inflate = 8, _png_bytes(data), zlib.decompressobj()
-    while at + 12 <= len(data):
-        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
-        name, check = data[at + 4 : at + 8], int.from_bytes(data[end : end + 4], "big")
-        if name == b"IEND":
-            break
-        if name == b"IDAT":
-            if zlib.crc32(data[at + 4 : end]) != check:
-                raise DamagedError("the check sum is wrong")
-            try:
-                missing -= _inflated(inflate, data[at + 8 : end], missing)
-            except zlib.error:  # which Pillow minds, if it comes before the picture is complete
-                return
-        at = end + 4
+    width, height = image.size
+    last = height - 1 - (height % 2 if data[_INTERLACED] else 0)  # of Adam7's last pass, which has every second row
+    if np.asarray(image.crop((0, last, width, last + 1))).any():
+        return
+    missing, inflate = _png_bytes(data), zlib.decompressobj()
+    try:
+        for at, end in _pixel_chunks(data):
+            missing -= _inflated(inflate, data[at:end], missing)
+    except zlib.error:  # behind the picture: Pillow minds any other
+        return
     if missing - len(inflate.flush()) > 0:
         raise DamagedError("rows are missing")
+
+
+def _pixel_chunks(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where the content of every chunk of pixels begins and ends."""
+    at = 8
+    while at + 12 <= len(data) and data[at + 4 : at + 8] != b"IEND":
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == b"IDAT":
+            yield at + 8, end
+        at = end + 4
 
 
 def _png_bytes(data: bytes) -> int:

@@ -62,6 +62,7 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     if kind == "TIFF":
         tiff.tell_of_colours(image, notices)
     elif kind == "PNG":
+        damage.check_png_rows(data, image)
         png.with_clear_colour(image, data)
         image = png.in_full_range(image, data)
     elif kind == "AVIF":

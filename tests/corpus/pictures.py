@@ -3,7 +3,6 @@
 import struct
 import zlib
 from collections.abc import Iterator
-from io import BytesIO
 
 import numpy as np
 from PIL import Image
@@ -122,14 +121,6 @@ def _pages() -> Iterator[Case]:
     ):
         data = saved(images[0], kind, save_all=True, append_images=images[1:], **options)
         yield Case(f"{kind} of several pictures", data, "The file holds 3 pictures; the first", first, within)
-    import pillow_heif
-
-    file = pillow_heif.from_pillow(Image.fromarray(second))
-    file.add_from_pillow(images[0])
-    written = BytesIO()
-    file.save(written, quality=95, primary_index=1)
-    told = "The file holds 2 pictures; number 2, which the file calls its main one, is used"
-    yield Case("HEIF whose second picture is its main one", written.getvalue(), told, first, 4)
     claims = png_chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))
     still = saved(first, "PNG")
     yield Case(

@@ -105,7 +105,7 @@ def _alone() -> Iterator[Case]:
         ("none", None),
         ("zero", [0]),
         ("too much", [10**9]),
-        ("only its lower 16 bits", [32400 & 255]),
+        ("far too little", [32400 & 255]),
     ):
         data = tiff_of([whole], shown.shape, {279: count})
         yield Case(f"tiff that says of the length of its only strip: {name}", data, pixels=shown)
@@ -120,13 +120,13 @@ def _jpegs() -> Iterator[Case]:
     grown = np.pad(shown, ((0, 6), (0, 8), (0, 0)), mode="edge")
     by_48: Tags = {278: [48]}
     tile: Tags = {322: [128], 323: [96]}
-    planes = [_jpeg(luma[..., i]) for i in range(3)]
+    planes = [_jpeg(shown[..., i]) for i in range(3)]
     whole: tuple[tuple[str, list[bytes], Tags], ...] = (
         ("two strips", [_jpeg(shown[:48]), _jpeg(shown[48:])], by_48),
         ("a strip of more rows than the picture", [_jpeg(grown[:, :120])], {}),
         ("a tile", [_jpeg(grown)], tile),
         ("a tile that ends with the picture", [_jpeg(shown)], tile),
-        ("planes", planes, {284: [2]}),
+        ("planes", planes, {262: [2], 284: [2]}),
     )
     for name, parts, tags in whole:
         data = tiff_of(parts, shown.shape, _AS_JPEG | tags)
@@ -137,7 +137,7 @@ def _jpegs() -> Iterator[Case]:
         ("has too few rows in its second strip", [_jpeg(shown[:48]), _jpeg(shown[48:64])], by_48),
         ("lacks its second strip", [_jpeg(shown[:48])], by_48),
         ("is smaller than its tile", [_jpeg(grown[:64, :96])], tile),
-        ("has too few rows in its third plane", [*planes[:2], _jpeg(luma[:60, :, 2])], {284: [2]}),
+        ("has too few rows in its third plane", [*planes[:2], _jpeg(shown[:60, :, 2])], {262: [2], 284: [2]}),
     )
     for name, parts, tags in torn:
         yield Case(f"tiff of JPEG that {name}", tiff_of(parts, shown.shape, _AS_JPEG | tags), DAMAGED)

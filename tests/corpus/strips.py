@@ -87,6 +87,9 @@ def _missing() -> Iterator[Case]:
         ("a part of its third plane", [*planes[:2], planes[2][:5400]], {284: [2]}),
         ("the place of its second strip", halves, by_45 | {273: [8, 0], 279: [16200, 0]}),
         ("half of its only strip", halves[:1], {}),
+        ("half of its only strip, and the length", halves[:1], {279: None}),
+        ("half of its only strip, of length zero", halves[:1], {279: [0]}),
+        ("half of its only strip, of a huge length", halves[:1], {279: [10**9]}),
     ):
         data = tiff_of(parts, shown.shape, dict([FURTHER]) | tags)
         yield Case(f"tiff that lacks {name}", data, DAMAGED)

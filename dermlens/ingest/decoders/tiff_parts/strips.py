@@ -112,12 +112,13 @@ def _check_plain(
 ) -> None:
     """Check where strips or tiles that are not compressed stand.
 
-    That of one alone may be of any length, which old writers got wrong and readers work out from its rows, if there is
-    room for it.
+    One alone may say any length, which old writers got wrong and readers work out from its rows, if there is room for
+    it before or behind the page's directory.
     """
     for i, (size, start) in enumerate(zip(sizes, starts, strict=False)):
-        alone = len(sizes) == 1 and not start <= directory < start + size
-        if not start or start + size > length or not (alone or i >= len(counts) or counts[i] >= size):
+        told = i >= len(counts) or counts[i] >= size
+        fits = told if len(sizes) > 1 else not start <= directory < start + size
+        if not (start and fits) or start + size > length:
             raise DamagedError("a strip or tile is cut off")
 
 

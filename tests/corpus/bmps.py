@@ -2,8 +2,10 @@
 
 import struct
 from collections.abc import Iterator
+from itertools import groupby
 
 import numpy as np
+from PIL import Image
 
 from tests.corpus.case import DAMAGED, Case
 from tests.corpus.encodings import ODD
@@ -14,6 +16,7 @@ def cases() -> Iterator[Case]:
     """Yield every case of this module."""
     shown = picture(*ODD)
     yield from _masks(shown)
+    yield from _runs()
     for size in (16, 24):
         head = struct.pack("<IiiHH", size, *shown.shape[1::-1], 1, 24).ljust(size, b"\0")
         body = b"".join(row.tobytes() + bytes(-row.nbytes % 4) for row in shown[::-1, :, ::-1])
@@ -51,3 +54,67 @@ def _masks(shown: np.ndarray) -> Iterator[Case]:
             yield Case(f"bmp of {name}", data, pixels=wanted)
             cut = data[: len(data) - 4]
             yield Case(f"bmp of {name}, cut off", cut, DAMAGED)
+
+
+def _runs() -> Iterator[Case]:
+    """Pictures compressed by run lengths, which may leave out pixels: those have the first colour."""
+    palette = Image.fromarray(picture()).quantize(16)
+    colours = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)[:16]
+    index = np.asarray(palette)
+    full, short = [_bytewise(row) for row in index[::-1]], [_bytewise(row[:100]) for row in index[::-1]]
+    without_last, blank, right, early = (index.copy() for _ in range(4))
+    without_last[0, 100:] = blank[49] = right[:, 100:] = early[:30] = 0
+    up = index.copy()
+    up[50, 60:] = up[49, :60] = 0  # rows 39 and 40 from below
+    step = [*full[:39], _bytewise(index[50, :60])[:-2] + b"\0\2\0\1" + _bytewise(index[49, 60:]), *full[41:]]
+    left_out = "leaves out some of its pixels"
+    for name, rows, wanted, says in (
+        ("", full, index, ""),
+        (" with a blank row", [*full[:40], b"\0\0", *full[41:]], blank, left_out),
+        (" with short rows", short, right, left_out),
+        (" with a short last row", [*full[:-1], short[-1][:-2]], without_last, left_out),
+        (" that ends early", full[:60], early, left_out),
+        (" with a step up", step, up, left_out),
+        (" by runs", [_runwise(row) for row in index[::-1]], index, ""),
+    ):
+        data = _compressed(b"".join(rows) + b"\0\1", colours, 8)
+        yield Case(f"bmp in rle8{name}", data, says, pixels=colours[wanted])
+    yield Case("bmp in rle8 without an end", _compressed(b"".join(full), colours, 8), pixels=colours[index])
+    yield Case("bmp in rle8 cut off", _compressed(b"".join(full[:60]), colours, 8), DAMAGED)
+    endless = b"".join(row[:-2] for row in full) + b"\0\1"
+    yield Case("bmp in rle8 without ends of rows", _compressed(endless, colours, 8), DAMAGED)
+    pairs = b"".join(
+        b"".join(bytes((2, left << 4 | right)) for left, right in row.reshape(-1, 2).tolist()) + b"\0\0"
+        for row in index[::-1]
+    )
+    yield Case("bmp in rle4", _compressed(pairs + b"\0\1", colours, 4), pixels=colours[index])
+    sevens = b"".join(
+        b"".join(
+            b"\0"
+            + bytes((len(part), *(a << 4 | b for a, b in zip(part[::2], [*part[1::2], 0], strict=False))))
+            + bytes(-((len(part) + 1) // 2) % 2)
+            for part in (row[at : at + 7] for at in range(0, 119, 7))
+        )
+        + bytes((1, row[119] << 4))
+        + b"\0\0"
+        for row in index[::-1].tolist()
+    )
+    yield Case("bmp in rle4 of seven pixels each", _compressed(sevens + b"\0\1", colours, 4), pixels=colours[index])
+
+
+def _bytewise(row: np.ndarray) -> bytes:
+    """Return a row of at least three pixels as they are, and its end."""
+    return bytes((0, len(row))) + row.tobytes() + bytes(len(row) % 2) + b"\0\0"
+
+
+def _runwise(row: np.ndarray) -> bytes:
+    """Return a row of equal pixels together, and its end."""
+    return b"".join(bytes((len(list(same)), int(value))) for value, same in groupby(row)) + b"\0\0"
+
+
+def _compressed(coded: bytes, colours: np.ndarray, bits: int) -> bytes:
+    """Return a BMP of 90 x 120 pixels and 16 colours around data of RLE8 or RLE4."""
+    table = np.hstack([colours[:, ::-1], np.zeros((16, 1), np.uint8)]).tobytes()
+    head = struct.pack("<IiiHHIIiiII", 40, 120, 90, 1, bits, {8: 1, 4: 2}[bits], len(coded), 0, 0, 16, 0)
+    begin = 14 + len(head) + len(table)
+    return b"BM" + struct.pack("<IHHI", begin + len(coded), 0, 0, begin) + head + table + coded

@@ -7,6 +7,7 @@ import numpy as np
 from dermlens.ingest.formats import LIMITS, Limits
 
 DAMAGED = "is damaged or cut off"
+ROUGH_CMYK = "CMYK without a colour profile"
 
 
 NAMES = (

@@ -155,6 +155,7 @@ def _colour_tags() -> Iterator[Case]:
     ):
         yield Case(f"png with {name}", plain[:33] + chunks + plain[33:], says, pixels=wanted, within=0.7)
     yield from _narrow(shown)
+    yield from _ramps()
     for kind in ("AVIF", "HEIF"):
         coded = saved(image, kind, quality=95)
         at = coded.index(b"colrnclx") + 8
@@ -162,6 +163,9 @@ def _colour_tags() -> Iterator[Case]:
         yield Case(f"{kind} of Display P3", tagged, pixels=wide, within=5)
         tagged = coded[:at] + struct.pack(">HH", 1, 16) + coded[at + 4 :]
         yield Case(f"{kind} of PQ", tagged, "high brightness (HDR)", pixels=shown, within=4)
+        for name, data in (("of its own", coded), ("of none", coded.replace(b"colrnclx", b"freenclx"))):
+            foreign = _with_foreign_colours(data)
+            yield Case(f"{kind} of colours {name}, with those of another item before", foreign, pixels=shown, within=4)
     inside = {"color_primaries": 12, "transfer_characteristics": 13}
     coded = saved(image, "HEIF", quality=95, **inside).replace(b"colrnclx", b"freenclx")
     yield Case("heic of Display P3, named inside its data alone", coded, pixels=wide, within=5)
@@ -217,6 +221,40 @@ def _named_inside(avif: bytes, primaries: int, curve: int) -> bytes:
     assert bits.count(named[0]) == 1, "of the sequence header"
     changed = bits.replace(*named)
     return bytes(int(changed[at : at + 8], 2) for at in range(0, len(changed), 8))
+
+
+def _ramps() -> Iterator[Case]:
+    """All 256 greys of linear light, the darkest of which look far brighter: to be shown exactly, by hand."""
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None], 40, 0)
+    bright = np.repeat(_to_srgb(ramp / 255)[..., None], 3, -1)
+    linear = colour.coded(1, 8, "L", [])
+    gamma = png_chunk(b"gAMA", struct.pack(">I", 100_000))
+    yield Case("png of all greys, with gAMA of linear light", png(ramp, chunks=gamma), pixels=bright)
+    yield Case(
+        "tiff of all greys, with a profile of linear light", saved(ramp, "TIFF", icc_profile=linear), pixels=bright
+    )
+    deep = png(ramp.astype(np.uint16) * 257, 16, chunks=gamma)
+    yield Case("png of all greys of 16 bits, with gAMA of linear light", deep, "16-bit grey values", pixels=bright)
+    data = dicom(ramp, "MONOCHROME2", ICCProfile=linear)
+    yield Case("dicom of all greys, with a profile of linear light", data, pixels=bright)
+
+
+def _with_foreign_colours(data: bytes) -> bytes:
+    """Return a HEIF file of one item, by Pillow or its plugin, whose first property names BT.2020 and linear light and
+
+    is of no item: as that of a thumbnail or a gain map, which are others than the picture.
+    """
+    box = struct.pack(">I4s4sHHHB", 19, b"colr", b"nclx", 9, 8, 9, 0x80)
+    at = {name: data.index(name) - 4 for name in (b"meta", b"iloc", b"iprp", b"ipco", b"ipma")}
+    grown = bytearray(data)
+    place = at[b"iloc"] + (20 if data[at[b"iloc"] + 13] >> 4 else 22)  # of the item, or of its first part
+    for start in (at[b"meta"], at[b"iprp"], at[b"ipco"], place):
+        struct.pack_into(">I", grown, start, int.from_bytes(data[start : start + 4], "big") + len(box))
+    links = at[b"ipma"] + 19
+    for link in range(links, links + data[links - 1]):
+        grown[link] += 1
+    grown[at[b"ipco"] + 8 : at[b"ipco"] + 8] = box
+    return bytes(grown)
 
 
 def _exif_colours() -> Iterator[Case]:

@@ -6,11 +6,13 @@ from tests.corpus import (
     bmps,
     colours,
     damage,
+    dicom_bits,
     dicom_jpegs,
     dicoms,
     encodings,
     hostile,
     pictures,
+    strips,
     tiffs,
     unread,
 )
@@ -20,7 +22,20 @@ from tests.image_files import picture, samples
 
 def corpus() -> list[Case]:
     """Return every case; their names are unique."""
-    modules = (hostile, pictures, encodings, bmps, tiffs, colours, dicoms, dicom_jpegs, damage, unread)
+    modules = (
+        hostile,
+        pictures,
+        encodings,
+        bmps,
+        tiffs,
+        strips,
+        colours,
+        dicoms,
+        dicom_jpegs,
+        dicom_bits,
+        damage,
+        unread,
+    )
     return [case for module in modules for case in module.cases()]
 
 

@@ -1,7 +1,8 @@
 """Data lost or zeroed in the middle, and pictures cut at a place where no decoder minds. Drawn here, by code."""
 
 import struct
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from io import BytesIO
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from dermlens.ingest.decoders.heif import boxes
 from tests.corpus.case import DAMAGED, Case
 from tests.corpus.encodings import arithmetic
 from tests.image_files import (
@@ -23,6 +25,8 @@ from tests.image_files import (
     dicom_rle,
     frame_of,
     picture,
+    png,
+    png_chunk,
     saved,
     tiff,
     with_zeros,
@@ -33,6 +37,7 @@ from tests.image_files import (
 def cases() -> Iterator[Case]:
     """Yield every case of this module."""
     yield from _damaged()
+    yield from _rows_missing()
 
 
 def _damaged() -> Iterator[Case]:
@@ -69,6 +74,15 @@ def _damaged() -> Iterator[Case]:
     yield Case("heic of tiles with zeros in one", with_zeros(tiles, 64), DAMAGED)
     yield Case("heic with zeros", with_zeros(heic, 64), DAMAGED)
     yield Case("heic that lost its second half", heic[: len(heic) // 2] + bytes(len(heic) // 2), DAMAGED)
+    for name, unit in (
+        ("an end of sequence", b"\x48\1"),
+        ("an end of bitstream", b"\x4a\1"),
+        ("filler data", b"\x4c\1" + b"\xff" * 20 + b"\x80"),
+        ("a message", b"\x50\1\5\x18" + b"0123456789abcdef" + b"a text  " + b"\x80"),  # user data, unregistered
+    ):
+        yield Case(f"heic with {name} behind its picture", _with_unit(heic, unit), pixels=shown, within=4)
+        torn = with_zeros(_with_unit(heic, unit), 64)
+        yield Case(f"heic with {name} behind its picture, and zeros in that", torn, DAMAGED)
     alone = saved(image, "HEIF", quality=90, enc_params={"x265:wpp": "0"})
     yield Case("heic without parallel rows", alone, pixels=shown, within=4)
     for name, share in (("first", 0.3), ("second", 0.7)):
@@ -103,6 +117,52 @@ def _damaged() -> Iterator[Case]:
     yield Case("dicom lossless jpeg of 16 bits, half of it zeros", file.replace(coded, half), DAMAGED)
     rle = frame_of(dicom_rle(shown))
     yield Case("dicom rle with zeros", _in_dicom(with_zeros(rle, 256), shown, "RGB", RLELossless), DAMAGED)
+
+
+def _rows_missing() -> Iterator[Case]:
+    """PNG files whose data end too early without a sign of it: the stream has its end, and every check sum is right."""
+    shown = picture()
+    grey = np.asarray(Image.fromarray(shown).convert("L"))
+    row, last_pass = 1 + 3 * 120, 45 * (1 + 3 * 120)  # the last pass of Adam7 has every second row in full
+    for name, whole, missing in (
+        ("its last row", png(shown), row),
+        ("a byte of its last row", png(shown), 1),
+        ("forty rows", png(shown), 40 * row),
+        ("everything", png(shown), 90 * row),
+        ("a row of 16-bit grey", png(grey.astype(np.uint16) * 257, 16), 1 + 2 * 120),
+        ("a row of single bits", png(grey >> 7, 1), 1 + 15),
+        ("its last pass", png(shown, interlaced=True), last_pass),
+        ("a row of its last pass", png(shown, interlaced=True), row),
+        ("a row of its last pass of four bits", png(grey >> 4, 4, interlaced=True), 1 + 60),
+    ):
+        yield Case(f"png that lacks {name}", _with_other_rows(whole, lambda rows, n=missing: rows[:-n]), DAMAGED)
+    more = _with_other_rows(png(shown), lambda rows: rows + rows)
+    yield Case("png of more rows than it needs", more, pixels=shown)
+    apart = _with_other_rows(png(shown), lambda rows: rows, parts=7)
+    yield Case("png of many chunks, one of them empty", apart, pixels=shown)
+
+
+def _with_other_rows(file: bytes, change: Callable[[bytes], bytes], parts: int = 1) -> bytes:
+    """Return a PNG with a function of its bytes of pixels for these, in some chunks and an empty one."""
+    at = file.index(b"IDAT")
+    end = at + 4 + int.from_bytes(file[at - 4 : at], "big")
+    coded = zlib.compress(change(zlib.decompress(file[at + 4 : end])))
+    step = -(-len(coded) // parts)
+    chunks = [png_chunk(b"IDAT", coded[i : i + step]) for i in range(0, len(coded), step)]
+    return file[: at - 4] + b"".join([*chunks[:1], png_chunk(b"IDAT", b""), *chunks[1:]]) + file[end + 4 :]
+
+
+def _with_unit(heic: bytes, unit: bytes) -> bytes:
+    """Return a HEIC of one item, by Pillow's plugin, with a NAL unit more at the end of its data."""
+    file = boxes.read(heic)
+    ((start, length),) = file.places[file.primary]
+    more = struct.pack(">I", len(unit)) + unit
+    grown = bytearray(heic[: start + length] + more + heic[start + length :])
+    mdat = heic.index(b"mdat") - 4
+    place = heic.index(struct.pack(">I", length), heic.index(b"iloc"))
+    for at in (mdat, place):
+        struct.pack_into(">I", grown, at, int.from_bytes(heic[at : at + 4], "big") + len(more))
+    return bytes(grown)
 
 
 def _in_dicom(frame: bytes, shown: np.ndarray, says: str = "YBR_FULL_422", syntax: str = JPEGBaseline8Bit) -> bytes:

@@ -7,11 +7,11 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000, JPEGBaseline8Bit, JPEGLosslessSV1
+from pydicom.uid import JPEG2000, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless
 
 from dermlens.ingest.decoders import colour
 from tests.corpus.case import Case
-from tests.image_files import dicom, dicom_by_gdcm, frame_of, jpeg_marked, jpeg_of_rgb, picture, saved
+from tests.image_files import dicom, dicom_by_gdcm, dicom_rle, frame_of, jpeg_marked, jpeg_of_rgb, picture, saved
 
 
 def cases() -> Iterator[Case]:
@@ -20,6 +20,7 @@ def cases() -> Iterator[Case]:
     yield from _jpegs_2000()
     yield from _lossless()
     yield from _told_inside()
+    yield from _called_rgb()
 
 
 def _jpegs() -> Iterator[Case]:
@@ -130,3 +131,19 @@ def _told_inside() -> Iterator[Case]:
     yield Case("dicom jpeg of a camera's two pictures", data, pixels=shown, within=3)
     data = dicom(encapsulate([saved(shown, "JPEG")]), "YBR_FULL_422", JPEG2000, (90, 120))
     yield Case("dicom jpeg said to be JPEG 2000", data, "but its data are JPEG")
+
+
+def _called_rgb() -> Iterator[Case]:
+    """YCbCr that the file calls RGB, or what a decoder makes RGB of: no data say otherwise, but the picture does."""
+    luma = np.asarray(Image.fromarray(picture()).convert("YCbCr"))
+    coded = saved(luma, "JPEG2000", no_jp2=True, irreversible=False, mct=0)
+    for name, data in (
+        ("without compression", dicom(luma)),
+        ("of 16 bits", dicom(luma.astype(np.uint16) * 257)),
+        ("as rle", dicom_rle(luma)),
+        ("as jpeg-ls", dicom_by_gdcm(luma, JPEGLSLossless)),
+        ("as lossless jpeg", dicom_by_gdcm(luma, JPEGLosslessSV1)),
+        ("as jpeg 2000", dicom(encapsulate([coded]), "RGB", JPEG2000, (90, 120))),
+        ("as jpeg 2000, by ICT", dicom(encapsulate([coded]), "YBR_ICT", JPEG2000, (90, 120))),
+    ):
+        yield Case(f"dicom of YCbCr called RGB, {name}", data, "they look like YCbCr", pixels=luma)

@@ -23,7 +23,7 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
-from tests.corpus.case import Case
+from tests.corpus.case import ROUGH_CMYK, Case
 from tests.image_files import (
     dicom,
     dicom_by_gdcm,
@@ -199,10 +199,9 @@ def _tiff(shown: np.ndarray) -> Iterator[Case]:
     palette = image.quantize(64)
     yield Case("tiff of a palette", saved(palette, "TIFF"), pixels=np.asarray(palette.convert("RGB")))
     cmyk = image.convert("CMYK")
-    yield Case("tiff of CMYK", saved(cmyk, "TIFF"), pixels=np.asarray(cmyk.convert("RGB")))
-    yield Case(
-        "tiff of CMYK as lzw", saved(cmyk, "TIFF", compression="tiff_lzw"), pixels=np.asarray(cmyk.convert("RGB"))
-    )
+    yield Case("tiff of CMYK", saved(cmyk, "TIFF"), ROUGH_CMYK, pixels=np.asarray(cmyk.convert("RGB")))
+    data = saved(cmyk, "TIFF", compression="tiff_lzw")
+    yield Case("tiff of CMYK as lzw", data, ROUGH_CMYK, pixels=np.asarray(cmyk.convert("RGB")))
     yield Case("BigTIFF", saved(image, "TIFF", big_tiff=True), pixels=shown)
     yield Case("tiff of many strips", saved(image, "TIFF", compression="tiff_lzw", strip_size=1024), pixels=shown)
     clear = np.full_like(grey, 255)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from tests.corpus.case import Case
+from tests.corpus.case import ROUGH_CMYK, Case
 from tests.image_files import (
     picture,
     png_chunk,
@@ -29,7 +29,7 @@ def _pixels() -> Iterator[Case]:
     grey = np.asarray(image.convert("L"))
     three = np.repeat(grey[..., None], 3, -1)
     yield Case("progressive jpeg", saved(image, "JPEG", progressive=True, quality=95), pixels=shown, within=3)
-    yield Case("cmyk jpeg", saved(image.convert("CMYK"), "JPEG", quality=98), pixels=shown, within=6)
+    yield Case("cmyk jpeg", saved(image.convert("CMYK"), "JPEG", quality=98), ROUGH_CMYK, pixels=shown, within=6)
     yield Case("grey jpeg", saved(image.convert("L"), "JPEG", quality=98), pixels=three, within=3)
     yield Case("webp", saved(image, "WEBP", lossless=True), pixels=shown)
     yield Case("bmp", saved(image, "BMP"), pixels=shown)
@@ -54,6 +54,17 @@ def _pixels() -> Iterator[Case]:
     plain = plain.copy()
     plain[np.asarray(palette) == 3] = 255
     yield Case("palette png with a clear colour", saved(palette, "PNG", transparency=3), told, pixels=plain)
+    nothing = "Every pixel of the image is transparent"
+    yield Case("palette png of clear colours alone", saved(palette, "PNG", transparency=bytes(16)), nothing)
+    used = bytes(4) + b"\xff" * 12  # clear are the first four colours
+    in_use = Image.fromarray(np.asarray(palette) % 4)
+    in_use.putpalette([*range(48)])
+    yield Case("palette png of clear colours and others, unused", saved(in_use, "PNG", transparency=used), nothing)
+    one = Image.new("P", (120, 90), 3)
+    one.putpalette([*range(48)])
+    yield Case("palette png of one clear colour", saved(one, "PNG", transparency=3), nothing)
+    layers = np.dstack([shown, np.zeros_like(clear)])
+    yield Case("png of which everything is clear", saved(layers, "PNG"), nothing)
     yield Case("wrong extension, jpeg named .dcm", saved(image, "JPEG", quality=95), pixels=shown, within=3)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
-from tests.corpus.case import DAMAGED, Case
+from tests.corpus.case import DAMAGED, ROUGH_CMYK, Case
+from tests.corpus.strips import tiff_of
 from tests.image_files import (
     picture,
     saved,
@@ -90,7 +91,8 @@ def _planes() -> Iterator[Case]:
                 for name, photometric, stored, wanted in (*kinds, ("cmyk", 5, cmyk, as_rgb)):
                     planes = np.moveaxis(stored, -1, 0).astype(depth) * (257 if depth is np.uint16 else 1)
                     data = tiff_planes(planes.astype(depth), photometric, order, tile)
-                    yield Case(f"tiff of planes: {name}, {how}", data, pixels=wanted)
+                    says = ROUGH_CMYK if name == "cmyk" else ""
+                    yield Case(f"tiff of planes: {name}, {how}", data, says, pixels=wanted)
     planes = np.moveaxis(shown, -1, 0)
     yield Case("big-endian BigTIFF", tiff_planes(planes, 2, True, big=True), pixels=shown)
     yield Case("little-endian BigTIFF", tiff_planes(planes, 2, False, big=True), pixels=shown)
@@ -134,6 +136,9 @@ def _colours() -> Iterator[Case]:
     tags = {258: (3, 1, 8), 262: (3, 1, 6), 277: (3, 1, 3), 279: (4, 1, len(full)), 530: (3, 2, 1 | 1 << 16)}
     untold = tiff(120, 90, {**tags, 530: None}, full)
     yield Case("tiff of YCbCr 4:4:4 that does not say so", untold, pixels=shown, within=2)
+    for name, rare in (("coefficients", {529: [1, 1, 1]}), ("black and white", {532: [16, 235, 128, 240, 128, 240]})):
+        untold = tiff_of([full], shown.shape, {262: [6], **rare})
+        yield Case(f"tiff of YCbCr 4:4:4 that does not say so, but its {name}", untold, "YCbCr of a rare kind")
     samples = _ycbcr_420(np.asarray(Image.fromarray(shown).convert("YCbCr")))
     untold = tiff(120, 90, {**tags, 279: (4, 1, len(samples)), 530: None}, samples)
     yield Case("tiff of YCbCr 4:2:0 that does not say so", untold, pixels=shown, within=2)

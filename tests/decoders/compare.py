@@ -22,6 +22,7 @@ _FIRST_PAGE = ("tiff whose first page is *", "shows the first page, which is a r
 _RANGE = ("png of*narrow range*", "heeds no range in cICP")
 _ADOBE_RGB = tuple((f"* of Adobe RGB by {how}", "takes no colours from EXIF") for how in ("R03", "its number"))
 _PARTS = "applies a profile whose parts do not fit together"
+_TIFF_SAYS = ("tiff of JPEG of * said to be *", "goes by what TIFF says of the colours, whatever the JPEG says")
 _EMPTY = ("bmp whose alpha is all zero", "takes a fourth byte that writers leave empty for transparency")
 EXPLANATIONS = {
     "ImageMagick": (
@@ -51,6 +52,11 @@ EXPLANATIONS = {
         ("tiff of old-style jpeg*", "takes the RGB that libtiff makes of it for YCbCr"),
         ("bmp of 444*", "puts zeros below channels of four bits, so that the brightest is 240"),
         ("*jpeg with parts of a profile*", _PARTS),
+        ("dicom * of 8 bits said to be 12*", "goes by the JPEG alone, whatever DICOM says of it"),
+        ("dicom * of 16 bits with values of 12", "goes by the JPEG alone, whatever DICOM says of it"),
+        ("dicom jpeg 2000 said to be signed", "goes by the JPEG alone, whatever DICOM says of it"),
+        ("dicom of all greys, with a profile*", "heeds no profile of a DICOM file, only that of the JPEG inside"),
+        _TIFF_SAYS,
         _FIRST_PAGE,
         _RANGE,
         _NO_NCLX,
@@ -68,6 +74,8 @@ EXPLANATIONS = {
         ("png with a profile that *", "puts another profile in the place of one that is not usable"),
         ("jpeg with parts of a profile*", _PARTS),
         ("png with gAMA of linear light", "does not heed gAMA"),
+        ("png of all greys*, with gAMA of linear light", "does not heed gAMA"),
+        _TIFF_SAYS,
         ("tiff of YCbCr 4:4:4*", "takes YCbCr that is no JPEG for RGB"),
         _FIRST_PAGE,
         _RANGE,
@@ -80,6 +88,8 @@ EXPLANATIONS = {
         ("dicom jpeg with a profile*", "applies no colour profiles"),
         ("dicom jpeg of Adobe RGB, with a profile of the file", "applies no colour profiles"),
         ("dicom with the profile of an optical path", "applies no colour profiles"),
+        ("dicom of all greys, with a profile*", "applies no colour profiles"),
+        ("dicom ybr 4:2:2 with a colour for each pixel*", "takes two pixels for sharing a colour, as the file says"),
         ("dicom with a window in * groups", "looks for a window outside functional groups only"),
         ("dicom jpeg, YCbCr by * said to be RGB", "goes by what DICOM says of the colours, whatever the JPEG says"),
         (
@@ -104,6 +114,8 @@ EXPLANATIONS = {
         ("png with cHRM of Display P3", "heeds no cHRM without gAMA"),
         ("jpeg with parts of a profile twice as the only one", _PARTS),
         ("jpeg with* end marker", "leaves the last rows grey"),
+        ("bmp in rle8 with *", "leaves transparent what BMP leaves out"),
+        ("bmp in rle8 that ends early", "leaves transparent what BMP leaves out"),
         _EMPTY,
     ),
 }

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,19 @@ def test_an_animation_gives_its_first_picture_and_says_so(lesion: np.ndarray) ->
     found = read_image(saved(frames[0], "PNG", save_all=True, append_images=frames[1:]))
     assert np.array_equal(found.pixels, lesion)
     assert "2 pictures" in found.notices[0]
+
+
+def test_the_main_picture_of_several_is_shown_and_named(lesion: np.ndarray) -> None:
+    import pillow_heif
+
+    file = pillow_heif.from_pillow(Image.fromarray(255 - lesion))
+    file.add_from_pillow(Image.fromarray(lesion))
+    written = BytesIO()
+    file.save(written, quality=95, primary_index=1)
+    found = read_image(written.getvalue())
+    assert np.abs(found.pixels.astype(int) - lesion).mean() < 4
+    told = "The file holds 2 pictures; number 2, which the file calls its main one, is used."
+    assert found.notices == (told,)
 
 
 def test_a_colour_profile_is_converted_to_srgb(lesion: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""BMP files that Pillow does not read: short OS/2 headers, and channels in other bits than the usual ones.
+"""BMP files that Pillow does not read: short OS/2 headers, channels in other bits than the usual ones, runs with gaps.
 
 Runs inside the decoding process, on hostile bytes.
 """
@@ -20,6 +20,9 @@ _OS2_METHODS = {3: "Huffman codes", 4: "runs of 24 bits"}
 _OTHER_BITS = (2, 64)
 _MOST = 16
 """bits of a channel that are looked at"""
+_RUNS = {(8, 1), (4, 2)}
+"""Bits of a pixel, and the method, of BMP compressed by run lengths."""
+_LEFT_OUT = "The BMP image leaves out some of its pixels; they are shown in the first of its colours."
 
 
 def opened(data: bytes) -> Image.Image:
@@ -85,3 +88,61 @@ def _in_a_row(mask: int) -> bool:
     """Return whether a mask has bits, and no gap between them."""
     lowest = mask & -mask
     return bool(mask) and not (mask + lowest) & mask
+
+
+def without_runs(data: bytes, notices: list[str]) -> bytes:
+    """Return a BMP that is compressed by run lengths as one that is not; any other as it is.
+
+    Pixels that it leaves out, as it may, have the first of its colours.
+
+    Raises:
+        DamagedError: it is cut off, or its rows are too long.
+    """
+    size, bits, method = int.from_bytes(data[14:18], "little"), *struct.unpack_from("<HI", data, 28)
+    if size < _INFO or (bits, method) not in _RUNS:
+        return data
+    begin, width, height = *struct.unpack_from("<I", data, 10), *struct.unpack_from("<ii", data, 18)
+    colours = int.from_bytes(data[46:50], "little") or 1 << bits
+    coded = data[begin or _FILE + size + 4 * colours :]
+    pixels, left_out = _unpacked(coded, width, abs(height), bits == 4)
+    notices.extend([_LEFT_OUT] if left_out else [])
+    head = data[:10] + struct.pack("<I", len(data)) + data[14:28] + struct.pack("<HII", 8, 0, 0)
+    return head + data[38:46] + struct.pack("<I", colours) + data[50:] + pixels
+
+
+def _unpacked(coded: bytes, width: int, height: int, fours: bool) -> tuple[bytes, bool]:
+    """Return one byte for every pixel, rows filled up to four bytes, and whether any is left out."""
+    stride = -(-width // 4) * 4
+    pixels, there = bytearray(stride * height), 0
+    at = x = y = 0
+    while (y, x) < (height - 1, width):
+        code = coded[at : at + 2]
+        if code == b"\0\0":  # the end of a row
+            x, y, at = 0, y + 1, at + 2
+        elif code == b"\0\1":  # the end of the picture
+            break
+        elif code == b"\0\2":  # a step to the right and up
+            x, y, at = x + coded[at + 2], y + coded[at + 3], at + 4
+        else:
+            run, at = _run(coded, at, fours)
+            if x >= width:
+                raise DamagedError("a row is too long")
+            seen = run[: width - x]
+            pixels[y * stride + x : y * stride + x + len(seen)] = seen
+            x, there = x + len(run), there + len(seen)
+    return bytes(pixels), there < width * height
+
+
+def _run(coded: bytes, at: int, fours: bool) -> tuple[bytes, int]:
+    """Return some pixels in a row, and where their code ends; each stands in four bits if `fours`."""
+    count, value = coded[at], coded[at + 1]
+    at += 2
+    if count:
+        pair = bytes((value >> 4, value & 15)) if fours else bytes((value, value))
+        return (pair * count)[:count], at
+    length = (value + 1) // 2 if fours else value
+    part = coded[at : at + length]
+    if len(part) < length:
+        raise DamagedError("the pixels are cut off")
+    run = bytes(pixel for byte in part for pixel in (byte >> 4, byte & 15))[:value] if fours else part
+    return run, at + length + length % 2

@@ -4,14 +4,18 @@ import io
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isqrt
 
 import numpy as np
 from PIL import Image, ImageCms
 
 DAMAGED_PROFILE = "The colour profile is damaged and was ignored; colours may be slightly off."
 UNFIT_PROFILE = "The colour profile is one for {profile}, not for {picture}, and was ignored; colours may be off."
+CMYK = "The image is CMYK without a colour profile; its colours were worked out roughly and may be off."
 HDR = "The image is made for a screen of high brightness (HDR), which was not accounted for; it looks paler than it is."
 OTHER_TAGS = "The image has colour tags that are not read here and were ignored; colours may be off."
+OTHER_COLOURS = "The file says that its colours are {}, but its JPEG data are {}; they are shown as the data are."
+LOOKS_WRONG = "By what the file says its colours are RGB, but they look like YCbCr; they are shown as it says."
 ADOBE_RGB = "Only the EXIF data say that the colours are those of Adobe RGB; they were converted from it."
 _SPACES = {b"RGB ": "colour pictures", b"GRAY": "grey pictures", b"CMYK": "CMYK pictures", b"Lab ": "L*a*b* pictures"}
 _SPACE_OF = {"RGB": b"RGB ", "L": b"GRAY", "CMYK": b"CMYK", "LAB": b"Lab "}
@@ -42,6 +46,10 @@ _CURVES = {  # H.273, 8.2; cameras mean sRGB's where they write those of televis
     8: (1, 1, 0, 0, 0),
 }
 _HDR = (16, 18)
+_LOOKED_AT = 1 << 14
+"""pixels, or a few times as many"""
+_ROUNDED = 4
+"""By how much of 255 a colour may lie outside of those that exist because it was rounded."""
 Chromaticities = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
 """x and y of white, red, green and blue."""
 
@@ -71,6 +79,7 @@ def transform(mode: str, profile: bytes | None, notices: list[str]) -> Transform
         notices: to which a sentence may be added.
     """
     if mode not in _SPACE_OF or not (profile or mode == "LAB"):
+        notices.extend([CMYK] if mode == "CMYK" else [])
         return Transform(mode)
     if mode == "LAB":
         source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
@@ -86,7 +95,8 @@ def transform(mode: str, profile: bytes | None, notices: list[str]) -> Transform
             notices.append(UNFIT_PROFILE.format(profile=made_for, picture=_SPACES[_SPACE_OF[mode]]))
             return Transform(mode)
     try:
-        built = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE  # which makes shadows darker
+        built = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", flags=flags)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         notices.append(DAMAGED_PROFILE)
         return Transform(mode)
@@ -94,7 +104,15 @@ def transform(mode: str, profile: bytes | None, notices: list[str]) -> Transform
     def convert(strip: Image.Image) -> Image.Image:
         return ImageCms.applyTransform(strip, built) or strip
 
-    return Transform(mode, None if _changes_nothing(convert, mode) else convert)
+    if _changes_nothing(convert, mode):
+        return Transform(mode)
+    return Transform(mode, _by_table(convert) if mode == "L" else convert)
+
+
+def _by_table(convert: Callable[[Image.Image], Image.Image]) -> Callable[[Image.Image], Image.Image]:
+    """Return what converts grey as a function does, which it asks for every grey once."""
+    bands = [list(band.getdata()) for band in convert(Image.fromarray(np.arange(256, dtype=np.uint8)[None])).split()]
+    return lambda strip: Image.merge("RGB", [strip.point(band) for band in bands])
 
 
 def _changes_nothing(convert: Callable[[Image.Image], Image.Image], mode: str) -> bool:
@@ -166,6 +184,24 @@ def made(primaries: Chromaticities, curve: tuple[float, ...], mode: str) -> byte
     head = struct.pack(">I4xI4s4s4s", at + len(body), 0x04000000, b"mntr", _SPACE_OF[mode], b"XYZ ")
     head += bytes(12) + b"acsp" + bytes(28) + b"".join(_fixed(v) for v in _D50)
     return head + bytes(128 - len(head)) + struct.pack(">I", len(tags)) + table + body
+
+
+def like_ycbcr(pixels: np.ndarray) -> bool:
+    """Return whether what is called RGB, (height, width, 3) uint8, is rather brightness and two differences of colour.
+
+    Read so, the colours of a picture of skin all exist, are rather red than blue, and rise and fall together more than
+    the channels do as they stand.
+    """
+    step = max(1, isqrt(pixels.shape[0] * pixels.shape[1] // _LOOKED_AT))
+    stored = pixels[::step, ::step].reshape(-1, 3).astype(np.float64).T
+    y, blue, red = stored - [[0], [128], [128]]
+    shown = np.array([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue])  # ITU-T T.871, 7
+    if ((shown < -_ROUNDED) | (shown > 255 + _ROUNDED)).any(0).mean() > 0.01 or red.mean() < blue.mean():
+        return False
+    spread = stored.std(1)
+    if spread.min() < 2:
+        return bool(spread[0] >= 8 and spread[1:].max() < spread[0] / 4)
+    return bool(np.corrcoef(shown).min() > np.corrcoef(stored).min())
 
 
 _D50 = np.array([0.9642, 1.0, 0.8249])

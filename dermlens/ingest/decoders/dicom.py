@@ -26,7 +26,7 @@ from pydicom.uid import (
 from dermlens.errors import ImageError
 from dermlens.ingest.decoders import colour, damage, grey, jpeg, tags
 from dermlens.ingest.decoders.damage import DamagedError
-from dermlens.ingest.decoders.dicom_parts import jpeg2000, spacing
+from dermlens.ingest.decoders.dicom_parts import jpeg2000, native, spacing
 from dermlens.ingest.decoders.pixels import Decoded, check_pictures, check_size
 from dermlens.ingest.formats import Limits
 
@@ -61,6 +61,8 @@ _LONGEST = 200
 """Characters of a value that is taken over."""
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_AS_RGB = ("RGB", "YBR_ICT", "YBR_RCT")
+"""What decoders make RGB of."""
 _LUMA = ("YBR_FULL", "YBR_FULL_422")
 _PREFERRED = ("pillow", "gdcm")
 """Pillow's decoders first: they are the most widely tested."""
@@ -76,11 +78,12 @@ _JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 _JPEG_START = b"\xff\xd8"
 _EMPTY = bytes(256)
 _GAP = "The JPEG 2000 data hold a long run of zeros, as if a part were lost; look whether the picture is whole."
-_CONTRADICTS = "The DICOM file contradicts itself about its channels or bits. Export the image again."
 _OTHER_KIND = "The DICOM file says that it is compressed as JPEG 2000, but its data are JPEG. Export the image again."
 _TURNED = "Only the EXIF data of the JPEG inside say that the picture is to be turned; it is shown as it is stored."
-_OTHER_COLOURS = "The file says that its colours are {}, but its JPEG data are {}; they are shown as the data are."
-_LOOKS_WRONG = "The file says that its colours are RGB, but they look like YCbCr; they are shown as it says."
+_FEWER_BITS = "The compressed data have {} bits a value, though the DICOM file says {}; the picture may be too dark."
+_OTHER_SIGN = (
+    "The compressed data and the DICOM file disagree on whether values can be negative; light and dark may be wrong."
+)
 
 
 def decode(data: bytes, limits: Limits) -> Decoded:
@@ -102,6 +105,7 @@ def decode(data: bytes, limits: Limits) -> Decoded:
     notices = list(check_pictures(int(file.get("NumberOfFrames") or 1), limits))
     size = spacing.true_size(file, notices)
     check_size(*size, limits)
+    says_rgb = file.PhotometricInterpretation in _AS_RGB
     frame = _frame(file, limits, notices)
     interpretation = str(file.PhotometricInterpretation)  # of the frame, which JPEG data may have corrected
     if interpretation in _GREY:
@@ -112,6 +116,8 @@ def decode(data: bytes, limits: Limits) -> Decoded:
         pixels = _eight_bits(frame, int(file.BitsStored), brightness_first=_unconverted(file))
         if _unconverted(file):
             pixels = convert_color_space(pixels, "YBR_FULL", "RGB")
+        elif says_rgb and colour.LOOKS_WRONG not in notices and colour.like_ycbcr(pixels):
+            notices.append(colour.LOOKS_WRONG)
     return Decoded(spacing.stretched(_to_srgb(pixels, file, notices), size), tuple(notices))
 
 
@@ -141,7 +147,7 @@ def _check(file: pydicom.Dataset, limits: Limits) -> None:
             "and PALETTE COLOR are. Export the image as JPEG or PNG."
         )
     if samples != (3 if interpretation in _COLOUR else 1) or not 1 <= file.BitsStored <= file.BitsAllocated:
-        raise ImageError(_CONTRADICTS)
+        raise ImageError(native.CONTRADICTS)
     if file.BitsAllocated > 16:
         raise ImageError(
             f"The DICOM file holds values of {file.BitsAllocated} bits, which are not read here. "
@@ -159,7 +165,7 @@ def _eight_bits(frame: np.ndarray, bits: int, brightness_first: bool) -> np.ndar
     if bits > 8:
         return (frame >> (bits - 8)).astype(np.uint8)
     if frame.max() >= 1 << bits:
-        raise ImageError(_CONTRADICTS)
+        raise ImageError(native.CONTRADICTS)
     if bits == 8:
         return frame.astype(np.uint8, copy=False)
     values, step = np.arange(1 << bits), 255 / ((1 << bits) - 1)
@@ -188,6 +194,7 @@ def _frame(file: pydicom.Dataset, limits: Limits, notices: list[str]) -> np.ndar
     if syntax.is_compressed and syntax != DeflatedExplicitVRLittleEndian:
         frame = _compressed(file, syntax, plugin, notices)
     else:
+        native.check_length(file, notices)
         stored = pixel_array(file, index=0, decoding_plugin=plugin, correct_unused_bits=False, raw=_unconverted(file))
         frame = grey.aligned(stored, file)
     expected = (file.Rows, file.Columns, 3)[: 3 if file.SamplesPerPixel == 3 else 2]
@@ -213,14 +220,21 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
             if (told := jpeg2000.colours(coded)) and file.SamplesPerPixel == 3:
                 _heed(told, file, notices)
         frame = _decoded(file, coded, plugin)
-        return grey.aligned(frame, file) if syntax == RLELossless else frame
+        if syntax == RLELossless:
+            return grey.aligned(frame, file)
+        if syntax in JPEG2000TransferSyntaxes:
+            depth, signed = jpeg2000.depth(coded)
+            notices.extend([_OTHER_SIGN] if signed != (file.PixelRepresentation == 1) else [])
+        else:
+            depth = jpeg.read(coded).precision
+        return _within_range(frame, depth, file, notices)
     stream = jpeg.read(coded)
     if stream.frame == jpeg.LOSSLESS:
-        return _lossless(file, coded, stream, plugin, notices)
+        return _within_range(_lossless(file, coded, stream, plugin, notices), stream.precision, file, notices)
     said: list[str] = []
     coded = jpeg.whole(coded, said)
-    if len(stream.components) != file.SamplesPerPixel or file.BitsStored != 8:
-        raise ImageError(_CONTRADICTS)
+    if len(stream.components) != file.SamplesPerPixel or file.BitsStored != 8 or file.get("PixelRepresentation"):
+        raise ImageError(native.CONTRADICTS)
     file.BitsAllocated = 8
     image = Image.open(io.BytesIO(coded), formats=["JPEG"])
     if not _profile(file):
@@ -234,8 +248,8 @@ def _compressed(file: pydicom.Dataset, syntax: UID, plugin: str, notices: list[s
         _heed(told, file, notices)
         return np.asarray(image)
     frame = _decoded(file, coded, plugin)
-    if file.PhotometricInterpretation == "RGB" and _like_ycbcr(stream, frame):
-        notices.append(_LOOKS_WRONG)
+    if file.PhotometricInterpretation == "RGB" and len(set(stream.sampling)) > 1:  # as of brightness and colours alone
+        notices.append(colour.LOOKS_WRONG)
     return frame
 
 
@@ -245,47 +259,59 @@ def _lossless(file: pydicom.Dataset, coded: bytes, stream: jpeg.Stream, plugin: 
         coded = jpeg.unmarked(coded)
     if stream.precision == 8:
         return _decoded(file, jpeg.whole(coded, notices), plugin)
-    with damage.complaints() as said:
-        frame = _decoded(file, coded, plugin)
-    if said or np.array_equal(frame, _decoded(file, jpeg.with_another_end(coded), plugin)):
+    bits = min(max(int(file.BitsStored), stream.precision), int(file.BitsAllocated))
+    with damage.complaints() as said:  # with all bits: GDCM cuts off those that the file does not tell of
+        frame = _decoded(file, coded, plugin, bits)
+    if said or np.array_equal(frame, _decoded(file, jpeg.with_another_end(coded), plugin, bits)):
         raise DamagedError("the picture is complete before its data are")
+    return frame
+
+
+def _within_range(frame: np.ndarray, depth: int, file: pydicom.Dataset, notices: list[str]) -> np.ndarray:
+    """Return a frame whose values are such as the file says; `depth` is what its data say of their bits.
+
+    Raises:
+        ImageError: some are not.
+    """
+    _, lowest, highest = grey.domain(file)
+    if file.BitsStored < 8 * frame.dtype.itemsize and (frame.max() > highest or frame.min() < lowest):
+        raise ImageError(native.CONTRADICTS)
+    unspread = file.PhotometricInterpretation in _COLOUR or not grey.has_range(file)
+    if depth < file.BitsStored and unspread and file.PhotometricInterpretation != "PALETTE COLOR":
+        notices.append(_FEWER_BITS.format(depth, file.BitsStored))
     return frame
 
 
 def _heed(told: str, file: pydicom.Dataset, notices: list[str]) -> None:
     """Take the colours that a frame's data say they hold, of which the decoder makes RGB, for what it holds."""
     if (file.PhotometricInterpretation in _LUMA) != (told == "YCbCr"):
-        notices.append(_OTHER_COLOURS.format(file.PhotometricInterpretation, told))
+        notices.append(colour.OTHER_COLOURS.format(file.PhotometricInterpretation, told))
     file.PhotometricInterpretation = "RGB"
 
 
-def _decoded(file: pydicom.Dataset, coded: bytes, plugin: str) -> np.ndarray:
-    """Return what a decoder makes of a frame's data. PlanarConfiguration says nothing of them (PS3.5, 8.2)."""
+def _decoded(file: pydicom.Dataset, coded: bytes, plugin: str, bits: int = 0) -> np.ndarray:
+    """Return what a decoder makes of a frame's data. PlanarConfiguration says nothing of them (PS3.5, 8.2).
+
+    Args:
+        file: that they are of.
+        coded: the data.
+        plugin: with the decoder.
+        bits: of a value, if other than the file says.
+    """
     alone = pydicom.Dataset()
     alone.file_meta = file.file_meta
-    alone.update({file[tag].tag: file[tag] for tag in _LAYOUT if tag in file})
+    for tag in _LAYOUT:
+        if tag in file:
+            setattr(alone, tag, file[tag].value)
     alone.NumberOfFrames = 1
+    if bits:
+        alone.BitsStored, alone.HighBit = bits, bits - 1
     if alone.SamplesPerPixel > 1:
         alone.PlanarConfiguration = 0
     alone.PixelData = encapsulate([coded])
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*RLE segment")  # more or less than the picture: damage
         return pixel_array(alone, index=0, decoding_plugin=plugin, correct_unused_bits=False, raw=_unconverted(file))
-
-
-def _like_ycbcr(stream: jpeg.Stream, frame: np.ndarray) -> bool:
-    """Return whether channels called RGB are rather brightness and two differences of colour.
-
-    Those alone are stored coarser than the first; and in a picture of skin the three of RGB rise and fall together, and
-    as far as each other.
-    """
-    if len(set(stream.sampling)) > 1:
-        return True
-    channels = frame[::4, ::4].reshape(-1, 3).astype(np.float64).T
-    spread = channels.std(1)
-    if spread.min() < 2:
-        return bool(spread[0] >= 8 and spread[1:].max() < spread[0] / 4)
-    return bool(np.array(np.corrcoef(channels))[0, 1:].max() < 0.5)
 
 
 def _no_decoder(syntax: UID) -> str:

@@ -99,6 +99,13 @@ def _voi(values: np.ndarray, ends: np.ndarray, file: pydicom.Dataset) -> np.ndar
     return ((values - centre) / width + 0.5).clip(0, 1)
 
 
+def has_range(file: pydicom.Dataset) -> bool:
+    """Return whether a file says, by a LUT or a window, which values are black and white."""
+    groups = [*functional_groups(file, "FrameVOILUTSequence"), file]
+    window = all(next(_numbers(groups, tag), None) is not None for tag in ("WindowCenter", "WindowWidth"))
+    return window or any(_item(file, tag) for tag in ("ModalityLUTSequence", "VOILUTSequence"))
+
+
 def _item(holder: pydicom.Dataset, tag: str) -> pydicom.Dataset | None:
     """Return the first item of a sequence, None if it is absent or empty."""
     items = holder.get(tag)

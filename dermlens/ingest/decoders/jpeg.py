@@ -48,6 +48,8 @@ class Stream:
     """the code of its frame header, 0 if there is none"""
     precision: int = 0
     """bits a channel"""
+    height: int = 0
+    width: int = 0
     components: bytes = b""
     """their identifiers"""
     sampling: bytes = b""
@@ -92,6 +94,7 @@ def read(data: bytes) -> Stream:
 def _note(stream: Stream, marker: int, segment: bytes) -> None:
     if marker in _FRAMES and not stream.frame and len(segment) > 5:
         stream.frame, stream.precision = marker, segment[0]
+        stream.height, stream.width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
         stream.components = segment[6 : 6 + 3 * segment[5] : 3]
         stream.sampling = segment[7 : 7 + 3 * segment[5] : 3]
         stream.missing = {c: bytearray(b"\xff" * 64) for c in stream.components}

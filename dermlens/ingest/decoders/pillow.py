@@ -15,6 +15,8 @@ from dermlens.ingest.formats import Limits
 _BITS = 258
 _PHOTOMETRIC = 262
 _ON_WHITE = "The image has transparent pixels; they are shown on white."
+_MAIN, _FULL = "which the file calls its main one", "the first that is no reduced copy or mask"
+"""Why a picture other than the first is used."""
 _STRIP = 1 << 14
 """Pixels converted at a time: no second copy of a large image is needed, and the same memory is used again."""
 
@@ -31,15 +33,20 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
 
         heic.refuse_kinds(data)
     if kind == "TIFF":
-        image, page, pictures = _open_tiff(data, limits, notices)
+        found = tiff.pages(data, limits.pictures)
+        page, pictures = tiff.shown_page(found), len(found)
+        image = tiff.open_page(data, page, found[page], notices)
     else:
         image, page, pictures = _open(data, kind), 0, 1
     check_size(*image.size, limits)
     pictures = pictures if kind == "TIFF" else int(getattr(image, "n_frames", 1))
-    notices += check_pictures(pictures, limits, page)
+    page = image.tell() if kind == "HEIC" else page
+    notices += check_pictures(pictures, limits, page, _MAIN if kind == "HEIC" else _FULL)
     if image.mode in ("F", "I"):
         raise ImageError(tiff.UNKNOWN_BRIGHTNESS.format(kind="values of 32 bits"))
-    if kind != "TIFF":
+    if kind == "TIFF":
+        image = tiff.checked(data, page, found[page], image, notices)
+    else:
         info = image.info
         del image  # WebP's holds two canvases
         data, coded = _checked(data, kind, notices)
@@ -52,7 +59,10 @@ def decode(data: bytes, kind: str, limits: Limits) -> Decoded:
     image.load()
     if xmp:
         image.info["xmp"] = xmp
-    if kind == "PNG":
+    if kind == "TIFF":
+        tiff.tell_of_colours(image, notices)
+    elif kind == "PNG":
+        damage.check_png_rows(data, image)
         png.with_clear_colour(image, data)
         image = png.in_full_range(image, data)
     elif kind == "AVIF":
@@ -77,6 +87,8 @@ def _checked(data: bytes, kind: str, notices: list[str]) -> tuple[bytes, tuple[i
         return jpeg.whole(data, notices), None
     if kind == "PNG":
         damage.check_png(data)
+    elif kind == "BMP":
+        return bmp.without_runs(data, notices), None
     elif kind == "WebP":
         from dermlens.ingest.decoders import opencv
 
@@ -112,13 +124,6 @@ def _open(data: bytes, kind: str) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=["HEIF" if kind == "HEIC" else kind.upper()])
 
 
-def _open_tiff(data: bytes, limits: Limits, notices: list[str]) -> tuple[Image.Image, int, int]:
-    """Open the page that shows the picture; returns its number and how many pages there are, too."""
-    found = tiff.pages(data, limits.pictures)
-    number = tiff.shown_page(found)
-    return tiff.open_page(data, number, found[number], notices), number, len(found)
-
-
 def _usable_alpha(image: Image.Image, kind: str) -> Image.Image:
     """Return the image without a transparency that means nothing, and as a mode that Pillow converts.
 
@@ -140,6 +145,10 @@ def _unseen(image: Image.Image) -> bool:
     """Return whether every pixel is transparent."""
     if (clear := image.info.get(png.CLEAR_GREY)) is not None:
         return image.getextrema() == (clear, clear)
+    clear = image.info.get("transparency")
+    if image.mode == "P" and clear is not None:
+        alpha = bytes(clear).ljust(256, b"\xff") if isinstance(clear, bytes) else bytes(i != clear for i in range(256))
+        return not any(count and alpha[colour] for colour, count in enumerate(image.histogram()))
     return "A" in image.getbands() and image.getchannel("A").getextrema()[1] == 0
 
 

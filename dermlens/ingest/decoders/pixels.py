@@ -34,17 +34,18 @@ def check_size(width: int, height: int, limits: Limits) -> None:
         )
 
 
-def check_pictures(count: int, limits: Limits, used: int = 0) -> tuple[str, ...]:
+def check_pictures(count: int, limits: Limits, used: int = 0, why: str = "") -> tuple[str, ...]:
     """Return the notice that a file of several pictures deserves; raises ImageError if it holds too many.
 
     Args:
         count: of pictures.
         limits: on it.
-        used: number of the picture that is shown, from 0; those before it are reduced copies or masks.
+        used: number of the picture that is shown, from 0.
+        why: what it is, if it is not the first.
     """
     if count > limits.pictures:
         raise ImageError(
             f"The file holds more than {limits.pictures} pictures. Save the one that matters as a file of its own."
         )
-    which = f"number {used + 1}, the first that is no reduced copy or mask," if used else "the first one"
+    which = f"number {used + 1}, {why}," if used else "the first one"
     return (f"The file holds {count} pictures; {which} is used.",) if count > 1 else ()

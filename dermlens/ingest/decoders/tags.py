@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from dermlens.ingest.decoders import colour
+from dermlens.ingest.decoders.heif import boxes
 
 ORIENTATION = 0x0112
 _NCLX = b"colrnclx"
@@ -90,12 +91,16 @@ def _of_bmp(data: bytes, notices: list[str]) -> bytes | None:
 def _named(image: Image.Image, data: bytes) -> tuple[int, int] | None:
     """Return the two numbers of ITU-T H.273 that a HEIF picture names its colours by."""
     told: Any = image.info.get("nclx_profile")
-    at = data.find(_NCLX, 0, _HEAD)
     if isinstance(told, dict):
         return int(told.get("color_primaries", 2)), int(told.get("transfer_characteristics", 2))
-    if at >= 0:
-        return struct.unpack_from(">HH", data, at + len(_NCLX))
-    return image.info["coded_colours"]
+    try:
+        file = boxes.read(data)
+    except boxes.ODD:
+        at = data.find(_NCLX, 0, _HEAD)
+        return struct.unpack_from(">HH", data, at + len(_NCLX)) if at >= 0 else image.info["coded_colours"]
+    own = (box for item in (file.primary, *file.tiles) for box in file.properties[item])
+    named = next((box for box in own if box.startswith(_NCLX)), b"")
+    return struct.unpack_from(">HH", named, len(_NCLX)) if named else image.info["coded_colours"]
 
 
 def _of_tiff(tags: Any, mode: str, notices: list[str]) -> bytes | None:

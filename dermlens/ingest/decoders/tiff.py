@@ -1,22 +1,25 @@
-"""What TIFF needs before Pillow: the page that shows the picture, kinds that are not read, damage inside a strip.
+"""What TIFF needs before Pillow: the page that shows the picture, kinds that are not read.
 
 Runs inside the decoding process, on hostile bytes.
 """
 
 import io
 import struct
-import zlib
 from typing import Any, Literal
 
+import numpy as np
 from PIL import Image, ImagePalette, TiffImagePlugin
 
 from dermlens.errors import ImageError
-from dermlens.ingest.decoders import colour, jpeg
+from dermlens.ingest.decoders import colour
 from dermlens.ingest.decoders.damage import DamagedError
+from dermlens.ingest.decoders.tiff_parts import strips
 
 _SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 258, 259, 262
-_SAMPLES, _PLANES, _COLOUR_MAP, _EXTRA, _FORMAT, _OLD_JPEG_AT, _OLD_JPEG_SIZE = 277, 284, 320, 338, 339, 513, 514
+_SAMPLES, _PLANES, _COLOUR_MAP, _EXTRA, _FORMAT = 277, 284, 320, 338, 339
 _SUBSAMPLING, _DNG = 530, 50706
+_RARE_YCBCR = {529, 532}
+"""Coefficients, and the values of black and white, of which Pillow's own reader does not know."""
 _TAGS = (_SUBFILE, _OLD_SUBFILE, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _FORMAT, _DNG)
 _REDUCED, _MASK = 1, 4
 """The bits of a page's kind that tell of a reduced copy and of a mask (TIFF 6.0, section 8)."""
@@ -24,9 +27,7 @@ _OLD_REDUCED = 2
 _WIDTHS = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8}
 """Bytes of a whole number of each type."""
 _MASK_VALUES, _YCBCR, _COLOUR_FILTER, _LINEAR_RAW = 4, 6, 32803, 34892
-_PLAIN, _OLD_JPEG, _JPEG = 1, 6, 7
-_DEFLATE = (8, 32946)
-_READ = {_PLAIN, 2, 3, 4, 5, _OLD_JPEG, _JPEG, *_DEFLATE, 32773, 34925, 50000}
+_READ = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000}
 _NAMES = {
     9: "JBIG",
     10: "JBIG",
@@ -44,10 +45,17 @@ _NAMES = {
 }
 _MOST = 16
 """values of a tag that are looked at"""
-_CHUNK = 1 << 20
 Page = dict[int, tuple[int, ...]]
-"""The tags of a page that are looked at, and their values; under _AT, which is no tag, where the page stands."""
-_AT = 0
+"""The tags of a page that are looked at, and their values; and under _AT and _COLOURS_AT, which are no tags, where it
+
+stands in the file, and where the number that names its colours stands, and how many bytes it has.
+"""
+_AT, _COLOURS_AT = 0, -1
+_NAMED = {2: "RGB", 6: "YCbCr"}
+_UNTOLD = "untold_colours"
+"""In the `info` of a picture: whether it is of JPEG data that do not say whether they are RGB, as the page does."""
+_LOOKED_AT = 256
+"""pixels on a side"""
 
 UNKNOWN_BRIGHTNESS = (
     "The image holds {kind}, for which no brightness is defined. Save it with 8 or 16 bits a channel, none below zero."
@@ -57,8 +65,10 @@ _NO_PHOTOMETRIC = (
     "The TIFF image lacks the tag PhotometricInterpretation (262), which says what its values mean: black may be taken "
     "for white. Export it again, or save it as PNG."
 )
-_UNCHECKED = "Whether the JPEG data are whole could not be checked; look whether the picture is."
 _EIGHT_IN_SIXTEEN = "The palette's colours are of 8 bits, though TIFF's are of 16; they were read as 8."
+_RARE_COLOURS = (
+    "The TIFF image stores YCbCr of a rare kind and does not say how many of its pixels share a colour. Save it as RGB."
+)
 _NONE_FULL = (
     "The TIFF file holds only reduced copies or masks, as a camera raw file does, and no picture in full size. "
     "Save it as JPEG or PNG."
@@ -71,7 +81,7 @@ def pages(data: bytes, most: int) -> list[Page]:
 
     A link that leads nowhere ends them, and so does a page whose tags are cut off.
     """
-    order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
+    order = _order(data)
     big = 43 in data[2:4]
     size, entry, width = (8, 20, 8) if big else (2, 12, 4)  # bytes of a directory's length, an entry, a link
     seen: set[int] = set()
@@ -87,6 +97,9 @@ def pages(data: bytes, most: int) -> list[Page]:
             tag = int.from_bytes(data[begin : begin + 2], order)
             if tag in _TAGS:
                 page[tag] = _values(data, begin, order, width)
+            if tag == _PHOTOMETRIC:
+                size = _WIDTHS.get(int.from_bytes(data[begin + 2 : begin + 4], order), 0)
+                page[_COLOURS_AT] = begin + 4 + width, size
         found.append(page)
         at = int.from_bytes(data[link : link + width], order)
     return found
@@ -121,7 +134,7 @@ def shown_page(found: list[Page]) -> int:
         raise ImageError(_NO_PHOTOMETRIC)
     if page[_PHOTOMETRIC][0] in (_COLOUR_FILTER, _LINEAR_RAW):
         raise ImageError(_RAW)
-    compression = _first(page, _COMPRESSION, _PLAIN)
+    compression = _first(page, _COMPRESSION, strips.PLAIN)
     if compression not in _READ:
         name = _NAMES.get(compression, f"method {compression}")
         raise ImageError(f"The TIFF image is compressed as {name}, which is not read here. Save it with LZW or none.")
@@ -153,12 +166,11 @@ def open_page(data: bytes, number: int, page: Page, notices: list[str]) -> Image
         notices: to which a sentence may be added.
 
     Raises:
-        ImageError: its planes are of a kind that Pillow mixes up.
-        DamagedError: a strip or tile is damaged.
+        ImageError: its planes, or its colours, are of a kind that Pillow mixes up.
         Exception: anything, for a damaged file.
     """
     planes = _first(page, _PLANES, 1) == 2 and _first(page, _SAMPLES, 1) > 1
-    plain_ycbcr = _first(page, _PHOTOMETRIC, 0) == _YCBCR and _first(page, _COMPRESSION, _PLAIN) == _PLAIN
+    plain_ycbcr = _first(page, _PHOTOMETRIC, 0) == _YCBCR and _first(page, _COMPRESSION, strips.PLAIN) == strips.PLAIN
     # Pillow's own reader takes planes of 16 bits for planes of 8, and knows of no YCbCr with fewer colours than pixels.
     TiffImagePlugin.READ_LIBTIFF = planes or plain_ycbcr
     if number:  # Pillow opens the first page, of whatever kind it is, before it can go to another
@@ -170,6 +182,8 @@ def open_page(data: bytes, number: int, page: Page, notices: list[str]) -> Image
     try:
         image: Any = Image.open(io.BytesIO(data), formats=["TIFF"])
         if plain_ycbcr and not planes and _has_all_colours(image.tag_v2):
+            if image.tag_v2.keys() & _RARE_YCBCR:
+                raise ImageError(_RARE_COLOURS)
             TiffImagePlugin.READ_LIBTIFF = False
             image = Image.open(io.BytesIO(data), formats=["TIFF"])
     except Image.UnidentifiedImageError as e:
@@ -188,8 +202,42 @@ def open_page(data: bytes, number: int, page: Page, notices: list[str]) -> Image
     if image.palette is not None and 0 < max(colours, default=0) < 256:
         image.palette = ImagePalette.raw("RGB;L", bytes(colours))
         notices.append(_EIGHT_IN_SIXTEEN)
-    _check_strips(data, image.tag_v2, notices)
     return image
+
+
+def checked(data: bytes, number: int, page: Page, image: Any, notices: list[str]) -> Image.Image:
+    """Return an opened page, with the colours that its JPEG data say they hold.
+
+    Args:
+        data: the whole file.
+        number: of the page, from 0.
+        page: its tags.
+        image: as `open_page` opened it.
+        notices: to which a sentence may be added.
+
+    Raises:
+        DamagedError: strips or tiles are missing, or one is damaged though libtiff does not mind.
+    """
+    told = strips.check(data, page[_AT][0], image.tag_v2, notices)
+    said = _NAMED.get(image.tag_v2[_PHOTOMETRIC])
+    if told and said and told != said:
+        notices.append(colour.OTHER_COLOURS.format(said, told))
+        at, size = page[_COLOURS_AT]
+        value = {name: value for value, name in _NAMED.items()}[told].to_bytes(size, _order(data))
+        return open_page(data[:at] + value + data[at + size :], number, page, notices)
+    image.info[_UNTOLD] = image.tag_v2.get(_COMPRESSION) == strips.JPEG and said == "RGB" and not told
+    return image
+
+
+def tell_of_colours(image: Image.Image, notices: list[str]) -> None:
+    """Add a notice if a decoded page looks as if its JPEG data, which do not say so, were YCbCr and not RGB."""
+    if image.info.pop(_UNTOLD, False) and image.mode == "RGB":
+        small = image.resize([min(side, _LOOKED_AT) for side in image.size], Image.Resampling.NEAREST)
+        notices.extend([colour.LOOKS_WRONG] if colour.like_ycbcr(np.asarray(small)) else [])
+
+
+def _order(data: bytes) -> Literal["little", "big"]:
+    return "little" if data[:1] == b"I" else "big"
 
 
 def _has_all_colours(tags: Any) -> bool:
@@ -214,47 +262,3 @@ def _big_directory(data: bytes) -> type:
             self.next = int.from_bytes(data[8:16], "big")
 
     return Directory
-
-
-def _check_strips(data: bytes, tags: Any, notices: list[str]) -> None:
-    """Raise DamagedError if a strip or tile is damaged in a way that libtiff does not mind."""
-    compression = tags.get(_COMPRESSION, _PLAIN)
-    if compression == _OLD_JPEG:
-        _check_old_jpeg(data, tags, notices)
-        return
-    starts, counts = tags.get(273) or tags.get(324) or (), tags.get(279) or tags.get(325) or ()
-    tables = bytes(tags.get(347, b""))
-    for start, count in zip(starts, counts, strict=False):
-        strip = data[start : start + count]
-        if compression == _JPEG:
-            _check_jpeg(tables[:-2] + strip[2:] if tables else strip, notices)
-        elif compression in _DEFLATE:
-            _check_deflated(strip)
-
-
-def _check_old_jpeg(data: bytes, tags: Any, notices: list[str]) -> None:
-    """Check the one stream that may hold all strips (TIFF 6.0, section 22); without it tables and data lie apart."""
-    start, count = tags.get(_OLD_JPEG_AT), tags.get(_OLD_JPEG_SIZE)
-    stream = data[start : start + count if count else None] if start else b""
-    if b"\xff\xda" in stream:
-        _check_jpeg(stream, notices)
-    else:
-        notices.append(_UNCHECKED)
-
-
-def _check_jpeg(stream: bytes, notices: list[str]) -> None:
-    """Check a stream whose own colour profile goes for nothing: the page's tags name the colours."""
-    said: list[str] = []
-    jpeg.whole(stream, said)
-    notices += (notice for notice in said if notice != colour.DAMAGED_PROFILE)
-
-
-def _check_deflated(strip: bytes) -> None:
-    inflate = zlib.decompressobj()
-    try:
-        while inflate.decompress(strip, _CHUNK):
-            strip = inflate.unconsumed_tail
-    except zlib.error as e:
-        raise DamagedError("the check sum is wrong") from e
-    if not inflate.eof:
-        raise DamagedError("the data have no end")

@@ -1,4 +1,4 @@
-"""What a JPEG 2000 stream says of its colours. Runs inside the decoding process, on hostile bytes."""
+"""What a JPEG 2000 stream says of its colours and bits. Runs inside the decoding process, on hostile bytes."""
 
 _START = b"\xff\x4f\xff\x51"
 """How a codestream begins (ITU-T T.800, A.4): its start, and the marker of its size."""
@@ -24,3 +24,9 @@ def colours(data: bytes) -> str:
             return "RGB" if data[at + 8] == 1 else ""
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return ""
+
+
+def depth(data: bytes) -> tuple[int, bool]:
+    """Return how many bits a value has, and whether it can be negative (ITU-T T.800, A.5.1)."""
+    told = data[data.index(_START) + 42]
+    return (told & 127) + 1, told > 127

@@ -25,6 +25,9 @@ _MOST_BYTES = 4 * 2**20
 _FILL = b"\0\3"
 """What may follow the data of a slice (ITU-T H.265, 7.3.2.10)."""
 
+_NO_SLICE = 32
+"""the first type of a NAL unit that is none"""
+
 
 def refuse_kinds(data: bytes) -> None:
     """Raise ImageError if a file holds no HEVC, but data of a codec that is not read."""
@@ -51,10 +54,20 @@ def check(data: bytes, notices: list[str]) -> tuple[int, int]:
     for units in pictures:
         if _warns(_DECODER, units):
             raise DamagedError("the decoder warned")
-        last = units[-1].rstrip(_FILL)
-        if len(data) <= _MOST_BYTES and not _warns(_DECODER, [*units[:-1], last[:-TAIL]]):
+        coded = _up_to_last_slice(units)
+        last = coded[-1].rstrip(_FILL)
+        if len(data) <= _MOST_BYTES and not _warns(_DECODER, [*coded[:-1], last[:-TAIL]]):
             raise DamagedError("the picture is complete before its data are")
     return hevc.colours(pictures[0]) or hevc.UNNAMED
+
+
+def _up_to_last_slice(units: list[bytes]) -> list[bytes]:
+    """Return NAL units without those behind the last slice, which may be lacking (ITU-T H.265, 7.4.2.4.4); all if
+
+    there is no slice.
+    """
+    slices = [i for i, unit in enumerate(units) if unit[:1] and unit[0] >> 1 & 63 < _NO_SLICE]
+    return units[: slices[-1] + 1] if slices else units
 
 
 def _library() -> ctypes.CDLL | None:

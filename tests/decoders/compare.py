@@ -64,6 +64,11 @@ EXPLANATIONS = {
         _EMPTY,
     ),
     "libvips": (
+        (
+            "tiff of JPEG in a tile that ends with the picture",
+            "takes a tile that is narrower than it says for torn rows",
+        ),
+        ("tiff of all greys, with a profile of linear light", "rounds the darkest greys of a linear profile"),
         ("*cmyk*", "takes CMYK without a profile for that of its own one"),
         ("*CMYK*", "takes CMYK without a profile for that of its own one"),
         ("tiff in L[*]a[*]b[*]", "takes the white of L*a*b* for D65"),
@@ -84,6 +89,8 @@ EXPLANATIONS = {
     ),
     "libheif": (_NO_NCLX,),
     "dcmtk": (
+        ("dicom of single bits", "shows the bit 1 as half of white"),
+        ("dicom lossless jpeg of 8 bits said to be 12", "goes by the bits of the JPEG; here a notice says so"),
         ("dicom with a profile", "applies no colour profiles"),
         ("dicom jpeg with a profile*", "applies no colour profiles"),
         ("dicom jpeg of Adobe RGB, with a profile of the file", "applies no colour profiles"),

@@ -2,10 +2,12 @@
 
 Of a network taught more things, the mean of its weights before and after often keeps what it knew and most of what it
 learned (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022, arXiv:2109.01903). NEW is a run like any
-other, to be measured (training.evaluate, training.gains) and published; the share is chosen on validation.
+other, to be measured (training.evaluate, training.gains) and published; the share is chosen on validation, and so is
+the size at which the network answers, where it is another than the config's.
 """
 
 import argparse
+import dataclasses
 import os
 import shutil
 import sys
@@ -28,20 +30,22 @@ OF_THE_RUN = ("best_validation",)
 """What run.json says of the run's own weights alone. Its history stays, to say how it was trained."""
 
 
-def interpolate(run: Path, share: float, target: Path) -> None:
+def interpolate(run: Path, share: float, target: Path, size: int = 0) -> None:
     """Write a run whose best epoch has weights between the first and the best ones of another run.
 
     Args:
         run: folder of a run that went on from a published model.
         share: of the run's best weights, 0..1; the rest are those it began with.
         target: folder of the new run, which must not exist.
+        size: side of the square at which the network answers; 0 leaves what the run's config says.
 
     Raises:
         ConfigError: the run did not go on from a published model, or that is another one now, or the share is not
-            0..1, or the new run exists. DataError, ModelError: a file of either is missing or damaged.
+            0..1, or the size is out of range, or the new run exists. DataError, ModelError: a file of either is missing
+            or damaged.
     """
     record = read_object(run / "run.json")
-    config = from_dict(record["config"])
+    config = from_dict({**record["config"], **({"answer_size": size} if size else {})})
     if not 0 <= share <= 1:
         raise ConfigError(f"The share of a run's weights is 0 to 1, not {share}.")
     if not config.start:
@@ -63,6 +67,7 @@ def interpolate(run: Path, share: float, target: Path) -> None:
         shutil.copyfile(run / "history.csv", folder / "history.csv")
         between = {"run": record["id"], "start": config.start, "share": share}
         own = {key: value for key, value in record.items() if key not in OF_THE_RUN}
+        own["config"] = dataclasses.asdict(config)
         write_object(folder / "run.json", {**own, "id": target.name, "interpolated": between})
 
 
@@ -72,9 +77,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("run", help="id or folder of a run that went on from a published model")
     parser.add_argument("new", help="id of the run to write")
     parser.add_argument("--share", type=float, required=True, help="of the run's weights, 0 to 1")
+    parser.add_argument("--size", type=int, default=0, help="side at which it answers (default: as the run)")
     args = parser.parse_args(argv)
     try:
-        interpolate(find_run(args.run), args.share, runs_dir() / checked_id(args.new))
+        interpolate(find_run(args.run), args.share, runs_dir() / checked_id(args.new), args.size)
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2

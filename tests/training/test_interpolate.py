@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dermlens.files.documents import read_object
 from dermlens.models import registry
 from dermlens.models.runs import HISTORY, find_runs
 from tests import fake_ham10000
@@ -14,7 +15,7 @@ from training import train
 from training.architectures import build, feature_layer
 from training.config import Config, Phase
 from training.finished import best_model
-from training.interpolate import main
+from training.interpolate import interpolate, main
 
 SIZE = 16
 CONFIG = Config(architecture="baseline_cnn", phases=(Phase(1, 1e-3, size=SIZE),), weights="none", start="base")
@@ -82,6 +83,13 @@ def test_a_network_answers_at_the_size_that_its_config_names(run: Path) -> None:
     larger = best_model(run)
     assert larger.input_shape == (None, 24, 24, 3)
     assert larger.count_params() == build("baseline_cnn", SIZE).count_params()
+
+
+def test_the_size_of_the_answers_may_be_another_one(run: Path) -> None:
+    interpolate(run, 0.5, run.parent / "small", size=24)
+    record = read_object(run.parent / "small" / "run.json")
+    assert record["config"] == {**read_object(run / "run.json")["config"], "answer_size": 24}
+    assert best_model(run.parent / "small").input_shape[1] == 24
 
 
 def test_what_cannot_be_interpolated_is_a_sentence(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

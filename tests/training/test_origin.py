@@ -179,7 +179,7 @@ def test_a_run_goes_on_from_a_model_of_its_split_alone_and_not_from_one_that_rep
 
 
 def test_the_card_names_what_the_networks_before_were_trained_on(tmp_path: Path) -> None:
-    record = json.loads((PUBLISHED / "efficientnetv2b0" / "run.json").read_text())
+    record = json.loads((PUBLISHED / "resnet50" / "run.json").read_text())
     assert "continues from a network that" not in training_data(record)[0]
     last = {**record["earlier_runs"][-1], "config": {"isic2017_share": 0.1, "bcn20000_share": 0.2}}
     changed = {**record, "earlier_runs": [*record["earlier_runs"][:-1], last]}
@@ -196,7 +196,7 @@ def test_the_card_names_what_the_networks_before_were_trained_on(tmp_path: Path)
     own = {**changed, "config": {**record["config"], "isic2017_share": 0.1}}
     own["data"] = {**record["data"], "images": {**record["data"]["images"], "external_validation": 3}}
     assert "was trained on images of BCN20000 (" in training_data(own)[0]
-    text = "\n".join(recipe(PUBLISHED / "efficientnetv2b0", {**record, "start_not_compared": ["effnet-b"]}))
+    text = "\n".join(recipe(PUBLISHED / "resnet50", {**record, "start_not_compared": ["effnet-b"]}))
     assert "With which split `effnet-b` trained was not noted." in text
 
 

@@ -353,7 +353,9 @@ def test_a_call_that_is_not_in_its_own_set_is_explained(models: Path) -> None:
     stored["thresholds"]["mel"] = [0.1] * len(stored["levels"])
     (folder / "conformal.json").write_text(json.dumps(stored))
     note(folder)
-    sentence = "The call, melanocytic nevus, is not among them: about 90 % of the melanocytic nevus lesions of validation"
+    sentence = (
+        "The call, melanocytic nevus, is not among them: about 90 % of the melanocytic nevus lesions of validation"
+    )
     assert sentence in text(open_case(models, mel=0.3, nv=0.7)).replace("\\", "")
     assert sentence not in text(open_case(models, mel=0.05, nv=0.95)).replace("\\", "")
 

@@ -98,7 +98,7 @@ def not_referred_elsewhere(model_id: str) -> str:
     if not shares:
         return ""
     said = _each({split: share for split, (share, _) in shares.items()})
-    return f"Of the melanomas of other clinics that it does not refuse, the rules do not refer {said}."
+    return f"Of the melanomas of other clinics that the model does not refuse, the rules do not refer {said}."
 
 
 def _elsewhere(model_id: str, pick: Callable[[OfArchive], Estimate | None]) -> dict[str, tuple[Estimate, OfArchive]]:

@@ -47,7 +47,7 @@ def headline(summary: Summary, split: str) -> None:
     present = int((summary.confusion.sum(1) > 0).sum())
     st.caption(
         f"{SPLIT_TITLES.get(split, f'{split.capitalize()} split')}: {counted(accuracy.n_images, 'image')} of "
-        f"{counted(accuracy.n_lesions, 'lesion')}; intervals by bootstrap over lesions; means are over the "
+        f"{counted(accuracy.n_lesions, 'lesion')}; 95 % intervals over lesions; means are over the "
         f"{counted(present, 'diagnosis')} with images here."
         f"{'' if summary.class_mix else f' {WITHOUT}'}"
     )

@@ -122,14 +122,17 @@ def colours(stream: Stream) -> str:
     return "RGB" if stream.adobe == 0 or stream.components == b"RGB" else ""
 
 
-def whole(data: bytes, notices: list[str]) -> bytes:
+def whole(data: bytes, notices: list[str], stream: Stream | None = None) -> bytes:
     """Return a JPEG stream that Pillow can decode whole: with the end marker that it may lack, without a bad profile.
+
+    Args:
+        data: the stream. notices: to which sentences may be added. stream: what `read` found in it, if that is known.
 
     Raises:
         ImageError: it is of a kind that is not read.
         DamagedError: it is damaged, or a part of the picture is missing.
     """
-    stream = read(data)
+    stream = stream or read(data)
     refuse_kinds(stream)
     if not stream.ended:
         if stream.frame in _ARITHMETIC:  # whose decoder goes on without data, so that none can be known to be there

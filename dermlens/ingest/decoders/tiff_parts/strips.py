@@ -49,8 +49,9 @@ def check(data: bytes, directory: int, tags: Any, notices: list[str]) -> str:
         if compression == JPEG:
             stream = tables[:-2] + strip[2:] if tables else strip
             sides = _coarse(columns, rows, tags) if differences else (columns, rows)
-            told.add(_colours_of_filled(stream, *sides))
-            _check_jpeg(stream, notices)
+            found = jpeg.read(stream)
+            told.add(_colours_of_filled(found, *sides))
+            _check_jpeg(stream, notices, found)
         elif compression in _DEFLATE:
             _check_deflated(strip)
     if {"RGB", "YCbCr"} <= told:
@@ -132,18 +133,17 @@ def _check_old_jpeg(data: bytes, tags: Any, notices: list[str]) -> None:
         notices.append(_UNCHECKED)
 
 
-def _colours_of_filled(stream: bytes, columns: int, rows: int) -> str:
+def _colours_of_filled(found: jpeg.Stream, columns: int, rows: int) -> str:
     """Return the colours that JPEG data say they hold, which must be enough for their strip or tile."""
-    found = jpeg.read(stream)
     if found.width < columns or found.height < rows:
         raise DamagedError("the JPEG data do not fill their strip or tile")
     return jpeg.colours(found) if len(found.components) == 3 else ""
 
 
-def _check_jpeg(stream: bytes, notices: list[str]) -> None:
+def _check_jpeg(stream: bytes, notices: list[str], found: jpeg.Stream | None = None) -> None:
     """Check a stream whose own colour profile goes for nothing: the page's tags name the colours."""
     said: list[str] = []
-    jpeg.whole(stream, said)
+    jpeg.whole(stream, said, found)
     notices += (notice for notice in said if notice != colour.DAMAGED_PROFILE)
 
 

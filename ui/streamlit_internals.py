@@ -174,6 +174,53 @@ def watch_media(shown: Callable[[str, str], None]) -> None:
     media.add, media.execute_deferred = adding, executing  # type: ignore[method-assign]
 
 
+def keep_downloads(seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    """Keep what a click on a download still needs for so many seconds after a page no longer shows it.
+
+    A page may be drawn anew between the click and the browser's request: Streamlit drops what made the file with the
+    old button, and the file itself at the end of the second run of anyone's page. What a session has ends with it.
+    """
+    media = runtime.get_instance().media_file_mgr
+    execute, clear, inactive = media.execute_deferred, media.clear_session_refs, media._get_inactive_file_ids
+    made: dict[str, tuple[str, float]] = {}
+    """file -> its session, and until when it is kept"""
+    replaced: dict[str, float] = {}
+    """what makes a file and is on no page any more -> until when it is kept"""
+
+    def executing(file_id: str) -> str:
+        deferred = media._deferred_callables.get(file_id)
+        url = execute(file_id)
+        if deferred is not None:
+            with media._lock:
+                made[media_id(url)] = deferred["session_id"], clock() + seconds
+        return url
+
+    def unused() -> set[str]:
+        for file_id in [file_id for file_id, (_, until) in made.items() if until <= clock()]:
+            del made[file_id]
+        return inactive() - made.keys()
+
+    def drop_replaced() -> None:
+        shown = {file_id for files in media._files_by_session_and_coord.values() for file_id in files.values()}
+        for file_id in media._deferred_callables.keys() - shown:
+            if replaced.setdefault(file_id, clock() + seconds) <= clock():
+                media._drop_deferred_id(file_id)
+        for file_id in replaced.keys() - (media._deferred_callables.keys() - shown):
+            del replaced[file_id]
+
+    def clearing(session_id: str | None = None) -> None:
+        clear(session_id)
+        if session_id is not None:  # of a session that ends
+            with media._lock:
+                for file_id in [file_id for file_id, (session, _) in made.items() if session == session_id]:
+                    del made[file_id]
+                replaced.update(dict.fromkeys(media._deferred_ids_by_session.get(session_id, ()), clock()))
+
+    media.execute_deferred, media.clear_session_refs = executing, clearing  # type: ignore[method-assign]
+    media._get_inactive_file_ids = unused  # type: ignore[method-assign]
+    media._remove_orphaned_deferred_callables = drop_replaced  # type: ignore[method-assign]
+
+
 def is_media(path: str) -> bool:
     """Return whether a path is a session's picture or download; Streamlit's own fonts are in static/media/."""
     base = str(config.get_option("server.baseUrlPath") or "").strip("/")

@@ -88,8 +88,9 @@ def test_a_case_and_all_that_is_shown_of_it_asks_nothing_of_another_host(
         page.locator(".st-key-report").get_by_role("button", name="Report").click()
         for button in ("Save the report", "Download plot", "Data (CSV)"):
             settle(page)
-            with page.expect_download():
+            with page.expect_download() as saved:
                 page.get_by_role("button", name=re.compile(re.escape(button))).first.click()
+            assert saved.value.failure() is None, button
         for name in ("Compare models", "Metrics", "Training curves", "About the data"):
             go_to(page, name)
             page.wait_for_selector(IDLE)

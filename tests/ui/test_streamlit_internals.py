@@ -20,8 +20,11 @@ from starlette.responses import Response
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from streamlit.runtime import Runtime
+from streamlit.runtime import Runtime, media_file_manager
 from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.media_file_manager import MediaFileManager
+from streamlit.runtime.media_file_storage import MediaFileStorageError
+from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import RerunException, ScriptRunner, StopException
@@ -284,6 +287,56 @@ def test_the_browser_is_told_to_redraw_a_part_no_more(monkeypatch: pytest.Monkey
     check(AppTest.from_function(redraws).run())
     stopped = [list(m.stop_auto_rerun.fragment_ids) for m in sent if m.WhichOneof("type") == "stop_auto_rerun"]
     assert stopped == [["part"]], "a part of a page that waits for something would redraw itself for ever"
+
+
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[float]]:
+    """Streamlit's media manager, whose calls belong to the session "a", keeping downloads for 30 s; and its clock."""
+    media, now = MediaFileManager(MemoryMediaFileStorage("/media")), [0.0]
+    monkeypatch.setattr(media_file_manager, "_get_session_id", lambda: "a")
+    monkeypatch.setattr(streamlit_internals.runtime, "get_instance", lambda: MagicMock(media_file_mgr=media))
+    streamlit_internals.keep_downloads(30, lambda: now[0])
+    return media, now
+
+
+def _draw_anew(media: Any) -> str:
+    """Run the page that has one download; returns what makes it."""
+    media.clear_session_refs()
+    made: str = media.add_deferred(lambda: b"report", "text/plain", "button", file_name="report.txt")
+    media.remove_orphaned_files()
+    return made
+
+
+def test_a_download_is_there_although_the_page_was_drawn_anew(downloads: tuple[Any, list[float]]) -> None:
+    media, now = downloads
+    clicked = _draw_anew(media)
+    _draw_anew(media)
+    file = streamlit_internals.media_id(media.execute_deferred(clicked))
+    for _ in range(3):
+        _draw_anew(media)
+    assert media._storage.get_file(f"{file}.txt").content == b"report"
+    now[0] = 31
+    for _ in range(2):
+        _draw_anew(media)
+    with pytest.raises(MediaFileStorageError):
+        media.execute_deferred(clicked)
+    with pytest.raises(MediaFileStorageError):
+        media._storage.get_file(f"{file}.txt")
+    now[0] = 62
+    _draw_anew(media)
+    assert len(media._deferred_callables) == 2  # the one shown, and the one that it has just replaced
+
+
+def test_no_download_is_kept_of_a_session_that_ended(downloads: tuple[Any, list[float]]) -> None:
+    media, _ = downloads
+    clicked = _draw_anew(media)
+    _draw_anew(media)
+    media.execute_deferred(clicked)
+    media.clear_session_refs("a")
+    for _ in range(2):
+        media.remove_orphaned_files()
+    assert not media._deferred_callables
+    assert not media._file_metadata
 
 
 def test_what_the_style_sheet_names_is_on_the_page() -> None:

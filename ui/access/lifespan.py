@@ -25,6 +25,8 @@ from ui.access.visitors import OWNERS, VISITOR
 SWITCH = 0.001
 """Seconds after which a busy thread lets another one work: the one that answers has as many in its way as there are
 pages being drawn."""
+DOWNLOAD_SECONDS = 30.0
+"""For which a download that was clicked is kept although its page was drawn anew."""
 logger = logging.getLogger(__name__)
 
 
@@ -53,6 +55,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
         lambda session, files: OWNERS.give_places(session, files, LIMITS.file_names), uploads.arrived, uploads.dropped
     )
     streamlit_internals.watch_media(OWNERS.show)
+    streamlit_internals.keep_downloads(DOWNLOAD_SECONDS)
     ended = asyncio.Event()
 
     def end(session: str) -> None:

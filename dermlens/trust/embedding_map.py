@@ -22,14 +22,14 @@ AXES = ("first", "second")
 
 def place(reference: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
     """Return where embeddings (m, C) lie on the first two axes, (m, 2) float32."""
-    return reference.project(embeddings)[:, :2]
+    return reference.own.project(embeddings)[:, :2]
 
 
 def share_on_axes(reference: ReferenceSet) -> float:
     """Return the share of the variance of the training embeddings that lies along the first two axes, 0..1."""
     variances = reference.points.astype(np.float64).var(0)
-    channels, axes = reference.axes.shape
-    rest = reference.rest_variance * (channels - axes) if channels > axes else 0.0
+    channels, axes = reference.own.axes.shape
+    rest = reference.own.rest_variance * (channels - axes) if channels > axes else 0.0
     return float(variances[:2].sum() / (variances.sum() + rest))
 
 

@@ -106,7 +106,7 @@ class OodDetector:
             k: how many.
             exclude_lesion: the image's own lesion, where it is known to be one of the data set.
         """
-        (direction,) = unit(self.reference.project(_checked(self.reference, embedding)))
+        (direction,) = unit(self.reference.own.project(_checked(self.reference, embedding)))
         distance = 1 - self.reference.directions @ direction
         found: dict[str, Neighbour] = {}
         lesions = self.cases["lesion_id"].to_numpy()
@@ -186,7 +186,7 @@ def read(file: File, table: pd.DataFrame | None = None) -> OodDetector | JointOo
             f"{where}: {len(stray)} images are not training images of the split table, such as {stray[0]}."
         )
     for i, code in enumerate(CLASSES):
-        if np.isnan(reference.means[i]).any() == (cases["dx"] == code).any():
+        if np.isnan(reference.own.means[i]).any() == (cases["dx"] == code).any():
             raise ModelError(
                 f"{where}: {EMBEDDINGS_FILE} and the split table differ on whether there are images of {code}."
             )
@@ -291,6 +291,7 @@ def _scored(table: pd.DataFrame) -> pd.Series:
 
 
 def _checked(reference: ReferenceSet, embedding: np.ndarray) -> np.ndarray:
-    if embedding.shape != reference.centre.shape:
-        raise ModelError(f"The embedding must have {len(reference.centre)} values, got the shape {embedding.shape}.")
+    if embedding.shape != reference.own.centre.shape:
+        values = len(reference.own.centre)
+        raise ModelError(f"The embedding must have {values} values, got the shape {embedding.shape}.")
     return embedding[None].astype(np.float32)

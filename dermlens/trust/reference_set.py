@@ -1,8 +1,8 @@
 """The embeddings of the training images, and three scores of how far another one is from them."""
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,21 +16,18 @@ from dermlens.trust.fit_command import FIT
 NEIGHBOUR = 10
 """The kNN score is the distance to this neighbour."""
 AGAIN = f"Fit the step embeddings again ({FIT})."
+_OF_A_GAUSSIAN = ("centre", "axes", "means", "precision", "rest_variance")
 MAX_UNPACKED = 2**29
 """Most bytes that embeddings.npz may unpack to; 10,000 images need 10 MB."""
 
 
 @dataclass(frozen=True, eq=False)
-class ReferenceSet:
-    """The embeddings of the training images, projected on their principal axes: embeddings.npz.
+class Gaussian:
+    """A normal distribution of embeddings about the mean of each class, on their principal axes.
 
-    n images, C values an embedding, d axes.
+    C values an embedding, d axes.
     """
 
-    image_id: np.ndarray
-    """(n,) str"""
-    points: np.ndarray
-    """(n, d) float16: embedding less `centre`, on `axes`"""
     centre: np.ndarray
     """(C,) float32"""
     axes: np.ndarray
@@ -41,14 +38,34 @@ class ReferenceSet:
     """(d, d) float32, inverse of the covariance of points about the mean of their class"""
     rest_variance: float
     """mean variance along the C - d directions that the axes leave out; infinity if they leave out none"""
+
+    def project(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return (m, d) float32 points of (m, C) embeddings."""
+        return (embeddings - self.centre) @ self.axes.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceSet:
+    """The embeddings of the training images, and what they are distributed like: embeddings.npz.
+
+    n images, C values an embedding, d axes.
+    """
+
+    image_id: np.ndarray
+    """(n,) str"""
+    points: np.ndarray
+    """(n, d) float16: embedding less the centre of the first Gaussian, on its axes"""
+    gaussians: tuple[Gaussian, ...]
+    """of these images first, with others that look alike; then one for each further group"""
     head_kernel: np.ndarray
     """(C, 7) float32"""
     head_bias: np.ndarray
     """(7,) float32"""
 
-    def project(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return (m, d) float32 points of (m, C) embeddings."""
-        return (embeddings - self.centre) @ self.axes.astype(np.float32)
+    @property
+    def own(self) -> Gaussian:
+        """That of the images whose points are kept."""
+        return self.gaussians[0]
 
     @cached_property
     def directions(self) -> np.ndarray:
@@ -56,27 +73,41 @@ class ReferenceSet:
         return unit(self.points.astype(np.float32))
 
 
+Images = tuple[np.ndarray, np.ndarray]
+"""Embeddings (m, C) float and classes (m,) int, 0..6."""
+
+
 def make_reference_set(
     image_id: np.ndarray,
-    embeddings: np.ndarray,
-    y: np.ndarray,
+    images: Images,
     axes: int,
     head: tuple[np.ndarray, np.ndarray],
-    others: tuple[np.ndarray, np.ndarray] | None = None,
+    alike: Images | None = None,
+    groups: Iterable[Images] = (),
 ) -> ReferenceSet:
     """Fit axes, class means and the shared covariance to the training images.
 
     Args:
-        image_id: (n,) str. embeddings: (n, C) float. y: (n,) int, 0..6. axes: most axes to keep.
+        image_id: (n,) str. images: those that are kept. axes: most axes to keep.
         head: kernel (C, 7) and bias (7,) of the network's last layer.
-        others: embeddings (m, C) and classes (m,) of further images, which are fitted to as well but not kept.
+        alike: further images, which the first Gaussian is fitted to as well. groups: those of one more Gaussian each.
 
     Raises:
         DataError: there are too few images for a covariance.
     """
-    kept_images = len(embeddings)
-    if others is not None:
-        embeddings, y = np.concatenate([embeddings, others[0]]), np.concatenate([y, others[1]])
+    own, points = _fit(images if alike is None else _joined(images, alike), axes)
+    others = [_fit(group, axes)[0] for group in groups]
+    kernel, bias = (np.asarray(values, np.float32) for values in head)
+    return ReferenceSet(np.asarray(image_id, str), points[: len(images[0])], (own, *others), kernel, bias)
+
+
+def _joined(a: Images, b: Images) -> Images:
+    return np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]])
+
+
+def _fit(images: Images, axes: int) -> tuple[Gaussian, np.ndarray]:
+    """Return the Gaussian of some images, and their points (m, d) float16."""
+    embeddings, y = images
     n, channels = embeddings.shape
     axes = min(axes, channels)
     if n < axes + N_CLASSES + 1:
@@ -95,24 +126,21 @@ def make_reference_set(
     covariance = within.T @ within / (n - len(np.unique(y)))
     covariance += np.eye(axes) * 1e-6 * max(np.trace(covariance) / axes, 1e-12)  # a dead unit has no variance
     rest = float(((off**2).sum(1) - (exact**2).sum(1)).clip(0).mean())
-    return ReferenceSet(
-        np.asarray(image_id, str),
-        points[:kept_images],
+    found = Gaussian(
         centre,
         kept,
         means.astype(np.float32),
         np.linalg.inv(covariance).astype(np.float32),
         rest / (channels - axes) if channels > axes and rest > 0 else float("inf"),
-        np.asarray(head[0], np.float32),
-        np.asarray(head[1], np.float32),
     )
+    return found, points
 
 
 def mahalanobis(reference: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
     """Squared distance to the nearest class mean under one covariance for all classes (Lee et al., NeurIPS 2018).
 
     What lies outside the axes counts by its mean variance there, as in probabilistic principal component analysis
-    (Tipping & Bishop, J R Stat Soc B 61:611, 1999).
+    (Tipping & Bishop, J R Stat Soc B 61:611, 1999). Of several Gaussians the nearest counts.
 
     Args:
         embeddings: (m, C) float.
@@ -120,11 +148,15 @@ def mahalanobis(reference: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
     Returns:
         (m,) float64, >= 0.
     """
-    points = reference.project(embeddings).astype(np.float64)
-    rest = ((embeddings - reference.centre).astype(np.float64) ** 2).sum(1) - (points**2).sum(1)
-    off = points[:, None] - reference.means[~np.isnan(reference.means[:, 0])].astype(np.float64)
-    inside = np.einsum("mki,ij,mkj->mk", off, reference.precision.astype(np.float64), off, optimize=True).min(1)
-    return inside + rest.clip(0) / reference.rest_variance
+    return np.min([_distance(gaussian, embeddings) for gaussian in reference.gaussians], axis=0)
+
+
+def _distance(gaussian: Gaussian, embeddings: np.ndarray) -> np.ndarray:
+    points = gaussian.project(embeddings).astype(np.float64)
+    rest = ((embeddings - gaussian.centre).astype(np.float64) ** 2).sum(1) - (points**2).sum(1)
+    off = points[:, None] - gaussian.means[~np.isnan(gaussian.means[:, 0])].astype(np.float64)
+    inside = np.einsum("mki,ij,mkj->mk", off, gaussian.precision.astype(np.float64), off, optimize=True).min(1)
+    return inside + rest.clip(0) / gaussian.rest_variance
 
 
 def nearest(reference: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
@@ -132,11 +164,11 @@ def nearest(reference: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
 
     Arguments and result as for `mahalanobis`.
     """
-    points = reference.points.astype(np.float32)
-    shift = reference.centre @ reference.axes.astype(np.float32)
-    lengths = np.sqrt((reference.centre**2).sum() + 2 * points @ shift + (points**2).sum(1))
-    along = embeddings @ reference.axes.astype(np.float32)
-    cosine = ((embeddings @ reference.centre)[:, None] + along @ points.T) / lengths
+    points, own = reference.points.astype(np.float32), reference.own
+    shift = own.centre @ own.axes.astype(np.float32)
+    lengths = np.sqrt((own.centre**2).sum() + 2 * points @ shift + (points**2).sum(1))
+    along = embeddings @ own.axes.astype(np.float32)
+    cosine = ((embeddings @ own.centre)[:, None] + along @ points.T) / lengths
     cosine /= np.linalg.norm(embeddings, axis=1, keepdims=True).clip(1e-12)
     k = min(NEIGHBOUR, len(points))
     kth = -np.partition(-cosine, k - 1, axis=1)[:, k - 1]
@@ -162,26 +194,37 @@ METHODS: dict[str, Callable[[ReferenceSet, np.ndarray], np.ndarray]] = {
 
 def encode(reference: ReferenceSet) -> bytes:
     """Return embeddings.npz; the same reference set gives the same bytes."""
-    arrays: dict[str, Any] = {field.name: np.asarray(getattr(reference, field.name)) for field in fields(reference)}
+    arrays: dict[str, Any] = {
+        "image_id": reference.image_id,
+        "points": reference.points,
+        **{name: np.stack([getattr(gaussian, name) for gaussian in reference.gaussians]) for name in _OF_A_GAUSSIAN},
+        "head_kernel": reference.head_kernel,
+        "head_bias": reference.head_bias,
+    }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 
 def decode(data: bytes, where: str = "embeddings.npz") -> ReferenceSet:
-    """Read embeddings.npz; raises ModelError if anything in it is missing, misshapen or not finite."""
+    """Read embeddings.npz; raises ModelError if anything in it is missing, misshapen or not finite.
+
+    A file of one Gaussian alone, as earlier versions wrote them, lacks the first axis of its arrays.
+    """
     shapes: dict[str, tuple[str | int, ...]] = {
         "image_id": ("n",),
         "points": ("n", "d"),
-        "centre": ("C",),
-        "axes": ("C", "d"),
-        "means": (N_CLASSES, "d"),
-        "precision": ("d", "d"),
-        "rest_variance": (),
+        "centre": ("g", "C"),
+        "axes": ("g", "C", "d"),
+        "means": ("g", N_CLASSES, "d"),
+        "precision": ("g", "d", "d"),
+        "rest_variance": ("g",),
         "head_kernel": ("C", N_CLASSES),
         "head_bias": (N_CLASSES,),
     }
     found = read_arrays(data, shapes, where, MAX_UNPACKED, AGAIN)
+    if found["rest_variance"].ndim == 0:
+        found |= {name: found[name][None] for name in _OF_A_GAUSSIAN}
     sizes: dict[str | int, int] = {N_CLASSES: N_CLASSES}
     for name, shape in shapes.items():
         value = found[name]
@@ -193,10 +236,19 @@ def decode(data: bytes, where: str = "embeddings.npz") -> ReferenceSet:
             raise ModelError(f"{where}: {name} has the wrong type, {value.dtype}. {AGAIN}")
         if name not in ("image_id", "means", "rest_variance") and not np.isfinite(value).all():
             raise ModelError(f"{where}: {name} has values that are not finite. {AGAIN}")
-    if sizes["n"] == 0 or not found["rest_variance"] > 0 or np.isinf(found["means"]).any():
+    if 0 in (sizes["n"], sizes["g"]) or not (found["rest_variance"] > 0).all() or np.isinf(found["means"]).any():
         raise ModelError(f"{where} is empty, or a mean or variance in it is not a number. {AGAIN}")
-    values: dict[str, Any] = {**found, "rest_variance": float(found["rest_variance"])}
-    return ReferenceSet(**values)
+    gaussians = tuple(
+        Gaussian(
+            centre=found["centre"][i],
+            axes=found["axes"][i],
+            means=found["means"][i],
+            precision=found["precision"][i],
+            rest_variance=float(found["rest_variance"][i]),
+        )
+        for i in range(sizes["g"])
+    )
+    return ReferenceSet(found["image_id"], found["points"], gaussians, found["head_kernel"], found["head_bias"])
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ def test_places_and_share_are_those_of_an_independent_pca() -> None:
     trained = rng.normal(0, 1, (400, 12)) * np.linspace(4, 1, 12)
     others = rng.normal(0, 1, (30, 12))
     ids = np.array([f"i{i}" for i in range(400)])
-    reference = make_reference_set(ids, trained, np.arange(400) % 7, 6, (np.zeros((12, 7)), np.zeros(7)))
+    reference = make_reference_set(ids, (trained, np.arange(400) % 7), 6, (np.zeros((12, 7)), np.zeros(7)))
     pca = PCA(2).fit(trained)
     theirs, ours = pca.transform(others), place(reference, others)
     for axis in range(2):  # the sign of an axis means nothing

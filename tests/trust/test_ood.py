@@ -55,7 +55,7 @@ def familiar(method: str = "mahalanobis", threshold: float = 30.0) -> OodDetecto
     table = cases()
     y = table["dx"].map({code: i for i, code in enumerate(CLASSES)}).to_numpy()
     head = np.zeros((C, 7)), np.zeros(7)
-    reference = make_reference_set(table["image_id"].to_numpy(str), embeddings(), y, C, head)
+    reference = make_reference_set(table["image_id"].to_numpy(str), (embeddings(), y), C, head)
     return OodDetector(reference, method, threshold, table, NOTHING)
 
 
@@ -140,7 +140,7 @@ def test_exact_search_over_ten_thousand_is_fast() -> None:
     table["lesion_id"] = [f"HAM_{i}" for i in range(n)]
     own = rng.normal(0, 1, (n, 16)) @ rng.normal(0, 1, (16, channels)).astype(np.float32)
     head = np.zeros((channels, 7)), np.zeros(7)
-    reference = make_reference_set(np.arange(n).astype(str), own, np.arange(n) % 7, 128, head)
+    reference = make_reference_set(np.arange(n).astype(str), (own, np.arange(n) % 7), 128, head)
     found = OodDetector(reference, "mahalanobis", 1.0, table, NOTHING)
     found.similar(own[0])
     seconds = []

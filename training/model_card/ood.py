@@ -32,7 +32,8 @@ def ood(folder: Path) -> list[str]:
         curve = []
         elsewhere = stored.get("n_train_other_archives")
         more = f" and {elsewhere:,} of other archives" if elsewhere else ""
-        how = f"Score: {METHODS[stored['method']]}. Training images: {stored['n_train']:,} of HAM10000{more}."
+        apart = "" if stored.get("gaussians", 1) == 1 else ", BCN20000's images apart from all others"
+        how = f"Score: {METHODS[stored['method']]}{apart}. Training images: {stored['n_train']:,} of HAM10000{more}."
     accepted = "; ".join(f"{split} {percent_with_interval(share)}" for split, share in found.accepted.items())
     return [
         "## Images unlike the training images",

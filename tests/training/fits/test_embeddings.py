@@ -23,7 +23,7 @@ from tests.conftest import publish_toy, toy_network
 from training import card as cards
 from training.fits import embed as embedding
 from training.fits import embeddings
-from training.fits.embeddings import auroc, choose, make, make_map, measure, of_split
+from training.fits.embeddings import auroc, choose, limit, make, make_map, measure, of_split
 from training.fits.ood_pictures import OodPicture
 from training.fits.subject import Subject
 from training.model_card.ood import ood
@@ -186,7 +186,7 @@ def test_the_left_out_diagnosis_is_measured_and_not_learned(subject: Subject, mo
         table, found = embeddings.seen(subject)
     finally:
         record.write_text(before)
-    assert np.isnan(reference.means[INDEX["vasc"]]).all()
+    assert np.isnan(reference.own.means[INDEX["vasc"]]).all()
     left_out = table[table["kind"] == LEFT_OUT]
     own = subject.table[subject.table["dx"] == "vasc"].set_index("image_id")
     known = table[table["kind"] == REAL]
@@ -201,13 +201,24 @@ def test_the_method_that_tells_them_best_apart_is_chosen() -> None:
     rng = np.random.default_rng(0)
     y = np.arange(210) % 7
     head = np.zeros((12, 7)), np.zeros(7)
-    reference = make_reference_set(y.astype(str), rng.normal(0, 1, (210, 12)), y, 12, head)
+    reference = make_reference_set(y.astype(str), (rng.normal(0, 1, (210, 12)), y), 12, head)
     real, others = rng.normal(0, 1, (50, 12)), rng.normal(0, 6, (50, 12))
     table = pd.DataFrame({"kind": [REAL] * 50 + ["noise"] * 50, "part": ["validation"] * 50 + ["first half"] * 50})
     method, means = choose(reference, table, np.concatenate([real, others]).astype(np.float32))
     assert method == "mahalanobis", "only it sees lengths"
     assert means["mahalanobis"] > 0.99
     assert means["energy"] == 0.5, "a head of zeros tells nothing"
+
+
+@pytest.mark.parametrize(("photographs", "accepted"), [([200, 300], 97), ([97.5, 300], 96), ([50, 300], 95)])
+def test_as_many_are_accepted_as_refusing_the_photographs_allows(photographs: list[float], accepted: int) -> None:
+    """Scores 1 to 100 on validation; those of another archive are lower, and decide nothing."""
+    known = pd.DataFrame({"kind": REAL, "part": "validation", "score": np.arange(1.0, 101)})
+    other = pd.DataFrame({"kind": REAL, "part": "bcn20000_validation", "score": np.arange(1.0, 11)})
+    seen = pd.DataFrame({"kind": "photograph", "part": "first half", "score": photographs})
+    unseen = pd.DataFrame({"kind": "photograph", "part": "second half", "score": [0.0]})
+    found = limit(pd.concat([known, other, seen, unseen], ignore_index=True))
+    assert found == np.quantile(np.arange(1.0, 101), accepted / 100, method="higher")
 
 
 def scores(real: list[float], others: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:

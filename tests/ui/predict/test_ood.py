@@ -43,7 +43,7 @@ def models(pair: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     embeddings = middle + np.random.default_rng(0).normal(0, 0.02, (len(rows), len(middle)))
     y = rows["dx"].map(INDEX).to_numpy()
     reference = make_reference_set(
-        rows["image_id"].to_numpy(str), embeddings, y, 8, (model.head_kernel, model.head_bias)
+        rows["image_id"].to_numpy(str), (embeddings, y), 8, (model.head_kernel, model.head_bias)
     )
     stored = reference_set.encode(reference)
     (toy / "embeddings.npz").write_bytes(stored)

@@ -60,6 +60,9 @@ def _model(image: CaseImage, opinion: Opinion, model: AnyModel, maps: Sequence[s
     said.call = schema.Code(opinion.call(model).code) if model in opinion.calling else None
     said.probabilities, said.logits = _by_code(shown.probabilities), _by_code(shown.logits)
     said.suspect_probability = round(float(shown.probabilities[list(SUSPECT)].sum()), DIGITS)
+    said.milliseconds = round(shown.milliseconds, 1)
+    if model.id in opinion.refused:
+        return said
     if (sets := model.fitted.prediction_sets) is not None:
         without = sets.unguaranteed()
         said.prediction_set = schema.PredictionSet(
@@ -80,7 +83,6 @@ def _model(image: CaseImage, opinion: Opinion, model: AnyModel, maps: Sequence[s
         ]
     heat = opinion.answers[model.id].maps
     said.maps = {schema.Code(code): _png(image, heat[INDEX[code]], model) for code in maps}
-    said.milliseconds = round(shown.milliseconds, 1)
     return said
 
 

@@ -213,7 +213,7 @@ async def _body(request: Request, take: Callable[[int], None]) -> bytes:
                     raise too_large
     except TimeoutError:
         said = f"The file did not arrive within {BODY_SECONDS:.0f} seconds. Send it over a faster connection."
-        raise Refusal(408, "image", said) from None
+        raise Refusal(408, "slow", said) from None
     return bytes(data)
 
 

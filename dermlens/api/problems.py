@@ -38,6 +38,7 @@ class Refusal(Exception):
 TITLES = {
     "image": "The file is not an image that can be read",
     "too-large": "The file is too large",
+    "slow": "The file did not arrive in time",
     "busy": "The server is busy",
     "model": "There is no such model",
     "setting": "A parameter cannot be used",

@@ -72,8 +72,8 @@ class ModelAnswer(BaseModel):
         default=None, description="Malignant and pre-malignant diagnoses together."
     )
     logits: dict[Code, float] | None = None
-    prediction_set: PredictionSet | None = None
-    operating_points: list[OperatingPoint] = []
+    prediction_set: PredictionSet | None = Field(default=None, description="Null too where it calls nothing.")
+    operating_points: list[OperatingPoint] = Field(default=[], description="Empty too where it calls nothing.")
     maps: dict[Code, str] = Field(
         default={}, description="Grad-CAM as base64 PNG, 8-bit grey over the whole image, 255 where it is highest."
     )

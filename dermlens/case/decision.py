@@ -4,7 +4,7 @@ The rules are those of the ensemble where one is asked; they look at its members
 one. A model asked alone has rules of its own. Everything is judged at the class mix that it was fitted for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,13 @@ FITTED_MIX = (
     "for, whatever mix is set."
 )
 """Said once where probabilities of another mix stand beside them."""
+REFER, LOOK_AGAIN, NO_RULE = "Refer", "No rule applies, but look again", "No rule for referral applies"
+"""What is said of an image in a few words."""
+
+
+def verdict(refer: bool, beside: Sequence[str]) -> str:
+    """Return REFER, LOOK_AGAIN or NO_RULE; arguments as of `Decision`."""
+    return REFER if refer else LOOK_AGAIN if beside else NO_RULE
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +55,19 @@ class Decision:
         return any(self.fired.values())
 
     @property
+    def verdict(self) -> str:
+        """REFER, LOOK_AGAIN or NO_RULE."""
+        return verdict(self.refer, self.beside)
+
+    @property
     def sentence(self) -> str:
         """The first line of a case."""
         if self.unreliable:
             return f"Do not rely on these numbers, and refer or take another picture: {self.reasons[0]}."
         if self.refer:
-            return " ".join([f"Refer: {'; '.join(self.reasons)}.", *self.beside])
+            return " ".join([f"{REFER}: {'; '.join(self.reasons)}.", *self.beside])
         missed = f"That is not an all-clear: {what_is_missed(self.referral)}"
-        if self.beside:
-            return " ".join(["No rule for referral applies, but look again.", *self.beside, missed])
-        return f"No rule for referral applies. {missed}"
+        return " ".join([f"{self.verdict}.", *self.beside, missed])
 
 
 def decide(opinion: Opinion) -> Decision | None:

@@ -176,7 +176,7 @@ def answer(model: AnyModel, pixels: np.ndarray, class_mix: str, maps: bool = Fal
         "width": pixels.shape[1],
         "pixels_sha256": pixels_sha256(pixels),
     }
-    if sets is not None:
+    if sets is not None and not refused:
         row["not_ruled_out"] = sets.codes(opinion.answers[model.id].probabilities)
     for network in networks:
         detector = network.fitted.ood

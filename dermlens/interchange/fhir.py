@@ -11,9 +11,10 @@ from importlib.util import find_spec
 from typing import Any
 from uuid import uuid4
 
+from dermlens.case.decision import verdict
 from dermlens.errors import DermlensError
 from dermlens.interchange.dicom.identity import SEXES
-from dermlens.interchange.findings import SNOMED, Findings, ModelFinding
+from dermlens.interchange.findings import LEVEL, NONE_LEFT, SNOMED, Findings, ModelFinding
 from dermlens.labels import CLASSES, NAMES
 
 MISSING = "FHIR takes a package that is not installed on this server: run `make exchange` there."
@@ -184,15 +185,15 @@ def _of_model(found: Findings, model: ModelFinding) -> dict[str, Any]:
         {"code": _diagnosis(code), "valueQuantity": {"value": p, "unit": "probability", "system": _UCUM, "code": "1"}}
         for code, p in zip(CLASSES, model.probabilities, strict=True)
     )
-    ruled_in = _own("observation", "not-ruled-out", "Diagnosis not ruled out by the algorithm")
-    told["component"] += [
-        {"code": ruled_in, "valueCodeableConcept": _diagnosis(code)} for code in model.prediction_set or ()
-    ]
+    if model.prediction_set is not None:
+        ruled_in = _own("observation", "not-ruled-out", f"Diagnosis not ruled out by the algorithm, {LEVEL}")
+        left: list[dict[str, Any]] = [{"valueCodeableConcept": _diagnosis(code)} for code in model.prediction_set]
+        told["component"] += [{"code": ruled_in, **value} for value in left or [{"valueString": NONE_LEFT}]]
     return told
 
 
 def _referral(found: Findings) -> dict[str, Any]:
-    reasons = found.reasons or ("No rule for referral applies; that is not an all-clear.",)
+    reasons = (*(found.reasons or (_no_rule(found),)), *found.beside, *found.in_doubt)
     return {
         "resourceType": "Observation",
         "status": "preliminary",
@@ -201,6 +202,10 @@ def _referral(found: Findings) -> dict[str, Any]:
         "valueBoolean": found.refer,
         "note": [{"text": reason} for reason in reasons],
     }
+
+
+def _no_rule(found: Findings) -> str:
+    return f"{verdict(False, found.beside)}; that is not an all-clear."
 
 
 def _truth(truth: Truth) -> dict[str, Any]:
@@ -221,7 +226,7 @@ def _report(found: Findings, study: str) -> dict[str, Any]:
     elif found.refer is None:
         conclusion = "No model here has rules for referral."
     else:
-        conclusion = "Refer." if found.refer else "No rule for referral applies; that is not an all-clear."
+        conclusion = " ".join(["Refer." if found.refer else _no_rule(found), *found.beside, *found.in_doubt])
     drawn = " The image is a synthetic drawing; it shows no real lesion." if found.synthetic else ""
     told: dict[str, Any] = {
         "resourceType": "DiagnosticReport",

@@ -9,6 +9,8 @@ from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
 from dermlens.case.software import app_version
 from dermlens.labels import NAMES
+from dermlens.trust.conformal import CASE_LEVEL
+from dermlens.wording import short_percent
 
 SNOMED: Mapping[str, tuple[str, str]] = {
     "bcc": ("254701007", "Basal cell carcinoma of skin"),
@@ -16,6 +18,9 @@ SNOMED: Mapping[str, tuple[str, str]] = {
 }
 """Class -> concept of SNOMED CT and its name. The other classes of HAM10000 put several concepts together, or are wider
 than one: they keep codes of their own, as a code that says more than was found would be false."""
+LEVEL = f"{short_percent(CASE_LEVEL)} prediction set"
+NONE_LEFT = "None: every diagnosis is ruled out, which is not an all-clear"
+POOR = "It may be too poor to be judged."
 PRIVATE = "99DERMLENS"
 """Coding scheme of our own codes, in DICOM."""
 
@@ -38,7 +43,7 @@ class ModelFinding:
     """7 in the order of labels.CLASSES, 0..1, at the class mix that is set; empty if withheld"""
     calibrated: bool
     prediction_set: tuple[str, ...] | None
-    """codes that are not ruled out; None without prediction sets, or if withheld"""
+    """codes that are not ruled out, none where all are; None without prediction sets, or if withheld"""
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,12 @@ class Findings:
     """None without rules for referral"""
     reasons: tuple[str, ...]
     """why, a sentence each"""
-    rules: tuple[tuple[str, str], ...]
-    """key of each rule that applies, and what it looks at in a few words; where one says that the numbers cannot be
-    relied on, those alone that do"""
+    beside: tuple[str, ...]
+    """sentences on models that the rules do not look at and that would refer"""
+    in_doubt: tuple[str, ...]
+    """sentences on what makes the picture too poor to be judged, and on what reading it left open"""
+    rules: tuple[str, ...]
+    """keys of the rules that apply; where one says that the numbers cannot be relied on, of those alone that do"""
     class_mix: str
     """one sentence, empty where no class mix is known"""
     synthetic: bool
@@ -97,7 +105,9 @@ def find(image: CaseImage, opinion: Opinion, at: datetime) -> Findings:
         withheld=opinion.withheld,
         refer=None if decision is None else decision.refer,
         reasons=() if decision is None else decision.reasons,
-        rules=() if decision is None else tuple((r.key, r.reason) for r in decision.said),
+        beside=() if decision is None else decision.beside,
+        in_doubt=(*(f"{f.text} {POOR}" for f in image.quality.findings if f.poor), *image.notices),
+        rules=() if decision is None else tuple(rule.key for rule in decision.said),
         class_mix=opinion.class_mix,
         synthetic=image.synthetic,
         version=app_version(),

@@ -154,7 +154,7 @@ class Server:
                 if kind == "busy":
                     time.sleep(_seconds(answer))
                     continue
-                if answer.status_code < requests.codes.server_error:
+                if kind != "slow" and answer.status_code < requests.codes.server_error:
                     raise DataError(f"{self.address}: {said}")
                 said = f"{self.address}: {said}"
             if not pauses:

@@ -68,6 +68,7 @@ def case_report(
     mapped: Collection[str] | None = None,
     steady: Mapping[str, Stability] | None = None,
     similar: Mapping[str, Sequence[Neighbour]] | None = None,
+    elsewhere: str = "",
     who: str = "",
     notes: str = "",
 ) -> str:
@@ -81,6 +82,7 @@ def case_report(
         mapped: ids of the models whose heat maps are shown; None for all.
         steady: model name -> how steady its answer was found to be; empty if that was not looked at.
         similar: model name -> the training cases that look most like the image to it, nearest first.
+        elsewhere: what the rules for referral miss in other archives, in words; empty if that was not measured.
         who: who made the report, as they typed it; empty to leave that out.
         notes: as typed; empty for a field to write into.
 
@@ -94,7 +96,7 @@ def case_report(
         f"<p>{escape(now.strftime('%d %B %Y, %H:%M %Z').strip())} · image {image.key}{_by(who)}</p>",
         f"<p><strong>{escape(DISCLAIMER)}</strong></p>",
         "<p><strong>The image is a synthetic drawing; it shows no real lesion.</strong></p>" if image.synthetic else "",
-        _decision(opinion, decide(opinion)),
+        _decision(opinion, decide(opinion), elsewhere),
         _answers(opinion, unit),
         _pictures(image, opinion, opacity, mapped),
         _scores(opinion, unit),
@@ -115,7 +117,7 @@ def case_report(
     )
 
 
-def _decision(opinion: Opinion, decision: Decision | None) -> str:
+def _decision(opinion: Opinion, decision: Decision | None, elsewhere: str) -> str:
     lines: list[str] = []
     if opinion.withheld:
         verdict = "No diagnosis"
@@ -125,13 +127,14 @@ def _decision(opinion: Opinion, decision: Decision | None) -> str:
         verdict = "No rules for referral"
         lines.append("No model here has rules for referral: decide without this report.")
     else:
-        verdict = "Refer" if decision.refer else "No rule for referral applies"
+        verdict = decision.verdict
         lines += [f"{reason[0].upper()}{reason[1:]}." for reason in decision.reasons] + list(decision.beside)
     said = "".join(f"<li>{escape(line)}</li>" for line in lines)
     caveat = ""
     if decision is not None and not opinion.withheld:
         applying = " ".join(rule.description for rule in RULES if decision.fired.get(rule.key)) or "none."
-        all_clear = "" if decision.refer else f"That is not an all-clear: {what_is_missed(decision.referral)} "
+        missed = f"{what_is_missed(decision.referral)} {elsewhere}".strip()
+        all_clear = "" if decision.refer else f"That is not an all-clear: {missed} "
         caveat = f'<p class="fine">{escape(all_clear)}Rules that apply: {escape(applying)}</p>'
     return f'<div class="decision"><strong class="verdict">{verdict}</strong><ul>{said}</ul>{caveat}</div>'
 

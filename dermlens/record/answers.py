@@ -13,6 +13,7 @@ from dermlens.case.software import app_version
 from dermlens.image.encode import pixels_sha256
 from dermlens.labels import INDEX, SUSPECT
 from dermlens.models.model import AnyModel, fitted_hashes
+from dermlens.record.store.tables import Prediction
 from dermlens.trust.ood import OodDetector
 
 
@@ -34,7 +35,7 @@ def image_values(image: CaseImage) -> dict[str, Any]:
 
 def prediction_values(image: CaseImage, opinion: Opinion, stored_aspect: str) -> list[dict[str, Any]]:
     """Return the columns of `tables.Prediction` of every model in question, the first that has answered as lead."""
-    refer, reasons = referral(opinion)
+    decision = decide(opinion)
     refused_by = sorted(model_id for model_id, accepts in opinion.accepted.items() if not accepts)
     lead = next((m.id for m in opinion.asked), None)
     found = []
@@ -50,10 +51,11 @@ def prediction_values(image: CaseImage, opinion: Opinion, stored_aspect: str) ->
                 "stored_aspect": stored_aspect,
                 "class_mix": opinion.class_mix,
                 "fitted_mix": [int(n) for n in calibration.class_mix] if calibration else None,
+                "beside": list(decision.beside) if decision else [],
             },
             "refused_by": refused_by,
-            "refer": refer,
-            "reasons": reasons,
+            "refer": decision.refer if decision else None,
+            "reasons": list(decision.reasons) if decision else [],
             "calibrated": calibration is not None,
             "error": None if model.id in opinion.answers else image.failures.get(model.id, "The model was not asked."),
         }
@@ -82,10 +84,9 @@ def _answer(model: AnyModel, opinion: Opinion) -> dict[str, Any]:
     }
 
 
-def referral(opinion: Opinion) -> tuple[bool | None, list[str]]:
-    """Return whether the rules refer the case, and why; None where no model has rules."""
-    decision = decide(opinion)
-    return (None, []) if decision is None else (decision.refer, list(decision.reasons))
+def beside(lead: Prediction) -> tuple[str, ...]:
+    """Return what `case.decision.Decision.beside` said of an image; nothing where an earlier version wrote the row."""
+    return tuple(map(str, lead.settings.get("beside") or ()))
 
 
 def _number(value: float) -> float | int | None:

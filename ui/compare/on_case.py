@@ -15,7 +15,7 @@ from dermlens.charts import case as charts
 from dermlens.explain.grad_cam import heat_on_image
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.models.model import AnyModel, networks
-from dermlens.wording import percent
+from dermlens.wording import joined, percent
 from ui import cache, widgets
 from ui.predict import answer, heat_map, prevalence, warnings
 
@@ -67,9 +67,11 @@ def _scores(opinion: Opinion, shares: Mapping[str, np.ndarray]) -> None:
 def maps(image: CaseImage, opinion: Opinion) -> None:
     """Show the heat maps of one class next to each other; redraws alone."""
     st.header("Where they looked", anchor=False)
-    models = [m for m in opinion.asked if heat_map.GRAD_CAM in cache.maps_offered(m)]
-    if len(models) < len(opinion.asked):
-        st.caption(heat_map.not_shown([m.name for m in opinion.asked if m not in models]))
+    models = [m for m in opinion.calling if heat_map.GRAD_CAM in cache.maps_offered(m)]
+    if len(models) < len(opinion.calling):
+        st.caption(heat_map.not_shown([m.name for m in opinion.calling if m not in models]))
+    if silent := [m.name for m in opinion.asked if m not in opinion.calling]:
+        st.caption(f"No map of {widgets.escape(joined(silent), 400)}: the image is not of the kind that is known.")
     if not models:
         return
     first = INDEX[opinion.call(models[0]).code]

@@ -43,7 +43,18 @@ def _files(image: CaseImage, opinion: Opinion, who: str, notes: str) -> None:
     def html() -> str:
         now, steady = datetime.now(UTC), stability.results(image, opinion, probes)
         similar = similar_cases.of_first(opinion, own)
-        return case_report(image, opinion, now, mapped=mapped, steady=steady, similar=similar, who=who, notes=notes)
+        decision = decide(opinion)
+        return case_report(
+            image,
+            opinion,
+            now,
+            mapped=mapped,
+            steady=steady,
+            similar=similar,
+            elsewhere=splits.not_referred_elsewhere(decision.model.id) if decision else "",
+            who=who,
+            notes=notes,
+        )
 
     _save("Save the report (HTML, to print)", lambda: html().encode(), "report", image, "html", "text/html")
     if pdf.available():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from dermlens.case.decision import decide
+from dermlens.case.decision import LOOK_AGAIN, REFER, decide
 from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.opinion import Opinion, form
 from dermlens.case.summary import share_called
@@ -24,8 +24,9 @@ ROW = 42
 """Height of a row in pixels."""
 HEAD = 36
 """Height of the column titles in pixels."""
-REFER, RETAKE, NO_RULE, UNKNOWN = "Refer", "Take again or refer", "No rule applies", "No rules"
-ORDER = {REFER: 0, RETAKE: 1, UNKNOWN: 2, NO_RULE: 2}
+RETAKE, NO_RULE, UNKNOWN = "Take again or refer", "No rule applies", "No rules"
+AGAIN = "Look again"
+ORDER = {REFER: 0, RETAKE: 1, AGAIN: 2, UNKNOWN: 3, NO_RULE: 3}
 """What is said of an image -> its place in the table; inside a place the suspect probability decides."""
 SHOWN = "▶"
 SUSPECT_HELP = "Probability of the malignant and pre-malignant diagnoses together"
@@ -92,7 +93,7 @@ def table(rows: Sequence[tuple[CaseImage, dict[str, object]]], shown: CaseImage)
 
 def _counted(said: Sequence[str]) -> str:
     """Say how many images are to be referred, to be taken again or referred, and judged by no rules."""
-    more = ((RETAKE, "to take again or refer"), (UNKNOWN, "without rules for referral"))
+    more = ((RETAKE, "to take again or refer"), (AGAIN, "to look at again"), (UNKNOWN, "without rules for referral"))
     rest = "".join(f", {said.count(key)} {words}" for key, words in more if key in said)
     return f"{said.count(REFER)} of {counted(len(said), 'image')} to refer{rest}; riskiest first"
 
@@ -103,7 +104,8 @@ def summary(image: CaseImage, opinion: Opinion) -> dict[str, object]:
     if opinion.withheld or (decision and decision.unreliable):
         said = RETAKE
     else:
-        said = UNKNOWN if decision is None else REFER if decision.refer else NO_RULE
+        said = UNKNOWN if decision is None else {LOOK_AGAIN: AGAIN}.get(decision.verdict, NO_RULE)
+        said = REFER if decision and decision.refer else said
     shares = opinion.shown[lead.id].probabilities if lead else None
     return {
         "refer": said,

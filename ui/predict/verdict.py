@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dermlens.case.decision import Decision
+from dermlens.case.decision import REFER, Decision
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
 from dermlens.case.summary import agreement, group_totals
@@ -39,15 +39,13 @@ def _decision(image: CaseImage, decision: Decision | None) -> None:
         st.header("No rules for referral", anchor=False)
         st.markdown("No model here has rules for referral: decide without this page.")
     elif decision.refer:
-        st.header(":material/forward: Refer", anchor=False)
+        st.header(f":material/forward: {REFER}", anchor=False)
         reason, *more = decision.reasons
         also = f" {_more(len(more))}" if more else ""
         st.markdown(f"{widgets.escape(reason[0].upper() + reason[1:], 600)}.{also}")
         _beside(decision)
     else:
-        st.header(
-            "No rule applies, but look again" if decision.beside else "No rule for referral applies", anchor=False
-        )
+        st.header(decision.verdict, anchor=False)
         _beside(decision)
         st.markdown(f"That is **not an all-clear**: {what_is_missed(decision.referral)}{_elsewhere(decision)}")
     if poor:

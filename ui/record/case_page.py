@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from dermlens.case.decision import REFER, verdict
 from dermlens.charts import case as charts
 from dermlens.errors import RecordError
 from dermlens.interchange import fhir
 from dermlens.labels import DIAGNOSES, INDEX, NAMES
 from dermlens.record import cases, consent, readings
+from dermlens.record.answers import beside
 from dermlens.record.at_mix import shown_shares, suspect_share
 from dermlens.record.cases import Case
 from dermlens.record.exchange.fhir import case_as_fhir
@@ -129,7 +131,9 @@ def _answers(case: Case) -> None:
     for image in case.images:
         lead = next((a for a in case.predictions[image.id] if a.lead), None)
         if lead is not None and lead.refer is not None:
-            said = f"Refer: {'; '.join(lead.reasons)}." if lead.refer else "No rule for referral applied."
+            also = beside(lead)
+            said = f"{REFER}: {'; '.join(lead.reasons)}" if lead.refer else verdict(False, also)
+            said = " ".join([f"{said}.", *also])
             st.caption(f"{(image.taken_at or image.saved_at):%d %B %Y}: {widgets.escape(said, 600)}")
     mixes = {str(a.settings.get("class_mix") or "") for i in case.images for a in case.predictions[i.id] if a.shown}
     if mixes:

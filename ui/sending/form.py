@@ -13,7 +13,8 @@ from dermlens.interchange.dicom.outbox import Fate, Waiting
 from dermlens.interchange.dicom.sender import Sender
 from dermlens.interchange.dicom.settings import Settings
 from dermlens.wording import counted
-from ui import state, streamlit_internals, widgets
+from ui import cache, state, streamlit_internals, widgets
+from ui.predict.heat_map import GRAD_CAM
 from ui.sending import session
 
 NOT_SENT = "This image was taken out of the outbox and not sent. Send it if the PACS should have it."
@@ -72,8 +73,15 @@ def _form(image: CaseImage, opinion: Opinion, host: str, sender: Sender) -> None
     source = source_of(state.sources().get(image.key, {}))
     st.markdown(f"To **{widgets.escape(host, 120)}**")
     identity = _of_source(source) if source else _typed(image.key)
+    dermoscopic = source is not None or st.checkbox(
+        "Taken through a dermatoscope",
+        not opinion.withheld,
+        key=f"pacs-dermoscopic-{image.key}",
+        help="Otherwise the picture is sent as a photograph of the skin.",
+    )
+    mapped = frozenset(m.id for m in opinion.calling if GRAD_CAM in cache.maps_offered(m))
     st.markdown("**What is sent**")
-    st.markdown("\n".join(f"- {line}" for line in _what(image, opinion, source)))
+    st.markdown("\n".join(f"- {line}" for line in _what(image, opinion, source, dermoscopic, mapped)))
     problem = ""
     try:
         if source is None:
@@ -87,7 +95,7 @@ def _form(image: CaseImage, opinion: Opinion, host: str, sender: Sender) -> None
         now = datetime.now(UTC)
         try:
             with st.spinner("Making the objects"):
-                objects = objects_of(image, opinion, identity, source, now)
+                objects = objects_of(image, opinion, identity, source, now, dermoscopic=dermoscopic, mapped=mapped)
                 row, owner = session.written_down(image, host), session.owner()
                 sent = _sent()  # first: Streamlit breaks a run off where it asks for the session
                 sent[image.key] = sender.outbox.put(objects, owner, image.key, now, row)
@@ -124,14 +132,16 @@ def _of_source(source: Source) -> Identity:
     return who
 
 
-def _what(image: CaseImage, opinion: Opinion, source: Source | None) -> list[str]:
+def _what(
+    image: CaseImage, opinion: Opinion, source: Source | None, dermoscopic: bool, mapped: frozenset[str]
+) -> list[str]:
     height, width = image.pixels.shape[:2]
     lines = []
     if source is None:
-        kind = "photograph of the skin" if opinion.withheld else "dermoscopic image"
+        kind = "dermoscopic image" if dermoscopic else "photograph of the skin"
         less = f", of {image.width} x {image.height}" if (height, width) != (image.height, image.width) else ""
         lines.append(f"The picture as {kind}, {width} x {height} pixels{less}")
-    if opinion.lead is not None:
+    if opinion.lead is not None and opinion.lead.id in mapped:
         lines.append(f"The heat map of {widgets.escape(opinion.lead.name)} over the picture")
     answers = counted(len(opinion.asked), "model")
     lines.append(f"A structured report: answers of {answers} with their hashes, and whether to refer")

@@ -34,9 +34,10 @@ def left_over() -> None:
         from ui.sending import session
 
         sender = session.sender(given)
+        waiting = sender.outbox.waiting(session.owner())
     except DermlensError:  # which the form says once there is something to send
         return
-    if sender.outbox.waiting(session.owner()):
+    if waiting:
         from ui.sending import form
 
         with st.container(border=True, key="outbox"):

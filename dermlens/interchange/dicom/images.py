@@ -38,7 +38,7 @@ def photograph(
     series: str,
     instance: str,
     dermoscopic: bool,
-    reduced: bool,
+    derived: str,
 ) -> Dataset:
     """Return a picture that did not come as DICOM, as Dermoscopic Photography Image or VL Photographic Image.
 
@@ -46,7 +46,7 @@ def photograph(
         pixels: (h, w, 3) uint8 sRGB.
         identity: checked. now: with zone. study, series, instance: UIDs.
         dermoscopic: whether the picture was taken through a dermatoscope.
-        reduced: whether the original had more pixels.
+        derived: what was done to the original's pixels, in words; empty if they are its own.
     """
     sop_class = DermoscopicPhotographyImageStorage if dermoscopic else VLPhotographicImageStorage
     image: Dataset = SOPClass(
@@ -65,9 +65,9 @@ def photograph(
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **_about(identity, now),
     )
-    image.ImageType = ["DERIVED" if reduced else "ORIGINAL", "PRIMARY"]
-    if reduced:
-        image.DerivationDescription = "Resampled to fewer pixels"
+    image.ImageType = ["DERIVED" if derived else "ORIGINAL", "PRIMARY"]
+    if derived:
+        image.DerivationDescription = derived
         image.DerivationCodeSequence = [_coded(codes.DCM.SpatialResampling)]
     image.SamplesPerPixel, image.PhotometricInterpretation, image.PlanarConfiguration = 3, "RGB", 0
     image.Rows, image.Columns = pixels.shape[:2]

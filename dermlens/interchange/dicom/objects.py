@@ -11,6 +11,7 @@ from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
 from dermlens.errors import DataError
 from dermlens.explain.grad_cam import heat_on_image, overlay
+from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.interchange.dicom import images
 from dermlens.interchange.dicom.identity import Identity, Source, check
 from dermlens.interchange.dicom.report import structured_report
@@ -19,7 +20,15 @@ from dermlens.labels import INDEX
 
 
 def objects_of(
-    image: CaseImage, opinion: Opinion, identity: Identity, source: Source | None, now: datetime, opacity: float = 0.6
+    image: CaseImage,
+    opinion: Opinion,
+    identity: Identity,
+    source: Source | None,
+    now: datetime,
+    *,
+    dermoscopic: bool = True,
+    mapped: frozenset[str] | None = None,
+    opacity: float = 0.6,
 ) -> list[Dataset]:
     """Return what is sent of a case; the objects are of one study: that of the source, or a new one.
 
@@ -28,6 +37,8 @@ def objects_of(
         identity: what the person typed; for an image that came as DICOM, its own is taken.
         source: the object that the image came from; None if it was no DICOM file.
         now: with zone. opacity: of the heat map, 0..1.
+        dermoscopic: whether the picture was taken through a dermatoscope.
+        mapped: ids of the models whose heat map may be sent; None for all.
 
     Raises:
         DataError: a field cannot stand in a DICOM object, or no model has answered.
@@ -36,13 +47,20 @@ def objects_of(
         raise DataError("No model has answered about this image: there is nothing to send.")
     check(identity if source is None else source.identity)
     try:
-        return _objects(image, opinion, identity, source, now.astimezone(), opacity)
+        return _objects(image, opinion, identity, source, now.astimezone(), dermoscopic, mapped, opacity)
     except (ValueError, TypeError):  # whose message may repeat the value
         raise DataError("A value of patient or study cannot stand in a DICOM object. Correct it.") from None
 
 
 def _objects(
-    image: CaseImage, opinion: Opinion, identity: Identity, source: Source | None, now: datetime, opacity: float
+    image: CaseImage,
+    opinion: Opinion,
+    identity: Identity,
+    source: Source | None,
+    now: datetime,
+    dermoscopic: bool,
+    mapped: frozenset[str] | None,
+    opacity: float,
 ) -> list[Dataset]:
     found = []
     if source is None:
@@ -57,15 +75,15 @@ def _objects(
             study=study,
             series=generate_uid(prefix=None),
             instance=generate_uid(prefix=None),
-            dermoscopic=not opinion.withheld,
-            reduced=image.pixels.shape[:2] != (image.height, image.width),
+            dermoscopic=dermoscopic,
+            derived=_derived(image),
         )
         found.append(picture)
     else:
         identity = source.identity
         picture = images.stand_in(source.study, source.series, source.sop_class, source.sop_instance, identity)
     lead, evidence = opinion.lead, []
-    if lead is not None:
+    if lead is not None and (mapped is None or lead.id in mapped):
         called = opinion.call(lead)
         evidence.append(
             images.secondary_capture(
@@ -87,6 +105,15 @@ def _objects(
         instance=generate_uid(prefix=None),
     )
     return [*found, *evidence, report]
+
+
+def _derived(image: CaseImage) -> str:
+    """Say what was done to the pixels of the file; empty if nothing."""
+    aspect = STORED_ASPECTS[image.stored_aspect]
+    stretched = aspect is not None and round(image.height * aspect) == image.width
+    reduced = image.pixels.shape[:2] != (image.height, image.width)
+    done = ["stretched to its true width"] * stretched + ["resampled to fewer pixels"] * reduced
+    return " and ".join(done).capitalize()
 
 
 def _drawn(image: CaseImage, opinion: Opinion, opacity: float) -> np.ndarray:

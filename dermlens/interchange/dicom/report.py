@@ -16,7 +16,9 @@ from highdicom.sr import (
     ObservationContext,
     ObserverContext,
     QualitativeEvaluation,
+    RelationshipTypeValues,
     SourceImageForMeasurementGroup,
+    TextContentItem,
     TrackingIdentifier,
 )
 from pydicom.dataset import Dataset
@@ -24,7 +26,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from dermlens.interchange.dicom.images import MAKER
-from dermlens.interchange.findings import PRIVATE, Findings, ModelFinding, code_of
+from dermlens.interchange.findings import LEVEL, PRIVATE, Findings, ModelFinding, code_of
 from dermlens.labels import CLASSES
 
 _OWN = {
@@ -34,6 +36,8 @@ _OWN = {
     "rule": "Rule for referral that applies",
     "refer": "Refer",
     "no-rule": "No rule for referral applies; that is not an all-clear",
+    "look-again": "No rule applies, but look again",
+    "none": "None: all are ruled out, which is not an all-clear",
     "acceptance": "Acceptance of the image by the algorithm",
     "refused": "Not an image of the kind that the algorithm knows",
     "accepted": "An image of the kind that the algorithm knows",
@@ -41,8 +45,14 @@ _OWN = {
     "withheld": "Withheld: the numbers mean nothing on this image",
     "case": "Findings in the image",
 }
-_MEANING = 64
-"""Most characters of a code's meaning."""
+_RULES = {
+    "unfamiliar": "Unlike the images that the models were trained on",
+    "melanoma": "The probability of melanoma reaches a threshold",
+    "malignant": "Malignant and pre-malignant diagnoses reach a threshold",
+    "disagree": "The models' calls fall into different groups",
+    "undecided": "The prediction set is empty, or rules out hardly any diagnosis",
+}
+"""Key of a rule for referral -> the meaning of its code, of which DICOM allows 64 characters."""
 
 
 def structured_report(
@@ -56,12 +66,15 @@ def structured_report(
     """
     groups = [group for model in findings.models for group in _of_model(findings, model, source)]
     if findings.refer is not None:
-        verdict = [(_own("referral"), _own("refer" if findings.refer else "no-rule"))]
+        code = "refer" if findings.refer else "look-again" if findings.beside else "no-rule"
+        verdict = [(_own("referral"), _own(code))]
         verdict += [
-            (_own("rule"), CodedConcept(value=key[:16], scheme_designator=PRIVATE, meaning=reason[:_MEANING]))
-            for key, reason in findings.rules
+            (_own("rule"), CodedConcept(value=key, scheme_designator=PRIVATE, meaning=_RULES[key]))
+            for key in findings.rules
         ]
-        groups.append(_group("referral", source, _own("case"), evaluations=verdict))
+        groups.append(
+            _group("referral", source, _own("case"), evaluations=verdict, said=(*findings.beside, *findings.in_doubt))
+        )
     device = DeviceObserverIdentifyingAttributes(
         uid=generate_uid(entropy_srcs=[MAKER, findings.version]),
         name=MAKER,
@@ -103,6 +116,7 @@ def structured_report(
 def _of_model(findings: Findings, model: ModelFinding, source: Dataset) -> list[MeasurementsAndQualitativeEvaluations]:
     numbers = "calibrated probabilities" if model.calibrated else "uncalibrated scores"
     said = [f"SHA-256 {model.sha256}", f"{numbers[0].upper()}{numbers[1:]}"]
+    said += [] if model.prediction_set is None else [f"Not ruled out: {LEVEL}"]
     said += [findings.class_mix] if findings.class_mix and model.calibrated else []
     algorithm = AlgorithmIdentification(
         name=model.name, version=f"{model.id} {model.sha256[:12]}", parameters=said, manufacturer=MAKER
@@ -114,7 +128,8 @@ def _of_model(findings: Findings, model: ModelFinding, source: Dataset) -> list[
         evaluations.append((_own("answer"), _own("withheld")))
     if model.called is not None:
         evaluations.append((_own("called"), _diagnosis(model.called)))
-    evaluations += [(_own("not-ruled-out"), _diagnosis(code)) for code in model.prediction_set or ()]
+    left: list[str] | tuple[str, ...] = () if model.prediction_set is None else model.prediction_set or ["none"]
+    evaluations += [(_own("not-ruled-out"), _own(code) if code in _OWN else _diagnosis(code)) for code in left]
     groups = [_group(model.id, source, _own("case"), algorithm, evaluations=evaluations)]
     for code, probability in zip(CLASSES, model.probabilities, strict=False):
         measured = Measurement(
@@ -132,8 +147,9 @@ def _group(
     *,
     measurements: Sequence[Measurement] | None = None,
     evaluations: Sequence[tuple[CodedConcept, CodedConcept]] = (),
+    said: Sequence[str] = (),
 ) -> MeasurementsAndQualitativeEvaluations:
-    return MeasurementsAndQualitativeEvaluations(
+    group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=generate_uid(prefix=None), identifier=name),
         finding_type=finding,
         algorithm_id=algorithm,
@@ -142,6 +158,10 @@ def _group(
         qualitative_evaluations=[QualitativeEvaluation(name=n, value=v) for n, v in evaluations] or None,
         source_images=[SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)],
     )
+    for sentence in said:
+        comment = TextContentItem(codes.DCM.Comment, sentence, relationship_type=RelationshipTypeValues.CONTAINS)
+        group[0].ContentSequence.append(comment)
+    return group
 
 
 def _own(key: str) -> CodedConcept:

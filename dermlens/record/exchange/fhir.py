@@ -4,8 +4,9 @@ from datetime import UTC
 
 from dermlens.interchange.dicom.identity import SEXES
 from dermlens.interchange.fhir import Subject, Truth, bundle
-from dermlens.interchange.findings import Findings, ModelFinding
+from dermlens.interchange.findings import POOR, Findings, ModelFinding
 from dermlens.models.card import identity_of
+from dermlens.record.answers import beside
 from dermlens.record.cases import Case
 from dermlens.record.people import Who
 from dermlens.record.store.tables import Image, Prediction
@@ -43,6 +44,8 @@ def _findings(image: Image, answers: tuple[Prediction, ...]) -> Findings:
         withheld=bool(answered) and all(answer.called is None for answer in answered),
         refer=lead.refer if lead else None,
         reasons=tuple(map(str, lead.reasons)) if lead else (),
+        beside=beside(lead) if lead else (),
+        in_doubt=(POOR,) if image.quality.get("poor") else (),
         rules=(),
         class_mix=str(lead.settings.get("class_mix") or "") if lead else "",
         synthetic=image.synthetic,

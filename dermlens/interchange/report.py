@@ -133,8 +133,10 @@ def _decision(opinion: Opinion, decision: Decision | None, elsewhere: str) -> st
     caveat = ""
     if decision is not None and not opinion.withheld:
         applying = " ".join(rule.description for rule in RULES if decision.fired.get(rule.key)) or "none."
-        missed = f"{what_is_missed(decision.referral)} {elsewhere}".strip()
-        all_clear = "" if decision.refer else f"That is not an all-clear: {missed} "
+        all_clear = ""
+        if not decision.refer:
+            missed = f"{what_is_missed(decision.referral)} {elsewhere}".strip()
+            all_clear = f"That is not an all-clear: {missed} "
         caveat = f'<p class="fine">{escape(all_clear)}Rules that apply: {escape(applying)}</p>'
     return f'<div class="decision"><strong class="verdict">{verdict}</strong><ul>{said}</ul>{caveat}</div>'
 

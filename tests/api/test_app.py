@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,20 @@ def test_the_numbers_are_those_of_the_library(client: TestClient, toys: list[Any
         assert said["call"] == CLASSES[int(own.probabilities.argmax())]
         assert said["suspect_probability"] == pytest.approx(own.probabilities[list(SUSPECT)].sum(), abs=1e-6)
         assert said["sha256"] == model.identity
+
+
+def test_what_is_refused_rules_nothing_out(
+    client: TestClient, lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dermlens.case.ood_gate.accepted", lambda models, answers: {"toy": False})
+    found = client.post(POST, params={"model": "toy", "maps": "mel"}, content=encode(lesion)).json()
+    (said,) = found["models"]
+    assert found["withheld"]
+    assert said["call"] is None
+    assert said["prediction_set"] is None
+    assert said["operating_points"] == []
+    assert said["maps"] == {}
+    assert said["probabilities"].keys() == set(CLASSES), "as in the table of a program"
 
 
 def test_a_map_is_grad_cam_over_the_whole_image(client: TestClient, toys: list[AnyModel], lesion: np.ndarray) -> None:
@@ -243,7 +258,7 @@ def test_a_slow_body_is_ended(toys: list[AnyModel], monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(door, "BODY_SECONDS", 0.01)
     api = create(lambda: toys, anyone)
 
-    async def dribble() -> dict:
+    async def dribble() -> list[dict]:
         sent: list[dict] = []
 
         async def receive() -> dict:
@@ -255,9 +270,11 @@ def test_a_slow_body_is_ended(toys: list[AnyModel], monkeypatch: pytest.MonkeyPa
 
         scope = {"type": "http", "method": "POST", "path": POST, "query_string": b"", "root_path": ""}
         await api({**scope, "headers": [(b"host", b"localhost")], "http_version": "1.1"}, receive, send)
-        return sent[0]
+        return sent
 
-    assert finish(dribble())["status"] == 408
+    start, body = finish(dribble())
+    assert start["status"] == 408
+    assert json.loads(body["body"])["type"] == "urn:dermlens:slow", "not the picture's fault: it is asked again"
 
 
 def test_an_unforeseen_failure_says_nothing_of_itself(

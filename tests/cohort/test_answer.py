@@ -61,6 +61,7 @@ def test_a_refused_image_keeps_its_numbers_but_has_no_call(
     assert row["refused"] is True
     assert row["call"] is None
     assert "map" not in row
+    assert "not_ruled_out" not in row
     assert sum(row[f"p_{code}"] for code in CLASSES) == pytest.approx(1, abs=1e-6)
     assert "unfamiliar" in row["reasons"]
     assert row["refer"] is True

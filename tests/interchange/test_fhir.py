@@ -98,6 +98,31 @@ def test_acceptance_is_told_where_it_was_found_and_nowhere_else(
         assert not_the_kind is (accepted is False)
 
 
+def test_what_makes_a_person_look_again_is_told(found: Findings) -> None:
+    doubted = replace(
+        found, refer=False, reasons=(), beside=("Other would refer for melanoma.",), in_doubt=("It is blurred.",)
+    )
+    [report], [*_, referral] = (of_kind(bundle([doubted]), k) for k in ("DiagnosticReport", "Observation"))
+    assert report["conclusion"].startswith(
+        "No rule applies, but look again; that is not an all-clear. Other would refer for melanoma. It is blurred."
+    )
+    assert [note["text"] for note in referral["note"][1:]] == ["Other would refer for melanoma.", "It is blurred."]
+
+
+def test_an_empty_prediction_set_is_not_the_lack_of_one(found: Findings) -> None:
+    def told(codes: tuple[str, ...] | None) -> list[dict]:
+        made = bundle([replace(found, models=(replace(found.models[0], prediction_set=codes),))])
+        components = of_kind(made, "Observation")[0]["component"]
+        return [c for c in components if c["code"]["coding"][0]["code"] == "not-ruled-out"]
+
+    assert told(None) == []
+    [none_left] = told(())
+    assert none_left["valueString"].startswith("None: every diagnosis is ruled out")
+    [melanoma] = told(("mel",))
+    assert melanoma["valueCodeableConcept"]["coding"][-1]["code"] == "mel"
+    assert "90 % prediction set" in melanoma["code"]["text"]
+
+
 def test_another_outcome_is_told_in_words(found: Findings) -> None:
     [outcome] = [
         o

@@ -113,7 +113,7 @@ def test_a_busy_or_failing_server_is_asked_again_and_a_missing_file_is_an_answer
     files = [*folder_of(tmp_path, "a", "b"), File("gone", 3, 1)]
     there.replies = {
         b"a": [(429, problem("busy"))] * 5 + [(200, prediction())],
-        b"b": [(500, problem("failed")), (502, b"<html>"), (200, prediction())],
+        b"b": [(500, problem("failed")), (408, problem("slow")), (200, prediction())],
     }
     a, b, gone = ask(there, tmp_path, files)
     assert a.probabilities == b.probabilities == SHARES

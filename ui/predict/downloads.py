@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pandas as pd
 import streamlit as st
 
+from dermlens.case.decision import decide
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion, form
 from dermlens.errors import RecordError
@@ -20,7 +21,7 @@ from dermlens.labels import INDEX
 from dermlens.models.model import AnyModel
 from dermlens.score import ISIC_COLUMNS
 from dermlens.wording import counted
-from ui import cache, optional, state, widgets
+from ui import cache, optional, splits, state, widgets
 from ui.predict import prevalence, similar_cases, stability
 from ui.predict.heat_map import GRAD_CAM
 
@@ -38,12 +39,12 @@ def report(image: CaseImage, opinion: Opinion) -> None:
 
 def _files(image: CaseImage, opinion: Opinion, who: str, notes: str) -> None:
     mapped = frozenset(m.id for m in opinion.calling if GRAD_CAM in cache.maps_offered(m))
-    probes, own = state.probes(), similar_cases.lesion_of(image)
+    probes, own, decision = state.probes(), similar_cases.lesion_of(image), decide(opinion)
+    elsewhere = splits.not_referred_elsewhere(decision.model.id) if decision else ""
 
     def html() -> str:
         now, steady = datetime.now(UTC), stability.results(image, opinion, probes)
         similar = similar_cases.of_first(opinion, own)
-        decision = decide(opinion)
         return case_report(
             image,
             opinion,
@@ -51,7 +52,7 @@ def _files(image: CaseImage, opinion: Opinion, who: str, notes: str) -> None:
             mapped=mapped,
             steady=steady,
             similar=similar,
-            elsewhere=splits.not_referred_elsewhere(decision.model.id) if decision else "",
+            elsewhere=elsewhere,
             who=who,
             notes=notes,
         )

@@ -18,11 +18,14 @@ from dermlens.case.opinion import form
 from dermlens.errors import DataError
 from dermlens.interchange.dicom.identity import Identity, check, source_of
 from dermlens.interchange.dicom.objects import objects_of
+from dermlens.interchange.dicom.report import _OWN, _RULES
 from dermlens.interchange.findings import PRIVATE, SNOMED
 from dermlens.labels import CLASSES
 from dermlens.models.model import Model
+from dermlens.trust.conformal import CASE_LEVEL, PredictionSets
 from dermlens.trust.fitted import Fitted
 from dermlens.trust.referral import Referral
+from dermlens.trust.referral_rules import RULES
 from tests.interchange.dicom.conftest import TYPED
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -128,8 +131,9 @@ def test_the_report_gives_every_number_to_its_diagnosis_and_points_at_the_image(
 
 def test_an_image_that_no_model_knows_is_a_photograph_without_numbers(image: CaseImage, toy: Model) -> None:
     opinion = replace(form([toy], image.answers), refused=frozenset({"toy"}))
-    photograph, report = objects_of(image, opinion, TYPED, None, NOW)
+    photograph, report = objects_of(image, opinion, TYPED, None, NOW, dermoscopic=False)
     assert photograph.SOPClassUID.name == "VL Photographic Image Storage"
+    assert objects_of(image, opinion, TYPED, None, NOW)[0].SOPClassUID.name.startswith("Dermoscopic"), "as was said"
     content: Any = ComprehensiveSR.from_dataset(report).content
     groups = content.get_image_measurement_groups()
     assert not [m for group in groups for m in group.get_measurements()]
@@ -174,7 +178,63 @@ def test_acceptance_is_what_the_model_found_and_withheld_what_was_done(
 
 def test_that_photograph_is_valid_too(image: CaseImage, toy: Model, tmp_path: Path) -> None:
     opinion = replace(form([toy], image.answers), refused=frozenset({"toy"}))
-    assert [errors_of(each, tmp_path) for each in objects_of(image, opinion, Identity(), None, NOW)] == [[], []]
+    made = objects_of(image, opinion, Identity(), None, NOW, dermoscopic=False)
+    assert [errors_of(each, tmp_path) for each in made] == [[], []]
+
+
+def test_what_makes_a_person_look_again_stands_in_the_report(image: CaseImage, toy: Model, tmp_path: Path) -> None:
+    quiet = Referral({"toy": 0.95}, {"toy": {"melanoma": 1.1, "malignant": 1.1}}, 0.4, {})
+    loud = Referral({"other": 0.95}, {"other": {"melanoma": 0.0, "malignant": 1.1}}, 0.4, {})
+    none_left = PredictionSets((CASE_LEVEL,), np.full((1, 7), 1.1), np.ones((1, 7), bool), (100,) * 7, {}, {})
+    own = replace(toy, fitted=Fitted(referral=quiet))
+    card = {**toy.card, "role": "comparison"}
+    other = replace(toy, id="other", name="Other", card=card, fitted=Fitted(referral=loud, prediction_sets=none_left))
+    answers = {"toy": image.answers["toy"], "other": replace(image.answers["toy"], model_id="other")}
+    doubtful = replace(image, notices=("Only the first picture of the file was read.",))
+    report = objects_of(doubtful, form([own, other], answers), Identity(), None, NOW)[-1]
+    assert errors_of(report, tmp_path) == []
+    content: Any = ComprehensiveSR.from_dataset(report).content
+    said = [
+        (e.name.value, e.value.value)
+        for group in content.get_image_measurement_groups()
+        for e in group.get_qualitative_evaluations()
+    ]
+    assert ("referral", "look-again") in said
+    assert ("not-ruled-out", "none") in said, "an empty set is not the lack of sets"
+    written = _saved(report).decode("utf-8", "replace")
+    assert "Other, shown for comparison, would refer for melanoma" in written
+    assert "Only the first picture of the file was read." in written
+
+
+def test_every_rule_has_a_meaning_that_dicom_can_hold() -> None:
+    assert _RULES.keys() == {rule.key for rule in RULES}
+    assert all(len(meaning) <= 64 for meaning in (*_RULES.values(), *_OWN.values()))
+    assert all(len(key) <= 16 for key in (*_RULES, *_OWN))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, ""),
+        ({"height": 900, "width": 1200}, "Resampled to fewer pixels"),
+        ({"stored_aspect": "4:3"}, "Stretched to its true width"),
+        ({"stored_aspect": "4:3", "height": 120}, ""),
+    ],
+)
+def test_what_was_done_to_the_pixels_is_said(image: CaseImage, toy: Model, change: dict, said: str) -> None:
+    image = replace(image, pixels=np.zeros((90, 120, 3), np.uint8), height=90, width=120)
+    changed = replace(image, **change)
+    if change.get("height") == 120:
+        changed = replace(changed, pixels=np.zeros((120, 120, 3), np.uint8))
+    photograph = objects_of(changed, form([toy], image.answers), TYPED, None, NOW)[0]
+    assert photograph.ImageType[0] == ("DERIVED" if said else "ORIGINAL")
+    assert photograph.get("DerivationDescription", "") == said
+
+
+def test_a_heat_map_that_is_not_offered_is_not_sent(image: CaseImage, toy: Model) -> None:
+    opinion = form([toy], image.answers)
+    kinds = [each.SOPClassUID.name for each in objects_of(image, opinion, TYPED, None, NOW, mapped=frozenset())]
+    assert "Secondary Capture Image Storage" not in kinds
 
 
 @pytest.mark.parametrize(
@@ -228,7 +288,7 @@ def test_no_warning_of_a_library_tells_a_name(tmp_path: Path) -> None:
         "who = Identity('Jekyll 7', 'Jekyll', '18860105', 'M', referring_physician='Jekyll')\n"
         "pixels = np.zeros((32, 32, 3), np.uint8)\n"
         "uids = dict(study='1.2', series='1.3', instance='1.4')\n"
-        "one = images.photograph(pixels, who, datetime.now(UTC), **uids, dermoscopic=True, reduced=False)\n"
+        "one = images.photograph(pixels, who, datetime.now(UTC), **uids, dermoscopic=True, derived='')\n"
         "images.secondary_capture(pixels, who, datetime.now(UTC), source=one, series='1.5', instance='1.6', what='x')\n"
         "one.PatientBirthDate = 'Jekyll'; one.PatientID = 'Jekyll' * 30\n"
         "print(len(str(one)) > 0)"

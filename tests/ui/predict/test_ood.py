@@ -147,6 +147,8 @@ def test_one_network_that_refuses_is_silent_and_the_other_goes_on(
     assert "models disagree" not in shown
     assert "differ most on" not in shown
     assert "scores are the same" not in shown
+    assert "No map of Toy toy: the image is not of the kind that is known." in shown.replace("\\", "")
+    assert "of the evidence for" not in shown, "a map of what is refused is put into words nowhere"
 
 
 def test_a_poor_image_is_named_with_advice(app: AppTest, lesion: np.ndarray) -> None:

@@ -55,7 +55,7 @@ def page() -> None:
         with actions:
             intake.add_more()
         intake.refusals()
-        if record and record.reads_first(image, opinion):
+        if record and record.reads_first(image, prevalence.at_chosen(opinion)):
             return
         if opinion.asked:
             with actions:
@@ -93,11 +93,13 @@ def show(image: CaseImage, opinion: Opinion, everyone: Sequence[AnyModel]) -> No
             with st.container(key="models", gap="small"):
                 answer.probabilities(shown)
                 stability.warning(image, shown)
-                prevalence.choose(opinion)
+                held = (record := optional.record()) and record.holds_answer()
+                if not held:
+                    prevalence.choose(opinion)
                 if shown.wanted is not None:
                     st.caption(shown.class_mix)
                 others = [m.name for m in everyone if m not in for_diagnosis(everyone)]
-                if others and len(others) < len(everyone):
+                if not held and others and len(others) < len(everyone):
                     st.toggle(f"Show for comparison: {joined(others)}", key="comparison", bind="query-params")
     if shown.withheld:
         fold("The numbers, which mean nothing here", "visibility_off", "numbers", lambda: greyed(shown))

@@ -15,12 +15,15 @@ from dermlens.dataset.ham10000 import load_split
 from dermlens.errors import DermlensError
 from dermlens.evaluation.other_lights import CALLS_FILE
 from dermlens.evaluation.other_lights import FILE as LIGHTS_FILE
+from dermlens.explain.localisation_results import FILE as ATTENTION
+from dermlens.explain.localisation_results import read_attention
 from dermlens.files.documents import Document, read_object, write_object
 from dermlens.models import registry
-from dermlens.trust.ood import OOD_FILE, SCORES_FILE, read_scores
+from dermlens.trust.fitted import read_calibrated
+from dermlens.trust.ood import MEMBERS, OOD_FILE, SCORES_FILE, read_scores
 from training import ensemble, other_lights
 from training.fit import STEPS
-from training.fits.embeddings import measure
+from training.fits.embeddings import limit, measure
 from training.fits.subject import Subject
 from training.model_card.render import render
 from training.model_card.write import metrics_of, note_hash, write
@@ -54,7 +57,7 @@ def problems(folder: Path) -> list[str]:
             found.append(f"{name} is missing, card.json lists it")
         elif registry.sha256(folder / name) != expected:
             found.append(f"{name} is not the file whose hash is in card.json")
-    found += [*_refitted(folder), *_remeasured(folder), *_other_lights(folder)]
+    found += [*_refitted(folder), *_remeasured(folder), *_other_lights(folder), *_looked_at(folder, card)]
     if "members" in card:
         found += ensemble.problems(folder, card)
     if ((folder / "run.json").is_file() or "members" in card) and not found:
@@ -85,10 +88,15 @@ def _refitted(folder: Path) -> list[str]:
 
 
 def _remeasured(folder: Path) -> Iterator[str]:
-    """Measure familiarity.csv again, and yield where familiarity.json says otherwise."""
-    if (folder / OOD_FILE).is_file():
-        stored = read_object(folder / OOD_FILE)["measured"]
-        yield from _differences(stored, measure(*read_scores(folder)), f"{OOD_FILE}, measured", TOLERANCE, SCORES_FILE)
+    """Take limit and measurements from familiarity.csv again, and yield where familiarity.json says otherwise."""
+    if not (folder / OOD_FILE).is_file():
+        return
+    stored, (table, threshold) = read_object(folder / OOD_FILE), read_scores(folder)
+    again: dict[str, Any] = {"measured": measure(table, threshold)}
+    if stored["method"] != MEMBERS:
+        again["threshold"] = limit(table, elsewhere="n_train_other_archives" in stored)
+    for name, found in again.items():
+        yield from _differences(stored[name], found, f"{OOD_FILE}, {name}", TOLERANCE, SCORES_FILE)
 
 
 def remeasure(folder: Path) -> None:
@@ -105,6 +113,17 @@ def _other_lights(folder: Path) -> Iterator[str]:
         stored = read_object(folder / LIGHTS_FILE)
         again = other_lights.remeasured(Subject(folder, load_split()))
         yield from _differences(stored, again, LIGHTS_FILE, TOLERANCE, CALLS_FILE)
+
+
+def _looked_at(folder: Path, card: dict[str, Any]) -> Iterator[str]:
+    """Yield whether heat maps were measured for other calls than those that the model gives as it is calibrated now."""
+    if not (folder / ATTENTION).is_file() or not (folder / "predictions.csv").is_file():
+        return
+    table, p = read_attention(folder / ATTENTION), read_calibrated(folder, card)
+    called = dict(zip(p.image_id, p.probabilities.argmax(1), strict=True))
+    other = [row.image_id for row in table.itertuples() if called.get(row.image_id, row.called) != row.called]
+    if len(other) > len(table) * FITTED_TOLERANCE:
+        yield f"{ATTENTION} is of other calls than {folder.name} gives now, of {other[0]} first. Make it again."
 
 
 def _differences(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, check_rows, data_root, load_split
+from dermlens.dataset.isic2019 import data_root as external_root
 from dermlens.errors import DermlensError
 from dermlens.evaluation.other_archives import FILE as OTHER_ARCHIVES
 from dermlens.evaluation.prediction_formats import TRUTH_FILE
@@ -21,7 +22,7 @@ from dermlens.models import registry
 from dermlens.trust import embedding_map
 from dermlens.trust.ood import OOD_FILE
 from training.fits import calibration, conformal, embeddings, localisation, other_archives, referral, thresholds
-from training.fits.subject import Subject
+from training.fits.subject import Subject, aspect_of
 from training.model_card.write import note_hash, write
 
 
@@ -104,14 +105,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("id", help="name of the folder in models/")
     parser.add_argument("--only", choices=list(STEPS), action="append", help="default: every step")
     parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
-    parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, default="as-is")
-    parser.add_argument("--external", type=Path, help="training set of ISIC 2019, for the refusal")
+    parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, help="default: as when the model was published")
+    parser.add_argument(
+        "--external",
+        type=Path,
+        default=external_root(),
+        help="training set of ISIC 2019, for the refusal (default: ISIC2019_DIR)",
+    )
     parser.add_argument("--split", type=Path, default=SPLIT_TABLE, help="split table")
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
     args = parser.parse_args(argv)
     try:
         entry = registry.find(args.models_dir, args.id)
-        subject = Subject(entry.folder, load_split(args.split), args.data, args.stored_aspect, args.external)
+        aspect = aspect_of(entry.folder, args.stored_aspect)
+        subject = Subject(entry.folder, load_split(args.split), args.data, aspect, args.external)
         left_out = fit(subject, args.only or list(STEPS))
     except DermlensError as e:
         print(e, file=sys.stderr)

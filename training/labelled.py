@@ -13,6 +13,7 @@ from dermlens.errors import DataError, ImageError
 from dermlens.files.documents import shown
 from dermlens.files.hashes import sha256
 from dermlens.image.encode import pixels_sha256
+from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.ingest.read import read_file
 from training.dataset import HAM10000, located
 
@@ -56,7 +57,8 @@ def labelled_rows(folder: Path, held_out: pd.DataFrame, leave_out: str = "") -> 
         raise DataError(f"{folder} holds no image with a diagnosis to learn: fill in the column dx of labels.csv.")
     found = found.assign(split="train", source=HAM10000, stored_aspect="as-is")
     own = dict(zip(_pixel_hashes(found), found["image_id"], strict=True))
-    for digest, name in zip(_pixel_hashes(held_out), held_out["image_id"], strict=True):
+    every = pd.concat([held_out.assign(stored_aspect=aspect) for aspect in STORED_ASPECTS])  # as any of them was kept
+    for digest, name in zip(_pixel_hashes(every), every["image_id"], strict=True):
         if digest in own:
             raise DataError(f"Image {own[digest]} of {folder} is {name}, with which models are measured. Empty its dx.")
     return found

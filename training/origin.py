@@ -64,6 +64,22 @@ def _weights(name: str) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def external_evaluations(folder: Path) -> list[dict[str, Any]]:
+    """Return when a published model was asked about other archives; none if there is no such model.
+
+    Of a time from before such notes were kept, its answers tell that it was.
+    """
+    file = folder / "run.json"
+    if not file.is_file():
+        return []
+    record = read_object(file)
+    known: list[dict[str, Any]] = record.get("external_evaluations", [])
+    if known or not (folder / EXTERNAL_FILE).is_file():
+        return known
+    answered = read_predictions(folder / EXTERNAL_FILE, splits=isic2019.HELD_BACK)
+    return [{"when": None, "run": record["id"], "splits": list(answered.splits)}]
+
+
 def earlier_runs(start: str) -> list[dict[str, Any]]:
     """Return what run.json keeps of the runs behind a published model, the first run first; none for "".
 
@@ -74,18 +90,20 @@ def earlier_runs(start: str) -> list[dict[str, Any]]:
         return []
     run = _run_of(start)
     kept = {key: run[key] for key in KEPT_OF_A_RUN if key in run}
+    if looked := external_evaluations(registry.find(registry.models_dir(), start).folder):
+        kept["external_evaluations"] = looked
     shares = {name: run["config"].get(name, 0.0) for name in SHARES.values()}
     return [*run.get("earlier_runs", []), {**kept, "weights": run["config"]["weights"], "config": shares}]
 
 
 def check_split(start: str, table: pd.DataFrame) -> list[str]:
-    """Make sure that a published model to go on from was trained on none of the images that a run measures with.
+    """Make sure that a published model to learn from was trained on none of the images that a run measures with.
 
     It was not where its split is the run's. Of another split, its own predictions say which images it did not train
     on: `training.publish` and `training.external` ask about those alone, after comparing the split.
 
     Args:
-        start: id of the model, or "". table: the split table.
+        start: id of the model, or "". An ensemble's members are looked at one by one. table: the split table.
 
     Returns:
         Ids of the runs behind it, of which it is not known what they were trained on.
@@ -95,7 +113,10 @@ def check_split(start: str, table: pd.DataFrame) -> list[str]:
     """
     if not start:
         return []
-    run, entry = _run_of(start), registry.find(registry.models_dir(), start)
+    entry = registry.find(registry.models_dir(), start)
+    if entry.is_ensemble:
+        return [one for member in check_card(entry.folder, entry.card)["members"] for one in check_split(member, table)]
+    run = _run_of(start)
     behind = run.get("earlier_runs", [])
     config = _of_data(run["config"])
     known_split = (run.get("data") or {}).get("sha256") == data_hash(select_rows(table, config))
@@ -113,7 +134,7 @@ def check_split(start: str, table: pd.DataFrame) -> list[str]:
     if seen:
         raise ConfigError(
             f"{start} was trained with another split: {len(seen)} of the images to measure with may be among those "
-            f"that it has seen, {seen[0]} first. Go on from another model, or from none."
+            f"that it has seen, {seen[0]} first. Learn from another model, or from none."
         )
     return [one["id"] for one in behind if not one.get("data")]
 

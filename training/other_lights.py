@@ -32,7 +32,7 @@ from dermlens.models.ensemble import mean_logits
 from dermlens.trust import calibration
 from dermlens.wording import number_with_interval
 from training.fits.embed import ask, named
-from training.fits.subject import Subject
+from training.fits.subject import Subject, aspect_of
 from training.model_card.write import note_hash, write
 
 CHANGES = (
@@ -135,13 +135,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("id", help="name of the folder in models/")
     parser.add_argument("--views", type=int, choices=VIEWS, help="flips and turns to average over; default: as served")
     parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
-    parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, default="as-is")
+    parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, help="default: as when the model was published")
     parser.add_argument("--split", type=Path, default=SPLIT_TABLE, help="split table")
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
     args = parser.parse_args(argv)
     try:
         table = load_split(args.split)
-        subject = Subject(registry.find(args.models_dir, args.id).folder, table, args.data, args.stored_aspect)
+        folder = registry.find(args.models_dir, args.id).folder
+        subject = Subject(folder, table, args.data, aspect_of(folder, args.stored_aspect))
         if args.data is not None:
             check_rows(args.data, table[table["split"] == "validation"])
         for name, content in make(subject, args.views).items():

@@ -35,6 +35,7 @@ from dermlens.models.model import Model
 from dermlens.trust import calibration
 from training.dataset import class_indices
 from training.finished import predictions_of
+from training.fits.subject import aspect_of
 from training.model_card.network import CHECKS, checks
 from training.quantise import quantise
 
@@ -234,7 +235,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.precision", description=__doc__.partition("\n")[0])
     parser.add_argument("id", help="name of the folder in models/")
     parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
-    parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, default="as-is")
+    parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, help="default: as when the model was published")
     parser.add_argument("--split", type=Path, default=SPLIT_TABLE, help="split table")
     parser.add_argument("--keep-float", action="append", default=[], metavar="REGEX", help=KEEP_FLOAT)
     parser.add_argument("--models-dir", type=Path, default=registry.models_dir(), help="default: %(default)s")
@@ -245,7 +246,8 @@ def main(argv: list[str] | None = None) -> int:
         table = load_split(args.split)
         check_rows(args.data, table[table["split"] != "test"])
         entry = registry.find(args.models_dir, args.id)
-        found = make(registry.load(entry), args.data, table, args.stored_aspect, tuple(args.keep_float))
+        aspect = aspect_of(entry.folder, args.stored_aspect)
+        found = make(registry.load(entry), args.data, table, aspect, tuple(args.keep_float))
         folder = entry.folder / ".int8"
         folder.mkdir(exist_ok=True)
         write_whole(folder / INT8_FILE, found.content)

@@ -23,9 +23,8 @@ from tqdm import tqdm
 
 from dermlens.case.predict import predict
 from dermlens.dataset.ham10000 import check_rows, image_path, load_split
-from dermlens.dataset.isic2019 import HELD_BACK
 from dermlens.errors import DermlensError, ModelError
-from dermlens.evaluation.predictions import EXTERNAL_FILE, SPLITS, read_predictions, write_predictions
+from dermlens.evaluation.predictions import SPLITS, write_predictions
 from dermlens.files.documents import read_object, write_object, write_whole
 from dermlens.image.preprocess import Geometry, fingerprint
 from dermlens.image.tta import VIEWS
@@ -53,6 +52,7 @@ from training.finished import (
 from training.fits.embed import keep, named
 from training.folders import model_folder, whole
 from training.model_card.write import note_hash, write
+from training.origin import external_evaluations
 
 NAMES = {
     "baseline_cnn": "Baseline CNN",
@@ -119,25 +119,12 @@ def publish(what: Publication, target: Path) -> None:
         seen = {"stored_aspect": what.stored_aspect, "width": width, "height": height}
         record = public(read_object(what.run / "run.json"))
         record |= {"published_from": seen, "published_last_epoch": what.last}
-        write_object(folder / "run.json", {**record, "external_evaluations": _external_evaluations(target)})
+        write_object(folder / "run.json", {**record, "external_evaluations": external_evaluations(target)})
         (folder / "history.csv").write_bytes((what.run / "history.csv").read_bytes())
         write(folder)
         wrong = cards.problems(folder)
         if wrong:
             raise ModelError(f"{target.name} was not published: {'; '.join(wrong)}.")
-
-
-def _external_evaluations(replaced: Path) -> list[dict[str, Any]]:
-    """Return when networks that this one replaces were asked about other archives, as that may have led to it."""
-    file = replaced / "run.json"
-    if not file.is_file():
-        return []
-    record = read_object(file)
-    known: list[dict[str, Any]] = record.get("external_evaluations", [])
-    if known or not (replaced / EXTERNAL_FILE).is_file():
-        return known
-    answered = read_predictions(replaced / EXTERNAL_FILE, splits=HELD_BACK)  # from before such notes were kept
-    return [{"when": None, "run": record["id"], "splits": list(answered.splits)}]
 
 
 def public(value: Any) -> Any:

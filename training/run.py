@@ -83,7 +83,7 @@ def environment() -> dict[str, Any]:
     backend = keras.backend.backend()
     packages[backend] = version(backend)
     return {
-        "git_commit": _commit(),
+        "git_commit": commit(),
         "python": platform.python_version(),
         "backend": backend,
         "versions": packages,
@@ -167,14 +167,19 @@ def settle_best(checkpoints: Path, epoch: int) -> None:
             candidate.unlink()
 
 
-def _commit() -> str:
-    """Return the commit, ending in -dirty where files differ from it."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+def commit() -> str:
+    """Return the commit, ending in -dirty where files of the code differ from it or are not in it."""
+    here = Path(__file__).parent
+
+    def git(*command: str) -> str:
+        return subprocess.run(["git", *command], capture_output=True, text=True, cwd=here).stdout.strip()
+
     try:
-        git = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
+        found = git("rev-parse", "HEAD")
+        new = git("status", "--porcelain", "--", f"{here}", f"{here.parent / 'dermlens'}")
     except OSError:
         return "unknown"
-    return git.stdout.strip() or "unknown"
+    return f"{found}{'-dirty' if new else ''}" if found else "unknown"
 
 
 def _accelerator(backend: str) -> str:

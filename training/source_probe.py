@@ -30,7 +30,7 @@ from dermlens.models import registry
 from training.archives import answers, validation_rows
 from training.dataset import HAM10000
 from training.fits.embed import embed, named
-from training.fits.subject import Subject
+from training.fits.subject import Subject, aspect_of
 from training.model_card.write import note_hash, write
 
 DIAGNOSIS = "nv"
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.source_probe", description=__doc__.partition("\n")[0])
     parser.add_argument("id", help="name of the folder in models/, a network of its own")
     parser.add_argument("--data", type=Path, default=data_root(), help="HAM10000 folder (default: HAM10000_DIR)")
-    parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, default="as-is")
+    parser.add_argument("--stored-aspect", choices=STORED_ASPECTS, help="default: as when the model was published")
     parser.add_argument(
         "--external", type=Path, default=external_root(), help="training set of ISIC 2019 (default: ISIC2019_DIR)"
     )
@@ -107,7 +107,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         folder = registry.find(args.models_dir, args.id).folder
-        found = measure(Subject(folder, load_split(args.split), args.data, args.stored_aspect, args.external))
+        aspect = aspect_of(folder, args.stored_aspect)
+        found = measure(Subject(folder, load_split(args.split), args.data, aspect, args.external))
         write_object(folder / PROBE_FILE, found)
         note_hash(folder, PROBE_FILE)
         write(folder)

@@ -98,10 +98,17 @@ def start(config: Config, args: argparse.Namespace, held: contextlib.ExitStack) 
             raise ConfigError(f"Run {run_id} exists with another {', '.join(changed)}. Choose another --run, or none.")
         origin.check_unchanged(config, record, folder)
         check_rows(args.data, own)
-        now_on = {"backend": keras.backend.backend(), "precision": precision(config), "processor": processor()}
+        now_on = {
+            "backend": keras.backend.backend(),
+            "precision": precision(config),
+            "processor": processor(),
+            "git_commit": runs.commit(),
+        }
         record["resumed"] = [*record.get("resumed", []), {"when": _now(), **now_on}]
     else:
         not_compared = [] if args.smoke else origin.check_split(config.start, table)
+        if not args.smoke:
+            origin.check_split(config.teacher, table)
         if not_compared:
             print(f"What {', '.join(not_compared)}, behind {config.start}, trained on was not noted.", flush=True)
         check_rows(args.data, own, decode=True)

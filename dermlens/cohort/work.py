@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from dermlens.trust.fitted import PARTS, Fitted, over_members, read_fitted
 
 PACKAGES = ("ai-edge-litert", "numpy", "opencv-python-headless", "pillow", "pillow-heif", "pydicom", "python-gdcm")
 """Those on whose version the numbers of a row may depend."""
+PACKAGE = Path(__file__).parents[1]
+ANSWERED_BY = ("ingest", "image", "models", "case", "explain", "trust", "cohort")
+"""Folders of `dermlens` whose code makes a row of a picture."""
 MADE_FROM = {
     "model": "model",
     "model_sha256": "files of the model",
@@ -33,6 +36,7 @@ MADE_FROM = {
     "stored_aspect": "stored aspect",
     "maps": "choice of heat maps",
     "versions": "versions of packages",
+    "code": "version of Dermlens",
 }
 """Key of `made_from` -> how it is called."""
 
@@ -74,6 +78,7 @@ def made_from(entry: Entry, stored_aspect: str, class_mix: str, maps: bool, path
         "stored_aspect": stored_aspect,
         "maps": str(maps).lower(),
         "versions": _versions(),
+        "code": _code(),
     }
 
 
@@ -105,6 +110,15 @@ def _versions() -> str:
     return ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
 
 
+@cache
+def _code() -> str:
+    """Return the SHA-256 of the modules that the numbers of a row come from."""
+    digest = hashlib.sha256()
+    for file in sorted(file for name in ANSWERED_BY for file in (PACKAGE / name).rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def _version(package: str) -> str:
     """Return the version of a package, "none" where it is not installed, as the decoder of HEIC files may be."""
     try:
@@ -128,7 +142,12 @@ class Worker:
         self.work = work
         self.model = registry.load_any(entry, partial(registry.load, threads=1))
         began = dict(work.made_from)
-        loaded = {"model": self.model.id, "model_sha256": model_sha256(self.model), "versions": _versions()}
+        loaded = {
+            "model": self.model.id,
+            "model_sha256": model_sha256(self.model),
+            "versions": _versions(),
+            "code": _code(),
+        }
         if other := differences(began, began | loaded):
             raise ModelError(
                 f"{work.model_id} in {work.models_dir} is not what this run began with: it differs in "

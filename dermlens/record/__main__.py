@@ -8,10 +8,14 @@ import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dermlens.errors import DermlensError
 from dermlens.record import settings
 from dermlens.wording import counted
+
+if TYPE_CHECKING:
+    from dermlens.record.store.database import Database
 
 ANCHORS = Path("record-anchors.csv")
 
@@ -29,9 +33,29 @@ def migrate(to: str) -> int:
 
     database = Database(settings.read().database)
     before = schema.current(database)
+    left = _kept_pictures(database) if to == "base" and before else ""
     schema.migrate(database, to)
     print(f"The record is at {schema.current(database) or 'none'}; it was at {before or 'none'}.")
+    if left:
+        print(left)
     return 0
+
+
+def _kept_pictures(database: "Database") -> str:
+    """Say which pictures outlive the tables, as nothing will name them any more; empty if there are none."""
+    from sqlalchemy import select
+
+    from dermlens.record.store.tables import Image
+
+    with database.reading() as session:
+        names = [name for name in session.scalars(select(Image.picture)) if name]
+    if not names:
+        return ""
+    folders = sorted({name.partition("/")[0] for name in names})
+    return (
+        f"{counted(len(names), 'kept picture')} stayed, and no record will delete them: in their store, delete "
+        f"{', '.join(folders)}."
+    )
 
 
 def verify(anchors: Path | None) -> int:
@@ -106,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("key", help="print a new key for pseudonyms and pictures")
     commands.add_parser("upgrade", help="bring the tables to this version of Dermlens; make a copy of the record first")
     down = commands.add_parser("downgrade", help="bring the tables back to an older revision")
-    down.add_argument("revision", help="as `upgrade` named it; base deletes everything")
+    down.add_argument("revision", help="as `upgrade` named it; base deletes all but kept pictures")
     check = commands.add_parser("verify", help="check that nothing was changed, deleted, put in or cut off")
     check.add_argument("--anchors", type=Path, help=f"file that `anchor --to` wrote, such as {ANCHORS}")
     head = commands.add_parser("anchor", help="print the head of the audit chain, for a daily mail or a time stamp")

@@ -34,15 +34,15 @@ def image_values(image: CaseImage) -> dict[str, Any]:
 
 
 def prediction_values(image: CaseImage, opinion: Opinion, stored_aspect: str) -> list[dict[str, Any]]:
-    """Return the columns of `tables.Prediction` of every model in question, the first that has answered as lead."""
+    """Return the columns of `tables.Prediction` of every model in question; the one that the card shows leads."""
     decision = decide(opinion)
     refused_by = sorted(model_id for model_id, accepts in opinion.accepted.items() if not accepts)
-    lead = next((m.id for m in opinion.asked), None)
+    lead = opinion.lead or next(iter(opinion.asked), None)
     found = []
     for model in opinion.models:
         calibration = model.fitted.calibration
         values: dict[str, Any] = {
-            "lead": model.id == lead,
+            "lead": lead is not None and model.id == lead.id,
             "model_id": model.id,
             "model_sha256": model.weights_sha256,
             "fitted": fitted_hashes(model),

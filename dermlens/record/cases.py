@@ -6,14 +6,14 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, String, and_, cast, exists, func, literal, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from dermlens.errors import RecordError
 from dermlens.labels import CLASSES
 from dermlens.record.at_mix import shown_shares, suspect_share
 from dermlens.record.people import Who
-from dermlens.record.readings import NO_CASE
+from dermlens.record.readings import NO_CASE, WITHDRAW
 from dermlens.record.store.frames import frame
 from dermlens.record.store.tables import (
     Audit,
@@ -56,6 +56,8 @@ class Wanted:
     """only cases in which the newest reading is not what the lead model calls"""
     pseudonym: str | None = None
     """of the patient"""
+    closed: bool | None = None
+    """whether the consent is withdrawn, so that nothing can be added"""
 
 
 def listed(
@@ -156,6 +158,11 @@ def _conditions(wanted: Wanted, image: Any, answer: Any, reading: Any, outcome: 
         found.append(and_(reading.id.is_not(None), or_(answer.called.is_(None), reading.diagnosis != answer.called)))
     if wanted.pseudonym:
         found.append(Lesion.patient_id.in_(select(Patient.id).where(Patient.pseudonym == wanted.pseudonym)))
+    if wanted.closed is not None:
+        withdrawn = exists().where(
+            Audit.object == literal("lesion:") + cast(Lesion.id, String), Audit.action == WITHDRAW
+        )
+        found.append(withdrawn if wanted.closed else ~withdrawn)
     return found
 
 

@@ -1,5 +1,6 @@
 """Forgetting: pictures after their term or beyond the consent, and all that tells of a patient once it is withdrawn."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from sqlalchemy import select
@@ -15,6 +16,11 @@ from dermlens.record.store.pictures import ORPHANED
 from dermlens.record.store.tables import Image, Lesion, Outcome, Patient, Reading, RecordKey, Row
 from dermlens.record.vocabulary import covers
 
+OTHER_STORE = (
+    "The store of pictures has no folder {folder}, in which kept pictures lie: it is another store, or is not mounted. "
+    "Set DERMLENS_RECORD_PICTURES as it was, and try again. If somebody deleted them there, make an empty folder of "
+    "that name."
+)
 KEPT_WITHOUT_STORE = (
     "There are kept pictures, but their store is not set up: set DERMLENS_RECORD_PICTURES and DERMLENS_RECORD_KEY as "
     "they were, and try again."
@@ -33,7 +39,7 @@ def withdraw(record: Record, who: Who, lesion_id: int, now: datetime | None = No
     stay, without a way back to the person. A case without a patient is treated alike.
 
     Raises:
-        RecordError: this person may not, or it cannot be done; then all is as it was.
+        RecordError: this person may not, or it cannot be done; then all is as it was, unless it says what was erased.
     """
     who.need("withdraw consent")
     now = now or datetime.now(UTC)
@@ -97,11 +103,18 @@ def erase_uncovered(session: Session, record: Record, lesion: Lesion, actor: str
 
 
 def _names(record: Record, images: list[Image]) -> list[str]:
-    """Return the names of kept pictures; RecordError if there are some and their store is not set up."""
+    """Return the names of kept pictures; raises as `need_store`."""
     names = [image.picture for image in images if image.picture]
+    need_store(record, names)
+    return names
+
+
+def need_store(record: Record, names: Collection[str]) -> None:
+    """Raise RecordError unless the store that is set up is the one where kept pictures lie, if there are some."""
     if names and record.pictures is None:
         raise RecordError(KEPT_WITHOUT_STORE)
-    return names
+    if record.pictures is not None and (folder := record.pictures.lacks(names)):
+        raise RecordError(OTHER_STORE.format(folder=folder))
 
 
 def _delete(record: Record, names: list[str]) -> None:
@@ -117,7 +130,13 @@ def expire(record: Record, now: datetime | None = None) -> int:
     Raises:
         RecordError: it cannot be done, and why.
     """
-    now = now or datetime.now(UTC)
+    try:
+        return _expire(record, now or datetime.now(UTC))
+    finally:  # of a withdrawal too, after which somebody was reading
+        record.database.forget()
+
+
+def _expire(record: Record, now: datetime) -> int:
     with record.database.reading() as session:
         due = session.scalar(select(Image.id).where(Image.delete_after < now).limit(1))
     if record.pictures is None:
@@ -134,7 +153,6 @@ def expire(record: Record, now: datetime | None = None) -> int:
             audit.note(session, "command", "expire", *images, at=now)
             _delete(record, names)
             gone = len(names)
-    record.database.forget()
     return gone + _sweep(record, now)
 
 
@@ -147,6 +165,7 @@ def _sweep(record: Record, now: datetime) -> int:
         named = {name for name in session.scalars(select(Image.picture)) if name}
     if begun is None or origin is None or head is None:
         return 0
+    need_store(record, named)
     if mark := record.pictures.marked(origin):
         with record.database.reading() as session:
             if not audit.holds(session, mark):

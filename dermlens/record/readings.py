@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from dermlens.case.image import shown_name
@@ -14,7 +14,7 @@ from dermlens.record import people
 from dermlens.record.open import Record
 from dermlens.record.people import Who
 from dermlens.record.store import audit
-from dermlens.record.store.tables import Audit, Image, Lesion, Outcome, Patient, Person, Reading
+from dermlens.record.store.tables import Audit, Image, Lesion, Outcome, Patient, Person, Prediction, Reading
 from dermlens.record.vocabulary import BASES, MANAGEMENTS, OTHER, STAGES
 
 NO_CASE = "There is no such case in your groups."
@@ -93,6 +93,15 @@ def is_withdrawn(session: Session, lesion: Lesion) -> bool:
     patient = session.get(Patient, lesion.patient_id) if lesion.patient_id else None
     lines = select(Audit.sequence).where(Audit.object == f"lesion:{lesion.id}", Audit.action == WITHDRAW).limit(1)
     return bool(patient and patient.withdrawn_at) or session.scalar(lines) is not None
+
+
+def has_met(session: Session, who: Who, pixels_sha256: str) -> bool:
+    """Return whether a person has read or saved an image of the same pixels, and so has met its answer."""
+    person = select(Person.id).where(Person.subject == who.subject)
+    read_by = exists().where(Reading.image_id == Image.id, Reading.person_id.in_(person))
+    saved_by = exists().where(Prediction.image_id == Image.id, Prediction.person_id.in_(person))
+    found = select(Image.id).where(Image.pixels_sha256 == pixels_sha256, or_(read_by, saved_by)).limit(1)
+    return session.scalar(found) is not None
 
 
 def read(record: Record, who: Who, image_id: int, judgement: Judgement, now: datetime | None = None) -> int:

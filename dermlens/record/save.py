@@ -34,6 +34,10 @@ NO_PICTURE = (
 )
 NOT_COVERED = "The picture of a patient is kept only if the consent includes pictures."
 NO_PATIENT = "Patients cannot be kept here: that takes DERMLENS_RECORD_KEY, the key that the record was begun with."
+ANOTHER_PATIENT = (
+    "The record knows a patient by these words, whose {what} is {known}, not {told}. If this is another patient of "
+    "that name, write the patient's number in the place of the name."
+)
 
 
 @dataclass(frozen=True)
@@ -98,15 +102,28 @@ def prepare(
     Raises:
         RecordError: a value of `about` is none that the record knows.
     """
-    check(about)
-    return Saving(
+    saving = Saving(
         token=secrets.token_hex(16),
         image=image_values(image),
         predictions=prediction_values(image, opinion, stored_aspect),
-        about=replace(about, label=_label(about), device=shown_name(about.device.strip(), 60)),
-        picture=image.pixels if about.keep_picture else None,
+        about=about,
         readings=tuple(readings),
     )
+    return amended(saving, about, image.pixels)
+
+
+def amended(saving: Saving, about: About, pixels: np.ndarray) -> Saving:
+    """Return what was prepared with something else said of patient and lesion.
+
+    Args:
+        saving: as `prepare` gives it. about: in the place of what was said. pixels: of the image.
+
+    Raises:
+        RecordError: as `prepare`.
+    """
+    check(about)
+    told = replace(about, label=_label(about), device=shown_name(about.device.strip(), 60))
+    return replace(saving, about=told, picture=pixels if about.keep_picture else None)
 
 
 def check(about: About, now: datetime | None = None) -> None:
@@ -155,7 +172,9 @@ def save(record: Record, who: Who, saving: Saving, now: datetime | None = None) 
             raise RecordError(NO_PICTURE)
         with record.database.reading() as session:
             there = _there(session, saving)
+            kept = session.scalars(select(Image.picture).where(Image.picture.is_not(None)).limit(1)).all()
         if there is None:  # one that no image names in the end is swept
+            consent.need_store(record, [name for name in kept if name])
             name = record.pictures.keep(saving.picture, _origin(record, who, now))
     with record.database.writing() as session:
         if (there := _there(session, saving)) is not None:
@@ -194,16 +213,40 @@ def _discard(record: Record, name: str | None) -> None:
             record.pictures.delete(name)
 
 
-def edit(record: Record, who: Who, about: About, now: datetime | None = None) -> int:
+@dataclass(frozen=True)
+class Seen:
+    """What a person saw of a case before changing it."""
+
+    site: str | None
+    side: str | None
+    label: str | None
+
+    def changed(self, about: About, lesion: Lesion) -> About:
+        """Return `about` with what the person changed alone; RecordError where somebody else did meanwhile."""
+        found: dict[str, str | None] = {}
+        for name in ("site", "side", "label"):
+            wanted, seen, kept = (getattr(of, name) or "" for of in (about, self, lesion))
+            found[name] = None if wanted == seen else wanted
+            if wanted not in (seen, kept) and kept != seen:
+                raise RecordError(
+                    f"Nothing was kept: somebody changed the {name} meanwhile, and it is {kept or 'empty'} now. Yours "
+                    f"was {wanted or 'empty'}: enter it again if it is right."
+                )
+        return replace(about, **found)  # type: ignore[arg-type]
+
+
+def edit(record: Record, who: Who, about: About, now: datetime | None = None, seen: Seen | None = None) -> int:
     """Add to what is known of a case, or correct it; what is left out stays as it is.
 
     Pictures that the patient has not agreed to are erased; returns how many.
 
     Args:
-        record: open. who: working for the group of the case. about: with a lesion_id.
+        record: open. who: may change it. about: with a lesion_id.
+        seen: what the person saw before; what is in `about` as it was seen stays as it is now.
 
     Raises:
-        RecordError: there is no such case, this person may not, or it cannot be saved.
+        RecordError: there is no such case, this person may not, somebody else has changed the same meanwhile, or it
+            cannot be saved.
     """
     check(about, now)
     who.need("save")
@@ -216,6 +259,9 @@ def edit(record: Record, who: Who, about: About, now: datetime | None = None) ->
     now = now or datetime.now(UTC)
     about = replace(about, label=_label(about))
     with record.database.writing() as session:
+        who = _for_case(session, who, about)
+        if seen is not None:
+            about = seen.changed(about, open_case(session, who, about.lesion_id))
         actor = people.actor(people.row_of(session, who, now))
         if record.keys is not None and about.patient.strip():
             key_store.begin(session, record.keys)
@@ -223,8 +269,14 @@ def edit(record: Record, who: Who, about: About, now: datetime | None = None) ->
         return consent.erase_uncovered(session, record, lesion, actor, now)
 
 
+def _for_case(session: Session, who: Who, about: About) -> Who:
+    """Return the person at work for the group of the case that something is added to."""
+    return who if about.lesion_id is None else who.within(open_case(session, who, about.lesion_id).group_name)
+
+
 def _insert(session: Session, record: Record, who: Who, saving: Saving, name: str | None, now: datetime) -> Saved:
     about = saving.about
+    who = _for_case(session, who, about)
     person = people.row_of(session, who, now)
     actor = people.actor(person)
     if record.keys is not None and (about.patient.strip() or name):
@@ -272,6 +324,12 @@ def _patient(session: Session, record: Record, who: Who, about: About, actor: st
     pseudonym = record.keys.pseudonym(about.patient)
     query = select(Patient).where(Patient.group_name == who.groups[0], Patient.pseudonym == pseudonym)
     patient = session.scalars(query).first() or Patient(group_name=who.groups[0], pseudonym=pseudonym)
+    for what, told, known in (
+        ("birth year", about.birth_year, patient.birth_year),
+        ("sex", about.sex, patient.sex),
+    ):
+        if told and known and told != known:
+            raise RecordError(ANOTHER_PATIENT.format(what=what, known=known, told=told))
     before = (patient.id, patient.birth_year, patient.sex, patient.consent_scope)
     patient.birth_year = about.birth_year or patient.birth_year
     patient.sex = about.sex or patient.sex

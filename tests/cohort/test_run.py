@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dermlens.cohort import part, results
+from dermlens.cohort import part, results, work
 from dermlens.cohort.run import Settings, run
 from dermlens.cohort.store import Place, place
 from dermlens.errors import DataError, DecoderError, ModelError
@@ -133,6 +133,18 @@ def test_a_part_of_another_model_that_was_put_there_is_refused(pair: Path, drawn
     shutil.copy(Path(two.address, part.name_of(3)), Path(one.address, part.name_of(3)))
     with pytest.raises(DataError, match=r"part-000003\.parquet was made with another model"):
         go(pair, drawn.folder, one)
+
+
+def test_parts_that_other_code_made_are_refused(
+    published: Path, drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = place(tmp_path / "out")
+    with monkeypatch.context() as older:
+        older.setattr(work, "_code", lambda: "0" * 64)
+        go(published, drawn.folder, output)
+    with pytest.raises(DataError, match="with another version of Dermlens"):
+        go(published, drawn.folder, output)
+    assert work._code() == work._code() != "0" * 64
 
 
 def test_the_footer_says_what_a_part_was_made_from(

@@ -5,13 +5,10 @@ import logging
 import subprocess
 import sys
 import threading
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import streamlit as st
 from sqlalchemy import select
 from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df
 from streamlit.testing.v1 import AppTest
@@ -19,34 +16,17 @@ from streamlit.testing.v1 import AppTest
 from dermlens.errors import RecordError
 from dermlens.image import examples
 from dermlens.record import cases, consent, readings
-from dermlens.record.open import Record, open_record
+from dermlens.record.open import Record
 from dermlens.record.people import NOBODY_SIGNED_IN as ME
 from dermlens.record.readings import Judgement
 from dermlens.record.save import save
-from dermlens.record.settings import Settings
 from dermlens.record.store import audit
 from dermlens.record.store.tables import Disclosure, Image
 from tests.conftest import encode
 from tests.dashboard import HOME, check, open_page, text
-from tests.record.filled import KEY, fill, saving
+from tests.record.filled import fill, saving
 
 SAVE = "Save to the record"
-
-
-@pytest.fixture
-def off(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DERMLENS_MODELS", str(pair))
-    monkeypatch.setenv("DERMLENS_RUNS", str(tmp_path / "runs"))
-    monkeypatch.delenv("DERMLENS_DATABASE", raising=False)
-
-
-@pytest.fixture
-def kept(off: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
-    url = f"sqlite:///{tmp_path}/record.db"
-    monkeypatch.setenv("DERMLENS_DATABASE", url)
-    monkeypatch.setenv("DERMLENS_RECORD_KEY", KEY.hex())
-    monkeypatch.setenv("DERMLENS_RECORD_PICTURES", str(tmp_path / "pictures"))
-    return open_record(Settings(url, key=KEY, pictures=str(tmp_path / "pictures")))
 
 
 def ask() -> AppTest:
@@ -78,21 +58,6 @@ def test_without_a_database_nothing_of_it_shows_or_is_imported(off: None) -> Non
     )
     run = subprocess.run([sys.executable, "-c", program], cwd=HOME.parent, check=True, capture_output=True, text=True)
     assert run.stdout.split() == []
-
-
-@pytest.fixture
-def offered(monkeypatch: pytest.MonkeyPatch) -> dict:
-    """What the pages have offered to download: label -> what makes it."""
-    found: dict = {}
-    usual = st.delta_generator.DeltaGenerator.download_button
-
-    def remember(self, label, data, *arguments, **options):
-        found[label] = data
-        return usual(self, label, data, *arguments, **options)
-
-    monkeypatch.setattr(st.delta_generator.DeltaGenerator, "download_button", remember)
-    monkeypatch.setattr(st, "download_button", partial(remember, st._main))
-    return found
 
 
 def left(record: Record) -> list[Disclosure]:

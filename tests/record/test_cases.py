@@ -16,7 +16,7 @@ from dermlens.record.exchange.outcome_table import read_outcomes
 from dermlens.record.open import Record
 from dermlens.record.people import NOBODY_SIGNED_IN as ME
 from dermlens.record.readings import Found, Judgement
-from dermlens.record.save import About
+from dermlens.record.save import About, Seen
 from dermlens.record.store import audit
 from dermlens.record.store.tables import Image, Lesion, Outcome, Patient, Reading
 from tests.record.filled import START, fill, saving
@@ -164,6 +164,62 @@ def test_outcomes_by_csv_are_entered_all_or_none(record: Record) -> None:
     ):
         with pytest.raises(DataError, match=said):
             read_outcomes(table(f"{head}{line}\n"))
+
+
+def test_outcomes_by_csv_replace_others_only_where_that_was_said(record: Record) -> None:
+    fill(record, 4, known=0)
+    readings.enter_outcome(record, ME, 1, Found("mel", "histology", source="report 1"))
+    readings.enter_outcome(record, ME, 2, Found("nv", "follow-up"))
+    rows = read_outcomes(
+        table("case,diagnosis,basis,words,source\n1,nv,follow-up,,\n2,nv,follow-up,,\n3,bcc,histology,,\n")
+    )
+
+    def kept() -> list[str | None]:
+        with record.database.reading() as session:
+            every = [cases.one(session, ME, n) for n in (1, 2, 3)]
+        return [f"{len(c.outcomes)} {c.outcome.diagnosis}" if c.outcome else None for c in every]
+
+    with record.database.reading() as session:
+        seen = outcome_table.standing(session, ME, rows)
+    assert seen == {1: Found("mel", "histology", source="report 1"), 2: Found("nv", "follow-up")}
+    with pytest.raises(RecordError, match="Another outcome stands there for case 1. Nothing was entered"):
+        outcome_table.enter_all(record, ME, rows)
+    assert kept() == ["1 mel", "1 nv", None]
+    readings.enter_outcome(record, ME, 1, Found("bkl", "histology"))
+    with pytest.raises(RecordError, match="for case 1. Nothing was entered"):
+        outcome_table.enter_all(record, ME, rows, replacing=seen)
+    with record.database.reading() as session:
+        seen = outcome_table.standing(session, ME, rows)
+    assert outcome_table.enter_all(record, ME, rows, replacing=seen) == 2, "one of them was there already"
+    assert kept() == ["3 nv", "1 nv", "1 bcc"]
+    assert outcome_table.enter_all(record, ME, rows) == 0
+    whole(record)
+
+
+def test_a_list_to_be_filled_in_leaves_out_cases_to_which_nothing_can_be_added(record: Record) -> None:
+    for patient in ("", "x", "x", "y"):
+        save.save(record, ME, saving(RNG, 5, About(patient=patient)))
+    consent.withdraw(record, ME, 1)
+    consent.withdraw(record, ME, 2)
+    with record.database.reading() as session:
+        for closed, numbers in ((None, [4, 3, 2, 1]), (False, [4]), (True, [3, 2, 1])):
+            wanted = Wanted(outcome="open", closed=closed)
+            assert cases.listed(session, ME, wanted, most=None)["case"].tolist() == numbers
+            assert cases.count(session, ME, wanted) == len(numbers)
+
+
+def test_what_two_people_change_at_once_is_told_and_not_lost(record: Record) -> None:
+    case = save.save(record, ME, saving(RNG, 5, About(site="back", side="left", label="one"))).lesion_id
+    seen = Seen("back", "left", "one")
+    save.edit(record, ME, About(lesion_id=case, site="scalp", side="left", label="one"), seen=seen)
+    with pytest.raises(RecordError, match="somebody changed the site meanwhile, and it is scalp now. Yours was hand"):
+        save.edit(record, ME, About(lesion_id=case, site="hand", side="right", label="one"), seen=seen)
+    save.edit(record, ME, About(lesion_id=case, site="back", side="left", label="two"), seen=seen)
+    save.edit(record, ME, About(lesion_id=case, site="scalp", side="", label="one"), seen=seen)
+    with record.database.reading() as session:
+        found = cases.one(session, ME, case).lesion
+    assert (found.site, found.side, found.label) == ("scalp", None, "two")
+    whole(record)
 
 
 @pytest.mark.parametrize("kind", export.FORMATS)

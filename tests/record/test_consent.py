@@ -1,7 +1,7 @@
 """Pictures are kept only as far as the consent goes, whichever way patient and picture came together."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,16 @@ from sqlalchemy import select
 
 from dermlens.errors import RecordError
 from dermlens.record import cases, consent, readings, save
-from dermlens.record.open import Record
+from dermlens.record.open import Record, open_record
 from dermlens.record.people import NOBODY_SIGNED_IN as ME
 from dermlens.record.readings import Found, Judgement
 from dermlens.record.save import About, Saved
+from dermlens.record.settings import Settings
 from dermlens.record.store import audit
+from dermlens.record.store.keys import Keys
+from dermlens.record.store.pictures import Pictures
 from dermlens.record.store.tables import Image, Lesion, Patient
-from tests.record.filled import saving
+from tests.record.filled import KEY, saving
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (40, 60, 3), np.uint8)
@@ -149,3 +152,85 @@ def test_what_was_withdrawn_is_in_no_file_of_the_database(record: Record, tmp_pa
         left = files()
         assert not [word for word in (b"quince-shaped", b"Quincescope") if word in left]
     assert state(record, tmp_path) == (0, 0)
+
+
+@pytest.mark.parametrize("keeps_pictures", [True, False])
+def test_what_was_withdrawn_while_somebody_read_is_told_and_goes_with_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeps_pictures: bool
+) -> None:
+    monkeypatch.setattr("dermlens.record.store.database.PATIENCE", 0)
+    pictures = str(tmp_path / "pictures") if keeps_pictures else ""
+    record = open_record(Settings(f"sqlite:///{tmp_path}/record.db", key=KEY, pictures=pictures))
+    case = without(record, patient="Miller", consent="record", label="the quince-shaped one").lesion_id
+    told = "is gone from the record, but may still be read in the file beside it"
+
+    def left() -> bool:
+        return b"quince-shaped" in b"".join(file.read_bytes() for file in tmp_path.glob("record.db*"))
+
+    with record.database.reading() as reader:
+        assert cases.one(reader, ME, case).lesion.label == "the quince-shaped one"
+        with pytest.raises(RecordError, match=told):
+            consent.withdraw(record, ME, case)
+        with pytest.raises(RecordError, match=told):
+            consent.expire(record)
+        assert left()
+    with record.database.reading() as reader:
+        assert cases.one(reader, ME, case).lesion.label is None
+    assert consent.expire(record) == 0
+    assert not left()
+    record.database.close()
+
+
+def test_a_picture_is_not_told_as_erased_where_its_store_is_not(record: Record, tmp_path: Path) -> None:
+    saved = with_picture(record, patient="Miller", consent="training")
+    elsewhere = replace(record, pictures=Pictures(str(tmp_path / "elsewhere"), Keys(KEY)))
+    later = NOW + timedelta(days=400)
+    about = About("Miller", consent="record", lesion_id=saved.lesion_id)
+    for attempt in (
+        lambda: consent.expire(elsewhere, NOW),
+        lambda: consent.withdraw(elsewhere, ME, saved.lesion_id),
+        lambda: consent.expire(elsewhere, later),
+        lambda: save.edit(elsewhere, ME, about),
+        lambda: with_picture(elsewhere),
+        lambda: consent.withdraw(elsewhere, ME, saved.lesion_id),
+    ):
+        with pytest.raises(RecordError, match="it is another store, or is not mounted"):
+            attempt()
+    assert state(record, tmp_path) == (1, 1)
+    assert list((tmp_path / "elsewhere").iterdir()) == [], "nothing is kept or marked there either"
+    assert consent.withdraw(record, ME, saved.lesion_id) == 1
+    assert state(record, tmp_path) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [({"birth_year": 1988}, "birth year is 1950, not 1988"), ({"sex": "male"}, "sex is female, not male")],
+)
+def test_another_patient_of_the_same_name_is_told_and_erases_nothing(
+    record: Record, tmp_path: Path, other: dict, said: str
+) -> None:
+    known = {"patient": "Mueller, Anna", "birth_year": 1950, "sex": "female"}
+    with_picture(record, **known, consent="pictures")
+    alone = with_picture(record)
+    given = {**known, **other, "consent": "record"}
+    for attempt in (
+        lambda: without(record, **given),
+        lambda: save.edit(record, ME, About(lesion_id=alone.lesion_id, **given)),
+        lambda: with_picture(record, **{**given, "consent": "pictures"}),
+    ):
+        with pytest.raises(RecordError, match=said):
+            attempt()
+    assert state(record, tmp_path) == (2, 2)
+    with record.database.reading() as session:
+        (patient,) = session.scalars(select(Patient))
+        assert (patient.birth_year, patient.sex, patient.consent_scope) == (1950, "female", "pictures")
+        assert len(session.scalars(select(Lesion)).all()) == 2
+    without(record, patient="Mueller, Anna", birth_year=1950)
+
+
+def test_what_is_said_for_the_first_time_of_a_known_patient_is_kept(record: Record) -> None:
+    without(record, patient="Miller")
+    without(record, patient="Miller", birth_year=1950, sex="female")
+    with record.database.reading() as session:
+        (patient,) = session.scalars(select(Patient))
+    assert (patient.birth_year, patient.sex) == (1950, "female")

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from dermlens.errors import RecordError
 from dermlens.record import cases, consent, readings, save
@@ -11,6 +14,7 @@ from dermlens.record.open import Record
 from dermlens.record.people import NEEDS, NOBODY_SIGNED_IN, Who, signed_in
 from dermlens.record.readings import Found, Judgement
 from dermlens.record.save import About
+from dermlens.record.store.tables import Person
 from dermlens.record.vocabulary import ROLES
 from tests.record.filled import fill, saving
 
@@ -111,3 +115,39 @@ def test_somebody_of_two_groups_sees_both_and_saves_into_the_chosen_one(record: 
         assert cases.count(session, BERT, Wanted()) == 2
     with pytest.raises(RecordError, match="not one of yours"):
         both.within("east")
+
+
+def test_what_is_added_to_a_case_of_ones_other_group_is_by_the_person_in_that_group(record: Record) -> None:
+    south = Who("carl", "clinician", ("south",))
+    both = Who("carl", "clinician", ("north", "south"))
+    case = save.save(record, south, saving(RNG, 5)).lesion_id
+    first = Judgement("before", "nv", 50, "none", seconds=3)
+    one = saving(RNG, 5, About(patient="x", lesion_id=case), readings=(first,))
+    saved = save.save(record, both, one)
+    second = Judgement("after", "mel", 50, "none", seconds=2)
+    save.save(record, both, replace(one, readings=(first, second)))
+    save.edit(record, both, About(lesion_id=case, site="back"))
+    with record.database.reading() as session:
+        (person,) = session.scalars(select(Person))
+        found = cases.one(session, both, case)
+        assert person.group_name == found.patient.group_name == "south"
+        assert {a.person_id for a in found.predictions[saved.image_id]} == {person.id}
+        assert measured.paired_readings(session, both)[["before", "after"]].to_numpy().tolist() == [["nv", "mel"]]
+
+
+def test_who_has_read_or_saved_a_picture_has_met_its_answer(record: Record) -> None:
+    one, other = saving(RNG, 5), saving(RNG, 5)
+    saved = save.save(record, ANNA, one)
+    pixels = str(one.image["pixels_sha256"])
+
+    def met(who: Who, of: str = pixels) -> bool:
+        with record.database.reading() as session:
+            return readings.has_met(session, who, of)
+
+    assert met(ANNA)
+    assert not met(ANNA, str(other.image["pixels_sha256"]))
+    carl = Who("carl", "reader", ("north",))
+    assert not met(carl)
+    readings.read(record, carl, saved.image_id, Judgement("after", "nv", 50, "none"))
+    assert met(carl)
+    assert met(replace(carl, groups=("south",))), "whichever group they work for"

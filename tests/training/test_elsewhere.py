@@ -57,7 +57,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     write_predictions(
         folder / "predictions.csv", make_predictions(own["image_id"], own["lesion_id"], "validation", y, logits)
     )
-    (folder / "run.json").write_text(json.dumps({"config": {"leave_out": None}}))
+    (folder / "run.json").write_text(json.dumps({"config": {"leave_out": None, "bcn20000_share": 0.2}}))
     note_hash(folder, "predictions.csv")
     subject = Subject(folder, table, root / "data", external=root / "others")
     with pytest.MonkeyPatch.context() as patch:
@@ -132,6 +132,22 @@ def test_the_refusal_is_fitted_on_all_archives_and_accepts_each(listed: SimpleNa
     assert set(stored["measured"]) == {"validation", *HELD_BACK}
     registry_fitted = registry.load(registry.inspect(listed.folder)).fitted.ood
     assert registry_fitted is None or registry_fitted.measured.accepted.keys() == stored["measured"].keys()
+
+
+def test_a_refusal_that_goes_by_other_archives_is_not_fitted_without_them(
+    listed: SimpleNamespace, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="toy learned from other archives, .*pass --external DIR or set ISIC2019_DIR"):
+        embeddings.make(replace(listed.subject, external=None))
+    folder = tmp_path / "toy"
+    shutil.copytree(listed.folder, folder)
+    (folder / "run.json").write_text(json.dumps({"config": {"leave_out": None}}))
+    stored = json.loads(embeddings.make(replace(listed.subject, folder=folder))["familiarity.json"])
+    assert "n_train_other_archives" not in stored, "it never saw them, whatever is at hand"
+    assert stored["gaussians"] == 1
+    table = pd.read_csv(io.BytesIO(embeddings.make(replace(listed.subject, folder=folder))["familiarity.csv"]))
+    own = table.loc[(table["part"] == "validation") & (table["kind"] == "dermoscopic"), "score"]
+    assert stored["threshold"] in [np.quantile(own, share, method="higher") for share in embeddings.ACCEPT]
 
 
 def test_other_archives_are_scored_by_the_refusal_that_lies_in_the_folder(

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from dermlens.dataset import isic2019
+from dermlens.dataset.ham10000 import image_path
 from dermlens.errors import DataError
 from dermlens.image.synthetic import draw_lesion
+from dermlens.ingest.read import read_file
 from tests import fake_ham10000, fake_isic2019
 from training.labelled import labelled_hash, labelled_rows
 from training.model_card.recipe import training_data
@@ -54,6 +56,21 @@ def test_a_picture_that_another_archive_holds_out_is_refused(
     assert train(world, "--external", str(world / "other")) == 2
     assert f"Image b of {world / 'mine'} is {name}, with which models are measured" in capsys.readouterr().err
     assert not (world / "runs").exists()
+
+
+@pytest.mark.parametrize(("kept", "asked"), [("as-is", "4:3"), ("4:3", "as-is"), ("4:3", "4:3")])
+def test_a_picture_that_is_measured_with_is_refused_however_it_was_read_when_it_was_kept(
+    world: Path, capsys: pytest.CaptureFixture[str], kept: str, asked: str
+) -> None:
+    table = pd.read_csv(world / "data" / "split.csv")
+    name = table["image_id"][table["split"] == "test"].iloc[0]
+    squeezed = draw_lesion(np.random.default_rng(3), 60, 60)
+    file = image_path(world / "data", name)
+    cv2.imwrite(str(file), squeezed)
+    pixels = read_file(file, stored_aspect=kept).pixels
+    cv2.imwrite(str(world / "mine" / "pictures" / "b.png"), pixels[..., ::-1])
+    assert train(world, "--stored-aspect", asked) == 2
+    assert f"is {name}, with which models are measured" in capsys.readouterr().err
 
 
 def test_labelled_images_are_counted_and_the_card_says_what_they_were_compared_with(

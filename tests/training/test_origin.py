@@ -68,6 +68,22 @@ def test_a_model_of_the_same_split_is_gone_on_from(base: Path, table: pd.DataFra
         check_split("base", moved[moved["split"] != "validation"].head(48))
 
 
+def test_of_an_ensemble_every_member_is_looked_at(base: Path, table: pd.DataFrame) -> None:
+    note(base, data_hash(select_rows(table, PLAIN)))
+    other = base.parent / "other"
+    shutil.copytree(base, other)
+    both = base.parent / "both"
+    both.mkdir()
+    card = json.loads((PUBLISHED / "ensemble" / "card.json").read_text())
+    shares = {"base": 0.5, "other": 0.5}
+    changed = {"id": "both", "members": shares, "member_hashes": dict.fromkeys(shares, "0" * 64)}
+    (both / "card.json").write_text(json.dumps({**card, **changed}))
+    assert check_split("both", table) == []
+    note(other, "of another split")
+    with pytest.raises(ConfigError, match="other was trained with another split"):
+        check_split("both", table)
+
+
 def test_a_model_of_another_split_is_gone_on_from_if_it_answered_all_that_is_measured_with(
     base: Path, table: pd.DataFrame
 ) -> None:
@@ -200,6 +216,17 @@ def test_the_card_names_what_the_networks_before_were_trained_on(tmp_path: Path)
     assert "With which split `effnet-b` trained was not noted." in text
 
 
+@pytest.mark.parametrize("folder", sorted(p.parent for p in PUBLISHED.glob("*/card.json")), ids=lambda p: p.name)
+def test_every_published_card_cites_what_it_was_trained_on(folder: Path) -> None:
+    members = json.loads((folder / "card.json").read_text()).get("members") or {folder.name: 1}
+    runs = [json.loads((PUBLISHED / name / "run.json").read_text()) for name in members]
+    configs = [one["config"] for run in runs for one in (run, *run.get("earlier_runs", []))]
+    text = (folder / "README.md").read_text()
+    for setting, paper in {"isic2017_share": "arXiv:1710.05006", "bcn20000_share": "arXiv:1908.02288"}.items():
+        assert (paper in text) is any(config.get(setting) for config in configs)
+        assert paper in (PUBLISHED / "LICENSE.md").read_text()
+
+
 def test_looks_at_other_archives_with_the_networks_before_are_counted_once(tmp_path: Path) -> None:
     def note(run: str, when: str, *splits: str) -> dict:
         return {"when": when, "run": run, "splits": list(splits)}
@@ -218,6 +245,9 @@ def test_looks_at_other_archives_with_the_networks_before_are_counted_once(tmp_p
     assert said([first, mine], [first], [first, second]) == (
         "They were predicted 1 time with this network (3), and 1 time with those published under its name before, and "
         "1 time with the networks that it continues from."
+    )
+    assert said([note("0", "1", "isic2017"), mine], []).endswith(
+        "(3), and 1 time with the networks that it continues from."
     )
     assert said([mine], [first, note("a", "4", "scc")], [first, second]).endswith(
         "(3), and 2 times with the networks that it continues from."

@@ -2,6 +2,7 @@ import csv
 import errno
 import json
 import math
+import subprocess
 from pathlib import Path
 
 import keras
@@ -120,6 +121,28 @@ def test_environment_says_what_ran_where(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found["hardware"]["cores"] >= 1
     monkeypatch.setenv("PATH", "")  # no git
     assert run.environment()["git_commit"] == "unknown"
+
+
+def test_code_that_is_not_in_the_commit_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*command: str) -> None:
+        subprocess.run(["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *command], check=True)
+
+    for name in ("training", "dermlens"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.py").write_text("")
+    monkeypatch.setattr(run, "__file__", str(tmp_path / "training" / "run.py"))
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "a")
+    clean = run.commit()
+    assert len(clean) == 40
+    (tmp_path / "notes.txt").write_text("no code")
+    assert run.commit() == clean
+    for name in ("training/config.py", "dermlens/a.py"):
+        (tmp_path / name).write_text("new = True")
+        assert run.commit() == f"{clean}-dirty"
+        (tmp_path / name).unlink()
+        git("checkout", "-q", ".")
 
 
 def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(tmp_path: Path) -> None:

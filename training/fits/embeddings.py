@@ -5,9 +5,9 @@ of the pictures of `training.fits.ood_pictures`, the threshold is the score that
 to, and both are measured on test images and the second half. familiarity.csv has every score, so that all estimates can
 be made again.
 
-What is to be refused is what is no dermoscopy, not what is not HAM10000. With the images of other archives at hand
-(`subject.external`), what is usual is learned from the training images of all archives, and the threshold is the one
-that ACCEPT of the validation images of every archive keep to. Only HAM10000's are shown as similar cases.
+What is to be refused is what is no dermoscopy, not what is not HAM10000. For a network that was trained on other
+archives, what is usual is learned from the training images of all archives, and the threshold is the one that ACCEPT of
+the validation images of every archive keep to. Only HAM10000's are shown as similar cases.
 
 An interrupted run goes on where it stopped (`training.fits.embed`).
 """
@@ -47,6 +47,7 @@ from dermlens.trust.ood import EMBEDDINGS_FILE, LEFT_OUT, MEMBERS, OOD_FILE, REA
 from dermlens.trust.reference_set import MAX_UNPACKED, METHODS, ReferenceSet, decode, encode, make_reference_set
 from dermlens.trust.withholding import Withholding
 from training.archives import answers, training_rows
+from training.config import SHARES
 from training.dataset import class_indices
 from training.fits import withholding
 from training.fits.embed import embed, named
@@ -90,10 +91,10 @@ def make(subject: Subject) -> dict[str, bytes]:
     else:
         reference_set, trained = reference_set_of(subject)
         table, embeddings = seen(subject)
-        method, auroc = choose(reference_set, table, embeddings)
+        method, auroc = choose(reference_set, table, embeddings, elsewhere=_learned_elsewhere(subject))
         chosen = {"method": method, "chosen_by_mean_auroc": auroc, "axes": AXES, **trained}
         table["score"] = [float(f"{score:.7g}") for score in METHODS[method](reference_set, embeddings)]
-        threshold = limit(table)
+        threshold = limit(table, elsewhere=_learned_elsewhere(subject))
         files[EMBEDDINGS_FILE] = encode(reference_set)
         chosen["gaussians"] = len(reference_set.gaussians)
         chosen["embeddings_sha256"] = hashlib.sha256(files[EMBEDDINGS_FILE]).hexdigest()
@@ -136,10 +137,17 @@ def of_split(table: pd.DataFrame, split: str) -> np.ndarray:
     return ((table["kind"] == REAL) & (table["part"] == split)).to_numpy()
 
 
-def _fitted(table: pd.DataFrame) -> list[np.ndarray]:
-    """Return which rows are the validation images of each archive, (n,) bool; HAM10000's first."""
-    each = [of_split(table, split) for split in ("validation", *VALIDATION_SETS)]
+def _fitted(table: pd.DataFrame, elsewhere: bool) -> list[np.ndarray]:
+    """Return which rows are HAM10000's validation images, (n,) bool; `elsewhere` those of each other archive too."""
+    each = [of_split(table, split) for split in ("validation", *(VALIDATION_SETS if elsewhere else ()))]
     return [rows for rows in each if rows.any()]
+
+
+def _learned_elsewhere(subject: Subject) -> bool:
+    """Return whether a network was trained on other archives, by its run and those that it goes on from."""
+    run = subject.read("run.json")
+    configs = [one.get("config") or {} for one in (run, *run.get("earlier_runs", []))]
+    return any(config.get(setting) for config in configs for setting in SHARES.values())
 
 
 def reference_set_of(subject: Subject) -> tuple[ReferenceSet, dict[str, int]]:
@@ -153,8 +161,13 @@ def reference_set_of(subject: Subject) -> tuple[ReferenceSet, dict[str, int]]:
     found = embed(model, *_real(subject, rows), "training images")
     ids, own = rows["image_id"].to_numpy(str), (found, class_indices(rows))
     counts = {"n_train": len(rows)}
-    if subject.external is None:
+    if not _learned_elsewhere(subject):
         return make_reference_set(ids, own, AXES, head), counts
+    if subject.external is None:
+        raise DataError(
+            f"{subject.folder.name} learned from other archives, and its refusal goes by them: pass --external DIR or "
+            "set ISIC2019_DIR."
+        )
     others = training_rows(_diagnosis_left_out(subject))
     counts["n_train_other_archives"] = len(others)
     embeddings, y = answers(model, others, subject.external)[1], class_indices(others)
@@ -163,16 +176,17 @@ def reference_set_of(subject: Subject) -> tuple[ReferenceSet, dict[str, int]]:
     return make_reference_set(ids, own, AXES, head, alike, [group]), counts
 
 
-def limit(table: pd.DataFrame) -> float:
-    """Return the highest score that is accepted: ACCEPT of the validation images of every archive are.
+def limit(table: pd.DataFrame, elsewhere: bool) -> float:
+    """Return the highest score that is accepted: at least ACCEPT of the validation images of every archive are.
 
     Args:
-        table: columns kind, part, score.
+        table: columns kind, part, score. elsewhere: whether other archives count beside HAM10000.
     """
     photographs = table.loc[(table["kind"] == withholding.PHOTOGRAPH) & (table["part"] == "first half"), "score"]
+    known = [table.loc[own, "score"] for own in _fitted(table, elsewhere)]
     found = 0.0
     for accepted in ACCEPT:
-        found = max(float(np.quantile(table.loc[own, "score"], accepted, method="higher")) for own in _fitted(table))
+        found = max(float(np.quantile(scores, accepted, method="higher")) for scores in known)
         if (photographs > found).all():
             break
     return found
@@ -222,9 +236,11 @@ def elsewhere(subject: Subject) -> tuple[pd.DataFrame, np.ndarray]:
     return table, found
 
 
-def choose(reference_set: ReferenceSet, table: pd.DataFrame, embeddings: np.ndarray) -> tuple[str, dict[str, float]]:
+def choose(
+    reference_set: ReferenceSet, table: pd.DataFrame, embeddings: np.ndarray, elsewhere: bool = False
+) -> tuple[str, dict[str, float]]:
     """Return the method with the highest mean AUROC over kinds of the first half and archives, and that of each."""
-    archives = _fitted(table)
+    archives = _fitted(table, elsewhere)
     first = (table["part"] == "first half").to_numpy() & (table["kind"] != NOT_CHOSEN_BY).to_numpy()
     means = {}
     for name, score in METHODS.items():
@@ -315,7 +331,7 @@ def of_members(subject: Subject) -> tuple[pd.DataFrame, Withholding]:
     scores = np.stack(excess, 1)
     fitted = [read_object(subject.folder.parent / m / OOD_FILE) for m in subject.card["members"]]
     everywhere = all("n_train_other_archives" in own for own in fitted)
-    real = np.logical_or.reduce(_fitted(first)) if everywhere else of_split(first, "validation")
+    real = np.logical_or.reduce(_fitted(first, everywhere))
     other = (first["part"].isin(["first half", "second half"]) & (first["kind"] != NOT_CHOSEN_BY)).to_numpy()
     tables = pd.concat([subject.table[["image_id", "dx"]], load_external()[["image_id", "dx"]]])
     diagnosis = first.loc[real, "name"].map(tables.set_index("image_id")["dx"])

@@ -15,6 +15,23 @@ from dermlens.models.card import read_card
 from dermlens.models.model import Model
 
 
+def aspect_of(folder: Path, given: str | None = None) -> str:
+    """Return the stored aspect that a published model's images of HAM10000 were read with; of an ensemble its members'.
+
+    Args:
+        folder: models/ID. given: what a person says instead, see `dermlens.image.preprocess.true_aspect`.
+    """
+    if given is not None:
+        return given
+    card = read_card(folder) if (folder / "card.json").exists() else {}
+    records = [folder.parent / name / "run.json" for name in card.get("members", {})] or [folder / "run.json"]
+    known = [read_object(record, ModelError) for record in records if record.is_file()]
+    aspects = {str(record["published_from"]["stored_aspect"]) for record in known if record.get("published_from")}
+    if len(aspects) > 1:
+        raise ModelError(f"{folder.name}: its members were published from images read in different ways.")
+    return aspects.pop() if aspects else "as-is"
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A published model and what it can be fitted on."""

@@ -92,8 +92,10 @@ def _seen(folder: Path, splits: list[str]) -> str:
     if card.get("members"):
         return "The answers are computed from those of the members, whose cards say how often they were asked."
     record = read_object(run) if run.is_file() else {}
-    notes = [n for n in record.get("external_evaluations", []) if set(n["splits"]) & set(splits)]
-    behind = [
+    every = [n for n in record.get("external_evaluations", []) if set(n["splits"]) & set(splits)]
+    earlier_runs = {earlier["id"] for earlier in record.get("earlier_runs", [])}
+    notes = [n for n in every if n["run"] not in earlier_runs]
+    behind = [n for n in every if n["run"] in earlier_runs] + [
         note
         for earlier in record.get("earlier_runs", [])
         for note in earlier.get("external_evaluations", [])

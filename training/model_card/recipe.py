@@ -10,15 +10,17 @@ from training.config import SHARES
 def training_data(run: dict[str, Any]) -> list[str]:
     """Return what the network was trained on, from run.json."""
     images, others = run["data"]["images"], _other_archives(run)
-    archives, of_ham, tuned, table = "HAM10000", "", f"{images['validation']:,}", "`data/splits/ham10000.csv`"
+    named, of_ham, tuned, table = "HAM10000", "", f"{images['validation']:,}", "`data/splits/ham10000.csv`"
+    as_far = ""
     if others:
-        archives, of_ham = f"{', '.join([archives, *others[:-1]])} and {others[-1]}", " of HAM10000"
+        named, of_ham = f"{', '.join([named, *others[:-1]])} and {others[-1]}", " of HAM10000"
         tuned = f"{tuned} of HAM10000 and {images['external_validation']:,} of the others"
         table = f"{table}, `data/splits/external.csv`"
+        as_far = ", as far as ISIC 2017 names lesions and look-alikes were found"
     return [
-        f"Trained on {images['train']:,} images of {archives}{_labelled(run)}, tuned on {tuned}; all images of a "
-        f"lesion are in one split ({table}). Some lesions{of_ham} were confirmed by histology, the others "
-        f"by follow-up, consensus or confocal microscopy.{_compared(run)}{_before(run, others)}{_left_out(run)}",
+        f"Trained on {images['train']:,} images of {named}{_labelled(run)}, tuned on {tuned}; split by lesion"
+        f"{as_far} ({table}). Some lesions{of_ham} were confirmed by histology, the others by follow-up, consensus or "
+        f"confocal microscopy.{_compared(run)}{_before(run, others)}{_left_out(run)}",
         "",
         *([run["note"], ""] if run.get("note") else []),
         *_images_line(run),
@@ -28,6 +30,11 @@ def training_data(run: dict[str, Any]) -> list[str]:
 def _other_archives(run: dict[str, Any]) -> list[str]:
     """Return the names of the other archives that a share of the training images was drawn from."""
     return [name for name, setting in SHARES.items() if run.get("config", {}).get(setting)]
+
+
+def archives(run: dict[str, Any]) -> list[str]:
+    """Return the names of the other archives that a network or one that it continues from was trained on."""
+    return list(dict.fromkeys(name for one in (*run.get("earlier_runs", []), run) for name in _other_archives(one)))
 
 
 def _labelled(run: dict[str, Any]) -> str:

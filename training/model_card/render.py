@@ -18,7 +18,7 @@ from training.model_card.decisions import operating_points, prediction_sets, ref
 from training.model_card.elsewhere import other_archives, other_lights
 from training.model_card.network import data_of_members, eight_bits, network
 from training.model_card.ood import ood
-from training.model_card.recipe import recipe, training_data
+from training.model_card.recipe import archives, recipe, training_data
 
 METHODS = {
     "temperature": "temperature scaling",
@@ -55,9 +55,16 @@ USE = (
 CITATION = (
     "P. Tschandl, C. Rosendahl, H. Kittler, *The HAM10000 dataset, a large collection of multi-source "
     "dermatoscopic images of common pigmented skin lesions*, Scientific Data 5:180161 (2018), "
-    "doi:10.1038/sdata.2018.161; data doi:10.7910/DVN/DBW86T, licence CC BY-NC 4.0. The weights, predictions and "
-    "metrics in this folder follow that licence (`models/LICENSE.md`)."
+    "doi:10.1038/sdata.2018.161; data doi:10.7910/DVN/DBW86T, licence CC BY-NC 4.0."
 )
+CITATIONS = {
+    "ISIC 2017": "N. Codella et al., *Skin lesion analysis toward melanoma detection: a challenge at the 2017 "
+    "International Symposium on Biomedical Imaging*, arXiv:1710.05006 (2017), as in ISIC 2019, licence CC BY-NC 4.0.",
+    "BCN20000": "M. Combalia et al., *BCN20000: dermoscopic lesions in the wild*, arXiv:1908.02288 (2019), as in ISIC "
+    "2019, licence CC BY-NC 4.0.",
+}
+"""Name of another archive -> what is to be cited where a network was trained on it."""
+LICENCE = "The weights, predictions and metrics in this folder follow that licence (`models/LICENSE.md`)."
 
 
 def render(folder: Path, models: Path | None = None) -> str:
@@ -81,7 +88,7 @@ def render(folder: Path, models: Path | None = None) -> str:
         "## Data",
         "",
         *(data_of_members(card) if run is None else training_data(run)),
-        CITATION,
+        " ".join([CITATION, *(CITATIONS[name] for name in _archives(card, run, models or folder.parent)), LICENCE]),
         "",
         *_moved(folder),
         *_metrics(folder, run, calibrated, models or folder.parent),
@@ -89,6 +96,13 @@ def render(folder: Path, models: Path | None = None) -> str:
         *([] if run is None else recipe(folder, run)),
     ]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _archives(card: dict[str, Any], run: dict[str, Any] | None, models: Path) -> list[str]:
+    """Return the names of the other archives behind a network, or behind an ensemble's members."""
+    files = [models / member / "run.json" for member in card.get("members", {})]
+    records = [read_object(file) for file in files if file.is_file()] if run is None else [run]
+    return list(dict.fromkeys(name for record in records for name in archives(record)))
 
 
 def _moved(folder: Path) -> list[str]:
@@ -150,7 +164,7 @@ def _seen_by_members(folder: Path, models: Path) -> str:
             continue
         run = read_object(models / member / "run.json")
         for one in (*run.get("earlier_runs", []), run):
-            seen[one["id"]] = len(one.get("test_evaluations") or [])
+            seen[one["id"]] = max(seen.get(one["id"], 0), len(one.get("test_evaluations") or []))
     missing = f" Of {', '.join(unknown)} it is not recorded." if unknown else ""
     return (
         f" This split was predicted {counted(sum(seen.values()), 'time')} with the "

@@ -21,6 +21,7 @@ from ui import streamlit_internals
 from ui.access import pages, uploads, uvicorn_internals
 from ui.access.pages import CONNECTIONS
 from ui.access.visitors import OWNERS, VISITOR
+from ui.settings import keeps_record
 
 SWITCH = 0.001
 """Seconds after which a busy thread lets another one work: the one that answers has as many in its way as there are
@@ -37,6 +38,8 @@ def prepare() -> None:
     memory.keep_few_heaps()
     memory.wipe_what_is_freed()
     uvicorn_internals.believe_no_proxy()
+    if keeps_record():  # tables leave by the pages' own buttons, which ask for the right and write it down
+        st.set_option("client.disableDataExport", True)
     streamlit_internals.watch_runs(_charged)
     uvicorn_internals.watch_connections(CONNECTIONS.enter, CONNECTIONS.leave, LIMITS.message_bytes)
 

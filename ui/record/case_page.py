@@ -1,5 +1,7 @@
 """One case in full: its images over time, what was answered, read and found, and who did what when."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -35,6 +37,8 @@ def show(database: Session, record: Record, who: Who, number: str) -> None:
     except RecordError as e:
         st.info(widgets.escape(str(e), 400), icon=":material/folder_off:")
         return
+    if told := st.session_state.pop(lesion.TOLD, ""):
+        st.error(widgets.escape(told, 600), icon=":material/error:")
     _head(case)
     images.over_time(record, case)
     _probabilities(case)
@@ -184,8 +188,7 @@ def _outcome(record: Record, who: Who, case: Case, closed: bool) -> None:
             st.button("Enter", key="enter-outcome", type="primary", disabled=found_now is None)
             and found_now is not None
         ):
-            readings.enter_outcome(record, who, case.lesion.id, found_now)
-            st.rerun()
+            _told(lambda: readings.enter_outcome(record, who, case.lesion.id, found_now))
 
 
 def _readings(record: Record, who: Who, case: Case, closed: bool) -> None:
@@ -194,6 +197,7 @@ def _readings(record: Record, who: Who, case: Case, closed: bool) -> None:
     gone = cases.superseded([reading for _, reading in every])
     if not every:
         st.caption("Nobody has put down a reading.")
+    known = case.outcomes[0].at if case.outcomes else None
     for image, reading in every:
         who_said = _called(case.people[reading.person_id], who)
         line = (
@@ -201,6 +205,8 @@ def _readings(record: Record, who: Who, case: Case, closed: bool) -> None:
             f"{reading.confidence} % sure, {MANAGEMENTS[reading.management].lower()}"
         )
         about = f"{who_said}, {STAGES[reading.stage]}, image of {(image.taken_at or image.saved_at):%d %B %Y}"
+        if known is not None and reading.at > known:
+            about += ", once the outcome was known"
         st.markdown(f"~~{line}~~ superseded" if reading.id in gone else f"**{line}**")
         st.caption(
             about + (f": {widgets.escape(reading.note, 2000)}" if reading.note and reading.id not in gone else "")
@@ -213,8 +219,17 @@ def _readings(record: Record, who: Who, case: Case, closed: bool) -> None:
         fields.reading(key)
         given = fields.reading_of(key, "after")
         if st.button("Put down", key="put-down", type="primary", disabled=given is None) and given is not None:
-            readings.read(record, who, image.id, given)
-            st.rerun()
+            _told(lambda: readings.read(record, who, image.id, given))
+
+
+def _told(change: Callable[[], object]) -> None:
+    """Change something and draw the page anew, or say why it cannot be changed."""
+    try:
+        change()
+    except RecordError as e:
+        st.error(widgets.escape(str(e), 400), icon=":material/error:")
+        return
+    st.rerun()
 
 
 def _called(person: Person, who: Who) -> str:
@@ -242,7 +257,20 @@ def _withdraw(record: Record, who: Who, case: Case) -> None:
         "sources and devices. Answers, readings and outcomes stay. This cannot be undone."
     )
     sure = st.checkbox("Consent is withdrawn", key=f"withdraw-{case.lesion.id}")
-    if st.button("Erase", icon=":material/delete_forever:", disabled=not sure) and sure:
-        erased = consent.withdraw(record, who, case.lesion.id)
-        st.toast(f"Erased in {counted(erased, 'case')}.")
-        st.rerun()
+    st.button(
+        "Erase",
+        icon=":material/delete_forever:",
+        disabled=not sure,
+        on_click=_erase,
+        args=(record, who, case.lesion.id),
+    )
+
+
+def _erase(record: Record, who: Who, number: int) -> None:
+    """Runs before the page reads: while anybody does, what was erased stays in the file beside that of SQLite."""
+    try:
+        erased = consent.withdraw(record, who, number)
+    except RecordError as e:
+        st.session_state[lesion.TOLD] = str(e)
+        return
+    st.toast(f"Erased in {counted(erased, 'case')}.")

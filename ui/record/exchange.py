@@ -12,6 +12,7 @@ from dermlens.record.cases import Wanted
 from dermlens.record.exchange import export, outcome_table
 from dermlens.record.open import Record
 from dermlens.record.people import Who
+from dermlens.record.readings import Found
 from dermlens.record.store.database import Session
 from dermlens.wording import counted
 from ui import streamlit_internals, widgets
@@ -20,6 +21,8 @@ from ui.record import disclosing, fields
 _ROWS = "record_outcomes"
 _TOLD = "record_outcomes_told"
 _NUMBER = "record_outcomes_number"
+_REPLACE = "record_outcomes_replace"
+_TO_FILL_IN = Wanted(outcome="open", closed=False)
 
 
 def section(database: Session, record: Record, who: Who) -> None:
@@ -38,9 +41,9 @@ def _outcomes(database: Session, record: Record, who: Who) -> None:
 
     def template() -> bytes:
         with record.database.reading() as own:  # a download is made after the run that offered it
-            return outcome_table.template(cases.listed(own, who, Wanted(outcome="open"), most=None))
+            return outcome_table.template(cases.listed(own, who, _TO_FILL_IN, most=None))
 
-    if cases.count(database, who, Wanted(outcome="open")):
+    if cases.count(database, who, _TO_FILL_IN):
         st.download_button(
             "Open cases (CSV)",
             disclosing.noted(template, "open cases"),
@@ -61,26 +64,39 @@ def _outcomes(database: Session, record: Record, who: Who) -> None:
     rows: list[outcome_table.Row] = st.session_state.get(_ROWS, [])
     if not rows:
         return
+    there = outcome_table.standing(database, who, rows)
     st.dataframe(
-        pd.DataFrame(
-            [
-                {"Case": r.lesion_id, "Outcome": fields.said(r.found.diagnosis, r.found.words), "By": r.found.basis,
-                 "Source": r.found.source}
-                for r in rows
-            ]
-        ),
+        pd.DataFrame([_preview(row, there.get(row.lesion_id)) for row in rows]),
         hide_index=True,
         height=min(36 * len(rows) + 38, 320),
         alt="The outcomes to be entered",
-    )  # fmt: skip
-    if st.button(f"Enter {counted(len(rows), 'outcome')}", type="primary"):
+    )
+    others = sum(row.lesion_id in there and there[row.lesion_id] != row.found.checked() for row in rows)
+    new = sum(there.get(row.lesion_id) != row.found.checked() for row in rows)
+    replacing = others == 0 or st.checkbox(
+        f"Replace {counted(others, 'outcome')} that the record has", key=f"{_REPLACE}-{number}"
+    )
+    if not new:
+        st.caption("All of them stand in the record already.")
+    elif st.button(f"Enter {counted(new, 'outcome')}", type="primary", disabled=not replacing):
         st.session_state[_ROWS] = []  # first: Streamlit breaks a run off at the session, if there was another click
         try:
-            entered = outcome_table.enter_all(record, who, rows)
+            entered = outcome_table.enter_all(record, who, rows, replacing=there)
             st.session_state[_TOLD] = (True, f"{counted(entered, 'outcome')} entered.")
         except DermlensError as e:
             st.session_state[_ROWS], st.session_state[_TOLD] = rows, (False, str(e))
         st.rerun()
+
+
+def _preview(row: outcome_table.Row, there: Found | None) -> dict[str, object]:
+    kept = "" if there is None else f"{fields.said(there.diagnosis, there.words)}, by {there.basis}"
+    return {
+        "Case": row.lesion_id,
+        "Outcome": fields.said(row.found.diagnosis, row.found.words),
+        "By": row.found.basis,
+        "Source": row.found.source,
+        "In the record": "the same" if there == row.found.checked() else kept,
+    }
 
 
 def _take(key: str) -> None:

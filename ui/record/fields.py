@@ -1,6 +1,7 @@
 """The fields that a person fills in: patient and lesion, a reading, an outcome."""
 
 from datetime import UTC, date, datetime, time
+from typing import Any
 
 import streamlit as st
 
@@ -9,9 +10,11 @@ from dermlens.record.people import Who
 from dermlens.record.readings import LONGEST_NOTE, Found, Judgement
 from dermlens.record.save import About
 from dermlens.record.vocabulary import BASES, CONSENTS, MANAGEMENTS, OTHER, SEXES, SIDES, SITES
+from ui.record import session
 
 DIAGNOSIS_CHOICES = (*CLASSES, OTHER)
 NO_CHOICE = "Not said"
+_ABOUT = ("patient", "birth", "sex", "consent", "site", "side", "label", "taken", "case", "device", "picture")
 
 
 def diagnosis_name(code: str) -> str:
@@ -24,17 +27,25 @@ def said(code: str, words: str | None) -> str:
     return f"{words or 'another'} (in words)" if code == OTHER else NAMES[code]
 
 
-def about(key: str, who: Who, keeps_patients: bool, keeps_pictures: bool) -> None:
-    """Draw the fields on patient and lesion; `about_of` reads them.
+def about(image: str, who: Who, keeps_patients: bool, keeps_pictures: bool) -> None:
+    """Draw the fields on patient and lesion of an image; `about_of` reads them.
 
     Args:
-        key: that the widgets' keys begin with. who: whose role decides which fields there are.
+        image: its key. who: whose role decides which fields there are.
         keeps_patients: whether there is a key for pseudonyms. keeps_pictures: whether pictures can be kept.
     """
+    typed = session.of_case().typed.get(image, {})
+    for name in _ABOUT:
+        if name in typed and _key(image, name) not in st.session_state:
+            st.session_state[_key(image, name)] = typed[name]
+
+    def kept(name: str) -> dict[str, Any]:
+        return {"key": _key(image, name), "on_change": _remember, "args": (image, name)}
+
     if keeps_patients and who.may("name the patient"):
         st.text_input(
             "Patient",
-            key=f"{key}-patient",
+            **kept("patient"),
             max_chars=200,
             placeholder="Number or name, as you always write it",
             help="Only a keyed hash of it is kept: the same words find the same patient again; without the key nothing "
@@ -42,34 +53,43 @@ def about(key: str, who: Who, keeps_patients: bool, keeps_pictures: bool) -> Non
             autocomplete="off",
         )
         one, two = st.columns(2)
-        one.number_input("Birth year", 1900, datetime.now(UTC).year, None, 1, key=f"{key}-birth")
-        two.selectbox("Sex", SEXES, None, str.capitalize, key=f"{key}-sex", placeholder=NO_CHOICE)
+        one.number_input("Birth year", 1900, datetime.now(UTC).year, None, 1, **kept("birth"))
+        two.selectbox("Sex", SEXES, None, str.capitalize, **kept("sex"), placeholder=NO_CHOICE)
         st.selectbox(
             "The patient agreed to",
             list(CONSENTS),
             None,
             CONSENTS.__getitem__,
-            key=f"{key}-consent",
+            **kept("consent"),
             placeholder=NO_CHOICE,
         )
     one, two = st.columns(2)
-    one.selectbox("Site", SITES, None, str.capitalize, key=f"{key}-site", placeholder=NO_CHOICE)
-    two.selectbox("Side", SIDES, None, str.capitalize, key=f"{key}-side", placeholder=NO_CHOICE)
+    one.selectbox("Site", SITES, None, str.capitalize, **kept("site"), placeholder=NO_CHOICE)
+    two.selectbox("Side", SIDES, None, str.capitalize, **kept("side"), placeholder=NO_CHOICE)
     one, two = st.columns(2)
-    one.text_input("Label", key=f"{key}-label", max_chars=60, placeholder="No name of a person")
-    two.date_input("Taken on", None, key=f"{key}-taken", max_value="today")
+    one.text_input("Label", **kept("label"), max_chars=60, placeholder="No name of a person")
+    two.date_input("Taken on", None, **kept("taken"), max_value="today")
     one, two = st.columns(2)
-    one.number_input("Add to case no.", 1, None, None, 1, key=f"{key}-case", placeholder="A new case")
-    two.text_input("Device", key=f"{key}-device", max_chars=60)
+    one.number_input("Add to case no.", 1, None, None, 1, **kept("case"), placeholder="A new case")
+    two.text_input("Device", **kept("device"), max_chars=60)
     if keeps_pictures and who.may("keep the picture"):
-        st.checkbox("Keep the picture too, encrypted", key=f"{key}-picture")
+        st.checkbox("Keep the picture too, encrypted", **kept("picture"))
 
 
-def about_of(key: str) -> About:
-    """Return what was filled into the fields of `about`; a field that was not drawn is empty."""
+def _key(image: str, name: str) -> str:
+    return f"about-{image}-{name}"
+
+
+def _remember(image: str, name: str) -> None:
+    session.of_case().typed.setdefault(image, {})[name] = st.session_state.get(_key(image, name))
+
+
+def about_of(image: str) -> About:
+    """Return what was filled into the fields of `about`; a field that was never drawn is empty."""
+    typed = session.of_case().typed.get(image, {})
 
     def value(name: str) -> object:
-        return st.session_state.get(f"{key}-{name}")
+        return st.session_state.get(_key(image, name), typed.get(name))
 
     taken = value("taken")
     return About(
@@ -85,6 +105,18 @@ def about_of(key: str) -> About:
         device=str(value("device") or ""),
         keep_picture=bool(value("picture")),
     )
+
+
+def in_short(given: About) -> str:
+    """Return in a line what will be saved of patient and lesion; who the patient is stands in the field alone."""
+    parts = [
+        "patient named" if given.patient.strip() else "" if given.lesion_id else "no patient",
+        f"case {given.lesion_id}" if given.lesion_id else "a new case",
+        ", ".join(part for part in (given.site, given.side) if part),
+        "with the picture" if given.keep_picture else "",
+    ]
+    said = " · ".join(part for part in parts if part)
+    return said[:1].upper() + said[1:]
 
 
 def reading(key: str) -> None:

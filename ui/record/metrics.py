@@ -18,7 +18,7 @@ from dermlens.record.people import Who
 from dermlens.record.store import audit
 from dermlens.record.store.database import Session
 from dermlens.wording import counted, joined, number, percent, percent_with_interval
-from ui import widgets
+from ui import cache, widgets
 from ui.metrics import overview
 from ui.record import session
 
@@ -90,8 +90,8 @@ def _people(database: Session, who: Who, entry: Entry, key: tuple) -> None:
         return
     changed, compared = _pairs(key, table)
     st.caption(
-        "Read before the answer and once more with it, by the same person; the model is the first one shown, "
-        f"{AT[HAM10000]}. "
+        "Read before the answer and once more with it, by the same person, before an outcome was entered; the model is "
+        f"the one whose diagnosis was shown first, {AT[HAM10000]}. "
         f"{counted(compared.readings, 'reading')} of {counted(compared.lesions, 'lesion')} by "
         f"{compared.people} {'person' if compared.people == 1 else 'people'} have a known outcome."
     )
@@ -149,15 +149,25 @@ def _months(database: Session, who: Who, entry: Entry, key: tuple) -> None:
     )
     st.caption(
         "By the month of saving, whatever the outcome, with 95 % intervals; calls are those "
-        f"{AT[HAM10000]}, whatever mix was set."
+        f"{AT[HAM10000]}, whatever mix was set. Of the answers without rules for referral, none counts in Referred."
     )
-    _drift(table, entry)
+    here = next((model.identity for model in cache.models()[0] if model.id == entry.id), "")
+    answers = table["version"].value_counts()
+    if len(answers) > 1 or here not in answers:
+        each = [
+            f"{version[:12]}{' (the one here)' if version == here else ''}, {n:,}" for version, n in answers.items()
+        ]
+        st.caption(f"Versions that answered under this name, with their answers: {'; '.join(each)}.")
+    _drift(table, entry, here)
 
 
-def _drift(table: pd.DataFrame, entry: Entry) -> None:
+def _drift(table: pd.DataFrame, entry: Entry, version: str) -> None:
     """Say how far each month is from the images that the model was measured on; warn of the newest one."""
     st.header("Against validation, month by month", anchor=False)
-    compared = drift.by_month(table, drift.references(entry))
+    if version not in set(table["version"]):
+        st.caption("The version of the model that is here has answered nothing yet, so there is nothing to compare.")
+        return
+    compared = drift.by_month(table, drift.references(entry), version)
     told = [(one, one.drift) for one in compared if one.drift is not None]
     if not told:
         sentence = compared[0].sentence if compared else "Nothing of its validation is here to compare with."

@@ -7,21 +7,25 @@ import streamlit as st
 from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
 from dermlens.errors import DermlensError, RecordError
-from dermlens.record import settings
+from dermlens.image.encode import pixels_sha256
+from dermlens.record import readings, settings
 from dermlens.record.people import Who
-from dermlens.record.save import prepare
+from dermlens.record.readings import Judgement
+from dermlens.record.save import amended, prepare
 from ui import state, streamlit_internals, widgets
 from ui.pages import RECORD
 from ui.record import fields, session
 
 POLL = 1.0
 """Seconds between two looks at whether a saving is over."""
-_FIRST_SEEN = "record_first_seen"
 _PROBLEM = "record_problem"
 
 
 def reads_first(image: CaseImage, opinion: Opinion) -> bool:
     """In a study, show the image alone and ask for a reading, until the person has put one down.
+
+    Args:
+        image: to be read. opinion: as it will be shown.
 
     Returns:
         Whether the answer must not be shown yet.
@@ -34,34 +38,65 @@ def reads_first(image: CaseImage, opinion: Opinion) -> bool:
     except RecordError as e:  # who takes no part in the study reads as before
         st.caption(widgets.escape(str(e), 400))
         return False
-    first_seen = st.session_state.setdefault(_FIRST_SEEN, {}).setdefault(image.key, time.monotonic())
+    first_seen = session.of_case().first_seen.setdefault(image.key, time.monotonic())
     _choose_image()
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.image(image.pixels, width="stretch", alt="The image to be read")
     key = f"before-{image.key}"
-    with right, st.form(key, border=False):
+    with right:
         st.header("Your reading first", anchor=False)
         st.caption("What the models say is shown once this is put down.")
-        fields.reading(key)
-        if st.form_submit_button("Put down, and see the answer", type="primary", icon=":material/lock:"):
-            judgement = fields.reading_of(key, "before", time.monotonic() - first_seen)
-            if judgement is None:
-                st.warning("Diagnosis and management are needed, and words for another diagnosis.")
-            else:
-                _begin(image, opinion, person, (judgement,))
-                st.rerun()
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            _about(image.key, person)
+        with st.form(key, border=False):
+            fields.reading(key)
+            if st.form_submit_button("Put down, and see the answer", type="primary", icon=":material/lock:"):
+                judgement = fields.reading_of(key, "before", time.monotonic() - first_seen)
+                if judgement is None:
+                    st.warning("Diagnosis and management are needed, and words for another diagnosis.")
+                else:
+                    _begin(image, opinion, person, (judgement,))
+                    st.rerun()
+        _problem()
     return True
 
 
 def unread(image: CaseImage) -> bool:
-    """Return whether this is a study and the person has not put down a reading of the image."""
-    return settings.read().study and image.key not in session.entries()
+    """Return whether this is a study and the person has neither put down a reading of the image nor met its answer."""
+    return settings.read().study and image.key not in session.entries() and not _met(image)
+
+
+def _met(image: CaseImage) -> bool:
+    """Return whether the record says that the person has read or saved the same pixels before."""
+    met = session.of_case().met
+    if image.key not in met:
+        pixels = pixels_sha256(image.pixels)
+        try:
+            person = session.who()
+            with session.record().database.reading() as database:
+                met[image.key] = pixels in session.met() or readings.has_met(database, person, pixels)
+        except DermlensError:  # asked again in the next run; until then the answer stays hidden
+            return False
+    return met[image.key]
 
 
 def any_unread() -> bool:
     """Return whether the table of the case would show an answer that must not be seen yet."""
     return any(unread(image) for image in state.images().values())
+
+
+def holds_answer() -> bool:
+    """In a study, keep the answer as it was saved until the reading with it is put down, and say so.
+
+    Returns:
+        Whether nothing may be offered that changes the answer to an image of the case.
+    """
+    entries, held = session.entries(), state.images()
+    if not settings.read().study or not any(key in held and entry.awaits_second for key, entry in entries.items()):
+        return False
+    st.caption("Class mix and models can be changed once every reading with the answer is put down.")
+    return True
 
 
 def not_yet() -> None:
@@ -74,7 +109,12 @@ def _choose_image() -> None:
     if len(images) > 1:
         keys = list(images)
         st.segmented_control(
-            "Image", keys, format_func=lambda k: str(keys.index(k) + 1), key=state.IMAGE, required=True
+            "Image",
+            keys,
+            format_func=lambda k: str(keys.index(k) + 1),
+            key=state.IMAGE,
+            required=True,
+            persist_state="session",  # it is not drawn beside the answer, which must be that of the image just read
         )
 
 
@@ -86,18 +126,19 @@ def offer(image: CaseImage, opinion: Opinion) -> None:
             _not_saved(image, opinion)
             return
         st.fragment(_state, run_every=POLL if entry.under_way else None)(image.key, entry.under_way)
-        if settings.read().study and not any(r.stage == "after" for r in entry.saving.readings) and not entry.after:
+        if settings.read().study and entry.awaits_second:
             _after(image.key, entry)
 
 
 def _not_saved(image: CaseImage, opinion: Opinion) -> None:
     try:
         person = session.who()
-        given = settings.read()
+        study = settings.read().study
     except DermlensError as e:
         st.caption(f":material/info: {widgets.escape(str(e), 400)}")
         return
-    key = f"about-{image.key}"
+    if study and session.of_case().met.get(image.key):
+        st.caption("You have read or saved this picture before, so no reading is asked for.")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button(
             "Save to the record",
@@ -106,17 +147,28 @@ def _not_saved(image: CaseImage, opinion: Opinion) -> None:
             on_click=_begin,
             args=(image, opinion, person),
         )
-        with st.popover("Patient and lesion", icon=":material/person:"):
-            fields.about(key, person, given.key is not None, bool(given.pictures and given.key))
+        _about(image.key, person)
+    _problem()
+
+
+def _about(key: str, person: Who) -> None:
+    """Draw the fields on patient and lesion, folded, and what of them will be saved."""
+    given = settings.read()
+    with st.popover("Patient and lesion", icon=":material/person:"):
+        fields.about(key, person, given.key is not None, bool(given.pictures and given.key))
+    st.caption(fields.in_short(fields.about_of(key)))
+
+
+def _problem() -> None:
     if problem := st.session_state.pop(_PROBLEM, ""):
         st.error(widgets.escape(problem, 400), icon=":material/error:")
 
 
-def _begin(image: CaseImage, opinion: Opinion, person: Who, readings: tuple = ()) -> None:
+def _begin(image: CaseImage, opinion: Opinion, person: Who, given: tuple[Judgement, ...] = ()) -> None:
     if image.key in session.entries():  # another click came while the page was being drawn
         return
     try:
-        saving = prepare(image, opinion, fields.about_of(f"about-{image.key}"), image.stored_aspect, readings)
+        saving = prepare(image, opinion, fields.about_of(image.key), image.stored_aspect, given)
     except RecordError as e:
         st.session_state[_PROBLEM] = str(e)
         return
@@ -138,13 +190,28 @@ def _state(key: str, redraws: bool) -> None:
         st.warning(
             f"{what}{widgets.escape(entry.problem, 400)} The answer above stands.", icon=":material/bookmark_remove:"
         )
-        st.button("Try again", key=f"again-{key}", icon=":material/refresh:", on_click=session.again, args=(key,))
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.button("Try again", key=f"again-{key}", icon=":material/refresh:", on_click=_again, args=(key,))
+            if saved is None:
+                _about(key, entry.who)
+        _problem()
     if saved is not None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown(f":material/bookmark_added: Saved to the record as case {saved.lesion_id}.")
             st.page_link(RECORD.path, label="Open it", query_params={"case": str(saved.lesion_id)})
         for notice in saved.notices:
             st.caption(f":material/schedule: {widgets.escape(notice, 400)}")
+
+
+def _again(key: str) -> None:
+    """Try again, with what stands in the fields on patient and lesion now."""
+    entry, image = session.entries()[key], state.images().get(key)
+    try:
+        changed = entry.saving if image is None else amended(entry.saving, fields.about_of(key), image.pixels)
+    except RecordError as e:
+        st.session_state[_PROBLEM] = str(e)
+        return
+    session.again(key, changed)
 
 
 def _after(image_key: str, entry: session.Entry) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import streamlit as st
 
@@ -21,6 +21,7 @@ AT_ONCE = 8
 USUAL = 0.02
 """Seconds that a page waits for a saving to end before it says that it is under way."""
 GROUP = "record_group"
+_MET = "record_met"
 logger = logging.getLogger(__name__)
 
 
@@ -83,28 +84,59 @@ class Entry:
         return ""
 
     @property
+    def awaits_second(self) -> bool:
+        """Whether the person read the image before the answer, and not yet with it."""
+        stages = {reading.stage for reading in self.saving.readings}
+        return "before" in stages and "after" not in stages
+
+    @property
     def under_way(self) -> bool:
         """Whether a thread is at work on it."""
         return not all(future.done() for future in (self.future, self.after) if future is not None)
 
 
+@dataclass(eq=False)
+class OfCase:
+    """What this session holds of its case for the record, by the key of the image; gone with "New case"."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """what was saved"""
+    first_seen: dict[str, float] = field(default_factory=dict)
+    """in a study, when the image was first shown, time.monotonic()"""
+    met: dict[str, bool] = field(default_factory=dict)
+    """in a study, whether the record says that the person knows the answer"""
+    typed: dict[str, dict[str, object]] = field(default_factory=dict)
+    """what was filled in on patient and lesion: Streamlit forgets fields that are not drawn"""
+
+
+def of_case() -> OfCase:
+    """Return what this session holds of its case."""
+    return st.session_state.setdefault(state.RECORD, OfCase())
+
+
 def entries() -> dict[str, Entry]:
     """Return what this session saved of its case, by the key of the image."""
-    return st.session_state.setdefault(state.RECORD, {})
+    return of_case().entries
+
+
+def met() -> set[str]:
+    """Return the hashes of the pixels whose answer this session has saved, or tried to; "New case" leaves them."""
+    return st.session_state.get(_MET, set())
 
 
 def begin(key: str, saving: Saving, person: Who, seen_at: float) -> None:
     """Save in a thread, and wait for as long as it usually takes."""
     mine = entries()  # first: Streamlit breaks a run off where it asks for the session, if there was another click
+    st.session_state.setdefault(_MET, set()).add(saving.image["pixels_sha256"])
     mine[key] = entry = Entry(saving, person, _savers().submit(_logged_save, saving, person), seen_at)
     wait([entry.future], timeout=USUAL)
 
 
-def again(key: str) -> None:
-    """Try again what failed."""
+def again(key: str, saving: Saving) -> None:
+    """Try again what failed; saving: that of before, or what became of it."""
     entry = entries()[key]
     if entry.saved is None:
-        begin(key, entry.saving, entry.who, entry.seen_at)
+        begin(key, saving, entry.who, entry.seen_at)
     elif entry.problem:
         _begin_after(entry)
 

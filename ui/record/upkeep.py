@@ -25,7 +25,7 @@ def _last() -> dict[str, float]:
 
 
 def expire(record: Record) -> None:
-    """Delete pictures whose term is over, once an hour at most; a failure is told and stops nothing."""
+    """Delete what is to be gone, once an hour at most; a failure is told and stops nothing."""
     now = time.monotonic()
     if now - _last().get(record.settings.database, -EVERY) < EVERY:
         return
@@ -33,7 +33,7 @@ def expire(record: Record) -> None:
     try:
         consent.expire(record)
     except RecordError as e:
-        logger.warning("pictures whose term is over are still there: %s", e)
+        logger.warning("not all that is to be gone is gone: %s", e)
         st.warning(widgets.escape(str(e), 400), icon=":material/auto_delete:")
 
 

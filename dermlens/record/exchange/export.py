@@ -75,18 +75,25 @@ def answers(session: Session, who: Who) -> pd.DataFrame:
 
 
 def readings(session: Session, who: Who) -> pd.DataFrame:
-    """Return a row for each reading that holds in the person's groups; readers go by numbers. As for `answers`."""
+    """Return a row for each reading that holds in the person's groups; readers go by numbers. As for `answers`.
+
+    `outcome_known` tells whether an outcome of the lesion was there already. One that was put down then takes the place
+    of no earlier one: what the person said without knowing is kept beside it.
+    """
     who.need("export")
-    later = aliased(Reading)
+    known = select(func.min(Outcome.at)).where(Outcome.lesion_id == Lesion.id).scalar_subquery()
+    columns = (Reading.person_id, Reading.stage, and_(known.is_not(None), Reading.at > known))
     query = (
-        select(Lesion.id, Image.id, Reading.person_id, Reading.stage, *(getattr(Reading, name) for name in READING))
+        select(Lesion.id, Image.id, *columns, *(getattr(Reading, name) for name in READING))
+        .select_from(Reading)
         .join(Image, Image.id == Reading.image_id)
         .join(Lesion, Lesion.id == Image.lesion_id)
-        .outerjoin(later, later.supersedes_id == Reading.id)
-        .where(and_(Lesion.group_name.in_(who.groups), later.id.is_(None), ~Image.synthetic))
+        .where(Lesion.group_name.in_(who.groups), ~Image.synthetic)
         .order_by(Reading.id)
     )
-    table = frame(session, query, ["case", "image", "reader", "stage", *READING])
+    table = frame(session, query, ["case", "image", "reader", "stage", "outcome_known", *READING])
+    table = table.drop_duplicates(["image", "reader", "stage", "outcome_known"], keep="last", ignore_index=True)
+    table["outcome_known"] = table["outcome_known"].astype(bool)
     order = {number: place for place, number in enumerate(sorted(table["reader"].unique()), start=1)}
     assert set(table["stage"]) <= set(STAGES)
     return table.assign(reader=table["reader"].map(order))

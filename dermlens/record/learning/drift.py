@@ -76,14 +76,15 @@ def references(entry: Entry, quality: Path = QUALITY) -> dict[str, np.ndarray]:
     return found
 
 
-def by_month(table: pd.DataFrame, known: Mapping[str, np.ndarray]) -> list[Compared]:
+def by_month(table: pd.DataFrame, known: Mapping[str, np.ndarray], version: str) -> list[Compared]:
     """Compare every month with the validation images, oldest first.
 
     Args:
-        table: as `months.answered` gives it. known: as `references` gives it.
+        table: as `months.answered` gives it. known: as `references` gives it, of one version of the model.
+        version: that one; what others answered under its name is left out.
     """
     found = []
-    for month, rows in table.groupby("month", sort=True):
+    for month, rows in table[table["version"] == version].groupby("month", sort=True):
         for name, reference in known.items():
             try:
                 found.append(Compared(str(month), QUANTITIES[name], _compare(name, reference, rows)))

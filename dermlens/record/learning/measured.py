@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import func, select
+from sqlalchemy import ScalarSelect, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from dermlens.estimate import Estimate
@@ -146,14 +146,16 @@ class Compared:
 def paired_readings(session: Session, who: Who) -> pd.DataFrame:
     """Return a row for each image and person with a reading before and one with the answer.
 
+    Of each, the last one that was put down before the first outcome of the lesion was entered: who knows the outcome
+    does not read any more.
+
     Returns:
         image, case, person; before, after, shown, model (diagnoses; "" where the lead model called none), outcome (None
         while open), management_before, management_after, seconds_before, seconds_after. `shown` is what the person saw
         called, at the class mix that was set; `model` is what is called at the one that the model was fitted for.
     """
     who.need("see")
-    before, after = aliased(Reading), aliased(Reading)
-    later_before, later_after, outcome = aliased(Reading), aliased(Reading), aliased(Outcome)
+    before, after, outcome = aliased(Reading), aliased(Reading), aliased(Outcome)
     newest = select(func.max(Outcome.id)).where(Outcome.lesion_id == Lesion.id).scalar_subquery()
     columns = {
         "image": Image.id,
@@ -177,13 +179,11 @@ def paired_readings(session: Session, who: Who) -> pd.DataFrame:
         .join(Lesion, Lesion.id == Image.lesion_id)
         .join(Prediction, (Prediction.image_id == Image.id) & Prediction.lead)
         .outerjoin(outcome, outcome.id == newest)
-        .outerjoin(later_before, later_before.supersedes_id == before.id)
-        .outerjoin(later_after, later_after.supersedes_id == after.id)
         .where(
             before.stage == "before",
             after.stage == "after",
-            later_before.id.is_(None),
-            later_after.id.is_(None),
+            before.id == _last_in_time(before),
+            after.id == _last_in_time(after),
             Lesion.group_name.in_(who.groups),
             ~Image.synthetic,
         )
@@ -192,6 +192,26 @@ def paired_readings(session: Session, who: Who) -> pd.DataFrame:
     found = frame(session, query, list(columns))
     calls = {"shown": found["called"].fillna(""), "model": fitted_calls(found).fillna("")}
     return found.assign(**calls).drop(columns=["called", "probabilities"])
+
+
+def _last_in_time(reading: type[Reading]) -> ScalarSelect[int | None]:
+    """Return the id of the last reading like another one, by stage and person, that no outcome of the lesion precedes.
+
+    In a query over that reading and its Lesion.
+    """
+    own = aliased(Reading)
+    known = select(func.min(Outcome.at)).where(Outcome.lesion_id == Lesion.id).correlate(Lesion).scalar_subquery()
+    return (
+        select(func.max(own.id))
+        .where(
+            own.image_id == reading.image_id,
+            own.person_id == reading.person_id,
+            own.stage == reading.stage,
+            or_(known.is_(None), own.at <= known),
+        )
+        .correlate(reading, Lesion)
+        .scalar_subquery()
+    )
 
 
 def changed(table: pd.DataFrame) -> Changed:
@@ -216,7 +236,8 @@ def changed(table: pd.DataFrame) -> Changed:
 def compared(table: pd.DataFrame) -> Compared:
     """Measure all three sides on the same readings, those with a known outcome.
 
-    A model that refused an image, or a person who named another diagnosis, was not right. An outcome that is none of
+    A model that refused an image, or a person who named another diagnosis, was not right, and called the lesion neither
+    suspect nor benign. An outcome that is none of
     the seven diagnoses counts as right for nobody, and is left out. The model is taken at the class mix that it was
     fitted for, whatever mix the person had set.
 
@@ -226,17 +247,18 @@ def compared(table: pd.DataFrame) -> Compared:
     known = table[table["outcome"].isin(CLASSES)].reset_index(drop=True)
     lesion, true = _lesions(known), known["outcome"].to_numpy(object)
     suspect = [CLASSES[i] for i in SUSPECT]
+    benign = [code for code in CLASSES if code not in suspect]
     is_suspect, is_melanoma = np.isin(true, suspect), true == CLASSES[MELANOMA]
     figures: dict[str, dict[str, Estimate]] = {key: {} for key in FIGURES}
     right = {}
     for side in SIDES:
         said = known[side].to_numpy(object)
         right[side] = said == true
-        says_suspect = np.isin(said, suspect)
+        says_suspect, says_benign = np.isin(said, suspect), np.isin(said, benign)
         figures["right"][side] = share(right[side], lesion)
         figures["melanoma"][side] = share(right[side][is_melanoma], lesion[is_melanoma])
         figures["suspect"][side] = share(says_suspect[is_suspect], lesion[is_suspect])
-        figures["benign"][side] = share(~says_suspect[~is_suspect], lesion[~is_suspect])
+        figures["benign"][side] = share(says_benign[~is_suspect], lesion[~is_suspect])
     return Compared(
         len(known),
         known["case"].nunique(),

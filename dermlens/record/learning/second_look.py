@@ -99,16 +99,16 @@ def queue(session: Session, who: Who) -> pd.DataFrame:
 
 
 def _far(session: Session, who: Who) -> set[int]:
-    """Return the images whose embedding lies farther out than most, for any network."""
+    """Return the images whose embedding lies farther out than most, for any network of the same weights."""
     query = (
-        select(Prediction.model_id, Prediction.image_id, Prediction.ood_score)
+        select(Prediction.model_id, Prediction.model_sha256, Prediction.image_id, Prediction.ood_score)
         .join(Image, Image.id == Prediction.image_id)
         .join(Lesion, Lesion.id == Image.lesion_id)
         .where(Lesion.group_name.in_(who.groups), ~Image.synthetic, Prediction.ood_score.is_not(None))
     )
-    table = frame(session, query, ["model", "image", "score"])
+    table = frame(session, query, ["model", "weights", "image", "score"])
     found: set[int] = set()
-    for _, own in table.groupby("model"):
+    for _, own in table.groupby(["model", "weights"]):
         if len(own) >= FEW:
             found |= set(own["image"][own["score"] > own["score"].quantile(UNUSUAL)])
     return found

@@ -29,6 +29,10 @@ _POSTGRES = (
     f"-c lock_timeout={PATIENCE}s -c statement_timeout=30s -c timezone=UTC -c idle_in_transaction_session_timeout=60s"
 )
 _UNSAVED = "Nothing was saved. Try again."
+_STILL_THERE = (
+    "What was erased is gone from the record, but may still be read in the file beside it: run python -m "
+    "dermlens.record expire."
+)
 
 
 class Database:
@@ -110,15 +114,21 @@ class Database:
         return f"The record's database refused what it was asked ({type(cause or error).__name__})."
 
     def forget(self) -> None:
-        """Leave nothing of what was overwritten beside a file of SQLite, as far as nobody reads it just now."""
+        """Leave nothing of what was overwritten beside a file of SQLite.
+
+        Raises:
+            RecordError: it cannot be done, or somebody has been reading the record for as long as this waits.
+        """
         if not self.is_file:
             return
-        with self.told("What was erased may still be read in the file beside the record"):
+        with self.told(_STILL_THERE):
             connection = self.engine.raw_connection()
             try:
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                busy, *_ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
                 connection.close()
+        if busy:
+            raise RecordError(f"The record has been read without a pause for {PATIENCE} s. {_STILL_THERE}")
 
     def close(self) -> None:
         """Close all connections."""

@@ -4,6 +4,7 @@ Each record has a folder of its own in the store, and sweeps that alone. What ol
 folders; it is read and deleted by its name, and never swept, as nothing there says which record wrote it.
 """
 
+import os
 import re
 import secrets
 from collections.abc import Collection
@@ -77,9 +78,22 @@ class Pictures:
                 self._files.create_dir(path.rpartition("/")[0], recursive=True)
             with self._files.open_output_stream(partial) as out:
                 out.write(data)
+            self._sync(partial)
             self._files.move(partial, f"{self._root}/{name}")
+            self._sync(*map(str, Path(self._root, name).parents[: name.count("/") + 1]))
         except OSError as e:
             raise self._failed("cannot be written", e) from None
+
+    def _sync(self, *paths: str) -> None:
+        """Have files and folders on the disk itself, where they lie on one of this machine."""
+        if not isinstance(self._files, LocalFileSystem):
+            return
+        for path in paths:
+            opened = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(opened)
+            finally:
+                os.close(opened)
 
     def read(self, name: str) -> np.ndarray:
         """Return the (h, w, 3) uint8 RGB pixels of a kept picture; RecordError if it is gone or was changed."""
@@ -101,10 +115,22 @@ class Pictures:
         _check(name)
         try:
             self._files.delete_file(f"{self._root}/{name}")
+            self._sync(f"{self._root}/{name.rpartition('/')[0]}")
         except FileNotFoundError:
             return
         except OSError as e:
             raise self._failed("cannot delete", e) from None
+
+    def lacks(self, names: Collection[str]) -> str:
+        """Return a folder of the store in which pictures should lie and which is not there; empty if all are."""
+        for folder in sorted({name.partition("/")[0] for name in names}):
+            try:
+                found = self._files.get_file_info(f"{self._root}/{folder}")
+            except OSError as e:
+                raise self._failed("cannot be read", e) from None
+            if found.type != FileType.Directory:
+                return folder
+        return ""
 
     def marked(self, origin: str) -> str:
         """Return the line of the audit chain that a record marked its folder with; empty if there is none."""

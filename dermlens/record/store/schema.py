@@ -68,7 +68,7 @@ def migrate(database: Database, to: str = "head") -> None:
     """Change the tables to a revision, forwards or backwards, in one transaction; what they hold stays.
 
     Args:
-        database: to change. to: a revision, "head" for the newest, "base" for none: all is deleted.
+        database: to change. to: a revision, "head" for the newest, "base" for none: all but kept pictures is deleted.
 
     Raises:
         ConfigError: there is no such revision.

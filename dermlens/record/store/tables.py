@@ -156,7 +156,7 @@ class Prediction(Row):
     at: Mapped[datetime]
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
     lead: Mapped[bool]
-    """whether it is the model that people are held against: the first one shown"""
+    """whether it is the model that people are held against: whose diagnosis the card shows, or else the first asked"""
     model_id: Mapped[str] = mapped_column(String(100))
     model_sha256: Mapped[str] = mapped_column(String(64))
     """of its weights"""

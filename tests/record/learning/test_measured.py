@@ -7,12 +7,16 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
+from dermlens.charts.slices import shares_by_month
 from dermlens.labels import CLASSES, SUSPECT
+from dermlens.models.card import identity_of
 from dermlens.record import cases, readings, save
+from dermlens.record.exchange import export
 from dermlens.record.learning import measured, months
 from dermlens.record.open import Record
 from dermlens.record.people import NOBODY_SIGNED_IN as ME
 from dermlens.record.readings import Found, Judgement
+from dermlens.record.save import About
 from dermlens.record.store.tables import Prediction
 from tests.record.filled import START, fill, saving
 
@@ -46,7 +50,7 @@ def test_people_alone_with_the_model_and_the_model_are_measured_on_the_same_read
     assert values["right"] == pytest.approx({"before": 4 / 8, "after": 7 / 8, "model": 5 / 8})
     assert values["melanoma"] == pytest.approx({"before": 1 / 3, "after": 2 / 3, "model": 2 / 3})
     assert values["suspect"] == pytest.approx({"before": 2 / 4, "after": 3 / 4, "model": 2 / 4})
-    assert values["benign"] == pytest.approx({"before": 3 / 4, "after": 1, "model": 1})
+    assert values["benign"] == pytest.approx({"before": 2 / 4, "after": 1, "model": 3 / 4})
     test = found.tests["after", "before"]
     assert (test.only_a, test.only_b, test.n_lesions) == (3, 0, 8)
     assert test.p == pytest.approx(binomtest(0, 3, 0.5).pvalue)
@@ -83,6 +87,39 @@ def test_a_record_gives_the_readings_that_hold_and_leaves_drawings_out(record: R
         assert measured.models(session, ME) == ["ensemble", "one", "two"]
 
 
+def test_who_knows_the_outcome_does_not_read_any_more(record: Record) -> None:
+    day = timedelta(days=1)
+    for number in range(4):
+        saved = save.save(record, ME, saving(RNG, 4), START)
+        for stage, said, days in (("before", "bcc", 1), ("before", "nv", 2), ("after", "nv", 3)):
+            readings.read(record, ME, saved.image_id, Judgement(stage, said, 50, "none"), START + days * day)
+        if number == 3:  # an open case: its newest reading holds
+            readings.read(record, ME, saved.image_id, Judgement("after", "mel", 50, "none"), START + 60 * day)
+            continue
+        readings.enter_outcome(record, ME, saved.lesion_id, Found("mel", "histology"), START + 40 * day)
+        readings.read(record, ME, saved.image_id, Judgement("after", "mel", 90, "excision"), START + 60 * day)
+        readings.enter_outcome(record, ME, saved.lesion_id, Found("mel", "consensus"), START + 80 * day)
+    late = save.save(record, ME, saving(RNG, 4, About(lesion_id=1)), START + 50 * day)
+    for stage in ("before", "after"):
+        readings.read(record, ME, late.image_id, Judgement(stage, "mel", 90, "none"), START + 51 * day)
+    with record.database.reading() as session:
+        table = measured.paired_readings(session, ME)
+        exported = export.readings(session, ME)
+    assert table[["case", "before", "after"]].to_numpy().tolist() == [[n, "nv", "nv"] for n in (1, 2, 3)] + [
+        [4, "nv", "mel"]
+    ]
+    found = measured.compared(table)
+    assert found.readings == 3
+    assert {side: e.value for side, e in found.figures["melanoma"].items()}["after"] == 0
+    assert measured.changed(table).changed.value == pytest.approx(1 / 4)
+    first = exported[exported["image"] == 1]
+    assert first[["stage", "diagnosis", "outcome_known"]].to_numpy().tolist() == [
+        ["before", "nv", False],
+        ["after", "nv", False],
+        ["after", "mel", True],
+    ]
+
+
 def test_a_model_is_measured_on_what_it_answered_at_the_mix_it_was_fitted_for(record: Record) -> None:
     fill(record, 40)
     with record.database.reading() as session:
@@ -111,3 +148,35 @@ def test_months_are_shares_of_their_answers(record: Record) -> None:
     assert found.shares["Refused"][0].value == pytest.approx(first["called"].isna().mean())
     assert found.shares["Referred"][0].value == pytest.approx((first["refer"] == True).mean())  # noqa: E712
     assert found.shares["Poor picture"][0].value == 0
+
+
+def test_what_no_rules_were_there_for_is_neither_referred_nor_not(record: Record) -> None:
+    for number in range(10):
+        one = saving(RNG, 5)
+        for values in one.predictions:
+            values.update(refer=None if number < 8 else number == 8, reasons=[])
+        save.save(record, ME, one, START if number else START - timedelta(days=2))
+    with record.database.reading() as session:
+        table = months.answered(session, ME, "ensemble")
+    found = months.by_month(table, tuple(CLASSES[i] for i in SUSPECT))
+    none, two = found.shares["Referred"]
+    assert found.months == ("2025-12", "2026-01")
+    assert (two.value, two.n_images) == (1 / 2, 2)
+    assert (none.n_images, np.isnan(none.value)) == (0, True)
+    assert [e.n_images for e in found.shares["Refused"]] == [1, 9]
+    shares_by_month(found.months, found.shares, "Answers")
+
+
+def test_the_version_of_an_answer_is_of_weights_and_what_was_fitted(record: Record) -> None:
+    for weights, fitted in (("a", "x"), ("a", "x"), ("a", "y"), ("b", "x")):
+        one = saving(RNG, 5)
+        for values in one.predictions:
+            values.update(model_sha256=weights * 64, fitted={"calibration.json": fitted})
+        save.save(record, ME, one, START)
+    with record.database.reading() as session:
+        versions = months.answered(session, ME, "ensemble")["version"]
+    assert versions.value_counts().to_dict() == {
+        identity_of("a" * 64, {"calibration.json": "x"}): 2,
+        identity_of("a" * 64, {"calibration.json": "y"}): 1,
+        identity_of("b" * 64, {"calibration.json": "x"}): 1,
+    }

@@ -1,5 +1,6 @@
 """Kept pictures: in a folder, and in an object store against a server that speaks S3."""
 
+import os
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -83,6 +84,36 @@ def test_a_mark_comes_back_and_is_no_picture(where: str) -> None:
     assert (store.marked(OTHER), files(where)) == ("", {})
     assert store.sweep(ORIGIN, [], datetime.now(UTC) + timedelta(days=1)) == 0
     assert store.marked(ORIGIN) == line
+
+
+def test_a_picture_is_on_the_disk_before_it_is_told_as_kept_and_off_it_before_it_is_told_as_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+
+    def sync(opened: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{opened}")).relative_to(tmp_path))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    store = Pictures(str(tmp_path), Keys(KEY))
+    name = store.keep(PIXELS, ORIGIN)
+    own = Path(name).parent
+    assert synced[0].suffix == ".part", "the file, before it gets its name"
+    assert synced[1:] == [own, own.parent, Path()]
+    synced.clear()
+    store.delete(name)
+    assert synced == [own]
+
+
+def test_a_store_lacks_what_was_kept_in_another(where: str, tmp_path: Path) -> None:
+    store = Pictures(where, Keys(KEY))
+    assert store.lacks([]) == ""
+    name = store.keep(PIXELS, ORIGIN)
+    assert store.lacks([name]) == ""
+    store.delete(name)
+    assert store.lacks([name]) == "", "its folder stays"
+    assert store.lacks([name, f"{OTHER[:16]}/ab/{'ab' * 16}.sealed"]) == OTHER[:16]
+    assert store.lacks([f"ab/{'ab' * 16}.sealed"]) == "ab", "as older versions named them"
 
 
 class Failing(fs.LocalFileSystem):

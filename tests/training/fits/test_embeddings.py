@@ -217,8 +217,29 @@ def test_as_many_are_accepted_as_refusing_the_photographs_allows(photographs: li
     other = pd.DataFrame({"kind": REAL, "part": "bcn20000_validation", "score": np.arange(1.0, 11)})
     seen = pd.DataFrame({"kind": "photograph", "part": "first half", "score": photographs})
     unseen = pd.DataFrame({"kind": "photograph", "part": "second half", "score": [0.0]})
-    found = limit(pd.concat([known, other, seen, unseen], ignore_index=True))
+    found = limit(pd.concat([known, other, seen, unseen], ignore_index=True), elsewhere=True)
     assert found == np.quantile(np.arange(1.0, 101), accepted / 100, method="higher")
+
+
+def test_other_archives_decide_only_where_they_were_trained_on() -> None:
+    known = pd.DataFrame({"kind": REAL, "part": "validation", "score": np.arange(1.0, 101)})
+    other = pd.DataFrame({"kind": REAL, "part": "bcn20000_validation", "score": np.arange(101.0, 201)})
+    table = pd.concat([known, other], ignore_index=True)
+    assert limit(table, elsewhere=False) == 98
+    assert limit(table, elsewhere=True) == 198
+
+
+def test_a_limit_that_the_scores_do_not_give_is_noticed(subject: Subject, files: dict[str, bytes]) -> None:
+    stored = json.loads(files["familiarity.json"])
+    before = [said for said in cards.problems(subject.folder) if "threshold" in said]
+    (subject.folder / "familiarity.json").write_text(json.dumps({**stored, "threshold": stored["threshold"] + 1}))
+    try:
+        after = [said for said in cards.problems(subject.folder) if "familiarity.json, threshold is" in said]
+    finally:
+        (subject.folder / "familiarity.json").write_bytes(files["familiarity.json"])
+    assert before == []
+    assert len(after) == 1
+    assert after[0].endswith(f"familiarity.csv gives {stored['threshold']}")
 
 
 def scores(real: list[float], others: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -48,7 +48,7 @@ def subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
     fake_isic2019.write(tmp_path / "others", others)
     table = load_split(tmp_path / "data" / "split.csv")
     folder = publish_toy(tmp_path / "models" / "toy", toy_network(channels=8), views=1).folder
-    (folder / "run.json").write_text(json.dumps({"config": {"leave_out": "vasc"}}))
+    (folder / "run.json").write_text(json.dumps({"config": {"leave_out": "vasc", "isic2017_share": 0.2}}))
     rng = np.random.default_rng(0)
     own = [answers(table[table["split"] == split], split, rng) for split in ("validation", "test")]
     write_predictions(folder / "predictions.csv", concatenate(own))  # type: ignore[arg-type]

@@ -95,7 +95,7 @@ def test_a_model_of_another_split_is_gone_on_from_if_it_answered_all_that_is_mea
     asked(base, more)
     assert check_split("base", table) == []
     asked(base, more.iloc[1:])
-    with pytest.raises(ConfigError, match=f": 1 of the images .*, {more['image_id'].iloc[0]} first. Go on from"):
+    with pytest.raises(ConfigError, match=f": 1 of the images .*, {more['image_id'].iloc[0]} first. Learn from"):
         check_split("base", table)
 
 
@@ -220,7 +220,7 @@ def test_the_card_names_what_the_networks_before_were_trained_on(tmp_path: Path)
 def test_every_published_card_cites_what_it_was_trained_on(folder: Path) -> None:
     members = json.loads((folder / "card.json").read_text()).get("members") or {folder.name: 1}
     runs = [json.loads((PUBLISHED / name / "run.json").read_text()) for name in members]
-    configs = [one["config"] for run in runs for one in (run, *run.get("earlier_runs", []))]
+    configs = [one.get("config") or {} for run in runs for one in (run, *run.get("earlier_runs", []))]
     text = (folder / "README.md").read_text()
     for setting, paper in {"isic2017_share": "arXiv:1710.05006", "bcn20000_share": "arXiv:1908.02288"}.items():
         assert (paper in text) is any(config.get(setting) for config in configs)

@@ -205,7 +205,7 @@ def told(folder: Path, **changes: object) -> str:
 
 def test_the_model_card_says_which_archives_it_was_trained_on(copy: Path) -> None:
     record = read(copy / "run.json")
-    alone = "Trained on 28 images of HAM10000, tuned on 14; all images of a lesion are in one split"
+    alone = "Trained on 28 images of HAM10000, tuned on 14; split by lesion"
     assert f"{alone} (`data/splits/ham10000.csv`). Some lesions were" in told(copy)
     images = {"train": 2000, "validation": 14, "external_validation": 1500}
     shares = {**record["config"], "isic2017_share": 0.15}

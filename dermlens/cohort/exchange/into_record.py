@@ -132,7 +132,7 @@ def _constant(model: AnyModel, stored_aspect: str) -> dict[str, Any]:
         "model_id": model.id,
         "model_sha256": model.weights_sha256,
         "fitted": fitted_hashes(model),
-        "settings": {"stored_aspect": stored_aspect, "class_mix": "", "fitted_mix": mix},
+        "settings": {"stored_aspect": stored_aspect, "class_mix": "", "fitted_mix": mix, "beside": []},
         "calibrated": calibration is not None,
         **dict.fromkeys(("logits", "shown", "heat_map_sha256", "milliseconds", "error")),
     }

@@ -18,6 +18,7 @@ from streamlit import config, runtime
 from streamlit.errors import StreamlitSecretNotFoundError
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import RerunData, ScriptRunner, get_script_run_ctx
@@ -219,6 +220,24 @@ def keep_downloads(seconds: float, clock: Callable[[], float] = time.monotonic) 
     media.execute_deferred, media.clear_session_refs = executing, clearing  # type: ignore[method-assign]
     media._get_inactive_file_ids = unused  # type: ignore[method-assign]
     media._remove_orphaned_deferred_callables = drop_replaced  # type: ignore[method-assign]
+
+
+@functools.cache
+def keep_answers() -> None:
+    """Keep the answer to a click on a download that waits to be sent when a page begins to be drawn anew.
+
+    Streamlit drops it with what is left of the old page, and nothing comes. The click itself may have begun that run.
+    """
+    clear = ForwardMsgQueue.clear
+
+    @functools.wraps(clear)
+    def clearing(queue: ForwardMsgQueue, retain_lifecycle_msgs: bool = False, *more: Any, **options: Any) -> None:
+        answers = [m for m in queue._queue if m.WhichOneof("type") == "backend_operation_response"]
+        clear(queue, retain_lifecycle_msgs, *more, **options)
+        if retain_lifecycle_msgs:
+            queue._queue += [answer for answer in answers if not any(answer is kept for kept in queue._queue)]
+
+    ForwardMsgQueue.clear = clearing  # type: ignore[assignment, method-assign]
 
 
 def is_media(path: str) -> bool:

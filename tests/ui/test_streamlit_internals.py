@@ -22,6 +22,7 @@ from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import Runtime, media_file_manager
 from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.media_file_storage import MediaFileStorageError
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
@@ -325,6 +326,32 @@ def test_a_download_is_there_although_the_page_was_drawn_anew(downloads: tuple[A
     now[0] = 62
     _draw_anew(media)
     assert len(media._deferred_callables) == 2  # the one shown, and the one that it has just replaced
+
+
+@pytest.mark.parametrize("fragments", [None, ["a"]])
+def test_the_answer_to_a_click_is_not_lost_when_a_run_begins(
+    monkeypatch: pytest.MonkeyPatch, fragments: list[str] | None
+) -> None:
+    def left(**options: Any) -> list[str]:
+        queue = ForwardMsgQueue()
+        for number in (1, 2):
+            message = ForwardMsg()
+            message.delta.fragment_id = "a"
+            message.metadata.delta_path[:] = [0, number]
+            queue.enqueue(message)
+            answer = ForwardMsg()
+            answer.backend_operation_response.request_id = f"click {number}"
+            queue.enqueue(answer)
+        queue.clear(**options)
+        assert not [m for m in queue._queue if m.WhichOneof("type") == "delta"]
+        return [m.backend_operation_response.request_id for m in queue._queue]
+
+    monkeypatch.setattr(ForwardMsgQueue, "clear", inspect.unwrap(ForwardMsgQueue.clear))
+    if not fragments:
+        assert left(retain_lifecycle_msgs=True) == [], "Streamlit keeps it now: keep_answers can go"
+    streamlit_internals.keep_answers.__wrapped__()
+    assert left(retain_lifecycle_msgs=True, fragment_ids_this_run=fragments) == ["click 1", "click 2"]
+    assert left() == []
 
 
 def test_no_download_is_kept_of_a_session_that_ended(downloads: tuple[Any, list[float]]) -> None:

@@ -59,6 +59,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     )
     streamlit_internals.watch_media(OWNERS.show)
     streamlit_internals.keep_downloads(DOWNLOAD_SECONDS)
+    streamlit_internals.keep_answers()
     ended = asyncio.Event()
 
     def end(session: str) -> None:

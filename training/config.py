@@ -6,6 +6,7 @@ import importlib
 import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -266,3 +267,13 @@ def _say(wanted: Any) -> str:
     if typing.get_origin(wanted) is Literal:
         return " or ".join(repr(one) for one in typing.get_args(wanted))
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[wanted]
+
+
+def own_archives(run: Mapping[str, Any]) -> list[str]:
+    """Return the names of the other archives that a share of the training images was drawn from, by run.json."""
+    return [name for name, setting in SHARES.items() if (run.get("config") or {}).get(setting)]
+
+
+def archives(run: Mapping[str, Any]) -> list[str]:
+    """Return the names of the other archives that a network or one that it goes on from was trained on."""
+    return list(dict.fromkeys(name for one in (*run.get("earlier_runs", []), run) for name in own_archives(one)))

@@ -106,8 +106,9 @@ def start(config: Config, args: argparse.Namespace, held: contextlib.ExitStack) 
         }
         record["resumed"] = [*record.get("resumed", []), {"when": _now(), **now_on}]
     else:
-        not_compared = [] if args.smoke else origin.check_split(config.start, table)
+        not_compared = []
         if not args.smoke:
+            not_compared = origin.check_split(config.start, table)
             origin.check_split(config.teacher, table)
         if not_compared:
             print(f"What {', '.join(not_compared)}, behind {config.start}, trained on was not noted.", flush=True)

@@ -157,7 +157,7 @@ def drop_upload(session_id: str, file_id: str) -> None:
 def watch_media(shown: Callable[[str, str], None]) -> None:
     """Be told which picture or download, by its id, is given to which session."""
     media = runtime.get_instance().media_file_mgr
-    add, execute = media.add, media.execute_deferred
+    add = media.add
 
     def adding(*args: Any, **options: Any) -> str:
         url = add(*args, **options)
@@ -165,14 +165,23 @@ def watch_media(shown: Callable[[str, str], None]) -> None:
             shown(session, media_id(url))
         return url
 
+    media.add = adding  # type: ignore[method-assign]
+    _watch_made(shown)
+
+
+def _watch_made(made: Callable[[str, str], None]) -> None:
+    """Be told which download, by its id, was made on a click in which session."""
+    media = runtime.get_instance().media_file_mgr
+    execute = media.execute_deferred
+
     def executing(file_id: str) -> str:
         deferred = media._deferred_callables.get(file_id)
         url = execute(file_id)
         if deferred is not None:
-            shown(deferred["session_id"], media_id(url))
+            made(deferred["session_id"], media_id(url))
         return url
 
-    media.add, media.execute_deferred = adding, executing  # type: ignore[method-assign]
+    media.execute_deferred = executing  # type: ignore[method-assign]
 
 
 def keep_downloads(seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -182,19 +191,15 @@ def keep_downloads(seconds: float, clock: Callable[[], float] = time.monotonic) 
     old button, and the file itself at the end of the second run of anyone's page. What a session has ends with it.
     """
     media = runtime.get_instance().media_file_mgr
-    execute, clear, inactive = media.execute_deferred, media.clear_session_refs, media._get_inactive_file_ids
+    clear, inactive = media.clear_session_refs, media._get_inactive_file_ids
     made: dict[str, tuple[str, float]] = {}
     """file -> its session, and until when it is kept"""
     replaced: dict[str, float] = {}
     """what makes a file and is on no page any more -> until when it is kept"""
 
-    def executing(file_id: str) -> str:
-        deferred = media._deferred_callables.get(file_id)
-        url = execute(file_id)
-        if deferred is not None:
-            with media._lock:
-                made[media_id(url)] = deferred["session_id"], clock() + seconds
-        return url
+    def keep(session_id: str, file_id: str) -> None:
+        with media._lock:
+            made[file_id] = session_id, clock() + seconds
 
     def unused() -> set[str]:
         for file_id in [file_id for file_id, (_, until) in made.items() if until <= clock()]:
@@ -217,7 +222,8 @@ def keep_downloads(seconds: float, clock: Callable[[], float] = time.monotonic) 
                     del made[file_id]
                 replaced.update(dict.fromkeys(media._deferred_ids_by_session.get(session_id, ()), clock()))
 
-    media.execute_deferred, media.clear_session_refs = executing, clearing  # type: ignore[method-assign]
+    _watch_made(keep)
+    media.clear_session_refs = clearing  # type: ignore[method-assign]
     media._get_inactive_file_ids = unused  # type: ignore[method-assign]
     media._remove_orphaned_deferred_callables = drop_replaced  # type: ignore[method-assign]
 

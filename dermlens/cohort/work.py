@@ -77,8 +77,7 @@ def made_from(entry: Entry, stored_aspect: str, class_mix: str, maps: bool, path
         "class_mix": class_mix,
         "stored_aspect": stored_aspect,
         "maps": str(maps).lower(),
-        "versions": _versions(),
-        "code": _code(),
+        **_software(),
     }
 
 
@@ -106,8 +105,8 @@ def _sha256(each: Iterable[tuple[Mapping[str, Any], Fitted]]) -> str:
     return digest.hexdigest()
 
 
-def _versions() -> str:
-    return ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+def _software() -> dict[str, str]:
+    return {"versions": ", ".join(f"{name} {_version(name)}" for name in PACKAGES), "code": _code()}
 
 
 @cache
@@ -142,12 +141,7 @@ class Worker:
         self.work = work
         self.model = registry.load_any(entry, partial(registry.load, threads=1))
         began = dict(work.made_from)
-        loaded = {
-            "model": self.model.id,
-            "model_sha256": model_sha256(self.model),
-            "versions": _versions(),
-            "code": _code(),
-        }
+        loaded = {"model": self.model.id, "model_sha256": model_sha256(self.model), **_software()}
         if other := differences(began, began | loaded):
             raise ModelError(
                 f"{work.model_id} in {work.models_dir} is not what this run began with: it differs in "

@@ -13,7 +13,8 @@ from tests.record.filled import KEY
 def off(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DERMLENS_MODELS", str(pair))
     monkeypatch.setenv("DERMLENS_RUNS", str(tmp_path / "runs"))
-    monkeypatch.delenv("DERMLENS_DATABASE", raising=False)
+    for name in ("DERMLENS_DATABASE", "DERMLENS_PACS"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -32,13 +32,6 @@ from tests.interchange.dicom.conftest import pacs  # noqa: F401
 
 
 @pytest.fixture
-def off(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DERMLENS_MODELS", str(pair))
-    monkeypatch.setenv("DERMLENS_RUNS", str(tmp_path / "runs"))
-    monkeypatch.delenv("DERMLENS_PACS", raising=False)
-
-
-@pytest.fixture
 def at(off: None, pacs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:  # noqa: F811
     for name, value in (("", pacs), ("_USER", orthanc.USER), ("_PASSWORD", orthanc.PASSWORD)):
         monkeypatch.setenv(f"DERMLENS_PACS{name}", value)

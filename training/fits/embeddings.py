@@ -47,7 +47,7 @@ from dermlens.trust.ood import EMBEDDINGS_FILE, LEFT_OUT, MEMBERS, OOD_FILE, REA
 from dermlens.trust.reference_set import MAX_UNPACKED, METHODS, ReferenceSet, decode, encode, make_reference_set
 from dermlens.trust.withholding import Withholding
 from training.archives import answers, training_rows
-from training.config import SHARES
+from training.config import archives
 from training.dataset import class_indices
 from training.fits import withholding
 from training.fits.embed import embed, named
@@ -89,12 +89,13 @@ def make(subject: Subject) -> dict[str, bytes]:
         folders = [subject.folder.parent / member for member in chosen["members"]]
         sources["member_familiarities"] = {f.name: sha256(f / OOD_FILE) for f in folders}
     else:
+        elsewhere = bool(archives(subject.read("run.json")))
         reference_set, trained = reference_set_of(subject)
         table, embeddings = seen(subject)
-        method, auroc = choose(reference_set, table, embeddings, elsewhere=_learned_elsewhere(subject))
+        method, auroc = choose(reference_set, table, embeddings, elsewhere=elsewhere)
         chosen = {"method": method, "chosen_by_mean_auroc": auroc, "axes": AXES, **trained}
         table["score"] = [float(f"{score:.7g}") for score in METHODS[method](reference_set, embeddings)]
-        threshold = limit(table, elsewhere=_learned_elsewhere(subject))
+        threshold = limit(table, elsewhere=elsewhere)
         files[EMBEDDINGS_FILE] = encode(reference_set)
         chosen["gaussians"] = len(reference_set.gaussians)
         chosen["embeddings_sha256"] = hashlib.sha256(files[EMBEDDINGS_FILE]).hexdigest()
@@ -143,13 +144,6 @@ def _fitted(table: pd.DataFrame, elsewhere: bool) -> list[np.ndarray]:
     return [rows for rows in each if rows.any()]
 
 
-def _learned_elsewhere(subject: Subject) -> bool:
-    """Return whether a network was trained on other archives, by its run and those that it goes on from."""
-    run = subject.read("run.json")
-    configs = [one.get("config") or {} for one in (run, *run.get("earlier_runs", []))]
-    return any(config.get(setting) for config in configs for setting in SHARES.values())
-
-
 def reference_set_of(subject: Subject) -> tuple[ReferenceSet, dict[str, int]]:
     """Embed training images and fit the reference set to them; also returns how many there were, by name."""
     rows = subject.table[subject.table["split"] == "train"].sort_values("image_id", ignore_index=True)
@@ -161,7 +155,7 @@ def reference_set_of(subject: Subject) -> tuple[ReferenceSet, dict[str, int]]:
     found = embed(model, *_real(subject, rows), "training images")
     ids, own = rows["image_id"].to_numpy(str), (found, class_indices(rows))
     counts = {"n_train": len(rows)}
-    if not _learned_elsewhere(subject):
+    if not archives(subject.read("run.json")):
         return make_reference_set(ids, own, AXES, head), counts
     if subject.external is None:
         raise DataError(

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from dermlens.models.runs import best_row, flat, read_history, without_removed
-from training.config import SHARES
+from training.config import own_archives
 
 
 def training_data(run: dict[str, Any]) -> list[str]:
     """Return what the network was trained on, from run.json."""
-    images, others = run["data"]["images"], _other_archives(run)
+    images, others = run["data"]["images"], own_archives(run)
     named, of_ham, tuned, table = "HAM10000", "", f"{images['validation']:,}", "`data/splits/ham10000.csv`"
     as_far = ""
     if others:
@@ -25,16 +25,6 @@ def training_data(run: dict[str, Any]) -> list[str]:
         *([run["note"], ""] if run.get("note") else []),
         *_images_line(run),
     ]
-
-
-def _other_archives(run: dict[str, Any]) -> list[str]:
-    """Return the names of the other archives that a share of the training images was drawn from."""
-    return [name for name, setting in SHARES.items() if run.get("config", {}).get(setting)]
-
-
-def archives(run: dict[str, Any]) -> list[str]:
-    """Return the names of the other archives that a network or one that it continues from was trained on."""
-    return list(dict.fromkeys(name for one in (*run.get("earlier_runs", []), run) for name in _other_archives(one)))
 
 
 def _labelled(run: dict[str, Any]) -> str:
@@ -61,7 +51,7 @@ def _compared(run: dict[str, Any]) -> str:
 def _before(run: dict[str, Any], own: list[str]) -> str:
     """Name what the networks that this one continues from were trained on, beside what it was itself."""
     earlier = run.get("earlier_runs", [])
-    more = dict.fromkeys(name for one in earlier for name in _other_archives(one) if name not in own)
+    more = dict.fromkeys(name for one in earlier for name in own_archives(one) if name not in own)
     found = [f"images of {' and '.join(more)} (`data/splits/external.csv`)"] if more else []
     labelled = [one["data"] for one in earlier if (one.get("data") or {}).get("labelled")]
     if labelled:

@@ -14,11 +14,12 @@ from dermlens.explain import localisation_results
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
 from dermlens.wording import counted, number_with_interval, percent, percent_with_interval, points_with_interval
+from training.config import archives
 from training.model_card.decisions import operating_points, prediction_sets, referral
 from training.model_card.elsewhere import other_archives, other_lights
 from training.model_card.network import data_of_members, eight_bits, network
 from training.model_card.ood import ood
-from training.model_card.recipe import archives, recipe, training_data
+from training.model_card.recipe import recipe, training_data
 
 METHODS = {
     "temperature": "temperature scaling",

@@ -16,7 +16,7 @@ from dermlens.explain.grad_cam import heat_on_image
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
 from dermlens.models.model import AnyModel, networks
 from dermlens.wording import joined, percent
-from ui import cache, widgets
+from ui import widgets
 from ui.predict import answer, heat_map, prevalence, warnings
 
 SIDE = 160  # pixels: enough to measure an overlap of maps that are about 7 x 7
@@ -67,7 +67,7 @@ def _scores(opinion: Opinion, shares: Mapping[str, np.ndarray]) -> None:
 def maps(image: CaseImage, opinion: Opinion) -> None:
     """Show the heat maps of one class next to each other; redraws alone."""
     st.header("Where they looked", anchor=False)
-    models = [m for m in opinion.calling if heat_map.GRAD_CAM in cache.maps_offered(m)]
+    models = heat_map.mapped(opinion)
     if len(models) < len(opinion.calling):
         st.caption(heat_map.not_shown([m.name for m in opinion.calling if m not in models]))
     if silent := [m.name for m in opinion.asked if m not in opinion.calling]:

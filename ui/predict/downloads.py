@@ -21,9 +21,8 @@ from dermlens.labels import INDEX
 from dermlens.models.model import AnyModel
 from dermlens.score import ISIC_COLUMNS
 from dermlens.wording import counted
-from ui import cache, optional, splits, state, widgets
-from ui.predict import prevalence, similar_cases, stability
-from ui.predict.heat_map import GRAD_CAM
+from ui import optional, splits, state, widgets
+from ui.predict import heat_map, prevalence, similar_cases, stability
 
 
 def report(image: CaseImage, opinion: Opinion) -> None:
@@ -38,7 +37,7 @@ def report(image: CaseImage, opinion: Opinion) -> None:
 
 
 def _files(image: CaseImage, opinion: Opinion, who: str, notes: str) -> None:
-    mapped = frozenset(m.id for m in opinion.calling if GRAD_CAM in cache.maps_offered(m))
+    mapped = frozenset(m.id for m in heat_map.mapped(opinion))
     probes, own, decision = state.probes(), similar_cases.lesion_of(image), decide(opinion)
     elsewhere = splits.not_referred_elsewhere(decision.model.id) if decision else ""
 

@@ -24,10 +24,15 @@ GRAD_CAM = "grad_cam"
 HEIGHT = 375  # pixels
 
 
+def mapped(opinion: Opinion) -> list[AnyModel]:
+    """Return the models whose Grad-CAM may be shown: those that call something, and whose maps are worth looking at."""
+    return [m for m in opinion.calling if GRAD_CAM in cache.maps_offered(m)]
+
+
 @st.fragment
 def where_it_looked(image: CaseImage, opinion: Opinion) -> None:
     """Show the image with the heat map of one model and diagnosis. Redraws alone: no choice made here asks a model."""
-    by_id = {m.id: m for m in opinion.calling if GRAD_CAM in cache.maps_offered(m)}
+    by_id = {m.id: m for m in mapped(opinion)}
     if not by_id:
         plain(image, opinion.asked[0], "image")
         st.caption(not_shown([m.name for m in opinion.calling]))

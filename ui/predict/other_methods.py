@@ -13,6 +13,7 @@ from dermlens.models.model import networks
 from dermlens.server.limiter import SLOW
 from dermlens.wording import joined, percent
 from ui import cache, state, waiting, widgets
+from ui.predict import heat_map
 
 SIDE = 300
 WORSE = "Measured on validation, it finds the lesion less well than a blob in the middle of the picture does."
@@ -24,7 +25,7 @@ NONE_OFFERED = (
 def every_class(image: CaseImage, opinion: Opinion) -> None:
     """Show the Grad-CAM of all seven classes and every model as small pictures on one scale per model."""
     small = thumbnail(image.pixels, SIDE)
-    for model in (m for m in opinion.calling if "grad_cam" in cache.maps_offered(m)):
+    for model in heat_map.mapped(opinion):
         found = opinion.shown[model.id]
         highest = float(found.maps.max())
         st.markdown(f"**{widgets.escape(model.name)}**")

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from dermlens.case.decision import LOOK_AGAIN, REFER, decide
+from dermlens.case import decision as verdicts
+from dermlens.case.decision import REFER, decide
 from dermlens.case.image import CaseImage, thumbnail
 from dermlens.case.opinion import Opinion, form
 from dermlens.case.summary import share_called
@@ -24,8 +25,9 @@ ROW = 42
 """Height of a row in pixels."""
 HEAD = 36
 """Height of the column titles in pixels."""
-RETAKE, NO_RULE, UNKNOWN = "Take again or refer", "No rule applies", "No rules"
-AGAIN = "Look again"
+RETAKE, AGAIN, NO_RULE, UNKNOWN = "Take again or refer", "Look again", "No rule applies", "No rules"
+SHORT = {verdicts.LOOK_AGAIN: AGAIN, verdicts.NO_RULE: NO_RULE}
+"""Verdict -> what a narrow column has room for."""
 ORDER = {REFER: 0, RETAKE: 1, AGAIN: 2, UNKNOWN: 3, NO_RULE: 3}
 """What is said of an image -> its place in the table; inside a place the suspect probability decides."""
 SHOWN = "▶"
@@ -104,8 +106,7 @@ def summary(image: CaseImage, opinion: Opinion) -> dict[str, object]:
     if opinion.withheld or (decision and decision.unreliable):
         said = RETAKE
     else:
-        said = UNKNOWN if decision is None else {LOOK_AGAIN: AGAIN}.get(decision.verdict, NO_RULE)
-        said = REFER if decision and decision.refer else said
+        said = UNKNOWN if decision is None else SHORT.get(decision.verdict, decision.verdict)
     shares = opinion.shown[lead.id].probabilities if lead else None
     return {
         "refer": said,

@@ -13,8 +13,8 @@ from dermlens.interchange.dicom.outbox import Fate, Waiting
 from dermlens.interchange.dicom.sender import Sender
 from dermlens.interchange.dicom.settings import Settings
 from dermlens.wording import counted
-from ui import cache, state, streamlit_internals, widgets
-from ui.predict.heat_map import GRAD_CAM
+from ui import state, streamlit_internals, widgets
+from ui.predict import heat_map
 from ui.sending import session
 
 NOT_SENT = "This image was taken out of the outbox and not sent. Send it if the PACS should have it."
@@ -79,7 +79,7 @@ def _form(image: CaseImage, opinion: Opinion, host: str, sender: Sender) -> None
         key=f"pacs-dermoscopic-{image.key}",
         help="Otherwise the picture is sent as a photograph of the skin.",
     )
-    mapped = frozenset(m.id for m in opinion.calling if GRAD_CAM in cache.maps_offered(m))
+    mapped = frozenset(m.id for m in heat_map.mapped(opinion))
     st.markdown("**What is sent**")
     st.markdown("\n".join(f"- {line}" for line in _what(image, opinion, source, dermoscopic, mapped)))
     problem = ""

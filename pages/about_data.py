@@ -7,6 +7,7 @@ import streamlit as st
 
 from dermlens.charts import data as charts
 from dermlens.dataset.ham10000 import SPLITS, moved
+from dermlens.dataset.isic2019 import uses
 from dermlens.dataset.split_audit import Audit
 from dermlens.evaluation.slices import group_names, in_order
 from dermlens.wording import counted, percent
@@ -20,6 +21,13 @@ images of common pigmented skin lesions*, Scientific Data 5:180161, 2018,
 [doi:10.7910/DVN/DBW86T](https://doi.org/10.7910/DVN/DBW86T). Images licensed
 [CC BY-NC 4.0](https://creativecommons.org/licenses/by-nc/4.0/): not for commercial use. They come from two clinics, in
 Vienna and in Queensland, and most of them show light skin.
+"""
+ELSEWHERE = """
+**ISIC 2017** (Codella et al., [arXiv:1710.05006](https://arxiv.org/abs/1710.05006)) and **BCN20000** (Combalia et al.,
+[arXiv:1908.02288](https://arxiv.org/abs/1908.02288)), as they are in the training set of ISIC 2019, licensed CC BY-NC
+4.0. A network may learn from the images for training; its model card says whether it did. Validation is for choosing
+data and settings, test for the final metrics alone. All images of a lesion serve for one of these. No network learns
+from invasive squamous cell carcinomas, which are none of the seven diagnoses: they show what happens to such a lesion.
 """
 LICENCES = """
 The weights, predictions and metrics in `models/` were made from these images and carry the same licence, CC BY-NC 4.0.
@@ -39,6 +47,7 @@ def page() -> None:
         for told in _measured_before(result.value):
             st.markdown(told)
         subgroups(result.value)
+    other_archives()
     st.header("Licences", anchor=False)
     st.markdown(LICENCES)
     st.header("Model cards", anchor=False)
@@ -117,6 +126,16 @@ def subgroups(table: pd.DataFrame) -> None:
     order = in_order(pd.Series(names).value_counts().to_dict())
     data = pd.crosstab(names, table["split"]).reindex(order).rename_axis(by).reset_index
     widgets.chart(figure, f"Share of each {by} in each split", data, f"subgroups-{by}")
+
+
+def other_archives() -> None:
+    st.header("Other archives", anchor=False)
+    st.markdown(ELSEWHERE)
+    result = cache.external_table()
+    if result.value is None:
+        widgets.nothing_here("The table of other archives cannot be read.", widgets.escape(result.sentence, 400))
+        return
+    st.dataframe(uses(result.value), alt="Images of other archives by what they serve for")
 
 
 def model_cards() -> None:

@@ -11,6 +11,7 @@ import streamlit as st
 
 from dermlens.case.timing import Timing, time_model
 from dermlens.dataset.ham10000 import SPLIT_TABLE, load_split
+from dermlens.dataset.isic2019 import EXTERNAL_TABLE, load_external
 from dermlens.dataset.split_audit import AUDIT, Audit, read_audit
 from dermlens.errors import DermlensError, ModelError
 from dermlens.estimate import Estimate
@@ -233,6 +234,16 @@ def split_table() -> Result[pd.DataFrame]:
 @st.cache_data(show_spinner=False, max_entries=2)
 def _split_table(file: Path, stamp: float) -> Result[pd.DataFrame]:
     return _attempt(lambda: load_split(file))
+
+
+def external_table() -> Result[pd.DataFrame]:
+    """Return the committed table of the images of other archives."""
+    return _external_table(EXTERNAL_TABLE, modified(EXTERNAL_TABLE))
+
+
+@st.cache_data(show_spinner=False, max_entries=2)
+def _external_table(file: Path, stamp: float) -> Result[pd.DataFrame]:
+    return _attempt(lambda: load_external(file))
 
 
 def audit() -> Result[Audit]:

@@ -139,5 +139,19 @@ def held_back(table: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values(["split", "image_id"], key=_in_order, ignore_index=True)
 
 
+def uses(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the number of images by archive (rows) and by what they serve for (columns).
+
+    Args:
+        table: as `load_external` gives it.
+    """
+    archive = table["source"].str.replace(r" (train|val|test)$", "", regex=True)
+    use = table["split"].replace(dict.fromkeys(TEST_SETS, "test")).replace("left_out", "left out")
+    use = use.mask((table["dx"] == CARCINOMAS) & (use != "left out"), "squamous cell carcinoma")
+    columns = [*EXTERNAL_SPLITS[:2], "test", "squamous cell carcinoma", "left out"]
+    counted = pd.crosstab(archive.rename("archive"), use.rename(""))
+    return counted.reindex(columns=columns, fill_value=0)
+
+
 def _in_order(column: pd.Series) -> pd.Series:
     return column.map(HELD_BACK.index) if column.name == "split" else column

@@ -20,6 +20,7 @@ from dermlens.dataset.isic2019 import (
     image_path,
     load_external,
     load_truth,
+    uses,
 )
 from dermlens.errors import DataError
 from dermlens.image.preprocess import STORED_ASPECTS
@@ -109,6 +110,14 @@ def test_a_table_of_external_images_is_read_whatever_was_left_out(tmp_path: Path
     written = pd.DataFrame(ROWS, columns=list(COLUMNS))
     written.assign(more="x").to_csv(tmp_path / "t.csv", index=False)
     pd.testing.assert_frame_equal(load_external(tmp_path / "t.csv"), written)  # L2 tests, and is left out elsewhere
+
+
+def test_images_are_counted_by_archive_and_use_and_carcinomas_apart() -> None:
+    counted = uses(pd.DataFrame(ROWS, columns=list(COLUMNS)))
+    assert counted.to_dict("index") == {
+        "BCN20000": {"train": 2, "validation": 0, "test": 1, "squamous cell carcinoma": 0, "left out": 0},
+        "ISIC 2017": {"train": 0, "validation": 0, "test": 0, "squamous cell carcinoma": 1, "left out": 1},
+    }
 
 
 def put(column: str, value: str, row: int) -> Callable[[pd.DataFrame], pd.DataFrame]:

@@ -5,9 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, SPLITS, load_split
+from dermlens.dataset.isic2019 import load_external
 from dermlens.dataset.split_audit import fingerprint
 from dermlens.evaluation.predictions import read_predictions, write_predictions
 from tests.dashboard import fill, open_page, text
@@ -50,6 +52,19 @@ def test_an_audit_of_another_table_and_a_leak_are_told(table: Path) -> None:
     app = open_page("about_data")
     assert "another split table" in app.warning[0].value
     assert "**Something leaks.**" in text(app)
+
+
+def test_other_archives_are_counted_by_what_they_serve_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shown = open_page("about_data").dataframe[0].value
+    table = load_external()
+    assert shown.to_numpy().sum() == len(table)
+    assert shown["test"].to_dict()["BCN20000"] == table["split"].eq("bcn20000").sum() - carcinomas(table)
+    monkeypatch.setattr("ui.cache.EXTERNAL_TABLE", tmp_path / "none.csv")
+    assert "table of other archives cannot be read" in text(open_page("about_data"))
+
+
+def carcinomas(table: pd.DataFrame) -> int:
+    return int((table["split"].eq("bcn20000") & table["dx"].eq("scc")).sum())
 
 
 def write_card(table: Path, content: bytes) -> None:

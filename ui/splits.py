@@ -7,7 +7,7 @@ import streamlit as st
 
 from dermlens.dataset.isic2019 import TEST_SETS, TITLES
 from dermlens.estimate import Estimate
-from dermlens.evaluation.other_archives import OfArchive
+from dermlens.evaluation.other_archives import OfArchive, OtherArchives
 from dermlens.evaluation.predictions import CHOSEN_ON, SHOWN_SPLITS, Predictions
 from dermlens.labels import INDEX
 from dermlens.models.registry import Entry
@@ -89,7 +89,8 @@ def found_elsewhere(model_id: str) -> str:
     if not shares:
         return ""
     said = _each({split: share for split, (share, _) in shares.items()})
-    return f"Of the melanomas of other clinics that it does not refuse, it calls {said} melanoma{_refused(shares)}."
+    said = f"Of the melanomas of other archives that it does not refuse, it calls {said} melanoma{_refused(shares)}."
+    return f"{said}{_known(model_id)}"
 
 
 def not_referred_elsewhere(model_id: str) -> str:
@@ -98,14 +99,26 @@ def not_referred_elsewhere(model_id: str) -> str:
     if not shares:
         return ""
     said = _each({split: share for split, (share, _) in shares.items()})
-    return f"Of the melanomas of other clinics that the model does not refuse, the rules do not refer {said}."
+    return f"Of the melanomas of other archives that the model does not refuse, the rules do not refer {said}."
+
+
+def _known(model_id: str) -> str:
+    """Say which of the archives a model has learned from; empty if from none."""
+    found = _measured(model_id)
+    names = joined(list(found.trained_on)) if found else ""
+    return f" It learned from other lesions of {names}: expect less of a clinic that it does not know." if names else ""
+
+
+def _measured(model_id: str) -> OtherArchives | None:
+    entry = _entry(model_id)
+    result = cache.on_other_archives(entry) if entry else None
+    return result.value if result else None
 
 
 def _elsewhere(model_id: str, pick: Callable[[OfArchive], Estimate | None]) -> dict[str, tuple[Estimate, OfArchive]]:
     """Return what is picked of each test set of another archive, and all that was measured there."""
-    entry = _entry(model_id)
-    result = cache.on_other_archives(entry) if entry else None
-    archives = result.value.archives if result and result.value else {}
+    measured = _measured(model_id)
+    archives = measured.archives if measured else {}
     found = {split: (pick(archives[split]), archives[split]) for split in TEST_SETS if split in archives}
     return {split: (share, of) for split, (share, of) in found.items() if share is not None}
 

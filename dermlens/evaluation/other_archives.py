@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dermlens.dataset.isic2019 import TEST_SETS, VALIDATION_SETS
+from dermlens.dataset.isic2019 import TEST_SETS, TITLES, VALIDATION_SETS
 from dermlens.errors import DataError
 from dermlens.estimate import Estimate
 from dermlens.files.documents import MAX_DOCUMENT, read_object
@@ -17,8 +17,8 @@ PROBE_FILE = "source_probe.json"
 """How well embeddings tell the archives apart (training.source_probe)."""
 ALL = "all"
 ABOUT = {
-    "isic2017": "Its validation and test images, 256 px high: melanomas, melanocytic nevi and benign keratoses.",
-    "bcn20000": "15 % of its lesions, 84 px high: all seven diagnoses, from a clinic in Barcelona.",
+    "isic2017": "Its validation and test images: melanomas, melanocytic nevi and benign keratoses.",
+    "bcn20000": "15 % of its lesions: all seven diagnoses, from a clinic in Barcelona.",
 }
 
 
@@ -66,11 +66,27 @@ class OtherArchives:
     archives: dict[str, OfArchive]
     """by split, those of VALIDATION_SETS and TEST_SETS"""
     carcinomas: Carcinomas | None
+    trained_on: tuple[str, ...] = ()
+    """titles of the archives that the model, or one of its members, was trained on other lesions of"""
+    measured: tuple[str | None, ...] = (None,)
+    """when refusal, sets and rules were measured on them, ISO 8601, each time that something fitted had changed; None
+    for a time before such notes were kept"""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what other_archives.json holds of it."""
         carcinomas = None if self.carcinomas is None else _plain(self.carcinomas)
-        return {"archives": {split: _plain(found) for split, found in self.archives.items()}, "scc": carcinomas}
+        return {
+            "trained_on": list(self.trained_on),
+            "measured": list(self.measured),
+            "archives": {split: _plain(found) for split, found in self.archives.items()},
+            "scc": carcinomas,
+        }
+
+    def about(self, split: str) -> str:
+        """Return what the images of a test set are, in sentences."""
+        title = TITLES[split]
+        seen = f" It learned from other lesions of {title}, perhaps of the same people, whom the archive does not name."
+        return ABOUT[split] + (seen if title in self.trained_on else "")
 
 
 def _plain(found: OfArchive | Carcinomas) -> dict[str, Any]:
@@ -98,7 +114,9 @@ def read(folder: Path, card: Mapping[str, Any] | None = None) -> OtherArchives:
         known = [split for split in (*VALIDATION_SETS, *TEST_SETS) if split in stored["archives"]]
         archives = {split: OfArchive(**_estimates(OfArchive, stored["archives"][split])) for split in known}
         scc = stored["scc"]
-        found = OtherArchives(archives, None if scc is None else Carcinomas(**_estimates(Carcinomas, scc)))
+        carcinomas = None if scc is None else Carcinomas(**_estimates(Carcinomas, scc))
+        notes = tuple(stored.get("trained_on", ())), tuple(stored.get("measured", (None,)))
+        found = OtherArchives(archives, carcinomas, *notes)
     except (DataError, KeyError, TypeError, AttributeError) as e:
         raise DataError(f"{folder.name}/{FILE} is not what training.fit writes ({e!r}).") from e
     if changed:

@@ -5,12 +5,13 @@ that was fitted without them. Squamous cell carcinoma is measured on all the
 images that there are of it, as no network trains on it.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dermlens.dataset.isic2019 import CARCINOMAS, HELD_BACK, TEST_SETS, VALIDATION_SETS
+from dermlens.dataset.isic2019 import CARCINOMAS, HELD_BACK, TEST_SETS, TITLES, VALIDATION_SETS
 from dermlens.errors import DataError
 from dermlens.estimate import Estimate
 from dermlens.evaluation.compare import align
@@ -35,6 +36,7 @@ from dermlens.trust.ood import (
 from dermlens.trust.ood import read as read_ood
 from dermlens.trust.reference_set import METHODS
 from dermlens.trust.referral_rules import Inputs
+from training.config import archives as trained_on
 from training.fits.embeddings import elsewhere
 from training.fits.embeddings import measure as measure_scores
 from training.fits.referral import measure
@@ -97,8 +99,22 @@ def make(subject: Subject) -> dict[str, bytes]:
     archives = {split: _of_archive(subject, everything.of_split(split)) for split in splits}
     scc = _carcinomas(subject, everything.of_split(CARCINOMAS)) if CARCINOMAS in everything.splits else None
     sources = {name: registry.sha256(subject.folder / name) for name in SOURCES if (subject.folder / name).exists()}
-    content = {"fitted_on": sources, **OtherArchives(archives, scc).to_dict()}
-    return {FILE: encode_object(content)}
+    content = {"fitted_on": sources, **OtherArchives(archives, scc, _trained_on(subject)).to_dict()}
+    before = read_object(subject.folder / FILE) if (subject.folder / FILE).exists() else {}
+    noted = before.get("measured", [None] if before else [])
+    changed = sources != before.get("fitted_on")
+    return {FILE: encode_object({**content, "measured": [*noted, *([_now()] if changed else [])]})}
+
+
+def _trained_on(subject: Subject) -> tuple[str, ...]:
+    """Return the titles of the archives that the networks behind a model were trained on."""
+    members = [subject.folder.parent / name for name in subject.card.get("members", {})]
+    records = [read_object(f / "run.json") for f in (members or [subject.folder]) if (f / "run.json").exists()]
+    return tuple(title for title in TITLES.values() if any(title in trained_on(record) for record in records))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _of_archive(subject: Subject, p: Predictions) -> OfArchive:

@@ -61,8 +61,9 @@ def other_archives(folder: Path) -> list[str]:
         "## Another archive",
         "",
         "Images that no network trained on, of archives that are not HAM10000 (`data/splits/external.csv`). "
-        f"{_seen(folder, measured)} Their class mix is not HAM10000's, so what counts is measured for calls at an "
-        "equal mix of all seven diagnoses; means are over those that an archive has. Nothing was fitted on them.",
+        f"{_seen(folder, measured)}{_measured(found)} Their class mix is not HAM10000's, so what counts is measured "
+        "for calls at an equal mix of all seven diagnoses; means are over those that an archive has. Nothing was "
+        "fitted on them.",
         "",
     ]
     for split in measured:
@@ -72,7 +73,8 @@ def other_archives(folder: Path) -> list[str]:
         lines += [
             f"### {TITLES[split]}",
             "",
-            f"{ABOUT[split]} {overall['n_images']:,} images of {overall['n_lesions']:,} lesions.",
+            f"{found.about(split) if found else ABOUT[split]} {overall['n_images']:,} images of "
+            f"{overall['n_lesions']:,} lesions.",
             "",
             "| metric | measured | value |",
             "| --- | --- | --- |",
@@ -111,6 +113,16 @@ def _seen(folder: Path, splits: list[str]) -> str:
     further = {f"{counted(len(before), 'time')} with those published under its name before": bool(before)}
     further[f"{counted(len(behind), 'time')} with the networks that it continues from"] = bool(behind)
     return f"{', and '.join([said, *(words for words, is_so in further.items() if is_so)])}."
+
+
+def _measured(found: archives.OtherArchives | None) -> str:
+    """Say how often what was fitted was measured on them; nothing where that is not noted."""
+    known = [when for when in found.measured if when] if found else []
+    if found is None or not known:
+        return ""
+    more = "" if len(known) == len(found.measured) else ", and before such notes were kept"
+    times = f"{counted(len(known), 'time')} ({', '.join(known)}{more})"
+    return f" Refusal, prediction sets and rules for referral were measured on them {times}."
 
 
 def _decided(found: OfArchive | None) -> list[str]:

@@ -42,7 +42,7 @@ def section(entry: Entry, everything: Predictions) -> None:
         widgets.nothing_here("What was fitted cannot be shown here.", widgets.escape(result.sentence, 400))
     found = result.value if result else None
     st.markdown(
-        "Images that no network trained on, of archives that are not HAM10000. Their class mix is another, so what "
+        "Images that no network trained on, of archives other than HAM10000. Their class mix is another, so what "
         "counts is measured for calls at an equal mix of all seven diagnoses; means are over those that an archive "
         "has. Nothing was fitted on them."
     )
@@ -52,7 +52,7 @@ def section(entry: Entry, everything: Predictions) -> None:
         st.subheader(TITLES[split], anchor=False)
         overall = summaries[split].overall["accuracy"]
         images, lesions = counted(overall.n_images, "image"), counted(overall.n_lesions, "lesion")
-        st.caption(f"{ABOUT[split]} {images} of {lesions}.")
+        st.caption(f"{found.about(split) if found else ABOUT[split]} {images} of {lesions}.")
         _headline(summaries[split], found, split)
         _recall(summaries, home, split)
         _pictures(entry, everything.of_split(split))

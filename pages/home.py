@@ -4,6 +4,7 @@ import streamlit as st
 
 from dermlens.evaluation.class_mix import WITHOUT
 from dermlens.evaluation.metrics import IN_BRIEF, OVERALL
+from dermlens.models.registry import Entry
 from dermlens.wording import counted, interval, percent
 from ui import cache, splits, widgets
 from ui.pages import HOME, shown
@@ -54,7 +55,7 @@ def models() -> None:
     for entry in entries:
         with grid.cell(), st.container(border=True, gap="small", height="stretch", key=f"model-{entry.id}"):
             st.markdown(f"**{widgets.escape(entry.name)}**")
-            headline(cache.headline(entry))
+            headline(entry)
             if entry.has_predictions and cache.fitted(entry).calibration is None:
                 st.caption(WITHOUT)
             if not entry.can_be_asked and cache.predictions(entry).value is not None:
@@ -62,7 +63,8 @@ def models() -> None:
     widgets.problems(problems, "model" if len(problems) == 1 else "models")
 
 
-def headline(result: cache.Result) -> None:
+def headline(entry: Entry) -> None:
+    result = cache.headline(entry)
     if result.value is None:
         st.caption(result.sentence)
         return
@@ -75,6 +77,8 @@ def headline(result: cache.Result) -> None:
     st.metric(OVERALL[first].label, percent(estimates[first].value, 1))
     lines = [f"95 % interval {interval(estimates[first])}"]
     lines += [f"{OVERALL[n].label}: {OVERALL[n].text(estimates[n])}" for n in others]
+    if referred := splits.benign_referred(entry, split):
+        lines.append(f"Benign images that its rules refer: {referred}")
     rests_on = estimates[first]
     images, lesions = counted(rests_on.n_images, "image"), counted(rests_on.n_lesions, "lesion")
     lines.append(f"{split.capitalize()} split: {images} of {lesions}")

@@ -49,7 +49,8 @@ def page() -> None:
         widgets.nothing_here("No image matches these filters.", "Remove one of them.")
         return
     entry = entries[model_id]
-    overview.headline(cache.summary(entry, (split, *key), chosen), split)
+    referred = "" if key else splits.benign_referred(entry, split)
+    overview.headline(cache.summary(entry, (split, *key), chosen), split, referred)
     widgets.assumed(everything)
     sections = {
         "Confusion matrix": lambda: overview.confusion(chosen, entry),

@@ -32,6 +32,7 @@ from dermlens.labels import INDEX
 from dermlens.models import registry
 from dermlens.models.card import read_card
 from dermlens.models.model import Model
+from dermlens.models.runs import runs_dir
 from training.archives import answers
 from training.ensemble import combine, join
 from training.finished import predictions_of
@@ -77,11 +78,14 @@ def of_network(folder: Path, external: Path, wanted: list[str], again: bool) -> 
 
 
 def note(folder: Path, splits: list[str]) -> None:
-    """Add to a published network's run.json that it is asked about some splits, before it is."""
+    """Add to a published network's run.json, and to its run's where that is kept, that it is asked, before it is."""
     file = folder / "run.json"
     record = read_object(file) if file.is_file() else {}
     new = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "run": record.get("id"), "splits": splits}
-    write_object(file, {**record, "external_evaluations": [*record.get("external_evaluations", []), new]})
+    of_run = runs_dir() / str(record.get("id")) / "run.json"
+    for noted in [file, *([of_run] if of_run.is_file() else [])]:
+        known = read_object(noted) if noted.is_file() else {}
+        write_object(noted, {**known, "external_evaluations": [*known.get("external_evaluations", []), new]})
     note_hash(folder, file.name)
 
 

@@ -20,6 +20,7 @@ KEPT_OF_A_RUN = (
     "id",
     "config_name",
     "git_commit",
+    "note",
     "weights_missing",
     "test_evaluations",
     "external_evaluations",

@@ -99,8 +99,14 @@ def publish(what: Publication, target: Path) -> None:
         target: models/ID, as `model_folder` gives it. A model that is there is replaced.
 
     Raises:
-        DataError: data and run do not belong together, or an image is missing. ModelError: the file cannot be served.
+        DataError: data and run do not belong together, or an image is missing. ModelError: the file cannot be served,
+            or the run's code was not committed.
     """
+    if str(read_object(what.run / "run.json").get("git_commit")).endswith("-dirty"):
+        raise ModelError(
+            f"Run {what.run.name} was made by code that was not committed, so nobody could make its weights again. "
+            "Commit the code and train again."
+        )
     # Stage 1: the run and the images it is asked about.
     rows = rows_of(what.run, what.table, SPLITS if what.test else SPLITS[:1])
     check_rows(what.data, rows, decode=True)
@@ -119,7 +125,9 @@ def publish(what: Publication, target: Path) -> None:
         seen = {"stored_aspect": what.stored_aspect, "width": width, "height": height}
         record = public(read_object(what.run / "run.json"))
         record |= {"published_from": seen, "published_last_epoch": what.last}
-        write_object(folder / "run.json", {**record, "external_evaluations": external_evaluations(target)})
+        noted = [*external_evaluations(target), *record.get("external_evaluations", [])]
+        noted = [note for i, note in enumerate(noted) if note not in noted[:i]]
+        write_object(folder / "run.json", {**record, "external_evaluations": noted})
         (folder / "history.csv").write_bytes((what.run / "history.csv").read_bytes())
         write(folder)
         wrong = cards.problems(folder)

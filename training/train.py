@@ -91,7 +91,7 @@ def start(config: Config, args: argparse.Namespace, held: contextlib.ExitStack) 
             raise ConfigError(f"Run {run_id} is interpolated, not trained. Choose another --run, or none.")
         then = dataclasses.asdict(from_dict(record["config"]))
         now = dataclasses.asdict(config)
-        changed = [key for key in now if then[key] != now[key]] + [
+        changed = [key for key in now if then[key] != now[key] and key != "precision"] + [
             k for k in data if record["data"].get(k, "") != data[k]
         ]
         if changed:

@@ -11,7 +11,7 @@ from dermlens.evaluation.other_archives import OfArchive, OtherArchives
 from dermlens.evaluation.predictions import CHOSEN_ON, SHOWN_SPLITS, Predictions
 from dermlens.labels import INDEX
 from dermlens.models.registry import Entry
-from dermlens.wording import joined, percent
+from dermlens.wording import joined, percent, percent_with_interval
 from ui import cache, widgets
 
 FINAL = "Final: not for choosing between models"
@@ -83,6 +83,13 @@ def nothing_measured() -> None:
     )
 
 
+def benign_referred(entry: Entry, split: str) -> str:
+    """Return the share of the benign images of a split that a model's rules refer; empty if that was not measured."""
+    referral = cache.fitted(entry).referral
+    found = referral.measured.get(split) if referral else None
+    return percent_with_interval(found.benign_referred) if found else ""
+
+
 def found_elsewhere(model_id: str) -> str:
     """Say how many melanomas of other archives a model calls melanoma; empty if that was not measured."""
     shares = _elsewhere(model_id, lambda found: found.called_answered)
@@ -105,8 +112,10 @@ def not_referred_elsewhere(model_id: str) -> str:
 def _known(model_id: str) -> str:
     """Say which of the archives a model has learned from; empty if from none."""
     found = _measured(model_id)
-    names = joined(list(found.trained_on)) if found else ""
-    return f" It learned from other lesions of {names}: expect less of a clinic that it does not know." if names else ""
+    if not found or not found.trained_on:
+        return ""
+    names = joined(list(found.trained_on))
+    return f" It learned from other lesions of {names}: expect less of a clinic that it does not know."
 
 
 def _measured(model_id: str) -> OtherArchives | None:

@@ -11,7 +11,7 @@ import pandas as pd
 from dermlens.errors import DataError
 from dermlens.estimate import Estimate
 from dermlens.evaluation import metrics
-from dermlens.evaluation.intervals import bootstrap, percentile_interval
+from dermlens.evaluation.intervals import bootstrap, interval_of_mean, percentile_interval, share
 from dermlens.evaluation.predictions import Predictions
 from dermlens.files.documents import MAX_DOCUMENT, read_object
 from dermlens.files.hashes import listed
@@ -60,7 +60,9 @@ class OtherLights:
 
 
 def measure(p: Predictions, calls: Mapping[str, np.ndarray], changes: tuple[Change, ...], views: int) -> OtherLights:
-    """Measure calls under changes, with 95 % intervals over lesions.
+    """Measure calls under changes, with 95 % intervals over lesions; see `dermlens.evaluation.intervals`.
+
+    What is lost is bootstrapped; a class that is recalled in full with and without a change adds no width to it.
 
     Args:
         p: of n images, for their lesions and true classes.
@@ -77,12 +79,17 @@ def measure(p: Predictions, calls: Mapping[str, np.ndarray], changes: tuple[Chan
         low, high = percentile_interval(draws)
         return Estimate(value, float(low), float(high), len(p), p.n_lesions)
 
+    def level(name: str) -> Estimate:
+        of_class = [p.y_true == i for i in range(N_CLASSES)]
+        recalls = [share(calls[name][own] == i, p.lesion[own]) for i, own in enumerate(of_class) if own.any()]
+        return Estimate(value[name], *interval_of_mean(recalls), len(p), p.n_lesions)
+
     names = [c.name for c in changes]
     lost = {name: (value[UNCHANGED] - value[name], draws[UNCHANGED] - draws[name]) for name in names}
     return OtherLights(
         views,
-        estimate(value[UNCHANGED], draws[UNCHANGED]),
-        tuple(UnderChange(c, estimate(value[c.name], draws[c.name]), estimate(*lost[c.name])) for c in changes),
+        level(UNCHANGED),
+        tuple(UnderChange(c, level(c.name), estimate(*lost[c.name])) for c in changes),
         estimate(float(np.mean([v for v, _ in lost.values()])), np.mean([d for _, d in lost.values()], axis=0)),
     )
 

@@ -21,7 +21,7 @@ from dermlens.labels import CLASSES
 from dermlens.models import registry
 from dermlens.models.runs import best_row, read_history
 from tests.fake_ham10000 import write
-from training import card, evaluate, gains, publish, train
+from training import card, evaluate, external, gains, publish, train
 from training import run as runs
 from training.model_card.render import render
 from training.model_card.write import HASHED
@@ -36,6 +36,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
     root = tmp_path_factory.mktemp("world")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DERMLENS_RUNS", str(root / "runs"))
+        patch.setattr("training.run.commit", lambda: "12ab" * 10)
         write(root / "data")
         where = ["--data", str(root / "data"), "--split", str(root / "data" / "split.csv")]
         smoke = ["efficientnetv2b0", "--smoke", "--set", "architecture=baseline_cnn", "--run", RUN]
@@ -123,6 +124,29 @@ def test_another_split_than_the_one_trained_with_is_refused(
     assert evaluate.main(["fresh", "--test", *where]) == 2
     assert "another split table" in capsys.readouterr().err
     assert read(fresh / "run.json")["test_evaluations"] == []
+
+
+def test_weights_of_code_that_was_not_committed_are_refused(
+    world: SimpleNamespace, fresh: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read(fresh / "run.json")
+    (fresh / "run.json").write_text(json.dumps({**record, "git_commit": f"{record['git_commit']}-dirty"}))
+    assert publish.main([fresh.name, "dirty", *world.where, *world.to]) == 2
+    assert "code that was not committed" in capsys.readouterr().err
+    assert not (world.root / "models" / "dirty").exists()
+
+
+def test_looks_at_other_archives_of_a_run_are_kept_under_another_id(
+    world: SimpleNamespace, fresh: Path, tmp_path: Path
+) -> None:
+    record = read(fresh / "run.json")
+    (fresh / "run.json").write_text(json.dumps({**record, "id": fresh.name}))
+    assert publish.main([fresh.name, "first", *world.where, "--models-dir", str(tmp_path)]) == 0
+    external.note(tmp_path / "first", ["isic2017"])
+    noted = read(tmp_path / "first" / "run.json")["external_evaluations"]
+    assert [note["splits"] for note in noted] == [["isic2017"]]
+    assert publish.main([fresh.name, "second", *world.where, "--models-dir", str(tmp_path)]) == 0
+    assert read(tmp_path / "second" / "run.json")["external_evaluations"] == noted
 
 
 def test_an_unknown_run_is_named(world: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,11 +296,12 @@ def test_the_model_card_names_the_runs_behind_its_first_weights(copy: Path) -> N
     config = {**read(copy / "run.json")["config"], "start": "toy"}
     once, twice = [{"when": "then"}], [{"when": "then"}, {"when": "later"}]
     first: dict[str, object] = {"id": "a", "config_name": "c", "git_commit": "12ab-dirty", "weights": "some.npz"}
+    first["note"] = "Its code is lost."
     first |= {"weights_missing": ["conv5/kernel", "conv5/bias"], "test_evaluations": once}
     second = {**first, "id": "b", "weights": "none", "weights_missing": [], "test_evaluations": twice}
     recipe = "in order: `a` (config `c`, commit `12ab-dirty`), `b` (config `c`, commit `12ab-dirty`); the "
     shown = told(copy, config=config, earlier_runs=[first, second])
-    assert recipe + "backbone's first weights were `some.npz`." in shown
+    assert recipe + "backbone's first weights were `some.npz`. Of `a`: Its code is lost." in shown
     assert "archive of `a`, so trained from scratch: conv5." in shown
     assert "and 3 times with the networks that it continues from." in shown
     assert "| weights |" not in shown, "a run that goes on from a model looks at no others"

@@ -216,6 +216,11 @@ def test_a_finished_run_is_left_as_it_is(trained, monkeypatch, tmp_path, capsys)
         assert (tmp_path / "whole" / name).read_bytes() == (trained.runs / "whole" / name).read_bytes()
 
 
+def test_a_run_may_go_on_in_another_precision(trained, monkeypatch, tmp_path, capsys) -> None:
+    assert again(trained, monkeypatch, tmp_path, "--set", "precision=auto") == 0
+    assert "This run is finished" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("more", "named"),
     [

@@ -36,6 +36,13 @@ def test_the_sentences_are_of_the_melanomas_that_the_published_model_does_not_re
         assert f"{percent(share)} of those of {title}" in splits.not_referred_elsewhere("ensemble")
 
 
+@pytest.mark.parametrize("model_id", ["ensemble", "baseline_cnn"])
+def test_it_is_said_of_which_archives_a_model_has_learned(model_id: str) -> None:
+    known = read(models_dir() / model_id).trained_on
+    said = splits.found_elsewhere(model_id).partition("It learned from other lesions of ")[2]
+    assert said == (f"{' and '.join(known)}: expect less of a clinic that it does not know." if known else "")
+
+
 def test_a_model_that_was_not_asked_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "plain"
     folder.mkdir()

@@ -182,7 +182,8 @@ def _earlier(run: dict[str, Any]) -> str:
         return ""
     named = ", ".join(f"`{e['id']}` (config `{e['config_name']}`, commit `{e['git_commit']}`)" for e in earlier)
     weights = f"the backbone's first weights were `{earlier[0]['weights']}`"
-    return f" The runs behind that model, in order: {named}; {weights}."
+    notes = "".join(f" Of `{e['id']}`: {e['note']}" for e in earlier if e.get("note"))
+    return f" The runs behind that model, in order: {named}; {weights}.{notes}"
 
 
 def _not_compared(run: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from dermlens.evaluation.predictions import CHOSEN_ON, SPLITS, read_predictions
 from dermlens.explain import localisation_results
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, SUSPECT
+from dermlens.trust import referral as rules
 from dermlens.wording import counted, number_with_interval, percent, percent_with_interval, points_with_interval
 from training.config import archives
 from training.model_card.decisions import operating_points, prediction_sets, referral
@@ -123,7 +124,14 @@ def _metrics(folder: Path, run: dict[str, Any] | None, calibrated: bool, models:
     """Return the section on metrics.json, split by split; `run` is None for an ensemble."""
     metrics = read_object(folder / "metrics.json")
     note = _seen(run) if run else _seen_by_members(folder, models)
-    splits = [line for split in SPLITS if split in metrics for line in _split_section(split, metrics[split], note)]
+    file = folder / "referral.json"
+    referred = {s: m.benign_referred for s, m in rules.read(file).measured.items()} if file.is_file() else {}
+    splits = [
+        line
+        for split in SPLITS
+        if split in metrics
+        for line in _split_section(split, metrics[split], note, referred.get(split))
+    ]
     if "test" not in metrics:
         splits += ["### Test split", "", "Not measured: the test split has not been used with this model.", ""]
     mixes = (
@@ -174,8 +182,17 @@ def _seen_by_members(folder: Path, models: Path) -> str:
     )
 
 
-def _split_section(split: str, measured: dict[str, Any], seen: str) -> list[str]:
-    """Return the section of one split; `seen` says how often test was predicted."""
+def _referred(share: Estimate | None) -> list[str]:
+    return [f"| benign images that the rules refer | as fitted | {number_with_interval(share)} |"] if share else []
+
+
+def _split_section(split: str, measured: dict[str, Any], seen: str, referred: Estimate | None) -> list[str]:
+    """Return the section of one split.
+
+    Args:
+        split: its name. measured: of metrics.json. seen: how often test was predicted.
+        referred: share of its benign images that the rules refer, if known.
+    """
     overall = measured["accuracy"]
     note = SPLIT_TEXT[split] + (seen if split == "test" else "")
     return [
@@ -186,6 +203,7 @@ def _split_section(split: str, measured: dict[str, Any], seen: str) -> list[str]
         "| metric | measured | value |",
         "| --- | --- | --- |",
         *[f"| {metric.name} | {AT[metric.mix]} | {_text(measured[key])} |" for key, metric in OVERALL.items()],
+        *_referred(referred),
         "",
         f"By class. {UNLESS_SAID}",
         "",

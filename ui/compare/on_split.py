@@ -54,6 +54,7 @@ def headline(entries: list[Entry], split: str) -> None:
         {
             "Model": entry.name,
             **{OVERALL[key].label: OVERALL[key].text(summaries[entry.name][key]) for key in shown},
+            "Benign images referred by rules": splits.benign_referred(entry, split) or "not measured",
             **_cost(entry, ready.get(entry.id)),
         }
         for entry in entries

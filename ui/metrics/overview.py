@@ -29,8 +29,12 @@ from ui import splits, widgets
 from ui.metrics import cases, slices
 
 
-def headline(summary: Summary, split: str) -> None:
-    """Show the headline metrics of a split with their intervals; of another archive those that go by no class mix."""
+def headline(summary: Summary, split: str, referred: str = "") -> None:
+    """Show the headline metrics of a split with their intervals; of another archive those that go by no class mix.
+
+    Args:
+        summary: of the split, or of a slice of it. referred: share of its benign images that the rules refer, if known.
+    """
     elsewhere = split in TITLES
     shown = [(OVERALL[key], summary.overall[key]) for key in (ELSEWHERE if elsewhere else HEADLINE)]
     if elsewhere:
@@ -42,7 +46,9 @@ def headline(summary: Summary, split: str) -> None:
             st.caption(f"{AT[metric.mix]}  \n95 %: {interval(estimate)}")
     if not elsewhere:
         others = {metric: summary.overall[key] for key, metric in OVERALL.items() if not metric.is_share}
-        st.markdown("; ".join(f"{m.label}: **{m.text(f)}**" for m, f in others.items()))
+        told = {m.label: m.text(f) for m, f in others.items()}
+        told |= {"benign images that its rules refer": referred} if referred else {}
+        st.markdown("; ".join(f"{name}: **{value}**" for name, value in told.items()))
     accuracy = summary.overall["accuracy"]
     present = int((summary.confusion.sum(1) > 0).sum())
     st.caption(

@@ -1,18 +1,19 @@
 """The metrics and the model card of a published model, made from its files: `python -m training.card [ID...]`.
 
 Says where metrics.json, README.md, a hash or what training.fit fitted on predictions is not what predictions.csv,
-run.json and history.csv give; --write makes these again, and measures familiarity.csv again. No number of a model card
-is typed by hand.
+run.json and history.csv give; --write makes these again, and measures again what familiarity, other lights and other
+archives came to. No number of a model card is typed by hand.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from dermlens.dataset.ham10000 import load_split
 from dermlens.errors import DermlensError
+from dermlens.evaluation.other_archives import FILE as ARCHIVES_FILE
 from dermlens.evaluation.other_lights import CALLS_FILE
 from dermlens.evaluation.other_lights import FILE as LIGHTS_FILE
 from dermlens.explain.localisation_results import FILE as ATTENTION
@@ -23,6 +24,7 @@ from dermlens.trust.fitted import read_calibrated
 from dermlens.trust.ood import MEMBERS, OOD_FILE, SCORES_FILE, read_scores
 from training import ensemble, other_lights
 from training.fit import STEPS
+from training.fits import other_archives
 from training.fits.embeddings import limit, measure
 from training.fits.subject import Subject
 from training.model_card.render import render
@@ -100,11 +102,23 @@ def _remeasured(folder: Path) -> Iterator[str]:
 
 
 def remeasure(folder: Path) -> None:
-    """Measure familiarity.csv again into familiarity.json, where there is one; what was fitted stays."""
-    if (folder / OOD_FILE).is_file():
-        stored = read_object(folder / OOD_FILE)
-        write_object(folder / OOD_FILE, {**stored, "measured": measure(*read_scores(folder))})
-        note_hash(folder, OOD_FILE)
+    """Measure again, from the answers that are kept, what familiarity, other lights and other archives came to.
+
+    What is not there is left out, and what was fitted stays.
+    """
+    again: dict[str, Callable[[], dict[str, Any]]] = {
+        OOD_FILE: lambda: {**read_object(folder / OOD_FILE), "measured": measure(*read_scores(folder))},
+        LIGHTS_FILE: lambda: other_lights.remeasured(Subject(folder, load_split())),
+        ARCHIVES_FILE: lambda: read_object(Document(folder / ARCHIVES_FILE, _on_archives(folder))),
+    }
+    for name, made in again.items():
+        if (folder / name).is_file():
+            write_object(folder / name, made())
+            note_hash(folder, name)
+
+
+def _on_archives(folder: Path) -> bytes:
+    return other_archives.make(Subject(folder, load_split()))[ARCHIVES_FILE]
 
 
 def _other_lights(folder: Path) -> Iterator[str]:

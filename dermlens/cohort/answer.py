@@ -1,6 +1,7 @@
 """One image of a cohort as a row: what the dashboard would say of it, in the terms of programs."""
 
 import contextlib
+import errno
 import os
 import time
 from collections import deque
@@ -30,8 +31,11 @@ from dermlens.trust.ood import OodDetector
 MEASURES = ("sharpness", "brightness", "glare", "short_side", "ink", "ticks", "vignette", "hair")
 """The fields of `image.quality.Quality`, each a column."""
 MISSING, UNREADABLE, DECODER, MODEL = "missing", "unreadable", "decoder", "model"
-"""Error codes: there is no such file, or it may not be opened; it is no image that can be read; the decoder was killed
-on it again and again; the model failed."""
+"""Error codes: there was no such file when the images were listed, or it might not be opened; it is no image that can
+be read; the decoder was killed on it again and again; the model failed."""
+_NO_FILE = (FileNotFoundError, PermissionError, NotADirectoryError)
+_NO_NAME = (errno.ELOOP, errno.ENAMETOOLONG)
+"""What a path is to blame for, if the file was not there when it was listed."""
 TRIES = 3
 
 
@@ -74,8 +78,8 @@ def schema_of(networks: tuple[str, ...], maps: bool) -> pa.Schema:
 
 
 def shown_path(path: bytes) -> str:
-    """Return a path as text; bytes of a name that are no text are written as \\xNN."""
-    return path.decode("utf-8", "backslashreplace")
+    """Return a path as text; bytes of a name that are no text, or NUL, are written as \\xNN."""
+    return path.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
 def answers(
@@ -90,19 +94,40 @@ def answers(
         stored_aspect: as in ingest.read_image. class_mix: key of class_mix.AT. maps: whether to keep heat maps.
 
     Raises:
-        OSError: a file cannot be read for a reason that may pass, such as a disk or network that fails.
+        OSError: a file cannot be read for a reason that may pass, such as a disk or network that fails, or that went
+            away since the images were listed.
     """
     paths: list[bytes] = rows["path"].to_pylist()
+    listed = list(zip(paths, (size >= 0 for size in rows["bytes"].to_pylist()), strict=True))
 
-    def read(path: bytes) -> tuple[np.ndarray, float]:
+    def read(path: bytes, was_there: bool) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
-        return read_pixels(source, path, stored_aspect), time.perf_counter() - start
+        try:
+            return read_pixels(source, path, stored_aspect), time.perf_counter() - start
+        except OSError as e:
+            if _is_missing(e, was_there):
+                raise _MissingError(f"The file cannot be read: {(e.strerror or str(e)).lower()}.") from e
+            if isinstance(e, _NO_FILE):
+                why = (e.strerror or str(e)).lower()
+                raise OSError(f"{shown_path(path)} was there when the images were listed, and now: {why}") from e
+            raise
 
     with ThreadPoolExecutor(1) as reader:  # the next image is read while the networks look at this one
-        ahead = deque(reader.submit(read, path) for path in paths[:1])
+        ahead = deque(reader.submit(read, *one) for one in listed[:1])
         for i, (number, path) in enumerate(zip(rows["row"].to_pylist(), paths, strict=True)):
-            ahead.extend(reader.submit(read, following) for following in paths[i + 1 : i + 2])
+            ahead.extend(reader.submit(read, *following) for following in listed[i + 1 : i + 2])
             yield {"row": number, "image": shown_path(path), **_answered(ahead.popleft(), model, class_mix, maps)}
+
+
+class _MissingError(Exception):
+    """There is no such file, for good."""
+
+
+def _is_missing(error: OSError, was_there: bool) -> bool:
+    """Return whether a file cannot be read for a reason that is its path's, and not the disk's or network's."""
+    if isinstance(error, IsADirectoryError):
+        return True
+    return not was_there and (isinstance(error, _NO_FILE) or error.errno in _NO_NAME)
 
 
 def _answered(coming: Future[tuple[np.ndarray, float]], model: AnyModel, class_mix: str, maps: bool) -> dict[str, Any]:
@@ -114,9 +139,8 @@ def _answered(coming: Future[tuple[np.ndarray, float]], model: AnyModel, class_m
         return {**row, "milliseconds": 1000 * (seconds + time.perf_counter() - start)}
     except DecoderError as e:
         return {"error": DECODER, "error_sentence": str(e)}
-    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as e:
-        reason = (e.strerror or str(e)).lower()
-        return {"error": MISSING, "error_sentence": f"The file cannot be read: {reason}."}
+    except _MissingError as e:
+        return {"error": MISSING, "error_sentence": str(e)}
     except ImageError as e:
         return {"error": UNREADABLE, "error_sentence": str(e)}
     except ModelError as e:

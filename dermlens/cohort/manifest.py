@@ -22,7 +22,8 @@ from dermlens.ingest.folder import HEAD, Found, find_images, is_image, kind_by_n
 
 FILE = "manifest.parquet"
 SCHEMA = pa.schema({"row": pa.int64(), "path": pa.binary(), "bytes": pa.int64(), "modified": pa.int64()})
-"""path is from the input, in bytes, as names of files need not be text; bytes is -1 for a file that is missing."""
+"""path is from the input, in bytes, as names of files need not be text; bytes is -1 for a file that is missing, or
+may not be opened."""
 SHARD_ROWS = 1_000
 MANY = 10_000_000
 """From more rows on, shards have MANY_ROWS."""
@@ -153,7 +154,8 @@ def _entries(root: Path, paths: Iterable[str]) -> list[str]:
     for path in paths:
         folder, name = os.path.split(path)
         if folder not in folders:
-            folders[folder] = os.path.realpath(root / folder)
+            there = "\0" not in folder
+            folders[folder] = os.path.realpath(root / folder) if there else os.path.abspath(root / folder)
         found.append(f"{folders[folder]}/{name}")
     return found
 
@@ -177,9 +179,13 @@ def _among(where: Place, found: Found) -> list[Item]:
 
 
 def _stat(root: Path, path: str) -> Item:
+    """Return what is known of a file; one that is not there, or may not be opened, is missing."""
     try:
         known = os.stat(root / path)
-    except OSError:
+        may_be_opened = os.access(root / path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
+    except (OSError, ValueError):  # of a path with a NUL character
+        return Item(path, -1, 0)
+    if not may_be_opened:
         return Item(path, -1, 0)
     return Item(path, known.st_size, known.st_mtime_ns)
 

@@ -79,6 +79,13 @@ def test_lists_as_text_and_parquet(tmp_path: Path) -> None:
     assert list_images(str(images / "list.parquet"))[0].table.equals(found.table)
 
 
+def test_a_file_that_may_not_be_opened_is_listed_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = files(tmp_path / "images", "a.png", "b.png")
+    monkeypatch.setattr(manifest.os, "access", lambda path, *_, **__: path.name == "a.png")
+    monkeypatch.setattr(manifest.os, "supports_effective_ids", set())
+    assert list_images(str(images))[0].table["bytes"].to_pylist() == [5, -1]
+
+
 def test_one_image_under_two_paths_is_refused_and_two_of_one_name_are_not(tmp_path: Path) -> None:
     images = files(tmp_path / "images", "a.png", "below/a.png", "b.png")
     (tmp_path / "link").symlink_to(images)

@@ -1,7 +1,6 @@
 """One image of a cohort as a row: what the dashboard would say of it, in the terms of programs."""
 
 import contextlib
-import errno
 import os
 import time
 from collections import deque
@@ -23,7 +22,7 @@ from dermlens.evaluation.prediction_formats import PROBABILITIES
 from dermlens.image.encode import pixels_sha256
 from dermlens.image.quality import check
 from dermlens.ingest.formats import LIMITS
-from dermlens.ingest.read import read_image
+from dermlens.ingest.read import is_missing, read_image
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.models.model import AnyModel, Ensemble, Model
 from dermlens.trust.ood import OodDetector
@@ -33,9 +32,6 @@ MEASURES = ("sharpness", "brightness", "glare", "short_side", "ink", "ticks", "v
 MISSING, UNREADABLE, DECODER, MODEL = "missing", "unreadable", "decoder", "model"
 """Error codes: there was no such file when the images were listed, or it might not be opened; it is no image that can
 be read; the decoder was killed on it again and again; the model failed."""
-_NO_FILE = (FileNotFoundError, PermissionError, NotADirectoryError)
-_NO_NAME = (errno.ELOOP, errno.ENAMETOOLONG)
-"""What a path is to blame for, if the file was not there when it was listed."""
 TRIES = 3
 
 
@@ -105,9 +101,9 @@ def answers(
         try:
             return read_pixels(source, path, stored_aspect), time.perf_counter() - start
         except OSError as e:
-            if _is_missing(e, was_there):
+            if is_missing(e, was_there):
                 raise _MissingError(f"The file cannot be read: {(e.strerror or str(e)).lower()}.") from e
-            if isinstance(e, _NO_FILE):
+            if is_missing(e, was_there=False):
                 why = (e.strerror or str(e)).lower()
                 raise OSError(f"{shown_path(path)} was there when the images were listed, and now: {why}") from e
             raise
@@ -121,13 +117,6 @@ def answers(
 
 class _MissingError(Exception):
     """There is no such file, for good."""
-
-
-def _is_missing(error: OSError, was_there: bool) -> bool:
-    """Return whether a file cannot be read for a reason that is its path's, and not the disk's or network's."""
-    if isinstance(error, IsADirectoryError):
-        return True
-    return not was_there and (isinstance(error, _NO_FILE) or error.errno in _NO_NAME)
 
 
 def _answered(coming: Future[tuple[np.ndarray, float]], model: AnyModel, class_mix: str, maps: bool) -> dict[str, Any]:

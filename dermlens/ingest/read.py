@@ -4,6 +4,7 @@ A file is known by its first bytes, never by its name. It is decoded in a proces
 a decoder's bug, a bomb or an endless loop costs one file its answer and nothing else.
 """
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -117,6 +118,19 @@ def file_bytes(path: Path, most: int = LIMITS.bytes + 1) -> bytes:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ImageError(_NOT_REGULAR)
         return read_at_most(file, most)
+
+
+def is_missing(error: OSError, was_there: bool) -> bool:
+    """Return whether a file cannot be read because of its path, and not because a disk or network fails.
+
+    Args:
+        error: of `file_bytes`. was_there: whether the file was found when it was listed; what has gone since may be a
+            whole disk.
+    """
+    if isinstance(error, IsADirectoryError):
+        return True
+    no_file = isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError)
+    return not was_there and (no_file or error.errno in (errno.ELOOP, errno.ENAMETOOLONG))
 
 
 def _is_special(path: Path) -> bool:

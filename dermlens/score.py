@@ -22,12 +22,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dermlens.cohort import manifest, results
+from dermlens.cohort import lock, manifest, part, results
 from dermlens.cohort.exchange.export import Submission, beside, replacing, write_isic, write_left
-from dermlens.cohort.run import Settings, work_on
+from dermlens.cohort.run import RECORD, Settings, work_on
 from dermlens.cohort.store import place
 from dermlens.errors import DataError, DermlensError
 from dermlens.evaluation.class_mix import AT, HAM10000
+from dermlens.files.documents import shortened
 from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.interchange.isic import ISIC_COLUMNS as ISIC_COLUMNS  # for who writes such a table otherwise
 from dermlens.interchange.isic import ROW_BYTES
@@ -58,13 +59,14 @@ def score(
         model, what was passed over, and whether the probabilities are calibrated.
 
     Raises:
-        DataError: two images have one id, or the file cannot be written. That its disk is full is known before the
-            first image is scored.
+        DataError: two images have one id, the file cannot be written, or the folder of its parts holds other files.
+            That its disk is full is known before the first image is scored.
         ModelError: the equal mix is wanted of a model without a calibration.
     """
     listed, source, found = manifest.list_images(str(folder), SHARD_ROWS)
     results.refuse_equal_stems(found.images)
     parts = place(output.with_name(f"{output.name}.parts"))
+    _refuse_strangers(Path(parts.address), output.name)
     settings = Settings(str(folder), parts, class_mix, stored_aspect)
     room = sum(len(os.fsencode(results.stem(path))) + ROW_BYTES for path in found.images)
     made = not os.path.exists(parts.address)
@@ -81,6 +83,18 @@ def score(
     failed = len(left.unreadable)
     is_calibrated = read_fitted(entry.folder, entry.card).calibration is not None
     return len(found.images) - failed, failed, len(left.unlike), found.passed_over, is_calibrated
+
+
+def _refuse_strangers(parts: Path, output: str) -> None:
+    """Raise DataError if a folder, which is removed in the end, holds a file that no run into this output writes."""
+    for name in sorted(os.listdir(parts)) if parts.is_dir() else ():
+        ours = name in (RECORD, manifest.FILE, lock.FILE) or part.number_of(name) is not None
+        if not ours and not name.startswith((f".{output}.", f".{manifest.FILE}.", f".{RECORD}.", ".part-")):
+            raise DataError(
+                f"{parts} holds {shortened(name)}, which is not of this command. The parts of {output} would lie in "
+                "that folder until it is written, and be removed with it: move the folder away, or choose another "
+                "--output."
+            )
 
 
 def score_by_server(

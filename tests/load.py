@@ -27,7 +27,7 @@ from dermlens.image.synthetic import draw_lesion
 from dermlens.server.limiter import IMAGES
 from tests.browser.app import serve
 from tests.conftest import encode
-from tests.load_programs import asking
+from tests.load_programs import Asked, asking
 from tests.visitor import PATIENCE, Visitor
 
 BUSY = "The server is busy"
@@ -143,9 +143,15 @@ def _together(address: str, pid: int, size: Size) -> Iterator[dict]:
         f"p95 {_ms(serial, 95)} over {len(serial)} uploads; {tally.waited} were told their place in the line; "
         f"memory grew by {growth:.1f} MB between upload {total // 10} and {total}.",
     )
-    own = Tally(programs.seconds, tally.memory, programs.refused, wrong=programs.wrong)
+    yield _row_of_programs(programs, tally.memory)
+
+
+def _row_of_programs(programs: Asked, memory: list[float]) -> dict:
+    """Return the row of what programs asked; that the server is busy is an outcome that a request may have."""
+    own = Tally(programs.seconds, memory, programs.refused, wrong=programs.wrong)
     times = f"p50 {_ms(programs.seconds, 50)}, p95 {_ms(programs.seconds, 95)}."
-    yield _row("programs over the API meanwhile", len(programs.seconds) + len(programs.wrong), own, times)
+    row = _row("programs over the API meanwhile", len(programs.seconds) + len(programs.wrong), own, times)
+    return {**row, "tried": row["tried"] + programs.refused, "survived": row["survived"] + programs.refused}
 
 
 def _row(name: str, tried: int, tally: Tally, note: str) -> dict:

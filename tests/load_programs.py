@@ -30,6 +30,8 @@ def asking(address: str, images: list[bytes]) -> Iterator[Asked]:
     """Ask for images again and again until the block ends; each answer must be the one that it got before the block."""
     alone = [_untimed(_ask(address, image).json()) for image in images]
     found, over = Asked(), threading.Event()
+    answered = set[int]()
+    """programs that got an answer"""
 
     def work(first: int) -> None:
         number = first
@@ -44,6 +46,7 @@ def asking(address: str, images: list[bytes]) -> Iterator[Asked]:
                     found.wrong.append(f"request {number} was answered otherwise than alone ({answer.status_code})")
                 else:
                     found.seconds.append(time.perf_counter() - begun)
+                    answered.add(first)
             if answer.status_code == requests.codes.too_many_requests:
                 over.wait(float(answer.headers["retry-after"]))
             number += AT_ONCE
@@ -56,6 +59,7 @@ def asking(address: str, images: list[bytes]) -> Iterator[Asked]:
             over.set()
     for one in running:
         one.result()
+    found.wrong += [f"program {first} got no answer" for first in range(AT_ONCE) if first not in answered]
 
 
 def _ask(address: str, image: bytes) -> requests.Response:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 
-from tests import load
+from tests import load, load_programs
 from tests.browser.app import serve
 from tests.visitor import Visitor
 
@@ -19,6 +20,26 @@ def test_sessions_at_once_get_the_answers_of_one_alone_and_see_nothing_of_each_o
     assert "WRONG" not in programs["note"]
     assert together["worst_memory_mb"] > 0
     assert leaving["lost"] == log["lost"] == 0, (leaving, log)
+
+
+def test_programs_that_are_only_told_that_the_server_is_busy_count_and_are_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answer(status: int) -> requests.Response:
+        found = requests.Response()
+        found.status_code, found.headers["retry-after"], found._content = status, "0", b'{"models": []}'
+        return found
+
+    replies = iter([200, *[429] * 1000])
+    monkeypatch.setattr(load_programs, "_ask", lambda address, image: answer(next(replies, 429)))
+    with load_programs.asking("", [b"one"]) as asked:
+        pass
+    assert asked.refused >= load_programs.AT_ONCE
+    row = load._row_of_programs(asked, [])
+    assert row["refused"] == asked.refused
+    assert row["tried"] == row["survived"] + row["lost"] == asked.refused + load_programs.AT_ONCE
+    assert row["lost"] == load_programs.AT_ONCE
+    assert "program 0 got no answer" in row["note"]
 
 
 def test_a_browser_that_names_a_taken_file_once_more_breaks_nothing(pair: Path, tmp_path: Path) -> None:

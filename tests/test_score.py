@@ -139,6 +139,23 @@ def test_a_pipe_among_the_images_holds_nothing_up_and_leaves_nothing_behind(
     assert sorted(f.name for f in tmp_path.iterdir()) == ["images", "out.csv", "out.errors.csv"]
 
 
+def test_a_folder_of_parts_that_is_somebody_elses_is_left_alone(
+    published: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts, output = tmp_path / "out.csv.parts", tmp_path / "out.csv"
+    parts.mkdir()
+    (parts / "mine.txt").write_text("mine")
+    assert run(published, folder, output) == 2
+    assert "holds mine.txt, which is not of this command" in capsys.readouterr().err
+    assert [f.name for f in parts.iterdir()] == ["mine.txt"]
+    assert not output.exists()
+    (parts / "mine.txt").unlink()
+    for left in (".out.csv.x1y2", ".cohort.json.0f.part", ".run.lock"):  # of a command that was killed
+        (parts / left).write_text("")
+    assert run(published, folder, output) == 0
+    assert not parts.exists()
+
+
 def test_the_same_bytes_under_two_names_are_two_rows(published: Path, folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "b.png", folder / "below" / "b2.png")
     assert run(published, folder, tmp_path / "out.csv") == 0

@@ -9,11 +9,13 @@ import uvicorn
 
 from dermlens.api.access import check_address, guard, only_here
 from dermlens.api.app import create
-from dermlens.api.beside import audience, auth_section, load_models
+from dermlens.api.beside import audience, load_models
+from dermlens.api.secret_files import auth_section
 from dermlens.errors import DermlensError
 from dermlens.files.documents import encode_object
 from dermlens.ingest import pool
 from dermlens.models.model import AnyModel
+from dermlens.server import memory
 
 
 def description() -> str:
@@ -31,6 +33,8 @@ def serve(host: str, port: int) -> None:
     door = guard(auth, audience())
     if auth is None:
         check_address(host)
+    memory.keep_few_heaps()
+    memory.wipe_what_is_freed()
     pool.warm()
     ready: Sequence[AnyModel] = load_models()
     app = create(lambda: ready, door)

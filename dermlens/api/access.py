@@ -23,8 +23,11 @@ from dermlens.files.documents import Document, read_object
 LOCAL = "local"
 """Who asks where nobody signs in."""
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
-FORWARDING = ("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip")
-"""Headers that a proxy adds; so do all that begin with x-forwarded-."""
+FORWARDING = frozenset(
+    ("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip", "x-client-ip", "x-cluster-client-ip")
+)
+"""Headers that a proxy adds; so are all that begin with FORWARDING_BEGIN."""
+FORWARDING_BEGIN = ("x-forwarded", "x-original-")
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """How a token may be signed: with a key pair, never with a shared secret or not at all."""
 LEEWAY = 60
@@ -54,14 +57,14 @@ def only_here(headers: Headers, peer: str | None) -> str:
     """
     if peer is None or not _is_loopback(peer):
         raise _forbidden("the request comes from another one")
-    forwarded = [h for h in headers if h in FORWARDING or h.startswith("x-forwarded-")]
+    forwarded = [h for h in headers if h in FORWARDING or h.startswith(FORWARDING_BEGIN)]
     if forwarded:
         raise _forbidden(f"the request was forwarded (it has the header {forwarded[0][:40]})")
     host = _name(headers.get("host", ""))
     if host not in LOCAL_HOSTS:
         raise _forbidden(f"it was asked for as {host[:80]!r}")
     origin = headers.get("origin")
-    if origin is not None and _name(urlsplit(origin).netloc) not in LOCAL_HOSTS:
+    if origin is not None and _host_of(origin) not in LOCAL_HOSTS:
         raise _forbidden("a page of another site asks")
     return LOCAL
 
@@ -74,6 +77,14 @@ def _name(host: str) -> str:
     """Return a host without its port, in lower case."""
     before, colon, port = host.rpartition(":")
     return (before if colon and port.isdecimal() else host).lower()
+
+
+def _host_of(origin: str) -> str:
+    """Return the host of a page's address, empty if it is none."""
+    try:
+        return _name(urlsplit(origin).netloc)
+    except ValueError:
+        return ""
 
 
 def _is_loopback(address: str) -> bool:
@@ -194,7 +205,7 @@ class Provider:
         return self._known.issuer if self._known else None
 
     def subject(self, token: str, audience: str) -> str:
-        """Return whom a token was issued to.
+        """Return whom a token was issued to: issuer and subject, as the dashboard names who signed in.
 
         Raises:
             JoseError, ValueError: it is not a valid token of this provider for this audience.
@@ -220,7 +231,7 @@ class Provider:
         issued = claims.get("iat")
         if issued is not None and issued > time.time() + LEEWAY:
             raise ValueError("it was issued in the future")
-        return str(claims["sub"])
+        return f"{claims['iss']} {claims['sub']}"
 
     def _newer(self, known: _Known | None) -> _Known:
         """Return what the provider has published since; it is asked at most every REFETCH seconds, by one at a time.

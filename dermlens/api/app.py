@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 
 from dermlens.api import answer, problems, schema
 from dermlens.api.access import Guard
+from dermlens.api.forgetting import Forgetting
 from dermlens.api.monitoring import CONTENT_TYPE, Counted, Monitoring
 from dermlens.api.problems import BUSY, NOT_AN_IMAGE, TOO_LARGE, Refusal, documented
 from dermlens.case.image import examine
@@ -67,6 +68,7 @@ def create(models: Loaded, guard: Guard, line: Limiter = IMAGES, files: Shares =
     )
     monitoring = Monitoring(line)
     pool = ThreadPoolExecutor(SHARED.line_total, thread_name_prefix="api")
+    forgetting = Forgetting(line, pool)
     asked_by = _who(guard)
     problems.handle(app, retry_after=lambda: _seconds_to_wait(line))
     app.add_middleware(Counted, monitoring=monitoring)
@@ -76,7 +78,7 @@ def create(models: Loaded, guard: Guard, line: Limiter = IMAGES, files: Shares =
         operation_id="predict",
         summary="Ask models about one image",
         response_model=schema.Prediction,
-        responses=documented(401, 403, 404, TOO_LARGE, NOT_AN_IMAGE, BUSY, 503),
+        responses=documented(401, 403, 404, 408, TOO_LARGE, NOT_AN_IMAGE, BUSY, 503),
         openapi_extra={
             "requestBody": {
                 "required": True,
@@ -108,7 +110,10 @@ def create(models: Loaded, guard: Guard, line: Limiter = IMAGES, files: Shares =
                 turn = line.turn(partial(_still_there, left), who=visitor)
                 return _answer(data, _chosen(models(), model), str(stored_aspect), class_mix, wanted, turn)
 
-            found = await _unless_left(request, pool, work, left)
+            try:
+                found = await _unless_left(request, pool, work, left)
+            finally:
+                forgetting.soon()
             monitoring.seconds.observe(time.monotonic() - started)
             for said in found.models:
                 if said.unlike:
@@ -140,7 +145,7 @@ def create(models: Loaded, guard: Guard, line: Limiter = IMAGES, files: Shares =
             raise _unknown(model_id, entries)
         return read_object(entries[model_id].folder / "card.json", ModelError)
 
-    @app.get("/healthz", operation_id="healthz", summary="Whether the server is alive")
+    @app.get("/healthz", operation_id="healthz", summary="Whether the server is alive", responses=documented())
     async def healthz() -> schema.Status:
         return schema.Status(status="ok")
 

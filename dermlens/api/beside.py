@@ -2,19 +2,14 @@
 
 import logging
 import os
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dermlens.api.app import BELOW, BESIDE
-from dermlens.errors import ConfigError, ModelError
+from dermlens.errors import ModelError
 from dermlens.models import registry
 from dermlens.models.model import AnyModel, Model
 
-SECRETS = Path(".streamlit/secrets.toml")
 logger = logging.getLogger(__name__)
 
 
@@ -34,20 +29,6 @@ class Beside:
 def audience() -> str | None:
     """Return what access tokens must be issued for: DERMLENS_API_AUDIENCE, None if it is not set."""
     return os.environ.get("DERMLENS_API_AUDIENCE") or None
-
-
-def auth_section(file: Path = SECRETS) -> Mapping[str, Any] | None:
-    """Return section [auth] of the dashboard's secrets, None if there is none.
-
-    Raises:
-        ConfigError: the file cannot be read, so that it is not known who may ask.
-    """
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8")).get("auth")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as e:
-        raise ConfigError(f"{file} cannot be read, so it is not known who may use the API: {e}") from e
 
 
 def load_models() -> list[AnyModel]:

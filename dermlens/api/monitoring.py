@@ -57,10 +57,22 @@ class Counted:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
 
+        begun = False
+
+        def count(status: int) -> None:
+            nonlocal begun
+            begun = True
+            operation = getattr(scope.get("route"), "operation_id", None) or "none"
+            self._monitoring.requests.labels(operation, status).inc()
+
         async def counting(message: Message) -> None:
             if message["type"] == "http.response.start":
-                operation = getattr(scope.get("route"), "operation_id", None) or "none"
-                self._monitoring.requests.labels(operation, message["status"]).inc()
+                count(message["status"])
             await send(message)
 
-        await self._app(scope, receive, counting)
+        try:
+            await self._app(scope, receive, counting)
+        except Exception:  # which is answered outside
+            if not begun:
+                count(500)
+            raise

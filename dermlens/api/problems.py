@@ -65,9 +65,10 @@ def response(status: int, kind: str, detail: str, headers: dict[str, str] | None
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """Return what an operation's OpenAPI says of the problems that it may answer with."""
+    """Return what an operation's OpenAPI says of the problems that it may answer with, 500 among them."""
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in statuses}
+    each = sorted({*statuses, 500})
+    return {status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: schema}} for status in each}
 
 
 def handle(app: FastAPI, retry_after: Callable[[], int]) -> None:

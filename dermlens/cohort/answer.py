@@ -22,7 +22,7 @@ from dermlens.evaluation.prediction_formats import PROBABILITIES
 from dermlens.image.encode import pixels_sha256
 from dermlens.image.quality import check
 from dermlens.ingest.formats import LIMITS
-from dermlens.ingest.read import read_image
+from dermlens.ingest.read import is_missing, read_image
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.models.model import AnyModel, Ensemble, Model
 from dermlens.trust.ood import OodDetector
@@ -30,8 +30,8 @@ from dermlens.trust.ood import OodDetector
 MEASURES = ("sharpness", "brightness", "glare", "short_side", "ink", "ticks", "vignette", "hair")
 """The fields of `image.quality.Quality`, each a column."""
 MISSING, UNREADABLE, DECODER, MODEL = "missing", "unreadable", "decoder", "model"
-"""Error codes: there is no such file, or it may not be opened; it is no image that can be read; the decoder was killed
-on it again and again; the model failed."""
+"""Error codes: there was no such file when the images were listed, or it might not be opened; it is no image that can
+be read; the decoder was killed on it again and again; the model failed."""
 TRIES = 3
 
 
@@ -74,8 +74,8 @@ def schema_of(networks: tuple[str, ...], maps: bool) -> pa.Schema:
 
 
 def shown_path(path: bytes) -> str:
-    """Return a path as text; bytes of a name that are no text are written as \\xNN."""
-    return path.decode("utf-8", "backslashreplace")
+    """Return a path as text; bytes of a name that are no text, or NUL, are written as \\xNN."""
+    return path.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
 def answers(
@@ -90,19 +90,33 @@ def answers(
         stored_aspect: as in ingest.read_image. class_mix: key of class_mix.AT. maps: whether to keep heat maps.
 
     Raises:
-        OSError: a file cannot be read for a reason that may pass, such as a disk or network that fails.
+        OSError: a file cannot be read for a reason that may pass, such as a disk or network that fails, or that went
+            away since the images were listed.
     """
     paths: list[bytes] = rows["path"].to_pylist()
+    listed = list(zip(paths, (size >= 0 for size in rows["bytes"].to_pylist()), strict=True))
 
-    def read(path: bytes) -> tuple[np.ndarray, float]:
+    def read(path: bytes, was_there: bool) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
-        return read_pixels(source, path, stored_aspect), time.perf_counter() - start
+        try:
+            return read_pixels(source, path, stored_aspect), time.perf_counter() - start
+        except OSError as e:
+            if is_missing(e, was_there):
+                raise _MissingError(f"The file cannot be read: {(e.strerror or str(e)).lower()}.") from e
+            if is_missing(e, was_there=False):
+                why = (e.strerror or str(e)).lower()
+                raise OSError(f"{shown_path(path)} was there when the images were listed, and now: {why}") from e
+            raise
 
     with ThreadPoolExecutor(1) as reader:  # the next image is read while the networks look at this one
-        ahead = deque(reader.submit(read, path) for path in paths[:1])
+        ahead = deque(reader.submit(read, *one) for one in listed[:1])
         for i, (number, path) in enumerate(zip(rows["row"].to_pylist(), paths, strict=True)):
-            ahead.extend(reader.submit(read, following) for following in paths[i + 1 : i + 2])
+            ahead.extend(reader.submit(read, *following) for following in listed[i + 1 : i + 2])
             yield {"row": number, "image": shown_path(path), **_answered(ahead.popleft(), model, class_mix, maps)}
+
+
+class _MissingError(Exception):
+    """There is no such file, for good."""
 
 
 def _answered(coming: Future[tuple[np.ndarray, float]], model: AnyModel, class_mix: str, maps: bool) -> dict[str, Any]:
@@ -114,9 +128,8 @@ def _answered(coming: Future[tuple[np.ndarray, float]], model: AnyModel, class_m
         return {**row, "milliseconds": 1000 * (seconds + time.perf_counter() - start)}
     except DecoderError as e:
         return {"error": DECODER, "error_sentence": str(e)}
-    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as e:
-        reason = (e.strerror or str(e)).lower()
-        return {"error": MISSING, "error_sentence": f"The file cannot be read: {reason}."}
+    except _MissingError as e:
+        return {"error": MISSING, "error_sentence": str(e)}
     except ImageError as e:
         return {"error": UNREADABLE, "error_sentence": str(e)}
     except ModelError as e:

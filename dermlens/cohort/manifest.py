@@ -6,6 +6,7 @@ A shard is one row group, so that whoever works on it reads no more of the list 
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,12 +18,15 @@ import pyarrow.parquet as pq
 
 from dermlens.cohort.store import Item, Place, place
 from dermlens.errors import DataError
+from dermlens.files.addresses import shown_address
 from dermlens.files.documents import read_bytes, shortened
 from dermlens.ingest.folder import HEAD, Found, find_images, is_image, kind_by_name
+from dermlens.wording import counted
 
 FILE = "manifest.parquet"
 SCHEMA = pa.schema({"row": pa.int64(), "path": pa.binary(), "bytes": pa.int64(), "modified": pa.int64()})
-"""path is from the input, in bytes, as names of files need not be text; bytes is -1 for a file that is missing."""
+"""path is from the input, in bytes, as names of files need not be text; bytes is -1 for a file that is missing, or
+may not be opened."""
 SHARD_ROWS = 1_000
 MANY = 10_000_000
 """From more rows on, shards have MANY_ROWS."""
@@ -30,6 +34,7 @@ MANY_ROWS = 10_000
 MAX_LIST = 2**34
 """Most bytes of a list of images."""
 _CHUNK = 65_536
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SHARD_ROWS = b"dermlens.shard_rows"
 
 
@@ -78,7 +83,7 @@ def list_images(source: str, shard_rows: int | None = None) -> tuple[Manifest, P
         The manifest, the place that its paths are from, and what was passed over.
 
     Raises:
-        DataError: there is no such folder or list, it holds no image, or a path is listed twice.
+        DataError: there is no such folder or list, it holds no image, or a path is listed twice, empty or an address.
     """
     where = place(source)
     found = Found()
@@ -99,7 +104,7 @@ def encode(manifest: Manifest) -> bytes:
     """Return manifest.parquet."""
     buffer = io.BytesIO()
     schema = SCHEMA.with_metadata({_SHARD_ROWS: str(manifest.shard_rows)})
-    with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(buffer, schema, compression="zstd", write_page_checksum=True) as writer:
         for number in range(manifest.shards):
             writer.write_table(manifest.shard(number).cast(schema), row_group_size=manifest.shard_rows)
     return buffer.getvalue()
@@ -109,9 +114,9 @@ def read(folder: Place) -> Manifest:
     """Read the manifest of an output folder; raises DataError if there is none or it is damaged."""
     data = folder.read(FILE)
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
         return Manifest(table.cast(SCHEMA), int((table.schema.metadata or {})[_SHARD_ROWS]))
-    except (pa.ArrowException, KeyError, ValueError) as e:
+    except (pa.ArrowException, OSError, KeyError, ValueError) as e:
         raise DataError(f"{folder.shown}/{FILE} is damaged ({e}). Delete it, and run the same command again.") from e
 
 
@@ -130,12 +135,22 @@ def _listed(file: Path) -> list[str]:
         paths = [os.fsdecode(line) for line in lines if line.strip()]
     else:
         try:
-            column = pq.read_table(file, columns=["path"])["path"]
-            paths = [os.fsdecode(path) for path in column.to_pylist() if path]
+            column = pq.read_table(file, columns=["path"])["path"].to_pylist()
+            paths = [os.fsdecode(path) for path in column if path]
         except (pa.ArrowException, OSError, KeyError, TypeError) as e:
             raise DataError(f"{file} cannot be read as Parquet with a column of paths, 'path' ({e}).") from e
+        if empty := [row for row, path in enumerate(column, 1) if not path]:
+            raise DataError(
+                f"{file} has {counted(len(empty), 'row')} without a path, the first of them row {empty[0]}. Give each "
+                "row of its column 'path' one, or leave the row out."
+            )
     if not paths:
         raise DataError(f"{file} lists no image.")
+    if address := next(filter(_ADDRESS.match, paths), None):
+        raise DataError(
+            f"{file} lists {shown_address(address)}, which is an address and no path. A list is of files on this "
+            "machine: give --input the bucket or folder itself to answer all that is in it."
+        )
     paths.sort()
     entries = _entries(file.parent, paths)
     twice = [one for one, following in pairwise(sorted(entries)) if one == following]
@@ -153,7 +168,8 @@ def _entries(root: Path, paths: Iterable[str]) -> list[str]:
     for path in paths:
         folder, name = os.path.split(path)
         if folder not in folders:
-            folders[folder] = os.path.realpath(root / folder)
+            there = "\0" not in folder
+            folders[folder] = os.path.realpath(root / folder) if there else os.path.abspath(root / folder)
         found.append(f"{folders[folder]}/{name}")
     return found
 
@@ -177,9 +193,13 @@ def _among(where: Place, found: Found) -> list[Item]:
 
 
 def _stat(root: Path, path: str) -> Item:
+    """Return what is known of a file; one that is not there, or may not be opened, is missing."""
     try:
         known = os.stat(root / path)
-    except OSError:
+        may_be_opened = os.access(root / path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
+    except (OSError, ValueError):  # of a path with a NUL character
+        return Item(path, -1, 0)
+    if not may_be_opened:
         return Item(path, -1, 0)
     return Item(path, known.st_size, known.st_mtime_ns)
 

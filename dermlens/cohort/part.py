@@ -73,7 +73,7 @@ def encode(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, footer: Mapping
     values = {**footer, **{name: str(number) for name, number in counts.items()}}
     buffer = io.BytesIO()
     metadata = {f"{_PREFIX}{name}": value for name, value in values.items()}
-    pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
+    pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
 
 

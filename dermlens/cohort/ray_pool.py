@@ -62,6 +62,8 @@ def run(work: Work, shards: Sequence[int], address: str, workers: int | None, te
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(size, len(shards)), max_tasks_in_flight_per_actor=2),
             num_cpus=SHARE,
+            max_restarts=-1,
+            max_task_retries=-1,
         )
         for row in done.iter_rows():
             if row["reason"]:

@@ -115,12 +115,16 @@ class Place:
             raise DataError(f"{self.shown}/{name} cannot be read: {e.strerror or e}.") from e
 
     def parquet(self, name: str) -> pq.ParquetFile:
-        """Open a Parquet file, of which only what is asked for is read; raises DataError if it is none."""
+        """Open a Parquet file, of which only what is asked for is read, and that against its checksums.
+
+        Raises:
+            DataError: it is none. To read a page of it that was changed raises OSError.
+        """
         try:
             if self.local:
-                return pq.ParquetFile(self.local / name)
+                return pq.ParquetFile(self.local / name, page_checksum_verification=True)
             system, root = self._remote
-            return pq.ParquetFile(system.open_input_file(f"{root}/{name}"))
+            return pq.ParquetFile(system.open_input_file(f"{root}/{name}"), page_checksum_verification=True)
         except (OSError, ArrowException) as e:
             raise DataError(f"{self.shown}/{name} cannot be read: {e}.") from e
 

@@ -23,11 +23,16 @@ from dermlens.models.registry import Entry
 from dermlens.server.hardware import processor
 from dermlens.trust.fitted import PARTS, Fitted, over_members, read_fitted
 
-PACKAGES = ("ai-edge-litert", "numpy", "opencv-python-headless", "pillow", "pillow-heif", "pydicom", "python-gdcm")
+PACKAGES = (
+    *("ai-edge-litert", "numpy", "opencv-python-headless", "pillow", "pillow-heif", "pydicom", "python-gdcm"),
+    "simplejpeg",
+)
 """Those on whose version the numbers of a row may depend."""
 PACKAGE = Path(__file__).parents[1]
-ANSWERED_BY = ("ingest", "image", "models", "case", "explain", "trust", "cohort")
-"""Folders of `dermlens` whose code makes a row of a picture."""
+ANSWERED_BY = ("ingest", "image", "models", "case", "explain", "trust", "evaluation", "cohort", "labels.py")
+"""What of `dermlens` makes a row of a picture: folders and a module."""
+COMPARES = ("cohort/drift.py", "evaluation/drift.py")
+"""What only compares rows that are there already."""
 MADE_FROM = {
     "model": "model",
     "model_sha256": "files of the model",
@@ -64,21 +69,36 @@ def made_from(entry: Entry, stored_aspect: str, class_mix: str, maps: bool, path
     Raises:
         ModelError: the model or a member of it cannot be used.
     """
-    if entry.problem:
-        raise ModelError(entry.problem)
-    members = [registry.inspect(entry.folder.parent / name) for name in (entry.card or {}).get("members", {})]
-    theirs = {member.id: read_fitted(member.folder, member.card) for member in members}
-    own = over_members(read_fitted(entry.folder, entry.card), theirs)
-    each = [(entry.card or {}, own), *((member.card or {}, theirs[member.id]) for member in members)]
     return {
         "model": entry.id,
-        "model_sha256": _sha256(each),
+        "model_sha256": entry_sha256(entry),
         "manifest_sha256": paths_sha256,
         "class_mix": class_mix,
         "stored_aspect": stored_aspect,
         "maps": str(maps).lower(),
         **_software(),
     }
+
+
+def _fitted(entry: Entry) -> Fitted:
+    return read_fitted(entry.folder, entry.card)
+
+
+def entry_sha256(entry: Entry, fitted: Callable[[Entry], Fitted] = _fitted) -> str:
+    """Return what `made_from` says of the files of a model, of those that are on the disk now.
+
+    Args:
+        entry: the model. fitted: gives what was fitted to a model.
+
+    Raises:
+        ModelError: the model or a member of it cannot be used.
+    """
+    if entry.problem:
+        raise ModelError(entry.problem)
+    members = [registry.inspect(entry.folder.parent / name) for name in (entry.card or {}).get("members", {})]
+    theirs = {member.id: fitted(member) for member in members}
+    own = over_members(fitted(entry), theirs)
+    return _sha256([(entry.card or {}, own), *((member.card or {}, theirs[member.id]) for member in members)])
 
 
 def model_sha256(model: AnyModel) -> str:
@@ -113,9 +133,14 @@ def _software() -> dict[str, str]:
 def _code() -> str:
     """Return the SHA-256 of the modules that the numbers of a row come from."""
     digest = hashlib.sha256()
-    for file in sorted(file for name in ANSWERED_BY for file in (PACKAGE / name).rglob("*.py")):
+    for file in _modules():
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _modules() -> list[Path]:
+    found = {file for name in ANSWERED_BY for file in (PACKAGE / name, *(PACKAGE / name).rglob("*.py"))}
+    return sorted(file for file in found if file.is_file() and str(file.relative_to(PACKAGE)) not in COMPARES)
 
 
 def _version(package: str) -> str:

@@ -1,5 +1,6 @@
 """Which files of a folder, and of the folders below it, are images to be read."""
 
+import errno
 import os
 import re
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from dermlens.wording import counted
 
 HEAD = 4096
 """Bytes of a file without the suffix of an image that tell what it is."""
+_NOWHERE = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
+"""Why a link leads to nothing, for good."""
 _ANNOTATION = re.compile(r"ISIC_\d+_(segmentation|superpixels|attribute_\w+)", re.ASCII)
 """What the ISIC challenges deliver beside an image: the mask of its lesion, superpixels, masks of attributes."""
 
@@ -83,7 +86,7 @@ def find_images(folder: Path) -> Found:
             seen.add((here.st_dev, here.st_ino))
             with os.scandir(folder / below) as entries:
                 for entry in sorted(entries, key=lambda e: e.name):
-                    if entry.is_dir():
+                    if _is_folder(entry):
                         (links if entry.is_symlink() else ahead).append(os.path.join(below, entry.name))
                     else:
                         _sort_in(entry, below, found)
@@ -95,9 +98,30 @@ def find_images(folder: Path) -> Found:
     return found
 
 
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Return whether an entry is a folder or a link to one; a link that leads nowhere, or to itself, is none.
+
+    Raises:
+        OSError: it is not known, and by its name it is no image.
+    """
+    try:
+        return entry.is_dir()
+    except OSError as e:
+        if not entry.is_symlink() or (e.errno not in _NOWHERE and kind_by_name(entry.name) == "unknown"):
+            raise
+        return False
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
 def _sort_in(entry: os.DirEntry, below: str, found: Found) -> None:
     kind = kind_by_name(entry.name)
-    if kind == "image" or (kind == "unknown" and entry.is_file() and is_image(entry.name, _head(entry.path))):
+    if kind == "image" or (kind == "unknown" and _is_file(entry) and is_image(entry.name, _head(entry.path))):
         found.images.append(os.path.join(below, entry.name))
     elif kind == "annotation":
         found.annotations += 1

@@ -4,6 +4,7 @@ A file is known by its first bytes, never by its name. It is decoded in a proces
 a decoder's bug, a bomb or an endless loop costs one file its answer and nothing else.
 """
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from dermlens.files.documents import read_at_most
 from dermlens.image.preprocess import STORED_ASPECTS, true_aspect
 from dermlens.ingest import pool
 from dermlens.ingest.formats import LIMITS, LISTED, NO_HEIC, READ, Limits, format_of, other_kind
+
+_NOT_REGULAR = "The file cannot be read: it is no regular file."
 
 
 @dataclass(frozen=True)
@@ -100,12 +103,43 @@ def file_bytes(path: Path, most: int = LIMITS.bytes + 1) -> bytes:
     """Return at most so many first bytes of a file; the default is one more than an image may have.
 
     Raises:
-        ImageError: it is no regular file: a pipe, a device. OSError: it cannot be opened or read.
+        ImageError: it is no regular file (a pipe, a socket, a device), or its path holds a NUL character.
+        OSError: it cannot be opened or read.
     """
-    with open(path, "rb", opener=_open_at_once) as file:
+    if "\0" in str(path):
+        raise ImageError("The file cannot be read: its path holds a NUL character.")
+    try:
+        opened = open(path, "rb", opener=_open_at_once)  # noqa: SIM115
+    except OSError as e:
+        if _is_special(path):
+            raise ImageError(_NOT_REGULAR) from e
+        raise
+    with opened as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ImageError("The file cannot be read: it is no regular file.")
+            raise ImageError(_NOT_REGULAR)
         return read_at_most(file, most)
+
+
+def is_missing(error: OSError, was_there: bool) -> bool:
+    """Return whether a file cannot be read because of its path, and not because a disk or network fails.
+
+    Args:
+        error: of `file_bytes`. was_there: whether the file was found when it was listed; what has gone since may be a
+            whole disk.
+    """
+    if isinstance(error, IsADirectoryError):
+        return True
+    no_file = isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError)
+    return not was_there and (no_file or error.errno in (errno.ELOOP, errno.ENAMETOOLONG))
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether there is something that is neither a file nor a folder: a socket cannot even be opened."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _open_at_once(path: str, flags: int) -> int:

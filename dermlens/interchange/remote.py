@@ -14,8 +14,8 @@ import numpy as np
 import requests
 
 from dermlens.errors import ConfigError, DataError, ImageError, ModelError
-from dermlens.files.documents import Document, canonical, read_at_most, read_object, shortened, unwritable
-from dermlens.ingest.formats import LIMITS
+from dermlens.files.documents import Document, canonical, read_object, shortened, unwritable
+from dermlens.ingest.read import file_bytes, is_missing
 from dermlens.labels import CLASSES
 
 AT_ONCE = 2
@@ -49,6 +49,7 @@ class File(NamedTuple):
 
     path: str
     bytes: int
+    """-1 for one that was missing"""
     modified: int
     """ns since 1970"""
 
@@ -93,12 +94,15 @@ class Server:
         Raises:
             ModelError: there is no such model, or it is not ready. DataError: as `ask`.
         """
-        known = {model["id"]: model for model in self._request("GET", "models").json()}
+        answer = self._request("GET", "models")
+        with self._as_described(answer):
+            known = {model["id"]: (model["ready"], model["problem"], model["sha256"]) for model in answer.json()}
         if model_id not in known:
             raise ModelError(f"{self.address} has no model {shortened(model_id)}. It has: {', '.join(sorted(known))}.")
-        if not known[model_id]["ready"]:
-            raise ModelError(f"{model_id} cannot be asked at {self.address}: {known[model_id]['problem']}")
-        return known[model_id]["sha256"]
+        ready, problem, sha256 = known[model_id]
+        if not ready:
+            raise ModelError(f"{model_id} cannot be asked at {self.address}: {problem}")
+        return sha256
 
     def ask(self, data: bytes, asked: Asked) -> Answer:
         """Return the answer to an image.
@@ -108,26 +112,36 @@ class Server:
 
         Raises:
             ModelError: the model cannot be asked so, or is another one by now.
-            DataError: the server cannot be reached, refuses, or fails again and again.
+            DataError: the server cannot be reached, refuses, fails again and again, or answers with something else.
         """
         settings = {"model": asked.model, "stored_aspect": asked.stored_aspect, "class_mix": asked.class_mix}
         try:
-            found = self._request("POST", "predictions", params=settings, data=data).json()
+            answer = self._request("POST", "predictions", params=settings, data=data)
         except ImageError as e:
             return Answer(unreadable=str(e))
-        [model] = found["models"]
-        if model["failure"]:
-            raise ModelError(f"{asked.model} at {self.address}: {model['failure']}")
-        if model["sha256"] != asked.sha256:
-            raise ModelError(f"{asked.model} at {self.address} is another one by now. Choose another --output.")
-        referral = found["referral"] or {"refer": None, "rules": ()}
-        return Answer(
-            tuple(model["probabilities"][code] for code in CLASSES),
-            model["call"] is None,
-            referral["refer"],
-            tuple(referral["rules"]),
-            calibrated=model["calibrated"],
-        )
+        with self._as_described(answer):
+            found = answer.json()
+            [model] = found["models"]
+            if model["failure"]:
+                raise ModelError(f"{asked.model} at {self.address}: {model['failure']}")
+            if model["sha256"] != asked.sha256:
+                raise ModelError(f"{asked.model} at {self.address} is another one by now. Choose another --output.")
+            referral = found["referral"] or {"refer": None, "rules": ()}
+            return Answer(
+                tuple(float(model["probabilities"][code]) for code in CLASSES),
+                model["call"] is None,
+                referral["refer"],
+                tuple(referral["rules"]),
+                calibrated=model["calibrated"],
+            )
+
+    @contextmanager
+    def _as_described(self, answer: requests.Response) -> Iterator[None]:
+        """Raise DataError where the block finds that an answer is not what the API's description says."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            raise DataError(f"{self.address}: {_no_answer(answer)}") from e
 
     def _request(self, method: str, path: str, **more: Any) -> requests.Response:
         pauses = deque(PAUSES)
@@ -171,16 +185,22 @@ def answers(server: Server, asked: Asked, folder: Path, files: Sequence[File], k
             file that has changed since.
 
     Raises:
-        DataError: `kept` belongs to another question or cannot be written; and as `Server.ask`.
+        DataError: `kept` belongs to another question or cannot be written, a file cannot be read that was there when
+            it was listed; and as `Server.ask`.
         ModelError: as `Server.ask`.
     """
 
     def reply(file: File) -> Answer:
         try:
-            with (folder / file.path).open("rb") as opened:
-                return server.ask(read_at_most(opened, LIMITS.bytes + 1), asked)
+            data = file_bytes(folder / file.path)
+        except ImageError as e:
+            return Answer(unreadable=str(e))
         except OSError as e:
-            return Answer(unreadable=f"The file cannot be read: {(e.strerror or str(e)).lower()}.")
+            why = (e.strerror or str(e)).lower()
+            if is_missing(e, was_there=file.bytes >= 0):
+                return Answer(unreadable=f"The file cannot be read: {why}.")
+            raise DataError(f"{folder / file.path} cannot be read now: {why}. The same command goes on.") from e
+        return server.ask(data, asked)
 
     known, length = _kept(kept, asked, files)
     yield from known
@@ -221,10 +241,10 @@ def _appending(file: Path, length: int) -> Iterator[Callable[[dict[str, Any]], N
 
 def _kept(file: Path, asked: Asked, files: Sequence[File]) -> tuple[list[Answer], int]:
     """Return the answers that an earlier run left, and the bytes of the file that they take."""
-    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []  # what no line break ends was being written
-    if not lines:
+    *lines, unended = file.read_bytes().split(b"\n") if file.exists() else [b""]
+    if not lines and canonical(asdict(asked)).startswith(unended):  # it was being written
         return [], 0
-    if read_object(Document(file, lines[0])) != asdict(asked):
+    if not lines or read_object(Document(file, lines[0])) != asdict(asked):
         raise DataError(
             f"{file} holds answers of another server, model, images or setting. Choose another --output, or delete it."
         )
@@ -245,7 +265,11 @@ def _problem(answer: requests.Response) -> tuple[str, str]:
         said = answer.json()
         return said["type"].removeprefix("urn:dermlens:"), shortened(said["detail"], 1000)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return "", f"it answered with HTTP {answer.status_code}, which is no answer of Dermlens' API."
+        return "", _no_answer(answer)
+
+
+def _no_answer(answer: requests.Response) -> str:
+    return f"it answered with HTTP {answer.status_code}, which is no answer of Dermlens' API."
 
 
 def _seconds(answer: requests.Response) -> float:

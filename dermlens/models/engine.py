@@ -88,10 +88,7 @@ class Engine:
         values = np.ascontiguousarray(batch, np.float32)
         with self._lock:
             self._batch = len(values)
-            try:
-                found = self._run(**{self._input: values})
-            except Exception as e:  # as above, where only running shows the damage
-                raise ModelError(f"The network cannot be run ({_first_line(e)}).") from e
+            found = self._computed(values)
         outputs = Outputs(*(found[name] for name in OUTPUTS))
         if [(a.ndim, len(a), a.dtype) for a in outputs] != [(n, len(values), np.dtype(np.float32)) for n in (2, 4, 2)]:
             shapes = ", ".join(f"{name} {a.shape}" for name, a in outputs._asdict().items())
@@ -100,13 +97,29 @@ class Engine:
 
     def run_grey(self, count: int) -> Outputs:
         """Run the network on so many grey images, to see whether it can be; raises as `run`."""
-        return self.run(np.full((count, self.size, self.size, 3), 128, np.float32))
+        return self.run(self._grey(count))
 
     def forget(self) -> None:
         """Overwrite what the interpreter still holds of the last images with grey."""
-        if self._batch:
-            self.run_grey(self._batch)
-            self._batch = 0
+        with self._lock:
+            if self._batch:
+                self._computed(self._grey(self._batch))
+                self._batch = 0
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether its memory still holds what it was run on last."""
+        return self._batch > 0
+
+    def _grey(self, count: int) -> np.ndarray:
+        return np.full((count, self.size, self.size, 3), 128, np.float32)
+
+    def _computed(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what the interpreter makes of a batch; to be called with the lock held."""
+        try:
+            return self._run(**{self._input: values})
+        except Exception as e:  # as above, where only running shows the damage
+            raise ModelError(f"The network cannot be run ({_first_line(e)}).") from e
 
 
 def warm() -> None:

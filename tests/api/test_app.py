@@ -14,14 +14,16 @@ import pytest
 from starlette.testclient import TestClient
 
 from dermlens.api import app as door
+from dermlens.api import forgetting
 from dermlens.api.app import create
 from dermlens.case.predict import predict
 from dermlens.errors import BusyError
 from dermlens.explain.grad_cam import heat_on_image
 from dermlens.ingest.formats import LIMITS
 from dermlens.labels import CLASSES, SUSPECT
-from dermlens.models.model import AnyModel
-from dermlens.server.limiter import Limiter
+from dermlens.models.engine import forget_images
+from dermlens.models.model import AnyModel, Model
+from dermlens.server.limiter import IMAGES, Limiter
 from dermlens.server.shares import Shares, Who
 from tests.api.conftest import anyone
 from tests.conftest import encode, finish
@@ -254,6 +256,25 @@ def test_prometheus_reads_what_was_answered(client: TestClient, lesion: np.ndarr
     assert "secret" not in text
 
 
+def test_the_networks_forget_the_image_once_nobody_is_answered(
+    client: TestClient, toys: list[AnyModel], lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten = threading.Event()
+
+    def forget() -> None:
+        forget_images()
+        forgotten.set()
+
+    monkeypatch.setattr(forgetting, "forget_images", forget)
+    monkeypatch.setattr(forgetting, "SECONDS", 0.01)
+    with IMAGES.turn():  # somebody else's
+        assert client.post(POST, content=encode(lesion)).status_code == 200
+        assert any(model.engine.holds_images for model in toys if isinstance(model, Model))
+        assert not forgotten.is_set()
+    assert forgotten.wait(60)
+    assert not any(model.engine.holds_images for model in toys if isinstance(model, Model))
+
+
 def test_a_slow_body_is_ended(toys: list[AnyModel], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "BODY_SECONDS", 0.01)
     api = create(lambda: toys, anyone)
@@ -288,5 +309,6 @@ def test_an_unforeseen_failure_says_nothing_of_itself(
     answer = client.post(POST, content=encode(lesion))
     assert answer.status_code == 500
     assert "secret" not in answer.text
+    assert 'dermlens_requests_total{operation="predict",status="500"} 1.0' in client.get("/metrics").text
     monkeypatch.setattr(door, "examine", lambda *_, **__: (_ for _ in ()).throw(BusyError("Full.")))
     assert client.post(POST, content=encode(lesion)).status_code == 429

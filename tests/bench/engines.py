@@ -36,6 +36,8 @@ from training.quantise import quantise
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
 START, END = "<!-- engines: made by python -m tests.bench.engines -->", "<!-- end of engines -->"
+BLOCK = "<!-- measured on: {} -->"
+_BLOCK = re.compile(f"^{BLOCK.format('(.*)')}$", re.MULTILINE)
 Run = Callable[[np.ndarray], np.ndarray]
 """(N, S, S, 3) float32 in, (N, 7) logits out."""
 
@@ -175,10 +177,20 @@ def _measured(p: Predictions) -> tuple[float, float]:
     return float((q.argmax(1) == p.y_true).mean()), float(-np.log(q[np.arange(len(p)), p.y_true]).mean())
 
 
-def written(document: str, section: Sequence[str]) -> str:
-    """Return a document with the text between START and END replaced."""
-    pattern = re.compile(f"{re.escape(START)}.*?{re.escape(END)}", re.DOTALL)
-    return pattern.sub(lambda _: "\n".join([START, "", *section, "", END]), document)
+def written(document: str, name: str, section: Sequence[str]) -> str:
+    """Return a document whose text between START and END has one block a processor, that of this one replaced.
+
+    Args:
+        document: what was written before. name: of the processor. section: its lines.
+    """
+    before, _, rest = document.partition(START)
+    inside, _, after = rest.partition(END)
+    _, *found = _BLOCK.split(inside)
+    blocks = dict(zip(found[::2], (text.strip("\n") for text in found[1::2]), strict=True))
+    blocks[name] = "\n".join(section)
+    return "".join(
+        [before, START, *(f"\n\n{BLOCK.format(n)}\n\n{text}" for n, text in blocks.items()), "\n\n", END, after]
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -209,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
     ]
     print("\n".join(section))
     if args.write:
-        DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8"), section), encoding="utf-8")
+        DOCUMENT.write_text(written(DOCUMENT.read_text(encoding="utf-8"), processor(), section), encoding="utf-8")
     return 0
 
 

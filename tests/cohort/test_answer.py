@@ -3,12 +3,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dermlens.case.predict import predict
+from dermlens.cohort import part
 from dermlens.cohort.answer import answer, schema_of
 from dermlens.cohort.drift import Compared, compare
 from dermlens.cohort.part import encode
+from dermlens.cohort.store import place
+from dermlens.errors import DataError
 from dermlens.evaluation.class_mix import EVEN, reweight
 from dermlens.image.encode import pixels_sha256
 from dermlens.labels import CLASSES, MELANOMA
@@ -79,6 +83,25 @@ def test_every_column_of_an_answer_is_in_the_schema(fitted: Model, lesion: np.nd
     row = answer(fitted, lesion, "ham10000", maps=True)
     assert set(row) <= set(schema_of(("toy",), maps=True).names)
     assert encode([{"row": 0, **row}], schema_of(("toy",), maps=True), {})
+
+
+def test_a_flipped_bit_of_a_part_is_a_sentence(tmp_path: Path) -> None:
+    output, name = place(tmp_path), part.name_of(0)
+    shares = np.random.default_rng(0).dirichlet(np.ones(7), 50).tolist()
+    rows = [{"row": i, **{f"p_{c}": p for c, p in zip(CLASSES, of, strict=True)}} for i, of in enumerate(shares)]
+    whole = encode(rows, schema_of(("toy",), maps=False), {})
+    group = pq.ParquetFile(pa.BufferReader(whole)).metadata.row_group(0)
+    pages = [group.column(i) for i in range(group.num_columns) if group.column(i).path_in_schema.startswith("p_")]
+    assert len(pages) == 7
+    for column in pages:
+        begin = column.dictionary_page_offset or column.data_page_offset
+        data = bytearray(whole)
+        data[begin + column.total_compressed_size // 2] ^= 4
+        output.write(name, bytes(data))
+        with pytest.raises(DataError, match=r"part-000000\.parquet is damaged .*Delete it, and run again"):
+            part.read_part(output, 0)
+    output.write(name, whole)
+    assert part.read_part(output, 0)["row"].to_pylist() == list(range(50))
 
 
 def test_drift_says_of_each_quantity_why_it_cannot_be_compared(pair: Path) -> None:

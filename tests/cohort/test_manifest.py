@@ -79,6 +79,13 @@ def test_lists_as_text_and_parquet(tmp_path: Path) -> None:
     assert list_images(str(images / "list.parquet"))[0].table.equals(found.table)
 
 
+def test_a_file_that_may_not_be_opened_is_listed_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = files(tmp_path / "images", "a.png", "b.png")
+    monkeypatch.setattr(manifest.os, "access", lambda path, *_, **__: path.name == "a.png")
+    monkeypatch.setattr(manifest.os, "supports_effective_ids", set())
+    assert list_images(str(images))[0].table["bytes"].to_pylist() == [5, -1]
+
+
 def test_one_image_under_two_paths_is_refused_and_two_of_one_name_are_not(tmp_path: Path) -> None:
     images = files(tmp_path / "images", "a.png", "below/a.png", "b.png")
     (tmp_path / "link").symlink_to(images)
@@ -104,6 +111,9 @@ def test_what_is_no_list_or_folder_is_refused_in_a_sentence(tmp_path: Path) -> N
     (tmp_path / "bad.parquet").write_text("text")
     pq.write_table(pa.table({"file": ["a"]}), tmp_path / "columns.parquet")
     (tmp_path / "table.csv").write_text("a.png\n")
+    pq.write_table(pa.table({"path": ["a.png", None, "", "b.png"]}), tmp_path / "gaps.parquet")
+    pq.write_table(pa.table({"path": ["a.png", "gs://bucket/a.png"]}), tmp_path / "bucket.parquet")
+    (tmp_path / "bucket.txt").write_text("a.png\ns3://key:secret@bucket/a.png\n")
     for name, said in (
         ("twice.txt", "lists 1 paths twice, such as a.png"),
         ("empty.txt", "lists no image"),
@@ -111,9 +121,23 @@ def test_what_is_no_list_or_folder_is_refused_in_a_sentence(tmp_path: Path) -> N
         ("columns.parquet", "column of paths, 'path'"),
         ("table.csv", "is no list of images"),
         ("nowhere", "is not a folder"),
+        ("gaps.parquet", "has 2 rows without a path, the first of them row 2"),
+        ("bucket.parquet", "lists gs://bucket/a.png, which is an address and no path"),
+        ("bucket.txt", "which is an address and no path"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=said) as raised:
             list_images(str(tmp_path / name))
+        assert "secret" not in str(raised.value)
+
+
+def test_a_flipped_bit_of_a_manifest_is_a_sentence(tmp_path: Path) -> None:
+    images = files(tmp_path / "images", *(f"image_{i:03}.png" for i in range(50)))
+    data = bytearray(encode(list_images(str(images))[0]))
+    column = pq.ParquetFile(pa.BufferReader(bytes(data))).metadata.row_group(0).column(1)
+    data[(column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 9] ^= 1
+    place(tmp_path).write(manifest.FILE, bytes(data))
+    with pytest.raises(DataError, match=r"manifest\.parquet is damaged"):
+        read(place(tmp_path))
 
 
 def test_a_damaged_manifest_is_a_sentence(tmp_path: Path) -> None:

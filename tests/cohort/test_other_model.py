@@ -1,5 +1,6 @@
 """What a cohort does when its model is replaced while it runs, and when two runs write into one output."""
 
+import ast
 import errno
 import fcntl
 import json
@@ -7,12 +8,13 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dermlens.cohort import local_pool, lock, manifest, part, results
+from dermlens.cohort import local_pool, lock, manifest, part, results, work
 from dermlens.cohort.__main__ import main
 from dermlens.cohort.lock import only_run
 from dermlens.cohort.run import Settings, run
@@ -232,3 +234,46 @@ def test_a_disk_without_locks_is_written_all_the_same(
     monkeypatch.setattr(fcntl, "flock", without)
     go(published, drawn.folder, place(tmp_path / "out"))
     folders.check_rows(place(tmp_path / "out"), drawn.paths, drawn.expected)
+
+
+def imported(module: str, found: dict[str, set[str]]) -> None:
+    """Add to `found` a module of dermlens and those that it imports: name -> the packages of others that it imports."""
+    file = work.PACKAGE.parent / f"{module.replace('.', '/')}.py"
+    if module in found or not file.is_file():
+        return
+    found[module] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            if name.startswith("dermlens."):
+                imported(name, found)
+            else:
+                found[module].add(name.partition(".")[0])
+
+
+def test_a_part_says_the_version_of_all_that_computes_a_row() -> None:
+    found: dict[str, set[str]] = {}
+    for module in ("dermlens.cohort.answer", "dermlens.ingest.worker"):
+        imported(module, found)
+    hashed = {str(file.relative_to(work.PACKAGE)) for file in work._modules()}
+    others = {file for m in found if (file := m.removeprefix("dermlens.").replace(".", "/") + ".py") not in hashed}
+    no_numbers = ("dataset/", "errors.py", "estimate.py", "files/", "server/", "wording.py", "child_process.py")
+    assert sorted(file for file in others if not file.startswith((*no_numbers, "sandbox.py"))) == []
+    assert "evaluation/class_mix.py" in hashed
+    assert "labels.py" in hashed
+    assert not set(work.COMPARES) & hashed, "old rows may be compared by newer code"
+    assert all((work.PACKAGE / file).is_file() for file in work.COMPARES)
+    distributions = metadata.packages_distributions()
+    packages = {
+        distributions[name][0].lower().replace("_", "-")
+        for names in found.values()
+        for name in names
+        if name in distributions
+    }
+    others_need = {"pandas", "pyarrow", "scipy"}  # tables, and what is fitted
+    assert sorted(packages - set(work.PACKAGES) - others_need) == []

@@ -1,18 +1,23 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dermlens.cohort import part, results, work
+from dermlens.cohort import part, ray_pool, results, work
+from dermlens.cohort.answer import answers
 from dermlens.cohort.run import Settings, run
 from dermlens.cohort.store import Place, place
+from dermlens.cohort.work import Work
 from dermlens.errors import DataError, DecoderError, ModelError
 from dermlens.image.preprocess import unfit
 from dermlens.ingest.read import read_file
@@ -186,14 +191,70 @@ def test_maps_are_those_of_the_call(published: Path, drawn: Drawn, tmp_path: Pat
 
 def test_files_that_are_gone_or_not_to_be_opened_are_rows(published: Path, drawn: Drawn, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.jpg")
-    (tmp_path / "list.txt").write_text(f"gone.png\nx.jpg\n{drawn.folder / drawn.paths[0]}\n")
+    (tmp_path / "self.jpg").symlink_to("self.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.path.relpath(tmp_path / "s.jpg"))
+    long = "y" * 300 + ".png"
+    odd = ("gone.png", "x.jpg", "self.jpg", "folder.jpg", "s.jpg", long, "a\0b.png", "c\0d/e.png")
+    (tmp_path / "list.txt").write_text("\n".join([*odd, str(drawn.folder / drawn.paths[0])]))
     output = place(tmp_path / "out")
     go(published, tmp_path / "list.txt", output)
-    found = {Path(row["image"]).name: row for row in results.rows(output, [0]).to_pylist()}
-    assert (found["gone.png"]["error"], found["x.jpg"]["error"]) == ("missing", "unreadable")
-    assert found["gone.png"]["error_sentence"] == "The file cannot be read: no such file or directory."
-    assert found["x.jpg"]["error_sentence"] == "The file cannot be read: it is no regular file."
-    assert found["image_0001.png"]["error"] is None
+    rows = {row["image"]: row for row in results.rows(output, results.present(output)).to_pylist()}
+    said = {name: (row["error"], row["error_sentence"]) for name, row in rows.items() if row["error"]}
+    begin = "The file cannot be read: "
+    assert said == {
+        "gone.png": ("missing", f"{begin}no such file or directory."),
+        "x.jpg": ("unreadable", f"{begin}it is no regular file."),
+        "self.jpg": ("missing", f"{begin}too many levels of symbolic links."),
+        "folder.jpg": ("missing", f"{begin}is a directory."),
+        "s.jpg": ("unreadable", f"{begin}it is no regular file."),
+        long: ("missing", f"{begin}file name too long."),
+        "a\\x00b.png": ("unreadable", f"{begin}its path holds a NUL character."),
+        "c\\x00d/e.png": ("unreadable", f"{begin}its path holds a NUL character."),
+    }
+    assert len(rows) == len(odd) + 1
+
+
+def test_images_that_went_away_since_they_were_listed_stop_the_run_and_come_back_with_them(
+    published: Path, drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, away, output = tmp_path / "images", tmp_path / "away", place(tmp_path / "out")
+    shutil.copytree(drawn.folder, images)
+    head = Place.head
+
+    def unmounted(self: Place, path: str, most: int) -> bytes:
+        if path == drawn.paths[8] and images.exists():
+            images.rename(away)
+        return head(self, path, most)
+
+    monkeypatch.setattr(Place, "head", unmounted)
+    with pytest.raises(
+        DataError, match=r"Shard 1 could not be finished.*image_\d+\.png was there when .* listed, and now"
+    ):
+        go(published, images, output)
+    assert list(parts(output)) == [0]
+    monkeypatch.setattr(Place, "head", head)
+    away.rename(images)
+    go(published, images, output)
+    folders.check_rows(output, drawn.paths, drawn.expected)
+
+
+def test_a_file_that_may_no_longer_be_opened_is_no_missing_one(drawn: Drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(self: Place, path: str, most: int) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Place, "head", closed)
+    for size, error in ((5, OSError), (-1, None)):
+        rows = pa.table({"row": [0], "path": [b"a.png"], "bytes": [size]})
+        asked = answers(None, place(drawn.folder), rows, "as-is", "ham10000", False)  # type: ignore[arg-type]
+        if error:
+            with pytest.raises(
+                error, match=r"^a\.png was there when the images were listed, and now: permission denied$"
+            ):
+                next(asked)
+        else:
+            assert next(asked)["error"] == "missing"
 
 
 def test_a_disk_that_fails_for_a_moment_costs_no_row(
@@ -279,3 +340,24 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(published: Path, 
     until(lambda: not any(map(alive, below)))
     go(published, tmp_path / "images", place(tmp_path / "out"), shard_rows=None)
     assert results.status(place(tmp_path / "out"), 0.0).counts["rows"] == 2_100
+
+
+def test_ray_is_told_to_start_killed_workers_and_their_shards_again_without_end(
+    drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray, asked = MagicMock(), {}
+    ray.exceptions.RayError = RuntimeError
+    ray.cluster_resources.return_value = {"CPU": 2.0}
+
+    def map_batches(actor: type, **settings: object) -> MagicMock:
+        asked.update(settings)
+        return MagicMock(iter_rows=lambda: iter([{"item": 0, "reason": ""}, {"item": 1, "reason": ""}]))
+
+    ray.data.from_items.return_value.map_batches = map_batches
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.data", ray.data)
+    work = Work("", "toy", place(drawn.folder), place(tmp_path), "as-is", "ham10000", False, ())
+    told: list[int] = []
+    ray_pool.run(work, [0, 1], "auto", None, told.append)
+    assert told == [0, 1]
+    assert (asked["max_restarts"], asked["max_task_retries"]) == (-1, -1)

@@ -1,5 +1,6 @@
 import io
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,33 @@ def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
         find_images(tmp_path)
     with pytest.raises(DataError, match="is not a folder"):
         find_images(tmp_path / "a.txt")
+
+
+def test_a_link_that_leads_to_itself_or_through_a_file_stops_nothing(tmp_path: Path) -> None:
+    for name, target in (
+        ("self.jpg", "self.jpg"),
+        ("loop", "loop"),
+        ("through.png", "z.jpg/a"),
+        ("long.png", "y" * 300),
+        ("through", "z.jpg/a"),
+    ):
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "z.jpg").write_bytes(encode(picture(), ".jpg"))
+    found = find_images(tmp_path)
+    assert found.images == ["long.png", "self.jpg", "through.png", "z.jpg"]
+    assert found.others == 2
+    with pytest.raises(ImageError, match="Too many levels"):
+        read_file(tmp_path / "self.jpg")
+
+
+def test_a_socket_and_a_path_with_nul_are_no_files(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.path.relpath(tmp_path / "x.jpg"))
+    assert find_images(tmp_path).images == ["x.jpg"]
+    with pytest.raises(ImageError, match="no regular file"):
+        read_file(tmp_path / "x.jpg")
+    with pytest.raises(ImageError, match="NUL"):
+        read_file(tmp_path / "a\0b.jpg")
 
 
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:

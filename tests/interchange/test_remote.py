@@ -1,6 +1,7 @@
 """Answers over the API from a server that this test writes: what is asked, waited for, kept and refused."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -110,7 +111,7 @@ def test_each_file_is_sent_with_its_settings_and_token_and_answers_come_in_order
 def test_a_busy_or_failing_server_is_asked_again_and_a_missing_file_is_an_answer(
     there: Scripted, tmp_path: Path
 ) -> None:
-    files = [*folder_of(tmp_path, "a", "b"), File("gone", 3, 1)]
+    files = [*folder_of(tmp_path, "a", "b"), File("gone", -1, 1)]
     there.replies = {
         b"a": [(429, problem("busy"))] * 5 + [(200, prediction())],
         b"b": [(500, problem("failed")), (408, problem("slow")), (200, prediction())],
@@ -130,8 +131,11 @@ def test_a_busy_or_failing_server_is_asked_again_and_a_missing_file_is_an_answer
         (404, problem("model"), ModelError, "It is model."),
         (200, prediction(sha256="t"), ModelError, "is another one by now"),
         (200, prediction(failure="It fell over."), ModelError, "It fell over."),
+        (200, b"<html>Please sign in</html>", DataError, "HTTP 200, which is no answer of Dermlens' API"),
+        (200, {"models": []}, DataError, "HTTP 200, which is no answer of Dermlens' API"),
+        (200, prediction(probabilities={"mel": 1.0}), DataError, "HTTP 200, which is no answer of Dermlens' API"),
     ],
-    ids=["fails", "no-json", "token", "moved", "model", "replaced", "failure"],
+    ids=["fails", "no-json", "token", "moved", "model", "replaced", "failure", "page", "empty", "shares"],
 )
 def test_what_cannot_be_answered_ends_with_a_sentence_and_the_rest_is_kept(
     there: Scripted, tmp_path: Path, status: int, said: Any, error: type[Exception], words: str
@@ -144,6 +148,34 @@ def test_what_cannot_be_answered_ends_with_a_sentence_and_the_rest_is_kept(
     there.replies = {}
     assert len(ask(there, tmp_path, files)) == 4
     assert {body for _, body, _ in there.asked} == {b"c", b"d"}, "what was answered is not asked again"
+
+
+def test_a_disk_that_fails_is_no_fault_of_the_image(
+    there: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [*folder_of(tmp_path, "a", "b"), File("gone", 3, 1)]
+    with pytest.raises(
+        DataError, match=r"gone cannot be read now: no such file or directory\. The same command goes on"
+    ):
+        ask(there, tmp_path, files)
+
+    def failing(path: Path) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    (tmp_path / "answers").unlink()
+    monkeypatch.setattr(remote, "file_bytes", failing)
+    with pytest.raises(DataError, match="a cannot be read now: input/output error"):
+        ask(there, tmp_path, files)
+
+
+def test_a_pipe_and_a_folder_are_answers_and_hold_nothing_up(there: Scripted, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.jpg")
+    (tmp_path / "y.jpg").mkdir()
+    files = [File("x.jpg", 0, 1), File("y.jpg", 4096, 1), *folder_of(tmp_path, "a")]
+    pipe, below, a = ask(there, tmp_path, files)
+    assert pipe.unreadable == "The file cannot be read: it is no regular file."
+    assert below.unreadable == "The file cannot be read: is a directory."
+    assert a.probabilities == SHARES
 
 
 def test_what_was_being_written_or_has_changed_is_asked_again(there: Scripted, tmp_path: Path) -> None:
@@ -166,6 +198,10 @@ def test_answers_to_another_question_are_not_mixed_in(there: Scripted, tmp_path:
     other = Asked(there.address_shown, "toy", "another", "4:3", "equal", "list")
     with pytest.raises(DataError, match="another server, model, images or setting"):
         list(answers(Server(there.address_shown), other, tmp_path, files, tmp_path / "answers"))
+    (tmp_path / "answers").write_text("Notes of somebody")
+    with pytest.raises(DataError, match="another server, model, images or setting"):
+        ask(there, tmp_path, files)
+    assert (tmp_path / "answers").read_text() == "Notes of somebody"
 
 
 def test_the_model_is_looked_up_first(there: Scripted) -> None:
@@ -176,6 +212,12 @@ def test_the_model_is_looked_up_first(there: Scripted) -> None:
     with pytest.raises(ModelError, match="no model other. It has: toy"):
         server.identity("other")
     with pytest.raises(ModelError, match="It is torn"):
+        server.identity("toy")
+    there.replies = {b"": [(200, b"<html>")]}
+    with pytest.raises(DataError, match="no answer of Dermlens' API"):
+        server.identity("toy")
+    there.replies = {b"": [(200, {"models": []})]}
+    with pytest.raises(DataError, match="no answer of Dermlens' API"):
         server.identity("toy")
 
 

@@ -154,3 +154,20 @@ def test_a_cohort_of_a_model_that_is_not_here_is_shown_without_comparison(
     app = open_page("cohort")
     assert "not among those published here" in text(app)
     assert np.isfinite(app.dataframe[0].value["suspect"]).all()
+
+
+def test_a_cohort_is_not_compared_with_another_model_that_took_the_name_of_its_own(
+    cohorts: Path, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(published, tmp_path / "models")
+    monkeypatch.setenv("DERMLENS_MODELS", str(tmp_path / "models"))
+    assert any("quantity" in t.value for t in open_page("cohort").dataframe)
+    card = tmp_path / "models" / "toy" / "card.json"
+    values = json.loads(card.read_text())
+    values["files"]["model.keras"] = "0" * 64
+    card.write_text(json.dumps(values))
+    app = open_page("cohort")
+    assert "has other files now than when it answered, so there is nothing to compare with" in text(app)
+    assert len(app.get("plotly_chart")) == 2
+    card.write_text("{")
+    assert "cannot be used, so there is nothing to compare with" in text(open_page("cohort"))

@@ -68,9 +68,9 @@ def figures(table: pa.Table) -> None:
 def against_validation(output: Place, found: Status, table: pa.Table) -> None:
     """Say how far the images are from those that the model was measured on."""
     st.header("Against validation", anchor=False)
-    compared = reading.compared(output, found, table)
+    compared, sentence = reading.compared(output, found, table)
     if compared is None:
-        st.caption("The model of this cohort is not among those published here, so there is nothing to compare with.")
+        st.caption(widgets.escape(sentence, 400))
         return
     measured = [(one.name, one.drift) for one in compared if one.drift is not None]
     if measured:

@@ -12,12 +12,15 @@ from dermlens.cohort.answer import MEASURES
 from dermlens.cohort.drift import Compared
 from dermlens.cohort.results import Status
 from dermlens.cohort.store import Place
-from dermlens.errors import DermlensError
+from dermlens.cohort.work import entry_sha256
+from dermlens.errors import DermlensError, ModelError
 from dermlens.models import registry
+from ui import cache
 from ui.cache import Result
 
 SHOWN = ("row", "image", "call", "suspect", "refused", "refer", "reasons", "quality", "error", "error_sentence")
 UNLIKE = "Unlike dermoscopic images"
+NOT_COMPARED = ", so there is nothing to compare with."
 
 
 def stamp(output: Place) -> tuple:
@@ -59,16 +62,23 @@ def refused(table: pa.Table) -> pa.Table:
 
 
 @st.cache_data(show_spinner="Comparing with validation", max_entries=4)
-def _compared(folder: Path, class_mix: str, stamp: tuple, _rows: pa.Table) -> list[Compared]:
+def _compared(folder: Path, model_sha256: str, class_mix: str, stamp: tuple, _rows: pa.Table) -> list[Compared]:
     return drift.compare(registry.inspect(folder), class_mix, _rows)
 
 
-def compared(output: Place, found: Status, table: pa.Table) -> list[Compared] | None:
-    """Return a cohort compared with the validation images of its model; None if that model is not here."""
+def compared(output: Place, found: Status, table: pa.Table) -> Result[list[Compared]]:
+    """Return a cohort compared with the validation images of the model that answered it, if that is the one here."""
     folder = registry.models_dir() / str(found.record.get("model"))
     if not (folder / "card.json").is_file():
-        return None
-    return _compared(folder, str(found.record.get("class_mix")), stamp(output), table)
+        return Result(None, f"The model of this cohort is not among those published here{NOT_COMPARED}")
+    try:
+        now = entry_sha256(registry.inspect(folder), cache.fitted)
+    except ModelError as e:
+        return Result(None, f"The model of this cohort cannot be used{NOT_COMPARED} {e}")
+    if now != found.record.get("model_sha256"):
+        return Result(None, f"The model of this name has other files now than when it answered{NOT_COMPARED}")
+    made = (*stamp(output), cache.modified(folder / "card.json"))
+    return Result(_compared(folder, now, str(found.record.get("class_mix")), made, table))
 
 
 def _networks(found: Status) -> tuple[str, ...]:

@@ -74,6 +74,8 @@ class Owners:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._owners: dict[str, Visitor] = {}
+        self.begun = 0
+        """sessions that there were so far"""
         self._places: dict[str, set[str]] = {}
         """session -> ids of files that it may upload"""
         self._coming: dict[str, set[str]] = {}
@@ -87,6 +89,7 @@ class Owners:
         VISITS.begin(Who(session, visitor.person, visitor.address))
         with self._lock:
             self._owners[session] = visitor
+            self.begun += 1
 
     def end(self, session: str) -> None:
         """Forget a session."""
@@ -127,6 +130,10 @@ class Owners:
         with self._lock:
             owner = self._owners.get(session)
         return owner is not None and (owner.browser, owner.person) == (visitor.browser, visitor.person)
+
+    def resumes(self, visitor: Visitor, session: str) -> bool:
+        """Return whether a visitor may go on with a session: it is theirs, and something tells them from others."""
+        return bool(visitor.browser or visitor.person) and self.owns(visitor, session)
 
     def may_upload(self, session: str, file: str) -> bool:
         """Return whether this session was given a place for this file."""

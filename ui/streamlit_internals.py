@@ -101,6 +101,7 @@ def no_places(frame: bytes, reason: str) -> bytes:
     answer = ForwardMsg()
     answer.file_urls_response.response_id = BackMsg.FromString(frame).file_urls_request.request_id
     answer.file_urls_response.error_msg = reason
+    answer.metadata.cacheable = False  # the browser looks at it in every message
     return answer.SerializeToString()
 
 

@@ -16,14 +16,17 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from dermlens.ingest.formats import LIMITS as FILE
 from dermlens.server.connections import PEER
 from dermlens.server.limits import LIMITS
+from dermlens.server.paces import Paces
 from ui import leaving, streamlit_internals
 from ui.access import api, pages, sign_in, steps, uploads
 from ui.access.pages import CONNECTIONS
-from ui.access.requests import PACES, limited_by
 from ui.access.sign_in import may_fetch
 from ui.access.uploads import say
-from ui.access.visitors import OWNERS, VISITOR, Visitor, trusted_proxies, visitor_of
+from ui.access.visitors import OWNERS, VISITOR, Visitor, limited_by, trusted_proxies, visitor_of
 from ui.streamlit_internals import FOR_MACHINES, SIGN_OUT, UPLOADS, is_cookie_of_user, is_media, media_id
+
+PACES = Paces()
+"""Of the HTTP requests of this server."""
 
 
 def middleware() -> list[Middleware]:

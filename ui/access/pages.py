@@ -59,7 +59,8 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
             await asyncio.sleep(pace.wait(time.monotonic(), 1 + files / NAMES_A_MESSAGE))
             code = why_not(visitor, message, found)
             if code is None and files > LIMITS.file_names:
-                answer = streamlit_internals.no_places(message["bytes"], f"More than {LIMITS.file_names:,} at once.")
+                why = f"{files:,} files at once; at most {LIMITS.file_names:,} are taken. Upload them in parts."
+                answer = streamlit_internals.no_places(message["bytes"], why)
                 await told({"type": "websocket.send", "bytes": answer})
             elif code is None:
                 if kind in (ASKS_FOR_A_RUN, ASKS_FOR_WORK):

@@ -79,6 +79,8 @@ class _Upload:
         except _RefusedError as e:
             if not status:
                 if e.status != 408:
+                    VISITS.files.give(self._session, self._received)
+                    self._received = 0
                     await asyncio.sleep(REFUSED_SECONDS)
                 await say(send, e.status, e.sentence, close=e.status == 408)  # else the rest is read and forgotten
         finally:

@@ -18,6 +18,8 @@ from ui.streamlit_internals import browser_of_cookies
 
 VISITOR = "dermlens.visitor"
 """Where an ASGI scope names its visitor."""
+HERE = ("127.0.0.1", "::1")
+"""Peers that are not limited: a proxy on this machine, and so everybody whose address nobody says."""
 MOST_SHOWN = 5000
 """Pictures and downloads of one session that are remembered as its own, the latest ones."""
 
@@ -66,6 +68,12 @@ def visitor_of(scope: Scope) -> Visitor:
     client, peer = scope.get("client"), scope.get(PEER, scope.get("client"))
     address = str(client[0]) if client is not None and client != peer else ""
     return Visitor(peer, sign_in_of(cookies), browser_of_cookies(cookies), address)
+
+
+def limited_by(visitor: Visitor) -> str:
+    """Return the address by which a visitor's requests are counted; "" where it may be that of many."""
+    peer = str((visitor.peer or ("",))[0])
+    return visitor.address or ("" if peer in HERE else peer)
 
 
 class Owners:

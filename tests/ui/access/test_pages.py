@@ -58,7 +58,8 @@ def test_many_names_of_files_count_as_many_messages() -> None:
     assert waited == [1 + LIMITS.file_names / 100, 1 + (LIMITS.file_names + 1) / 100]
     assert [m["type"] for m in heard] == ["websocket.receive", "websocket.disconnect"], "one too many asks in vain"
     (answer,) = said
-    assert ForwardMsg.FromString(answer["bytes"]).file_urls_response.error_msg == "More than 2,000 at once."
+    told = ForwardMsg.FromString(answer["bytes"]).file_urls_response.error_msg
+    assert told == "2,001 files at once; at most 2,000 are taken. Upload them in parts."
 
 
 def test_a_download_waits_as_a_page_does_while_its_visitor_has_computed_too_much(

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dermlens.server.limits import Limits
-from ui.access.requests import MANY, Paces, limited_by
-from ui.access.visitors import Visitor
+from dermlens.server.paces import MANY, Paces
 
 
 def test_a_first_load_of_the_page_waits_for_nothing_and_a_flood_does() -> None:
@@ -30,26 +29,3 @@ def test_who_has_asked_for_nothing_lately_is_forgotten() -> None:
     now[0] = 21.0
     paces.wait("new")
     assert len(paces) == 1
-
-
-@pytest.mark.parametrize(
-    ("peer", "address", "by"),
-    [
-        (("192.0.2.1", 1), "", "192.0.2.1"),
-        (("192.0.2.1", 1), "198.51.100.1", "198.51.100.1"),
-        (("127.0.0.1", 1), "198.51.100.1", "198.51.100.1"),
-        (("127.0.0.1", 1), "", ""),
-        (("::1", 1, 0, 0), "", ""),
-        (None, "", ""),
-    ],
-    ids=[
-        "nobody between",
-        "a trusted proxy",
-        "one on this machine",
-        "one that is not named",
-        "by IPv6",
-        "a socket file",
-    ],
-)
-def test_it_is_counted_by_the_address_unless_that_may_be_of_many(peer: tuple | None, address: str, by: str) -> None:
-    assert limited_by(Visitor(peer, None, None, address)) == by

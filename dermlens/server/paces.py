@@ -1,13 +1,10 @@
-"""Keeps whoever asks over HTTP to a pace: by address, where it is somebody's own."""
+"""Keeps whoever asks over HTTP to a pace."""
 
 import time
 from collections.abc import Callable
 
 from dermlens.server.limits import LIMITS, Limits
-from ui.access.visitors import Visitor
 
-HERE = ("127.0.0.1", "::1")
-"""Peers that are not limited: a proxy on this machine, and so everybody whose address nobody says."""
 MANY = 1000
 """Addresses beyond which those that have asked for nothing lately are forgotten."""
 
@@ -33,13 +30,3 @@ class Paces:
             lately = now - 2 * self._burst / self._rate
             self._left = {who: (n, at) for who, (n, at) in self._left.items() if at > lately}
         return max(0.0, -left / self._rate)
-
-
-def limited_by(visitor: Visitor) -> str:
-    """Return the address by which a visitor's requests are counted; "" where it may be that of many."""
-    peer = str((visitor.peer or ("",))[0])
-    return visitor.address or ("" if peer in HERE else peer)
-
-
-PACES = Paces()
-"""Of this server."""

@@ -363,11 +363,13 @@ def watch_sessions(
     connect, uploads = server.connect_session, _uploads()
     remove = uploads.remove_session_files
 
-    def connecting(client: Any, user_info: Any, existing_session_id: str | None = None, **options: Any) -> str:
+    def connecting(
+        client: Any, user_info: Any, existing_session_id: str | None = None, *args: Any, **options: Any
+    ) -> str:
         scope = client._websocket.scope
         if existing_session_id is not None and not may_resume(existing_session_id, scope):
             existing_session_id = None
-        session = connect(client, user_info, existing_session_id, **options)
+        session = connect(client, user_info, existing_session_id, *args, **options)
         connected(session, scope)
         return session
 

@@ -240,6 +240,7 @@ def test_nothing_of_a_picture_is_in_memory_after_its_session_has_ended(address: 
     pixels, name = patterns[0], b"canary-name-4711"
     until(lambda: holds(pids, [pixels, name]) == {pixels, name})  # it can be found; a mapping may go while it is read
     visitor.close()
+    until(lambda: not holds(pids, [pixels, name]))  # quickly looked for
     until(lambda: not holds(pids, [*patterns, name]))
 
 

@@ -73,6 +73,7 @@ class Visitor:
         self.session = ""
         self.query = ""
         self._run_hash = ""
+        self._clicks = 0
         self.elements: dict[tuple[int, ...], Element] = {}
         self.told: list[str] = []
         self.media: set[str] = set()
@@ -147,6 +148,27 @@ class Visitor:
         while (message := self._receive()).WhichOneof("type") != "file_urls_response":
             pass
         return message.file_urls_response.file_urls
+
+    def click_download(self) -> str:
+        """Click the first download that is made on a click; returns what its answer will name."""
+        (file, *_) = [element.deferred_file_id for element in self._of("download_button") if element.deferred_file_id]
+        self._clicks += 1
+        asks = BackMsg()
+        asks.backend_operation_request.request_id = f"click {self._clicks}"
+        asks.backend_operation_request.session_id = self.session
+        asks.backend_operation_request.deferred_file.file_id = file
+        self._send(asks)
+        return f"click {self._clicks}"
+
+    def answers_to(self, clicks: Sequence[str]) -> list[tuple[str, str]]:
+        """Return for each click the path of the file, or "" and why there is none."""
+        found: dict[str, tuple[str, str]] = {}
+        while not found.keys() >= set(clicks):
+            message = self._receive()
+            if message.WhichOneof("type") == "backend_operation_response":
+                answer = message.backend_operation_response
+                found[answer.request_id] = answer.deferred_file.url, answer.error_msg
+        return [found[click] for click in clicks]
 
     def put(self, path: str, data: Any, **headers: str) -> requests.Response:
         """Send a body to a path of the server, with this browser's cookies and token."""

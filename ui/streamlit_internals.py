@@ -8,7 +8,7 @@ import inspect
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,8 +16,9 @@ import streamlit as st
 from starlette.formparsers import MultiPartParser
 from streamlit import config, runtime
 from streamlit.errors import StreamlitSecretNotFoundError
-from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg
+from streamlit.proto.ForwardMsg_pb2 import BackendOperationResponse, ForwardMsg
+from streamlit.runtime.backend_operation_handler import DeferredFileHandler
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.pages_manager import PagesManager
@@ -38,6 +39,8 @@ MEDIA = "/media/"
 """Before the path of Streamlit's own files, its fonts among them, which lie in /static/media/."""
 FOR_MACHINES = ("/_stcore/metrics", "/_stcore/agent", "/_stcore/script-health-check")
 """In the paths that only programs ask for."""
+ASKS_FOR_A_RUN, ASKS_FOR_WORK = "rerun_script", "backend_operation_request"
+"""Kinds of messages that have the script run, and that have something else computed: a download is made."""
 AFFECTS_OTHERS = frozenset({"clear_cache", "set_run_on_save", "load_git_info"})
 """Kinds of messages with which Streamlit's developer menu reaches beyond its own session: the first has the models
 of all sessions loaded again."""
@@ -93,9 +96,13 @@ def kind_of_message(frame: bytes) -> tuple[str, int] | None:
     return message.WhichOneof("type") or "", len(message.file_urls_request.file_names)
 
 
-def asks_for_a_run(frame: bytes) -> bool:
-    """Return whether a message from a browser has its script run."""
-    return (kind_of_message(frame) or ("", 0))[0] == "rerun_script"
+def no_places(frame: bytes, reason: str) -> bytes:
+    """Return what tells the browser that it gets no places for the files that it asks for in a frame, and why."""
+    answer = ForwardMsg()
+    answer.file_urls_response.response_id = BackMsg.FromString(frame).file_urls_request.request_id
+    answer.file_urls_response.error_msg = reason
+    answer.metadata.cacheable = False  # the browser looks at it in every message
+    return answer.SerializeToString()
 
 
 def is_end_of_run(frame: bytes) -> bool:
@@ -228,6 +235,37 @@ def keep_downloads(seconds: float, clock: Callable[[], float] = time.monotonic) 
     media._remove_orphaned_deferred_callables = drop_replaced  # type: ignore[method-assign]
 
 
+def watch_downloads(
+    turn: Callable[[str], AbstractAsyncContextManager[str]], around: Callable[[str], AbstractContextManager[None]]
+) -> None:
+    """Have every download that is made on a click wait for its turn, and be made within a context.
+
+    Args:
+        turn: the context in which a session's download is answered, on the event loop; it yields "", or the sentence
+            that the browser is told instead.
+        around: the context in which it is made, in a thread of its own, by the session that shows it.
+    """
+    media = runtime.get_instance().media_file_mgr
+    execute, handle = media.execute_deferred, inspect.unwrap(DeferredFileHandler.handle)
+
+    def executing(file_id: str) -> str:
+        deferred = media._deferred_callables.get(file_id)
+        with around(deferred["session_id"]) if deferred is not None else nullcontext():
+            return execute(file_id)
+
+    @functools.wraps(handle)
+    async def handling(
+        self: DeferredFileHandler, request: BackendOperationRequest, session_id: str
+    ) -> BackendOperationResponse:
+        async with turn(session_id) as refusal:
+            if refusal:
+                return BackendOperationResponse(request_id=request.request_id, error_msg=refusal)
+            return await handle(self, request, session_id)
+
+    media.execute_deferred = executing  # type: ignore[method-assign]
+    DeferredFileHandler.handle = handling  # type: ignore[method-assign]
+
+
 @functools.cache
 def keep_answers() -> None:
     """Keep the answer to a click on a download that waits to be sent when a page begins to be drawn anew.
@@ -307,11 +345,16 @@ class Sessions(SessionStorage):
 
 
 def watch_sessions(
-    connected: Callable[[str, Mapping[str, Any]], None], ended: Callable[[str], None], seconds: float
+    may_resume: Callable[[str, Mapping[str, Any]], bool],
+    connected: Callable[[str, Mapping[str, Any]], None],
+    ended: Callable[[str], None],
+    seconds: float,
 ) -> Sessions:
     """Be told of every session that begins, comes back or ends, and end those that are away for so many seconds.
 
     Args:
+        may_resume: called with a session and the ASGI scope of a websocket that asks to go on with it, which Streamlit
+            allows to whoever knows its id; where it returns False, a new one begins.
         connected: called with the session and the ASGI scope of its websocket.
         ended: called with the session, in any thread.
         seconds: that a session waits for its browser.
@@ -320,9 +363,14 @@ def watch_sessions(
     connect, uploads = server.connect_session, _uploads()
     remove = uploads.remove_session_files
 
-    def connecting(client: Any, user_info: Any, *args: Any, **options: Any) -> str:
-        session = connect(client, user_info, *args, **options)
-        connected(session, client._websocket.scope)
+    def connecting(
+        client: Any, user_info: Any, existing_session_id: str | None = None, *args: Any, **options: Any
+    ) -> str:
+        scope = client._websocket.scope
+        if existing_session_id is not None and not may_resume(existing_session_id, scope):
+            existing_session_id = None
+        session = connect(client, user_info, existing_session_id, *args, **options)
+        connected(session, scope)
         return session
 
     def removing(session_id: str) -> None:  # which Streamlit does only when a session ends

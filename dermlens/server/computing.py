@@ -11,9 +11,15 @@ from dermlens.server.limits import LIMITS, Limits
 ADVANCE = 0.25
 """Seconds that a run is charged before it begins, so that those of one visitor are not all let in at once."""
 
+STRANGER = "stranger "
+"""How the name of a visitor begins who is known by nothing but an address: neither signed in, nor with an answer."""
+LITTLE = 0.25
+"""What such a one counts, against one who is known, when the time is shared out."""
+
 
 class Computing:
-    """The computing time of pages: a token bucket a visitor, filled by an even part of one core. Safe between threads.
+    """The computing time of pages: a token bucket a visitor, filled by an even part of one core, of which a
+    stranger counts for a quarter. Safe between threads.
 
     Python computes for one page at a time, so one core is what there is to share. A visitor that has used up its part
     waits while another one's page runs; who is alone never waits. Answers of the models are free: they have a line of
@@ -71,6 +77,12 @@ class Computing:
         finally:
             self._thread.free = getattr(self._thread, "free", 0.0) + used() - before
 
+    def charge(self, visitor: str, seconds: float) -> None:
+        """Charge a visitor for what was computed elsewhere."""
+        with self._lock:
+            self._fill()
+            self._charge(visitor, seconds)
+
     def _charge(self, visitor: str, seconds: float) -> None:
         burst = self._limits.computing_burst
         self._left[visitor] = max(self._left.get(visitor, burst) - seconds, -burst)
@@ -79,9 +91,14 @@ class Computing:
         now, burst = self._clock(), self._limits.computing_burst
         passed, self._at = now - self._at, now
         self._ran = {who: at for who, at in self._ran.items() if now - at < self._limits.computing_recent}
-        part = passed / max(1, len(self._ran.keys() | self._running.keys()))
-        self._left = {who: left + part for who, left in self._left.items() if left + part < burst}
+        shared = sum(map(_weight, self._ran.keys() | self._running.keys()))
+        filled = {who: left + passed * min(1, _weight(who) / (shared or 1)) for who, left in self._left.items()}
+        self._left = {who: left for who, left in filled.items() if left < burst}
         self._advanced = Counter({who: n for who, n in self._advanced.items() if n > 0 and who in self._left})
+
+
+def _weight(visitor: str) -> float:
+    return LITTLE if visitor.startswith(STRANGER) else 1.0
 
 
 COMPUTING = Computing()

@@ -63,6 +63,16 @@ class Limits:
     asks_rate: float = 10.0
     """and a second from then on"""
 
+    requests_burst: int = 400
+    """HTTP requests of one address at once: a first load of the page takes about 100"""
+    requests_rate: float = 50.0
+    """and a second from then on"""
+
+    downloads: int = 4
+    """that are made on a click at once, by all together"""
+    downloads_session: int = 5
+    """of one session that are being made or wait: one at a time is made"""
+
     computing_burst: float = 4.0
     """seconds for which the pages of one visitor may compute at once, and an even part of one core from then on"""
     computing_recent: float = 5.0
@@ -74,6 +84,8 @@ class Limits:
     """after which a connection that asks for nothing is closed"""
     stalled_seconds: float = 30.0
     """after which a page that does not take what it is sent is closed"""
+    body_refused: int = MIB
+    """bytes of a body beyond which a refusal ends the connection, as the rest would be read to no purpose"""
     message_bytes: int = MIB // 2
     """of one message from a page; the list of a thousand uploaded files takes 350,000"""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dermlens.server.computing import ADVANCE, Computing
+from dermlens.server.computing import ADVANCE, STRANGER, Computing
 from dermlens.server.limits import Limits
 
 
@@ -149,3 +149,34 @@ def test_pages_of_one_visitor_in_several_threads_are_charged_together() -> None:
         thread.join(10)
     with pages.of("other"):
         assert not pages.admit("greedy")
+
+
+def test_strangers_count_a_quarter_when_the_time_is_shared_out() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    strangers = [f"{STRANGER}{i}" for i in range(8)]
+    for who in [*strangers, "known"]:
+        run(pages, clock, who, 5.0)
+    clock.now = 3.0
+    assert pages.admit("known")
+    assert pages._left["known"] == pytest.approx(-1 + 3.0 / 3 - ADVANCE), "eight of them count as two"
+    assert pages._left[strangers[0]] == pytest.approx(-1 + 3.0 / 12)
+
+
+def test_a_stranger_who_is_alone_has_the_whole_core() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    alone = f"{STRANGER}1"
+    run(pages, clock, alone, 5.0)
+    clock.now = 2.0
+    run(pages, clock, alone, 0.0)
+    assert pages._left[alone] == pytest.approx(1.0)
+
+
+def test_what_was_computed_elsewhere_is_charged_too() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    with pages.of("other"):
+        for _ in range(41):
+            pages.charge("opens many", 0.1)
+        assert not pages.admit("opens many")

@@ -55,6 +55,42 @@ def test_the_recipe_keeps_the_rules_for_recipes() -> None:
     assert "pip install" not in block("dockerfile"), "make installs by hashes"
 
 
+def test_the_container_answers_to_its_own_name_and_to_its_health_check() -> None:
+    (hosts,) = re.findall(r'ENV STREAMLIT_SERVER_ALLOWED_HOSTS="(.+)"', block("dockerfile"))
+    allowed = hosts.split()  # as Streamlit reads it: no commas
+    (asked,) = re.findall(r"HEALTHCHECK .*http://([\w.]+):", block("dockerfile"))
+    assert asked in allowed
+    assert "dermlens.example.org" in allowed
+
+
+LINKS = (
+    "/predict?case=0123456789ab",
+    "/media/0123456789ab.png",
+    "/_stcore/upload_file/0123456789ab/file",
+    "/base/_stcore/upload_file/0123456789ab/file",
+)
+"""What no log may hold."""
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_the_logs_of_the_proxies_name_no_case_and_no_session(link: str) -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    (cut,) = re.findall(r'request>uri regexp "(.+)" ""', text)
+    assert "0123456789ab" not in re.sub(cut, "", link), "Caddy"
+    (shown,) = re.findall(r"map \$uri \$shown_path \{\n(.+?)\}", text, re.DOTALL)
+    rules = [(words[0].removeprefix("~"), words[1]) for words in map(str.split, shown.strip().splitlines())]
+    assert rules.pop()[0] == "default"
+    path = link.partition("?")[0]  # $uri is without the query
+    assert "0123456789ab" not in next((said for rule, said in rules if re.search(rule, path)), path), "nginx"
+
+
+def test_the_log_of_errors_of_nginx_holds_no_lines_of_requests() -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    levels = re.findall(r"error_log \S+ (\w+);", text)
+    assert levels == ["crit"], "what is refused and what fails behind it is written below that level"
+    assert "limit_conn_log_level info;" in text
+
+
 @pytest.mark.slow
 def test_the_image_is_built_and_answers(tmp_path: Path) -> None:
     docker = next((name for name in ("docker", "podman") if shutil.which(name)), None)

@@ -4,8 +4,8 @@ import ast
 import inspect
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from http.cookies import SimpleCookie
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -17,11 +17,11 @@ import streamlit as st
 from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
-from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import Runtime, media_file_manager
 from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.backend_operation_handler import DeferredFileHandler
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.media_file_storage import MediaFileStorageError
@@ -193,8 +193,15 @@ def test_every_kind_of_message_is_known() -> None:
     frame = BackMsg(clear_cache=True).SerializeToString()
     assert streamlit_internals.kind_of_message(frame) == ("clear_cache", 0)
     assert streamlit_internals.kind_of_message(b"\xff\xff") is None
-    asks = [BackMsg(rerun_script=ClientState()), BackMsg(app_heartbeat=True), BackMsg(stop_script=True)]
-    assert [streamlit_internals.asks_for_a_run(m.SerializeToString()) for m in asks] == [True, False, False]
+    assert {streamlit_internals.ASKS_FOR_A_RUN, streamlit_internals.ASKS_FOR_WORK} <= of_a_session
+
+
+def test_the_browser_is_told_that_it_gets_no_places_and_why() -> None:
+    asks = BackMsg()
+    asks.file_urls_request.request_id = "7"
+    answer = ForwardMsg.FromString(streamlit_internals.no_places(asks.SerializeToString(), "Too many."))
+    assert (answer.file_urls_response.response_id, answer.file_urls_response.error_msg) == ("7", "Too many.")
+    assert not answer.file_urls_response.file_urls
 
 
 def test_every_script_of_the_page_is_found_or_comes_from_a_file() -> None:
@@ -366,6 +373,33 @@ def test_no_download_is_kept_of_a_session_that_ended(downloads: tuple[Any, list[
     assert not media._file_metadata
 
 
+def test_a_download_waits_for_its_turn_and_is_made_within_the_context_of_its_session(
+    downloads: tuple[Any, list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media, _ = downloads
+    monkeypatch.setattr(DeferredFileHandler, "handle", DeferredFileHandler.handle)  # put back afterwards
+    seen, refusals = list[str](), ["", "Not now."]
+
+    @asynccontextmanager
+    async def turn(session: str) -> AsyncIterator[str]:
+        seen.append(f"turn of {session}")
+        yield refusals.pop(0)
+        seen.append(f"end of {session}")
+
+    @contextmanager
+    def around(session: str) -> Iterator[None]:
+        seen.append(f"made for {session}")
+        yield
+
+    streamlit_internals.watch_downloads(turn, around)
+    request = BackendOperationRequest(request_id="1")
+    request.deferred_file.file_id = _draw_anew(media)
+    handler = DeferredFileHandler(lambda: media)
+    assert finish(handler.handle(request, "a")).deferred_file.url
+    assert finish(handler.handle(request, "a")).error_msg == "Not now."
+    assert seen == ["turn of a", "made for a", "end of a", "turn of a", "end of a"]
+
+
 def test_what_the_style_sheet_names_is_on_the_page() -> None:
     named = set(re.findall(r'data-testid="(\w+)"', (ROOT / "ui" / "theme.css").read_text(encoding="utf-8")))
     built = "".join(path.read_text(encoding="utf-8") for path in (STATIC / "static" / "js").glob("*.js"))
@@ -416,7 +450,10 @@ def test_a_session_that_is_away_ends_sooner_where_it_is_in_the_way_the_longest_a
 
 
 def test_what_the_server_is_watched_by_is_there() -> None:
-    assert inspect.signature(Runtime.connect_session).parameters.keys() >= {"client", "user_info"}
+    resumes = inspect.signature(Runtime.connect_session).parameters
+    assert list(resumes)[1:4] == ["client", "user_info", "existing_session_id"], (
+        "whose session it is would not be asked"
+    )
     assert "remove_session_files" in inspect.getsource(AppSession.shutdown), "nobody would be told that a session ended"
     assert "client=client" in inspect.getsource(starlette_websocket), "nobody would be told that one began"
     assert "_websocket" in inspect.getsource(starlette_websocket.StarletteSessionClient)

@@ -10,15 +10,20 @@ from ui import cache
 from ui.access.sign_in import sign_in_is_set_up
 
 
+def is_open() -> bool:
+    """Return whether programs are answered."""
+    return os.environ.get("DERMLENS_API", "") not in ("", "0")
+
+
 def layers() -> list[Middleware]:
     """Return the layer that answers programs; none where the door is closed.
 
     Raises:
         ConfigError: it may not be opened as the settings are, or its packages are missing.
     """
-    wanted = os.environ.get("DERMLENS_API", "")
-    if wanted in ("", "0"):
+    if not is_open():
         return []
+    wanted = os.environ["DERMLENS_API"]
     if wanted != "1":
         raise ConfigError(f"DERMLENS_API must be 1 (open) or 0 (closed), got {wanted!r}.")
     try:

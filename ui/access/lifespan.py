@@ -4,7 +4,8 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
@@ -17,10 +18,11 @@ from dermlens.server.computing import COMPUTING
 from dermlens.server.limits import LIMITS
 from dermlens.server.log_lines import Guard, guard_handlers
 from dermlens.server.shares import VISITS
-from ui import streamlit_internals
-from ui.access import pages, uploads, uvicorn_internals
+from ui import cache, streamlit_internals
+from ui.access import api, pages, uploads, uvicorn_internals
+from ui.access.downloads import Downloads
 from ui.access.pages import CONNECTIONS
-from ui.access.visitors import OWNERS, VISITOR
+from ui.access.visitors import OWNERS, VISITOR, Visitor
 from ui.settings import keeps_record
 
 SWITCH = 0.001
@@ -28,6 +30,8 @@ SWITCH = 0.001
 pages being drawn."""
 DOWNLOAD_SECONDS = 30.0
 """For which a download that was clicked is kept although its page was drawn anew."""
+OPENING_SECONDS = 0.02
+"""That opening a session computes before its page runs: the handshake, and what Streamlit makes for it."""
 logger = logging.getLogger(__name__)
 
 
@@ -44,9 +48,19 @@ def prepare() -> None:
     uvicorn_internals.watch_connections(CONNECTIONS.enter, CONNECTIONS.leave, LIMITS.message_bytes)
 
 
-def _charged(session: str) -> AbstractContextManager[None]:
+def _who(session: str) -> str:
     visitor = OWNERS.whose(session)
-    return COMPUTING.of(pages.computes(visitor) if visitor else session)
+    return pages.computes(visitor) if visitor else session
+
+
+def _charged(session: str) -> AbstractContextManager[None]:
+    return COMPUTING.of(_who(session))
+
+
+def _begin(session: str, scope: Mapping[str, Any]) -> None:
+    visitor: Visitor = scope[VISITOR]
+    OWNERS.begin(session, visitor)
+    COMPUTING.charge(pages.computes(visitor), OPENING_SECONDS)
 
 
 @asynccontextmanager
@@ -60,6 +74,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     streamlit_internals.watch_media(OWNERS.show)
     streamlit_internals.keep_downloads(DOWNLOAD_SECONDS)
     streamlit_internals.keep_answers()
+    streamlit_internals.watch_downloads(Downloads(_who).turn, _charged)
     ended = asyncio.Event()
 
     def end(session: str) -> None:
@@ -69,19 +84,41 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
 
     loop = asyncio.get_running_loop()
     sessions = streamlit_internals.watch_sessions(
-        lambda session, scope: OWNERS.begin(session, scope[VISITOR]),
+        lambda session, scope: OWNERS.resumes(scope[VISITOR], session),
+        _begin,
         end,
         st.get_option("server.disconnectedSessionTTL"),
     )
     beside = [
         asyncio.create_task(_sweep(sessions, ended), name="sweep"),
-        asyncio.create_task(asyncio.to_thread(pool.warm), name="warm"),
+        asyncio.create_task(_warm(), name="warm"),
     ]
+    _freeze()
     try:
         yield
     finally:
         for task in beside:
             task.cancel()
+
+
+async def _warm() -> None:
+    """Begin what the first visitor would wait for."""
+    await asyncio.to_thread(pool.warm)
+    try:
+        await asyncio.to_thread(cache.models)
+    except Exception:
+        logger.exception("the models could not be loaded before they are asked for")
+    if not OWNERS.begun and not api.is_open():
+        _freeze()
+
+
+def _freeze() -> None:
+    """Leave what the server is made of out of all later collections, for which everybody waits.
+
+    What is frozen stays for ever if it is part of a cycle: nothing of a visitor may be there yet.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -> None:
@@ -90,6 +127,8 @@ async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -
     young = gc.get_stats()[0]["collections"]
     again = 0
     """times that memory is still to be cleaned: a script that is being stopped holds its pictures a little longer"""
+    loop, own = asyncio.get_running_loop(), ThreadPoolExecutor(1, "sweep")
+    """a thread of its own: those of the loop may all be making downloads"""
     while True:
         await asyncio.sleep(LIMITS.swept_seconds)
         try:
@@ -104,9 +143,9 @@ async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -
                 again -= 1
                 streamlit_internals.let_go_of_the_last_session()
                 streamlit_internals.drop_unused_media()
-                await asyncio.to_thread(_clean)
+                await loop.run_in_executor(own, _clean)
             elif gc.get_stats()[0]["collections"] > young:  # pages ran; Streamlit would at each end of one
-                await asyncio.to_thread(gc.collect)
+                await loop.run_in_executor(own, gc.collect)
             young = gc.get_stats()[0]["collections"]
             if CONNECTIONS.made_room > told:
                 logger.warning("all places were taken: %d connections were closed", CONNECTIONS.made_room - told)

@@ -1,5 +1,6 @@
 """The headers that the server sends with every answer, and the requests it refuses, around Streamlit's own checks."""
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import Iterable
@@ -14,13 +15,18 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from dermlens.ingest.formats import LIMITS as FILE
 from dermlens.server.connections import PEER
+from dermlens.server.limits import LIMITS
+from dermlens.server.paces import Paces
 from ui import leaving, streamlit_internals
 from ui.access import api, pages, sign_in, steps, uploads
 from ui.access.pages import CONNECTIONS
 from ui.access.sign_in import may_fetch
 from ui.access.uploads import say
-from ui.access.visitors import OWNERS, VISITOR, Visitor, trusted_proxies, visitor_of
+from ui.access.visitors import OWNERS, VISITOR, Visitor, limited_by, trusted_proxies, visitor_of
 from ui.streamlit_internals import FOR_MACHINES, SIGN_OUT, UPLOADS, is_cookie_of_user, is_media, media_id
+
+PACES = Paces()
+"""Of the HTTP requests of this server."""
 
 
 def middleware() -> list[Middleware]:
@@ -101,6 +107,8 @@ class Shield:
         if scope["type"] == "http":
             CONNECTIONS.ask(visitor.peer)
             try:
+                if address := limited_by(visitor):
+                    await asyncio.sleep(PACES.wait(address))
                 await self._answer(visitor, scope, receive, send)
             except ClientDisconnect:  # who asked has left
                 pass
@@ -122,10 +130,14 @@ class Shield:
             if message["type"] == "http.response.start":
                 theirs = [(name, value) for name, value in message.get("headers", []) if name.lower() not in ours]
                 message["headers"] = [*theirs, *ours.items()]
+                if message["status"] >= 400 and _body(scope) > _read_anyway(message["status"]):
+                    message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
         if any(closed in path for closed in FOR_MACHINES):  # the dashboard does not need them
             await say(guarded, 404, "Not found")
+        elif path == SIGN_OUT and _header(scope, b"sec-fetch-site") == b"cross-site":
+            await say(guarded, 403, "A link of another site does not sign you out. Use the button on the page.")
         elif (UPLOADS in path or is_media(path)) and not may_fetch(visitor.sign_in):
             await say(guarded, 403, "Sign in first.")
         elif UPLOADS in path and scope["method"] in ("PUT", "DELETE"):
@@ -136,6 +148,23 @@ class Shield:
             if path == SIGN_OUT and visitor.sign_in:
                 sign_in.end(visitor.sign_in)
             await self._app(scope, receive, guarded)
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((value for found, value in scope["headers"] if found.lower() == name), b"")
+
+
+def _body(scope: Scope) -> float:
+    """Return the bytes of a request's body, as it says; without end where it does not say."""
+    if _header(scope, b"transfer-encoding"):
+        return float("inf")
+    length = _header(scope, b"content-length")
+    return int(length) if length.isdigit() else 0
+
+
+def _read_anyway(status: int) -> int:
+    """Return how many bytes of a body are read although it is refused: a browser sees no answer before it has sent."""
+    return FILE.bytes + LIMITS.body_refused if status in (413, 503) else LIMITS.body_refused
 
 
 def _without_sign_in(found: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

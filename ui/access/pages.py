@@ -6,17 +6,20 @@ from collections.abc import Coroutine
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dermlens.server.computing import COMPUTING
+from dermlens.server.computing import COMPUTING, STRANGER
 from dermlens.server.connections import Connections
 from dermlens.server.limits import LIMITS
 from dermlens.server.shares import VISITS
+from dermlens.server.turns import Turns
 from ui import streamlit_internals
 from ui.access.visitors import OWNERS, Visitor
-from ui.streamlit_internals import AFFECTS_OTHERS, is_end_of_run
+from ui.streamlit_internals import AFFECTS_OTHERS, ASKS_FOR_A_RUN, ASKS_FOR_WORK, is_end_of_run
 
 CONNECTIONS = Connections()
 """All of this server."""
 PAUSE = 0.1
+NAMES_A_MESSAGE = 100
+"""Names of files that count as one message more: a place is made for each while everybody waits."""
 NOT_A_MESSAGE, NOT_ALLOWED, TOO_BIG, POLICY = 1002, 1003, 1009, 1008
 """Why a page is closed: RFC 6455, 7.4.1."""
 
@@ -52,15 +55,20 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
             CONNECTIONS.hear(visitor.peer)
             while stalled_since is not None and time.monotonic() - stalled_since > 1:  # it asks and does not listen
                 await asyncio.sleep(PAUSE)
-            await asyncio.sleep(pace.wait(time.monotonic()))
-            code = why_not(visitor, message)
-            if code is None:
-                if streamlit_internals.asks_for_a_run(message["bytes"]) and not await _unless_left(
-                    _turn(opening, visitor), visitor
-                ):
-                    return {"type": "websocket.disconnect", "code": 1001}
+            kind, files = found = _said(message)
+            await asyncio.sleep(pace.wait(time.monotonic(), 1 + files / NAMES_A_MESSAGE))
+            code = why_not(visitor, message, found)
+            if code is None and files > LIMITS.file_names:
+                why = f"{files:,} files at once; at most {LIMITS.file_names:,} are taken. Upload them in parts."
+                answer = streamlit_internals.no_places(message["bytes"], why)
+                await told({"type": "websocket.send", "bytes": answer})
+            elif code is None:
+                if kind in (ASKS_FOR_A_RUN, ASKS_FOR_WORK):
+                    turn = _turn(visitor, opening if kind == ASKS_FOR_A_RUN else None)
+                    if not await _unless_left(turn, visitor):
+                        return {"type": "websocket.disconnect", "code": 1001}
                 return message
-            if code:
+            elif code:
                 is_closed = True
                 await send({"type": "websocket.close", "code": code})
                 if code == POLICY and visitor.session:
@@ -75,15 +83,22 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
 
 
 def computes(visitor: Visitor) -> str:
-    """Return who is charged for what a visitor's page computes: a session with an answered case is one of its own."""
-    known = visitor.person or visitor.address or (visitor.session if VISITS.who(visitor.session).answered else "")
-    return known or str((visitor.peer or ("",))[0])
+    """Return who is charged for what a visitor's page computes: a session with an answered case is one of its own.
+
+    All strangers of one address are one.
+    """
+    if visitor.person:
+        return visitor.person
+    if VISITS.who(visitor.session).answered:
+        return visitor.address or visitor.session
+    return STRANGER + (visitor.address or str((visitor.peer or ("",))[0]))
 
 
-async def _turn(opening: "Opening", visitor: Visitor) -> None:
+async def _turn(visitor: Visitor, opening: "Opening | None") -> None:
     while not COMPUTING.admit(computes(visitor)):
         await asyncio.sleep(PAUSE)
-    await opening.begin()
+    if opening is not None:
+        await opening.begin()
 
 
 async def _unless_left(turn: Coroutine[None, None, None], visitor: Visitor) -> bool:
@@ -103,53 +118,11 @@ class Pace:
     def __init__(self) -> None:
         self._left, self._at = float(LIMITS.asks_burst), 0.0
 
-    def wait(self, now: float) -> float:
-        """Count a message that comes now; returns for how many seconds it has to wait."""
-        self._left = min(float(LIMITS.asks_burst), self._left + (now - self._at) * LIMITS.asks_rate) - 1
+    def wait(self, now: float, messages: float = 1.0) -> float:
+        """Count a message that comes now, as one or as several; returns for how many seconds it has to wait."""
+        self._left = min(float(LIMITS.asks_burst), self._left + (now - self._at) * LIMITS.asks_rate) - messages
         self._at = now
         return max(0.0, -self._left / LIMITS.asks_rate)
-
-
-class Openings:
-    """The first runs of pages, of which there are few at once: fair to the addresses that they come from.
-
-    As in dermlens.server.limiter, who has opened least is next. Addresses are no accounts here: where all come through
-    one proxy, those who come first are served first.
-    """
-
-    def __init__(self, at_once: int) -> None:
-        self._at_once, self._running, self._now = at_once, 0, 0.0
-        self._finished: dict[str, float] = {}
-        self._queue: list[tuple[float, asyncio.Future[None]]] = []
-
-    async def begin(self, address: str) -> None:
-        """Wait for a turn, to be ended by `end`."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        start = max(self._now, self._finished.get(address, 0.0))
-        self._finished[address] = start + 1
-        self._queue.append((start, turn))
-        self._queue.sort(key=lambda place: place[0])  # which leaves those of one start in their order
-        self._admit()
-        try:
-            await turn
-        except asyncio.CancelledError:  # the page was closed meanwhile
-            if turn.done() and not turn.cancelled():
-                self.end()
-            raise
-
-    def end(self) -> None:
-        """Let the next one begin."""
-        self._running -= 1
-        self._admit()
-
-    def _admit(self) -> None:
-        self._queue = [place for place in self._queue if not place[1].done()]
-        while self._queue and self._running < self._at_once:
-            self._now, turn = self._queue.pop(0)
-            self._running += 1
-            turn.set_result(None)
-        if not self._queue:
-            self._finished = {address: end for address, end in self._finished.items() if end > self._now + 1}
 
 
 class Opening:
@@ -182,10 +155,18 @@ class Opening:
             self._overdue = None
 
 
-OPENINGS = Openings(LIMITS.openings)
+OPENINGS = Turns(LIMITS.openings)
+"""The first runs of pages."""
 
 
-def why_not(visitor: Visitor, message: Message) -> int | None:
+def _said(message: Message) -> tuple[str, int]:
+    """Return the kind of a message and the number of its files; an empty kind if it is none, or too long to be read."""
+    frame = message.get("bytes")
+    found = streamlit_internals.kind_of_message(frame) if frame and len(frame) <= LIMITS.message_bytes else None
+    return found or ("", 0)
+
+
+def why_not(visitor: Visitor, message: Message, said: tuple[str, int]) -> int | None:
     """Return why a message is not passed on: the code to close the page with, 0 to pass over it; None if it is."""
     if not visitor.may_stay():
         return POLICY
@@ -194,10 +175,9 @@ def why_not(visitor: Visitor, message: Message) -> int | None:
         return NOT_ALLOWED
     if len(frame) > LIMITS.message_bytes:
         return TOO_BIG
-    found = streamlit_internals.kind_of_message(frame)
-    if found is None:
+    kind, files = said
+    if not kind:
         return NOT_A_MESSAGE
-    kind, files = found
     if files > 10 * LIMITS.file_names:
         return TOO_BIG
     return 0 if kind in AFFECTS_OTHERS else None

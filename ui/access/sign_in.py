@@ -14,6 +14,10 @@ from ui.streamlit_internals import NO_SECRETS, optional_secrets_files, user_of_c
 
 SIGNED_IN_HOURS = 12
 """How long a sign-in lasts: Streamlit's cookie alone would last 30 days, whatever becomes of the account."""
+LOOKED_SECONDS = 1.0
+"""For which the answer holds whether sign-in is set up: it is asked with every request, and reads files."""
+_looked: tuple[float, object, tuple[str, ...], bool | None] = (0.0, None, (), None)
+"""when, at which secrets and files, and what was found"""
 CLOCKS_DIFFER = 60.0
 """Seconds by which the provider's clock may be ahead of this one."""
 SIGN_OUTS = SignOuts(state_file())
@@ -31,11 +35,27 @@ def admitted() -> bool:
 
 
 def sign_in_is_set_up() -> bool:
-    """Return whether the secrets have a section [auth].
+    """Return whether the secrets have a section [auth]; looks at them at most once in LOOKED_SECONDS.
 
     Raises:
         ConfigError: there is a secrets file that cannot be read; Streamlit itself would go on as if there were none.
     """
+    global _looked
+    files = tuple(st.get_option("secrets.files"))
+    at, secrets, looked_for, found = _looked
+    if secrets is not st.secrets or looked_for != files or time.monotonic() - at >= LOOKED_SECONDS:
+        found = _look()
+        _looked = time.monotonic(), st.secrets, files, found
+    if found is None:
+        raise ConfigError(
+            "The server's secrets cannot be read, so it cannot know who may see its pages, and shows none. "
+            "Its log names the file."
+        )
+    return found
+
+
+def _look() -> bool | None:
+    """Return whether the secrets have a section [auth], None if that cannot be known."""
     files = [Path(file) for file in st.get_option("secrets.files")]
     optional = optional_secrets_files()
     try:
@@ -47,10 +67,7 @@ def sign_in_is_set_up() -> bool:
         if damaged:
             logger.error("the secrets cannot be read: %s", e)
     if damaged or (not found and any(str(file) not in optional and not file.exists() for file in files)):
-        raise ConfigError(
-            "The server's secrets cannot be read, so it cannot know who may see its pages, and shows none. "
-            "Its log names the file."
-        )
+        return None
     return found
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,6 +13,8 @@ from ui.streamlit_internals import UPLOADS
 
 RETRY = 0.2
 """Seconds between two looks whether there is room."""
+REFUSED_SECONDS = 1.0
+"""That who is refused for want of room waits for the answer, unread, so that trying again at once gains nothing."""
 _arrived: dict[tuple[str, str], tuple[float, int]] = {}
 """session and id of each file that was received and not taken yet -> when, and its bytes"""
 
@@ -37,7 +38,7 @@ async def say(send: Send, status: int, sentence: str, close: bool = False) -> No
 
 async def take(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, send: Send) -> None:
     """Let an upload, or the removal of one, through to Streamlit if it is this visitor's to make."""
-    session, _, file = unquote(str(scope["path"])).partition(UPLOADS)[2].partition("/")
+    session, _, file = str(scope["path"]).partition(UPLOADS)[2].partition("/")
     if not OWNERS.owns(visitor, session):
         await say(send, 403, "This upload belongs to another session. Load the page again.")
     elif scope["method"] == "DELETE":
@@ -77,6 +78,10 @@ class _Upload:
             await app(scope, self._counted, noted)
         except _RefusedError as e:
             if not status:
+                if e.status != 408:
+                    VISITS.files.give(self._session, self._received)
+                    self._received = 0
+                    await asyncio.sleep(REFUSED_SECONDS)
                 await say(send, e.status, e.sentence, close=e.status == 408)  # else the rest is read and forgotten
         finally:
             VISITS.files.give(self._session, self._received - kept)

@@ -18,6 +18,8 @@ from ui.streamlit_internals import browser_of_cookies
 
 VISITOR = "dermlens.visitor"
 """Where an ASGI scope names its visitor."""
+HERE = ("127.0.0.1", "::1")
+"""Peers that are not limited: a proxy on this machine, and so everybody whose address nobody says."""
 MOST_SHOWN = 5000
 """Pictures and downloads of one session that are remembered as its own, the latest ones."""
 
@@ -68,12 +70,20 @@ def visitor_of(scope: Scope) -> Visitor:
     return Visitor(peer, sign_in_of(cookies), browser_of_cookies(cookies), address)
 
 
+def limited_by(visitor: Visitor) -> str:
+    """Return the address by which a visitor's requests are counted; "" where it may be that of many."""
+    peer = str((visitor.peer or ("",))[0])
+    return visitor.address or ("" if peer in HERE else peer)
+
+
 class Owners:
     """Whose a session is, and which uploads and pictures are a session's. Safe between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._owners: dict[str, Visitor] = {}
+        self.begun = 0
+        """sessions that there were so far"""
         self._places: dict[str, set[str]] = {}
         """session -> ids of files that it may upload"""
         self._coming: dict[str, set[str]] = {}
@@ -87,6 +97,7 @@ class Owners:
         VISITS.begin(Who(session, visitor.person, visitor.address))
         with self._lock:
             self._owners[session] = visitor
+            self.begun += 1
 
     def end(self, session: str) -> None:
         """Forget a session."""
@@ -127,6 +138,10 @@ class Owners:
         with self._lock:
             owner = self._owners.get(session)
         return owner is not None and (owner.browser, owner.person) == (visitor.browser, visitor.person)
+
+    def resumes(self, visitor: Visitor, session: str) -> bool:
+        """Return whether a visitor may go on with a session: it is theirs, and something tells them from others."""
+        return bool(visitor.browser or visitor.person) and self.owns(visitor, session)
 
     def may_upload(self, session: str, file: str) -> bool:
         """Return whether this session was given a place for this file."""

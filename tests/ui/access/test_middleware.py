@@ -175,6 +175,61 @@ def test_where_sign_in_is_set_up_files_come_and_go_only_with_its_cookie(
         assert ask(path)[0]["status"] == 403
 
 
+def test_a_link_of_another_site_signs_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bytes] = []
+    signed_in = Visitor(None, b"{}", None, "")
+    monkeypatch.setattr(middleware, "visitor_of", lambda scope: signed_in)
+    monkeypatch.setattr(Visitor, "may_stay", lambda visitor: True)
+    monkeypatch.setattr(middleware.sign_in, "end", ended.append)
+    assert ask("/auth/logout", **{"sec-fetch-site": "cross-site"})[0]["status"] == 403
+    assert ended == []
+    for site in ({}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}):
+        assert ask("/auth/logout", **site)[0]["status"] == 200
+    assert len(ended) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "said", "closes"),
+    [
+        ("/_stcore/upload_file/mine/invented", "PUT", {"content-length": f"{2**20 + 1}"}, True),
+        ("/_stcore/upload_file/mine/invented", "PUT", {"content-length": f"{2**20}"}, False),
+        ("/_stcore/upload_file/mine/invented", "PUT", {"transfer-encoding": "chunked"}, True),
+        ("/media/4567.png", "POST", {"content-length": f"{2**30}"}, True),
+        ("/_stcore/metrics", "POST", {"content-length": f"{2**30}"}, True),
+        ("/", "POST", {"content-length": f"{2**30}"}, False),
+    ],
+)
+def test_the_rest_of_a_long_body_that_is_refused_is_not_read(
+    path: str, method: str, said: dict, closes: bool, mine: str
+) -> None:
+    (first, _) = ask(path, method=method, **said)
+    assert ((b"connection", b"close") in first["headers"]) == closes
+
+
+def test_of_an_upload_that_finds_no_room_as_much_is_read_as_a_file_may_have(small: Shares, mine: str) -> None:
+    assert (b"connection", b"close") not in put(Sender(bytes(401)), said=FILE.bytes)["headers"]
+    assert (b"connection", b"close") in put(Sender(bytes(401)), said=FILE.bytes + 2**21)["headers"]
+
+
+def test_requests_wait_at_the_pace_of_their_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, waited = list[str](), list[float]()
+
+    class Slow:
+        def wait(self, address: str) -> float:
+            asked.append(address)
+            return 0.5
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(middleware, "PACES", Slow())
+    monkeypatch.setattr(middleware.asyncio, "sleep", sleep)
+    for peer in ("127.0.0.1", "192.0.2.1"):
+        monkeypatch.setattr(middleware, "visitor_of", lambda scope, peer=peer: Visitor((peer, 1), None, None, ""))
+        assert ask()[0]["status"] == 200
+    assert (asked, waited) == (["192.0.2.1"], [0.5])
+
+
 def test_nobody_can_have_the_models_of_all_sessions_loaded_anew() -> None:
     frames = [BackMsg(clear_cache=True), BackMsg(set_run_on_save=True), BackMsg(stop_script=True)]
     incoming = [m.SerializeToString() for m in [*frames, BackMsg(app_heartbeat=True)]]
@@ -243,8 +298,13 @@ class Sender:
         return {"type": "http.request", "body": body, "more_body": bool(self._pieces) or not self._ends}
 
 
-def put(sender: Sender, file: str = "a", session: str = "mine", keep: int | None = 0, **limits: float) -> dict:
-    """Return the answer to an upload, of which Streamlit keeps so many bytes (None: it is still reading)."""
+def put(
+    sender: Sender, file: str = "a", session: str = "mine", keep: int | None = 0, said: int = 0, **limits: float
+) -> dict:
+    """Return the answer to an upload, of which Streamlit keeps so many bytes (None: it is still reading).
+
+    `said` is the length that its head says, 0 for none.
+    """
     sent: list[dict] = []
 
     async def streamlit(scope: dict, receive, send) -> None:
@@ -257,10 +317,12 @@ def put(sender: Sender, file: str = "a", session: str = "mine", keep: int | None
     async def send(message: dict) -> None:
         sent.append(dict(message))
 
-    scope = {"type": "http", "method": "PUT", "path": f"/_stcore/upload_file/{session}/{file}", "headers": []}
+    headers = [(b"content-length", str(said).encode())] if said else []
+    scope = {"type": "http", "method": "PUT", "path": f"/_stcore/upload_file/{session}/{file}", "headers": headers}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uploads, "LIMITS", replace(LIMITS, **limits))  # type: ignore[arg-type]
         patch.setattr(uploads, "RETRY", 0.001)
+        patch.setattr(uploads, "REFUSED_SECONDS", 0.001)
         finish(middleware.Shield(streamlit)(scope, sender.receive, send))
     return sent[0]
 

@@ -1,4 +1,4 @@
-"""Few pages are opened at once, fairly; one page is heard at its pace. The clock is the test's own."""
+"""One page is heard at its pace. The clock is the test's own."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,49 +6,15 @@ from collections.abc import Callable
 import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from tests.ui.access.test_middleware import finish
+from dermlens.server.computing import Computing
+from dermlens.server.shares import VISITS, Who
+from dermlens.server.turns import Turns
+from tests.conftest import finish
 from ui.access import pages
-from ui.access.pages import LIMITS, Openings, Pace
+from ui.access.pages import LIMITS, Pace
 from ui.access.visitors import Visitor
-
-
-def test_one_address_that_opens_many_pages_does_not_keep_another_one_waiting() -> None:
-    async def run() -> list[str]:
-        openings, served = Openings(1), list[str]()
-
-        async def open_page(address: str) -> None:
-            await openings.begin(address)
-            served.append(address)
-            await asyncio.sleep(0)
-            openings.end()
-
-        await asyncio.gather(*(open_page("many") for _ in range(50)), *(open_page(f"one {i}") for i in range(3)))
-        return served
-
-    served = finish(run())
-    assert len(served) == 53
-    assert max(served.index(f"one {i}") for i in range(3)) <= 4
-
-
-def test_where_all_come_from_one_address_the_first_is_served_first_and_who_leaves_makes_room() -> None:
-    async def run() -> list[int]:
-        openings, served = Openings(2), list[int]()
-
-        async def open_page(number: int) -> None:
-            await openings.begin("proxy")
-            served.append(number)
-            await asyncio.sleep(0)
-            openings.end()
-
-        pages = [asyncio.ensure_future(open_page(i)) for i in range(6)]
-        await asyncio.sleep(0)
-        pages[3].cancel()
-        await asyncio.gather(*pages, return_exceptions=True)
-        assert openings._running == 0
-        return served
-
-    assert finish(run()) == [0, 1, 2, 4, 5]
 
 
 def test_a_page_is_heard_at_once_until_it_asks_too_often() -> None:
@@ -59,8 +25,94 @@ def test_a_page_is_heard_at_once_until_it_asks_too_often() -> None:
     assert pace.wait(200.0) == 0.0
 
 
+def test_many_names_of_files_count_as_many_messages() -> None:
+    def names(count: int) -> dict:
+        asks = BackMsg()
+        asks.file_urls_request.file_names.extend(["x"] * count)
+        return {"type": "websocket.receive", "bytes": asks.SerializeToString()}
+
+    waited: list[float] = []
+
+    class Noting(Pace):
+        def wait(self, now: float, messages: float = 1.0) -> float:
+            waited.append(messages)
+            return 0.0
+
+    heard: list[dict] = []
+    said: list[dict] = []
+    frames = [names(LIMITS.file_names), names(LIMITS.file_names + 1), {"type": "websocket.disconnect"}]
+
+    async def app(scope: object, receive: Callable, send: object) -> None:
+        while not heard or heard[-1]["type"] != "websocket.disconnect":
+            heard.append(await receive())
+
+    async def receive() -> dict:
+        return frames.pop(0)
+
+    async def send(message: dict) -> None:
+        said.append(message)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "Pace", Noting)
+        finish(pages.serve(app, Visitor(None, None, None, ""), {}, receive, send))  # type: ignore[arg-type]
+    assert waited == [1 + LIMITS.file_names / 100, 1 + (LIMITS.file_names + 1) / 100]
+    assert [m["type"] for m in heard] == ["websocket.receive", "websocket.disconnect"], "one too many asks in vain"
+    (answer,) = said
+    told = ForwardMsg.FromString(answer["bytes"]).file_urls_response.error_msg
+    assert told == "2,001 files at once; at most 2,000 are taken. Upload them in parts."
+
+
+def test_a_download_waits_as_a_page_does_while_its_visitor_has_computed_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    computing = Computing(clock=lambda: now[0])
+    monkeypatch.setattr(pages, "COMPUTING", computing)
+    monkeypatch.setattr(pages, "PAUSE", 0.0)
+    visitor = Visitor(("192.0.2.1", 1), None, None, "")
+    computing.charge(pages.computes(visitor), LIMITS.computing_burst + 1)
+    asks = BackMsg()
+    asks.backend_operation_request.request_id = "1"
+    heard: list[dict] = []
+
+    async def app(scope: object, receive: Callable, send: object) -> None:
+        heard.append(await receive())
+
+    async def receive() -> dict:
+        return {"type": "websocket.receive", "bytes": asks.SerializeToString()}
+
+    async def run() -> None:
+        pages.CONNECTIONS.enter(visitor.peer, lambda: None)
+        page = asyncio.ensure_future(pages.serve(app, visitor, {}, receive, receive))  # type: ignore[arg-type]
+        with computing.of("other"):
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not heard
+        now[0] += 60.0
+        await asyncio.wait_for(page, 10)
+        pages.CONNECTIONS.leave(visitor.peer)
+
+    finish(run())
+    assert len(heard) == 1
+
+
+def test_strangers_of_one_address_are_one_and_who_is_known_is_another() -> None:
+    def name(session: str, **more: str) -> str:
+        return pages.computes(Visitor(("192.0.2.1", 1), None, None, more.get("address", ""), session))
+
+    VISITS.begin(Who("answered"))
+    VISITS.answered("answered")
+    try:
+        assert name("a") == name("b") == "stranger 192.0.2.1"
+        assert name("answered") == "answered"
+        assert name("a", address="198.51.100.1") == "stranger 198.51.100.1"
+        assert name("answered", address="198.51.100.1") == "198.51.100.1"
+    finally:
+        VISITS.end("answered")
+
+
 def test_a_page_that_asks_for_no_run_takes_no_place_from_one_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    openings = Openings(1)
+    openings = Turns(1)
     monkeypatch.setattr(pages, "OPENINGS", openings)
 
     async def run() -> list[str]:

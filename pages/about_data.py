@@ -24,10 +24,9 @@ Vienna and in Queensland, and most of them show light skin.
 """
 ELSEWHERE = """
 **ISIC 2017** (Codella et al., [arXiv:1710.05006](https://arxiv.org/abs/1710.05006)) and **BCN20000** (Combalia et al.,
-[arXiv:1908.02288](https://arxiv.org/abs/1908.02288)), as they are in the training set of ISIC 2019, licensed CC BY-NC
-4.0. A network may learn from the images for training; its model card says whether it did. Validation is for choosing
-data and settings, test for the final metrics alone. All images of a lesion serve for one of these. No network learns
-from invasive squamous cell carcinomas, which are none of the seven diagnoses: they show what happens to such a lesion.
+[arXiv:1908.02288](https://arxiv.org/abs/1908.02288)), as in the training set of ISIC 2019, licensed CC BY-NC 4.0. All
+images of a lesion serve for one thing. A model card says whether its network learned from those for training; none
+learns from invasive squamous cell carcinoma, none of the seven, which shows what becomes of such a lesion.
 """
 LICENCES = """
 The weights, predictions and metrics in `models/` were made from these images and carry the same licence, CC BY-NC 4.0.
@@ -119,12 +118,11 @@ def _measured_before(table: pd.DataFrame) -> Iterator[str]:
 
 def subgroups(table: pd.DataFrame) -> None:
     st.header("Who is in the data", anchor=False)
-    names_of = slices.BY
-    by = widgets.one_of("Images by", list(names_of), "images-by", format_func=names_of.__getitem__)
+    by = widgets.one_of("Images by", list(slices.BY), "images-by", format_func=slices.BY.__getitem__)
     names = group_names(table.replace({by: {"": "unknown"}}), by)
     figure = charts.subgroups(table, names.astype(str), f"Images by {slices.BY[by].lower()}")
-    order = in_order(pd.Series(names).value_counts().to_dict())
-    data = pd.crosstab(names, table["split"]).reindex(order).rename_axis(by).reset_index
+    counts = pd.crosstab(names, table["split"])
+    data = counts.reindex(in_order(counts.sum(axis=1).to_dict())).rename_axis(by).reset_index
     widgets.chart(figure, f"Share of each {by} in each split", data, f"subgroups-{by}")
 
 
@@ -134,13 +132,12 @@ def other_archives() -> None:
     result = cache.external_table()
     if result.value is None:
         widgets.nothing_here("The table of other archives cannot be read.", widgets.escape(result.sentence, 400))
-        return
-    st.dataframe(uses(result.value), alt="Images of other archives by what they serve for")
+    else:
+        st.dataframe(uses(result.value), alt="Images of other archives by what they serve for")
 
 
 def model_cards() -> None:
-    found = [(entry.name, card) for entry in cache.entries() if (card := cache.model_card(entry))]
-    if not found:
+    if not (found := [(entry.name, card) for entry in cache.entries() if (card := cache.model_card(entry))]):
         st.caption("No published model has a model card.")
     for name, card in found:
         with st.expander(name, icon=":material/description:"):

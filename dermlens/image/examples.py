@@ -85,7 +85,7 @@ def _mesh(rng: np.random.Generator, spacing: float = 17.0) -> np.ndarray:
     count = int(HEIGHT * WIDTH / spacing**2)
     points = rng.uniform((0, 0), (HEIGHT, WIDTH), (count, 2))
     grid = np.indices((HEIGHT, WIDTH)).reshape(2, -1).T
-    near, far = cKDTree(points).query(grid, k=2)[0].T
+    near, far = cKDTree(points).query(grid, k=2, workers=-1)[0].T
     lines = np.exp(-(((far - near) / 3.2) ** 2)).reshape(HEIGHT, WIDTH)
     return cv2.GaussianBlur(lines, (0, 0), 1.0)
 

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dermlens.server.computing import COMPUTING, STRANGER
 from dermlens.server.connections import Connections
 from dermlens.server.limits import LIMITS
+from dermlens.server.paces import Pace
 from dermlens.server.shares import VISITS
 from dermlens.server.turns import Turns
 from ui import streamlit_internals
@@ -28,7 +29,7 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
     """Connect a page with Streamlit, for as long as it keeps to the limits."""
     stalled_since: float | None = None
     is_closed = False
-    pace = Pace()
+    pace = Pace(LIMITS.asks_burst, LIMITS.asks_rate, time.monotonic())
     opening = Opening(computes(visitor))
 
     async def told(message: Message) -> None:
@@ -110,19 +111,6 @@ async def _unless_left(turn: Coroutine[None, None, None], visitor: Visitor) -> b
             waiting.cancel()
             return False
     return True
-
-
-class Pace:
-    """So many messages at once, and so many a second from then on: a token bucket."""
-
-    def __init__(self) -> None:
-        self._left, self._at = float(LIMITS.asks_burst), 0.0
-
-    def wait(self, now: float, messages: float = 1.0) -> float:
-        """Count a message that comes now, as one or as several; returns for how many seconds it has to wait."""
-        self._left = min(float(LIMITS.asks_burst), self._left + (now - self._at) * LIMITS.asks_rate) - messages
-        self._at = now
-        return max(0.0, -self._left / LIMITS.asks_rate)
 
 
 class Opening:

@@ -9,16 +9,17 @@ from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from dermlens.server.computing import Computing
+from dermlens.server.limits import LIMITS
+from dermlens.server.paces import Pace
 from dermlens.server.shares import VISITS, Who
 from dermlens.server.turns import Turns
 from tests.conftest import finish
 from ui.access import pages
-from ui.access.pages import LIMITS, Pace
 from ui.access.visitors import Visitor
 
 
 def test_a_page_is_heard_at_once_until_it_asks_too_often() -> None:
-    pace = Pace()
+    pace = Pace(LIMITS.asks_burst, LIMITS.asks_rate, 0.0)
     assert {pace.wait(100.0) for _ in range(LIMITS.asks_burst)} == {0.0}
     assert pace.wait(100.0) == 1 / LIMITS.asks_rate
     assert pace.wait(100.0) == 2 / LIMITS.asks_rate
@@ -34,8 +35,8 @@ def test_many_names_of_files_count_as_many_messages() -> None:
     waited: list[float] = []
 
     class Noting(Pace):
-        def wait(self, now: float, messages: float = 1.0) -> float:
-            waited.append(messages)
+        def wait(self, now: float, many: float = 1.0, most: float = float("inf")) -> float:
+            waited.append(many)
             return 0.0
 
     heard: list[dict] = []

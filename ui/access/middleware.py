@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import streamlit as st
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
@@ -136,7 +137,7 @@ class Shield:
 
         if any(closed in path for closed in FOR_MACHINES):  # the dashboard does not need them
             await say(guarded, 404, "Not found")
-        elif path == SIGN_OUT and _header(scope, b"sec-fetch-site") == b"cross-site":
+        elif path == SIGN_OUT and Headers(scope=scope).get("sec-fetch-site") == "cross-site":
             await say(guarded, 403, "A link of another site does not sign you out. Use the button on the page.")
         elif (UPLOADS in path or is_media(path)) and not may_fetch(visitor.sign_in):
             await say(guarded, 403, "Sign in first.")
@@ -150,15 +151,12 @@ class Shield:
             await self._app(scope, receive, guarded)
 
 
-def _header(scope: Scope, name: bytes) -> bytes:
-    return next((value for found, value in scope["headers"] if found.lower() == name), b"")
-
-
 def _body(scope: Scope) -> float:
     """Return the bytes of a request's body, as it says; without end where it does not say."""
-    if _header(scope, b"transfer-encoding"):
+    headers = Headers(scope=scope)
+    if headers.get("transfer-encoding"):
         return float("inf")
-    length = _header(scope, b"content-length")
+    length = headers.get("content-length", "")
     return int(length) if length.isdigit() else 0
 
 

@@ -7,7 +7,7 @@ archives came to. No number of a model card is typed by hand.
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,19 +106,19 @@ def remeasure(folder: Path) -> None:
 
     What is not there is left out, and what was fitted stays.
     """
-    again: dict[str, Callable[[], dict[str, Any]]] = {
-        OOD_FILE: lambda: {**read_object(folder / OOD_FILE), "measured": measure(*read_scores(folder))},
-        LIGHTS_FILE: lambda: other_lights.remeasured(Subject(folder, load_split())),
-        ARCHIVES_FILE: lambda: read_object(Document(folder / ARCHIVES_FILE, _on_archives(folder))),
-    }
-    for name, made in again.items():
-        if (folder / name).is_file():
-            write_object(folder / name, made())
-            note_hash(folder, name)
+    subject = Subject(folder, load_split())
+    if (folder / OOD_FILE).is_file():
+        _put(folder, OOD_FILE, {**read_object(folder / OOD_FILE), "measured": measure(*read_scores(folder))})
+    if (folder / LIGHTS_FILE).is_file():
+        _put(folder, LIGHTS_FILE, other_lights.remeasured(subject))
+    if (folder / ARCHIVES_FILE).is_file():
+        for name, content in other_archives.make(subject).items():
+            _put(folder, name, read_object(Document(folder / name, content)))
 
 
-def _on_archives(folder: Path) -> bytes:
-    return other_archives.make(Subject(folder, load_split()))[ARCHIVES_FILE]
+def _put(folder: Path, name: str, content: dict[str, Any]) -> None:
+    write_object(folder / name, content)
+    note_hash(folder, name)
 
 
 def _other_lights(folder: Path) -> Iterator[str]:

@@ -417,6 +417,12 @@ def test_writing_the_card_anew_repairs_figures_and_blesses_no_other_file(
     assert "predictions.csv is not the file whose hash" in capsys.readouterr().out
 
 
+def test_what_was_measured_elsewhere_stays_where_its_answers_are_gone(copy: Path) -> None:
+    (copy / "other_archives.json").write_text("{}")
+    card.remeasure(copy)
+    assert (copy / "other_archives.json").read_text() == "{}"
+
+
 def test_predictions_without_weights_need_no_card(copy: Path) -> None:
     for name in ("model.keras", "card.json", "run.json", "README.md", "history.csv"):
         (copy / name).unlink()

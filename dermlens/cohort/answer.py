@@ -22,7 +22,7 @@ from dermlens.evaluation.prediction_formats import PROBABILITIES
 from dermlens.image.encode import pixels_sha256
 from dermlens.image.quality import check
 from dermlens.ingest.formats import LIMITS
-from dermlens.ingest.read import is_missing, read_image
+from dermlens.ingest.read import is_missing, read_image, reason
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.models.model import AnyModel, Ensemble, Model
 from dermlens.trust.ood import OodDetector
@@ -102,10 +102,9 @@ def answers(
             return read_pixels(source, path, stored_aspect), time.perf_counter() - start
         except OSError as e:
             if is_missing(e, was_there):
-                raise _MissingError(f"The file cannot be read: {(e.strerror or str(e)).lower()}.") from e
+                raise _MissingError(f"The file cannot be read: {reason(e)}.") from e
             if is_missing(e, was_there=False):
-                why = (e.strerror or str(e)).lower()
-                raise OSError(f"{shown_path(path)} was there when the images were listed, and now: {why}") from e
+                raise OSError(f"{shown_path(path)} was there when the images were listed, and now: {reason(e)}") from e
             raise
 
     with ThreadPoolExecutor(1) as reader:  # the next image is read while the networks look at this one

@@ -133,6 +133,11 @@ def is_missing(error: OSError, was_there: bool) -> bool:
     return not was_there and (no_file or error.errno in (errno.ELOOP, errno.ENAMETOOLONG))
 
 
+def reason(error: OSError) -> str:
+    """Return what the system says of an error, to follow a colon."""
+    return (error.strerror or str(error)).lower()
+
+
 def _is_special(path: Path) -> bool:
     """Return whether there is something that is neither a file nor a folder: a socket cannot even be opened."""
     try:

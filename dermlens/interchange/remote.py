@@ -15,7 +15,7 @@ import requests
 
 from dermlens.errors import ConfigError, DataError, ImageError, ModelError
 from dermlens.files.documents import Document, canonical, read_object, shortened, unwritable
-from dermlens.ingest.read import file_bytes, is_missing
+from dermlens.ingest.read import file_bytes, is_missing, reason
 from dermlens.labels import CLASSES
 
 AT_ONCE = 2
@@ -196,10 +196,9 @@ def answers(server: Server, asked: Asked, folder: Path, files: Sequence[File], k
         except ImageError as e:
             return Answer(unreadable=str(e))
         except OSError as e:
-            why = (e.strerror or str(e)).lower()
             if is_missing(e, was_there=file.bytes >= 0):
-                return Answer(unreadable=f"The file cannot be read: {why}.")
-            raise DataError(f"{folder / file.path} cannot be read now: {why}. The same command goes on.") from e
+                return Answer(unreadable=f"The file cannot be read: {reason(e)}.")
+            raise DataError(f"{folder / file.path} cannot be read now: {reason(e)}. The same command goes on.") from e
         return server.ask(data, asked)
 
     known, length = _kept(kept, asked, files)

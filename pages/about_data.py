@@ -8,10 +8,10 @@ import streamlit as st
 from dermlens.charts import data as charts
 from dermlens.dataset.ham10000 import SPLITS, moved
 from dermlens.dataset.isic2019 import uses
-from dermlens.dataset.split_audit import Audit
 from dermlens.evaluation.slices import group_names, in_order
 from dermlens.wording import counted, percent
 from ui import cache, widgets
+from ui.about_data import leakage
 from ui.metrics import slices
 from ui.pages import ABOUT_DATA
 
@@ -42,7 +42,7 @@ def page() -> None:
         widgets.nothing_here("The split table cannot be read.", widgets.escape(result.sentence, 400))
     else:
         split(result.value)
-        leakage(cache.audit())
+        leakage.section(cache.audit())
         for told in _measured_before(result.value):
             st.markdown(told)
         subgroups(result.value)
@@ -70,39 +70,6 @@ def split(table: pd.DataFrame) -> None:
     most, least = counts.sum(axis=1).max(), counts.sum(axis=1).min()
     alt = f"Images of each diagnosis in each split, from {least:,} to {most:,}"
     widgets.chart(charts.class_balance(table), alt, counts.reset_index, "class-balance")
-
-
-def leakage(result: cache.Result[Audit]) -> None:
-    st.header("Is any of the test split also in training?", anchor=False)
-    audit = result.value
-    if audit is None:
-        widgets.nothing_here("The split has not been checked on the images.", widgets.escape(result.sentence, 400))
-        return
-    if not audit.fits_table:
-        st.warning("This audit is of another split table. Run `python -m data.audit` again.", icon=":material/warning:")
-    verdict = "**Something leaks.**" if audit.leaks() else "**Nothing leaks in the split as it is now.**"
-    st.markdown(
-        f"{verdict} Checked on the images: lesions in more than one split: {audit.lesions_in_more_than_one_split}; "
-        f"duplicates across splits: {audit.exact_across_splits} exact, {audit.near_across_splits} near. A split that "
-        f"deals single images at random would put {audit.naive_lesions_in_more_than_one_split:,.0f} lesions into "
-        f"more than one split (mean of {audit.naive_draws} draws), and its test metrics would look better than they "
-        "are."
-    )
-    ours, naive = "this split", "images dealt at random"
-    rows = {
-        "Test images whose lesion<br>is in training": {ours: audit.test_seen, naive: audit.naive_test_seen},
-        "Test melanomas whose<br>lesion is in training": {
-            ours: audit.melanomas_seen,
-            naive: audit.naive_melanomas_seen,
-        },
-    }
-
-    def data() -> pd.DataFrame:
-        return pd.DataFrame(rows).T.rename_axis("share").reset_index().replace("<br>", " ", regex=True)
-
-    here, at_random = percent(audit.test_seen, 1), percent(audit.naive_test_seen, 1)
-    alt = f"Share of test images whose lesion is in training: {here} here, {at_random} at random"
-    widgets.chart(charts.leakage(rows), alt, data, "leakage")
 
 
 def _measured_before(table: pd.DataFrame) -> Iterator[str]:
@@ -137,7 +104,8 @@ def other_archives() -> None:
 
 
 def model_cards() -> None:
-    if not (found := [(entry.name, card) for entry in cache.entries() if (card := cache.model_card(entry))]):
+    found = [(entry.name, card) for entry in cache.entries() if (card := cache.model_card(entry))]
+    if not found:
         st.caption("No published model has a model card.")
     for name, card in found:
         with st.expander(name, icon=":material/description:"):

@@ -5,10 +5,11 @@ tests/ui/test_streamlit_internals.py says, one by one, which of it another versi
 
 import functools
 import inspect
+import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -342,6 +343,18 @@ class Sessions(SessionStorage):
 
     def _end(self, session_id: str) -> None:
         self._kept.pop(session_id)[1].session.shutdown()
+
+
+@contextmanager
+def where_no_page_runs() -> Iterator[None]:
+    """Let what pages keep be made by the server itself; Streamlit warns that no page asks for it."""
+    noted = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
+    before = noted.level
+    noted.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        noted.setLevel(before)
 
 
 def watch_sessions(

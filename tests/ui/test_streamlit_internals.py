@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -481,3 +482,19 @@ def test_no_run_of_a_page_ends_in_a_full_collection() -> None:
     from streamlit import config
 
     assert config.get_option("runner.postScriptGC") is False, "four pages asked for again and again held up everybody"
+
+
+def test_what_the_server_makes_for_pages_is_made_without_a_warning() -> None:
+    noted = logging.getLogger(ScriptRunContext.__module__)
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    noted.addHandler(handler)
+    try:
+        with streamlit_internals.where_no_page_runs():
+            st.cache_resource(lambda: 1)()
+        assert not said
+        st.cache_resource(lambda: 2)()
+    finally:
+        noted.removeHandler(handler)
+    assert "missing ScriptRunContext" in said[0]

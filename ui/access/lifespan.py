@@ -105,7 +105,8 @@ async def _warm() -> None:
     """Begin what the first visitor would wait for."""
     await asyncio.to_thread(pool.warm)
     try:
-        await asyncio.to_thread(cache.models)
+        with streamlit_internals.where_no_page_runs():
+            await asyncio.to_thread(cache.models)
     except Exception:
         logger.exception("the models could not be loaded before they are asked for")
     if not OWNERS.begun and not api.is_open():

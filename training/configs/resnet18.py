@@ -10,14 +10,19 @@ from training.configs._any_light import ANY_LIGHT
 
 CONFIG = Config(
     architecture="resnet18",
-    phases=(Phase(epochs=60, learning_rate=1e-3, size=160, warmup_epochs=1),),
+    phases=(  # what small pictures teach costs a third
+        Phase(epochs=20, learning_rate=1e-3, size=96, warmup_epochs=1),
+        Phase(epochs=12, learning_rate=7e-4, size=128),
+        Phase(epochs=6, learning_rate=3e-4, size=160),
+    ),
     weights="none",
     precision="auto",
     ema_momentum=0.998,
     sampling_power=0.5,
     isic2017_share=0.15,
-    bcn20000_share=0.25,
+    bcn20000_share=0.15,
     epoch_images=7000,
     teacher="ensemble",
+    teacher_share=0.5,
     augment=ANY_LIGHT,
 )

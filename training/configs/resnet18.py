@@ -11,9 +11,9 @@ from training.configs._any_light import ANY_LIGHT
 CONFIG = Config(
     architecture="resnet18",
     phases=(  # what small pictures teach costs a third
-        Phase(epochs=20, learning_rate=1e-3, size=96, warmup_epochs=1),
-        Phase(epochs=12, learning_rate=7e-4, size=128),
-        Phase(epochs=6, learning_rate=3e-4, size=160),
+        Phase(epochs=16, learning_rate=1e-3, size=96, warmup_epochs=1),
+        Phase(epochs=8, learning_rate=7e-4, size=128),
+        Phase(epochs=4, learning_rate=3e-4, size=160),
     ),
     weights="none",
     precision="auto",

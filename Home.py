@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from ui.streamlit_internals import keep_pages_within_home
+from ui.streamlit_internals import keep_pages_within_home, where_no_page_runs
 
 keep_pages_within_home()
 if __name__ == "__main__":  # a session runs this file as its script
@@ -22,7 +22,9 @@ if __name__ == "__main__":  # a session runs this file as its script
     frame.run(chosen.run)
 else:  # `streamlit run` imports it once, before it serves anyone
     from dermlens.errors import ConfigError
-    from ui.access import lifespan, middleware
+
+    with where_no_page_runs():
+        from ui.access import lifespan, middleware
 
     lifespan.prepare()
     try:

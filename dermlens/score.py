@@ -30,7 +30,6 @@ from dermlens.errors import DataError, DermlensError
 from dermlens.evaluation.class_mix import AT, HAM10000
 from dermlens.files.documents import shortened
 from dermlens.image.preprocess import STORED_ASPECTS
-from dermlens.interchange.isic import ISIC_COLUMNS as ISIC_COLUMNS  # for who writes such a table otherwise
 from dermlens.interchange.isic import ROW_BYTES
 from dermlens.interchange.remote import Asked, File, Server, answers
 from dermlens.models import registry

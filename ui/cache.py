@@ -96,6 +96,12 @@ def models() -> tuple[list[AnyModel], list[Problem]]:
     return ready, problems
 
 
+def warm() -> None:
+    """Load what the first answer needs."""
+    for model in models()[0]:
+        maps_offered(model)
+
+
 def _loaded(entry: Entry) -> Model:
     return _model(entry.folder, _stamp(entry))
 

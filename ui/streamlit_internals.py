@@ -15,7 +15,7 @@ from typing import Any
 
 import streamlit as st
 from starlette.formparsers import MultiPartParser
-from streamlit import config, runtime
+from streamlit import config, delta_generator, runtime
 from streamlit.errors import StreamlitSecretNotFoundError
 from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg
 from streamlit.proto.ForwardMsg_pb2 import BackendOperationResponse, ForwardMsg
@@ -61,6 +61,11 @@ def keep_pages_within_home() -> None:
     PagesManager.uses_pages_directory = False
     if taken_for_the_older_kind:
         st.rerun()
+
+
+def know_of_the_server() -> None:
+    """Spare the first page the fifth of a second in which Streamlit looks through all callers for `streamlit run`."""
+    delta_generator._use_warning_has_been_displayed = True
 
 
 def optional_secrets_files() -> list[str]:
@@ -347,14 +352,17 @@ class Sessions(SessionStorage):
 
 @contextmanager
 def where_no_page_runs() -> Iterator[None]:
-    """Let what pages keep be made by the server itself; Streamlit warns that no page asks for it."""
-    noted = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
-    before = noted.level
-    noted.setLevel(logging.ERROR)
+    """Let what pages keep be declared or made by the server itself; Streamlit warns that no page asks for it."""
+    names = ("scriptrunner_utils.script_run_context", "caching.cache_data_api")
+    noted = [logging.getLogger(f"streamlit.runtime.{name}") for name in names]
+    before = [logger.level for logger in noted]
+    for logger in noted:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        noted.setLevel(before)
+        for logger, level in zip(noted, before, strict=True):
+            logger.setLevel(level)
 
 
 def watch_sessions(

@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
-from pandas.io.formats.style import Styler
 
 from dermlens.case.image import shown_name, thumbnail
 from dermlens.case.summary import DISCLAIMER
@@ -24,6 +23,9 @@ from ui import cache, leaving, state
 from ui.cache import Problem
 from ui.pages import Page
 from ui.streamlit_internals import keep_pages_within_home
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
 
 GROUP_LOOKS = {  # icon and colour go with the written word, never instead of it; green would sound like an all-clear
     "malignant": (":material/priority_high:", "red"),
@@ -198,7 +200,7 @@ def class_name(code: str) -> str:
     return f"{NAMES[code]} ({DIAGNOSES[INDEX[code]].group})"
 
 
-def in_percent(table: pd.DataFrame, *columns: str) -> Styler:
+def in_percent(table: pd.DataFrame, *columns: str) -> "Styler":
     """Return a table whose shares read as `percent` writes them, so that only none of something is "0 %".
 
     Args:

@@ -90,7 +90,9 @@ class Stability:
         return max(float(look.probabilities[INDEX[self.called]]) for look in self.looks)
 
 
-def probe(model: Model, pixels: np.ndarray, answer: Prediction) -> Stability:
+def probe(
+    model: Model, pixels: np.ndarray, answer: Prediction, before_each: Callable[[], object] = lambda: None
+) -> Stability:
     """Ask a model about altered copies of an image.
 
     The answer to an image is the mean over the model's views; each copy is shown in one of them, in turn, so flips are
@@ -101,6 +103,7 @@ def probe(model: Model, pixels: np.ndarray, answer: Prediction) -> Stability:
         model: as loaded by registry.load; one with a network of its own, so not an ensemble.
         pixels: (height, width, 3) uint8 RGB; may be a smaller copy of what the answer is of.
         answer: of this model for the image as it is.
+        before_each: called before each copy is looked at.
 
     Returns:
         The answers; the same every time.
@@ -114,6 +117,7 @@ def probe(model: Model, pixels: np.ndarray, answer: Prediction) -> Stability:
     small = _working_copy(pixels, model.geometry)
     looks = []
     for i, (name, alter) in enumerate(alterations(model.views, model.geometry).items()):
+        before_each()
         views = expand(fit(alter(small), model.geometry), model.views)
         logits = model.engine.run(views[i % model.views][None]).logits[0]
         shares = probabilities(logits, model.fitted.calibration)

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
@@ -242,6 +241,8 @@ def auc_interval(auc: float, positives: float, negatives: float) -> tuple[float,
     """
     if not (positives > 0 and negatives > 0 and 0 <= auc <= 1):
         return np.nan, np.nan
+    from scipy.optimize import brentq  # a quarter of a second that the start of a server can do without
+
     more = (positives + negatives) / 2 - 1
 
     def surprise(true: float) -> float:

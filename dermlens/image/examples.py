@@ -1,14 +1,16 @@
 """Images for anyone who has none: drawn by the project, labelled as drawings, showing no real lesion."""
 
+import threading
 from dataclasses import dataclass
 from functools import cache
 
 import cv2
 import numpy as np
-from scipy.spatial import cKDTree
 
 HEIGHT, WIDTH = 450, 600
 LABEL = "SYNTHETIC DRAWING"
+BLUR = 4
+"""Pixels that a blurred hair reaches beyond its line, at most."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,23 @@ EXAMPLES = (
 )
 
 
-@cache
+_drawing = threading.Lock()
+"""so that whoever needs a drawing that is under way waits for it, and does not draw it as well"""
+
+
 def draw(example: Example) -> np.ndarray:
-    """Draw one example.
+    """Draw one example, once.
 
     Returns:
         (450, 600, 3) uint8 RGB, read-only. The label runs along the left edge, which the centre square that the
         networks see leaves out.
     """
+    with _drawing:
+        return _drawn(example)
+
+
+@cache
+def _drawn(example: Example) -> np.ndarray:
     rng = np.random.default_rng(example.seed)
     inside = _spot(rng, example)
     blotches = 1 / (1 + np.exp(-4 * (_clouds(rng, 110) - 0.3)))
@@ -60,6 +71,12 @@ def draw(example: Example) -> np.ndarray:
     labelled = _labelled(np.clip(image, 0, 255).astype(np.uint8))
     labelled.setflags(write=False)
     return labelled
+
+
+def draw_all() -> None:
+    """Draw every example that is not drawn yet."""
+    for example in EXAMPLES:
+        draw(example)
 
 
 @cache
@@ -82,6 +99,8 @@ def _spot(rng: np.random.Generator, example: Example) -> np.ndarray:
 
 def _mesh(rng: np.random.Generator, spacing: float = 17.0) -> np.ndarray:
     """Return a net of fine lines like a honeycomb, (h, w) 0..1: bright between the cells of random points."""
+    from scipy.spatial import cKDTree  # a tenth of a second that the start of a server can do without
+
     count = int(HEIGHT * WIDTH / spacing**2)
     points = rng.uniform((0, 0), (HEIGHT, WIDTH), (count, 2))
     grid = np.indices((HEIGHT, WIDTH)).reshape(2, -1).T
@@ -108,7 +127,10 @@ def _hair(rng: np.random.Generator, image: np.ndarray) -> None:
     line = start + np.cumsum(np.stack([np.cos(bend), np.sin(bend)], 1) * (steps[1] - steps[0]), 0)
     mask = np.zeros(image.shape[:2], np.uint8)
     cv2.polylines(mask, [np.round(line * 8).astype(np.int32)], False, 255, 2, cv2.LINE_AA, shift=3)
-    image[:] = _mixed(image, np.array([44.0, 30.0, 26.0]), 0.8 * cv2.GaussianBlur(mask, (0, 0), 0.7) / 255)
+    x, y, width, height = cv2.boundingRect(mask)
+    around = slice(max(y - BLUR, 0), y + height + BLUR), slice(max(x - BLUR, 0), x + width + BLUR)
+    part = image[around]
+    part[:] = _mixed(part, np.array([44.0, 30.0, 26.0]), 0.8 * cv2.GaussianBlur(mask[around], (0, 0), 0.7) / 255)
 
 
 def _labelled(image: np.ndarray) -> np.ndarray:

@@ -44,6 +44,7 @@ class Limiter:
         self.at_once, self.waiting = at_once, waiting
         self._shares, self._clock = shares, clock
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
         self._in: list[_Place] = []
         self._queue: list[_Place] = []
         self._now = 0.0
@@ -83,6 +84,11 @@ class Limiter:
         with self._lock:
             return len(self._in), len(self._queue)
 
+    def give_way(self, most: float = 0.5) -> None:
+        """Wait until nobody holds a turn or waits for one, at most so many seconds: before work that is in no hurry."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._in and not self._queue, most)
+
     def _join(self, who: Who | None = None) -> _Place:
         refusal = self._shares.take(who, 1) if who and self._shares else None
         if refusal == "own" and who and self._shares:
@@ -117,6 +123,8 @@ class Limiter:
             else:
                 self._queue.remove(place)
             self._admit()
+            if not self._in:
+                self._idle.notify_all()
             self._finished = {payer: end for payer, end in self._finished.items() if end > self._now}
 
     def _admit(self) -> None:

@@ -10,9 +10,9 @@ import pytest
 from playwright.sync_api import Dialog, Locator, Page, expect
 
 from dermlens.case.predict import predict
+from dermlens.interchange.isic import ISIC_COLUMNS
 from dermlens.labels import INDEX
 from dermlens.models import registry
-from dermlens.score import ISIC_COLUMNS
 from tests.browser.app import go_to, part, settle
 from tests.browser.test_predict import upload
 

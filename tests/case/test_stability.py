@@ -127,8 +127,9 @@ def test_an_even_image_cannot_be_turned_into_another_answer(spot: Model) -> None
 
 def test_the_probe_is_the_same_every_time_and_asks_each_copy_once(toy: Model, lesion: np.ndarray) -> None:
     answer = predict(toy, lesion)
-    first, second = probe(toy, lesion, answer), probe(toy, lesion, answer)
-    assert first.n == len(alterations(toy.views, toy.geometry))
+    asked: list[None] = []
+    first, second = probe(toy, lesion, answer), probe(toy, lesion, answer, lambda: asked.append(None))
+    assert first.n == len(asked) == len(alterations(toy.views, toy.geometry))
     for a, b in zip(first.looks, second.looks, strict=True):
         assert a.name == b.name
         np.testing.assert_array_equal(a.probabilities, b.probabilities)

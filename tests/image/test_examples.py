@@ -1,13 +1,13 @@
 import numpy as np
 
-from dermlens.image.examples import EXAMPLES, draw, png
+from dermlens.image.examples import EXAMPLES, _drawn, draw, png
 from dermlens.image.preprocess import Geometry, visible_box
 from dermlens.ingest.read import read_image
 
 
 def test_examples_are_drawn_the_same_each_time_and_differ_from_each_other() -> None:
     drawings = [draw(e) for e in EXAMPLES]
-    draw.cache_clear()
+    _drawn.cache_clear()
     for example, before in zip(EXAMPLES, drawings, strict=True):
         np.testing.assert_array_equal(draw(example), before)
     assert len({d.tobytes() for d in drawings}) == len(EXAMPLES) == len({e.key for e in EXAMPLES})
@@ -20,7 +20,7 @@ def test_the_file_passes_the_door_unchanged() -> None:
 def test_the_label_lies_outside_what_the_networks_see(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     labelled = draw(EXAMPLES[0])
     monkeypatch.setattr("dermlens.image.examples.LABEL", "")
-    bare = draw.__wrapped__(EXAMPLES[0])
+    bare = _drawn.__wrapped__(EXAMPLES[0])
     changed = np.argwhere((labelled != bare).any(-1))
     assert len(changed) > 100, "there is a label"
     box = visible_box(*labelled.shape[:2], Geometry(224))

@@ -257,3 +257,24 @@ def test_places_in_the_line_are_shared_and_given_back() -> None:
         with pytest.raises(BusyError, match="in the line already"), line.turn(who=Who("c", "Ada")):
             pytest.fail("the person has her share")
     assert shares.held("a") == 1
+
+
+def test_what_is_in_no_hurry_gives_way_while_anybody_has_a_turn_and_not_for_ever() -> None:
+    line, served = Limiter(at_once=1, waiting=1), list[str]()
+    line.give_way(PATIENCE)  # nobody is there
+    first = Person(line, "first", served)
+    assert first.is_in.wait(PATIENCE)
+    second = Person(line, "second", served)
+    line.give_way(0.001)  # it goes on, although both are there still
+    gone_on = threading.Event()
+
+    def go_on() -> None:
+        line.give_way(PATIENCE)
+        gone_on.set()
+
+    threading.Thread(target=go_on, daemon=True).start()
+    first.may_go.set()
+    assert second.is_in.wait(PATIENCE)
+    assert not gone_on.is_set()
+    second.may_go.set()
+    assert gone_on.wait(PATIENCE)

@@ -18,6 +18,7 @@ import streamlit as st
 from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
+from streamlit import delta_generator
 from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import Runtime, media_file_manager
@@ -86,6 +87,17 @@ def test_a_page_is_opened_without_home_until_the_flag_is_off(tmp_path: Path, mon
         "PagesManager.uses_pages_directory does not keep pages within Home.py: a deep link shows them to anyone"
     )
     assert PagesManager.uses_pages_directory is False
+
+
+def test_the_first_element_of_a_server_looks_at_no_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    monkeypatch.setattr(delta_generator.env_util, "is_repl", lambda: looked.append(True))
+    monkeypatch.setattr(delta_generator, "_use_warning_has_been_displayed", False)
+    AppTest.from_string("import streamlit as st; st.text('a')").run()
+    assert looked.pop(), "Streamlit does not look through all callers any more: know_of_the_server can go"
+    streamlit_internals.know_of_the_server()
+    AppTest.from_string("import streamlit as st; st.text('a')").run()
+    assert not looked
 
 
 def test_every_run_of_a_page_and_of_a_part_of_it_happens_within_the_context_of_its_session(

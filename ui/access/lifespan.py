@@ -11,6 +11,7 @@ from typing import Any
 
 import streamlit as st
 
+from dermlens.image import examples
 from dermlens.ingest import pool
 from dermlens.models.engine import forget_images
 from dermlens.server import memory
@@ -41,6 +42,7 @@ def prepare() -> None:
     sys.setswitchinterval(SWITCH)
     memory.keep_few_heaps()
     memory.wipe_what_is_freed()
+    streamlit_internals.know_of_the_server()
     uvicorn_internals.believe_no_proxy()
     if keeps_record():  # tables leave by the pages' own buttons, which ask for the right and write it down
         st.set_option("client.disableDataExport", True)
@@ -102,13 +104,13 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
 
 
 async def _warm() -> None:
-    """Begin what the first visitor would wait for."""
-    await asyncio.to_thread(pool.warm)
-    try:
-        with streamlit_internals.where_no_page_runs():
-            await asyncio.to_thread(cache.models)
-    except Exception:
-        logger.exception("the models could not be loaded before they are asked for")
+    """Begin what the first visitor would wait for, all of it at once."""
+    with streamlit_internals.where_no_page_runs():
+        begun = (asyncio.to_thread(make) for make in (pool.warm, cache.warm, examples.draw_all))
+        made = await asyncio.gather(*begun, return_exceptions=True)
+    for result in made:
+        if isinstance(result, Exception):
+            logger.error("something could not be made before it is asked for", exc_info=result)
     if not OWNERS.begun and not api.is_open():
         _freeze()
 

@@ -16,10 +16,10 @@ from dermlens.errors import RecordError
 from dermlens.files.tables import plain_cell
 from dermlens.interchange import fhir, pdf
 from dermlens.interchange.findings import find
+from dermlens.interchange.isic import ISIC_COLUMNS
 from dermlens.interchange.report import case_report
 from dermlens.labels import INDEX
 from dermlens.models.model import AnyModel
-from dermlens.score import ISIC_COLUMNS
 from dermlens.wording import counted
 from ui import optional, splits, state, widgets
 from ui.predict import heat_map, prevalence, similar_cases, stability

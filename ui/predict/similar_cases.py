@@ -68,9 +68,9 @@ def of_first(opinion: Opinion, own: str | None) -> dict[str, list[Neighbour]]:
 
 def lesion_of(image: CaseImage) -> str | None:
     """Return the lesion of an image whose file name is an id of the data set, None otherwise."""
-    table = cache.split_table().value
     found = isic_archive.ID.search(image.name)
-    if table is None or found is None:
+    table = cache.split_table().value if found else None
+    if found is None or table is None:
         return None
     rows = table.loc[table["image_id"] == found.group(), "lesion_id"]
     return str(rows.iloc[0]) if len(rows) else None

@@ -19,6 +19,7 @@ from dermlens.case.opinion import Opinion
 from dermlens.case.stability import Stability
 from dermlens.labels import INDEX, NAMES
 from dermlens.models.model import Model, networks
+from dermlens.server.limiter import IMAGES
 from dermlens.wording import joined, percent
 from ui import cache, state, streamlit_internals, widgets
 
@@ -96,11 +97,14 @@ def _show(image: CaseImage, opinion: Opinion, models: list[Model]) -> None:
 
 
 def _probe(model: Model, image: weakref.ref[CaseImage]) -> Stability:
-    """Probe an image whose session is still there; one that ended waits no longer and keeps no picture in memory."""
+    """Probe an image whose session is still there; one that ended waits no longer and keeps no picture in memory.
+
+    Whoever waits for an answer goes first.
+    """
     held = image()
     if held is None:
         raise CancelledError
-    return stability.probe(model, held.pixels, held.answers[model.id])
+    return stability.probe(model, held.pixels, held.answers[model.id], IMAGES.give_way)
 
 
 def _done(image: CaseImage, model: Model) -> bool:

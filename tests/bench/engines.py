@@ -25,6 +25,7 @@ from dermlens.image.preprocess import STORED_ASPECTS, fit
 from dermlens.image.tta import VIEWS, expand
 from dermlens.ingest.read import read_file
 from dermlens.models import registry
+from dermlens.models.card import INT8, INT8_FILE
 from dermlens.models.engine import Engine
 from dermlens.models.model import Model
 from dermlens.server.hardware import available_cores, processor, processor_flags
@@ -51,6 +52,8 @@ def engines(model: Model, squares: Sequence[np.ndarray], scratch: Path) -> dict[
     build = registry.build_dir(registry.inspect(model.folder))
     content = (build / registry.SERVING_FILE).read_bytes()
     found: dict[tuple[str, str], Run] = {("LiteRT", "float32"): _litert(content)}
+    if model.precision == INT8:
+        found["LiteRT", "int8, as published"] = _litert((model.folder / INT8_FILE).read_bytes())
     if _installed("ai_edge_quantizer"):
         found["LiteRT", "int8"] = _litert(quantise(content, squares))
         found["LiteRT", "dynamic range"] = _litert(_dynamic(content))

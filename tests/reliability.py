@@ -254,7 +254,7 @@ def markdown(
         table = [f"| {' | '.join(HEAD)} |", "| --- |" + " ---: |" * 6 + " --- |", *map(_line, found)]
         told = [line for failure in failures.get(part, ()) for line in ("", failure)]
         stays = _without(sections.get(TITLES[part], ""), found) if part in kept else ""
-        sections[TITLES[part]] = "\n".join([stays, about, "", *table, *told])
+        sections[TITLES[part]] = stays + "\n".join([about, "", *table, *told])
     there = [title for title in TITLES.values() if title in sections]
     text = "\n\n".join(f"## {title}\n\n{sections[title].strip()}" for title in there)
     cells = [re.split(r"(?<!\\)\|", line) for line in text.splitlines() if re.match(r"\| (?!what \||---)", line)]
@@ -269,7 +269,8 @@ def _without(section: str, rows: Sequence[dict]) -> str:
         [line for line in block.splitlines(True) if not line.startswith(anew)]
         for block in re.split(r"(?m)^(?=Made by )", section)
     ]
-    return "".join("".join(block) for block in blocks if sum(line.startswith("|") for line in block) > 2)
+    left = ("".join(block).strip() for block in blocks if sum(line.startswith("|") for line in block) > 2)
+    return "".join(f"{block}\n\n" for block in left)
 
 
 def _line(row: dict) -> str:

@@ -34,7 +34,7 @@ class _Actor:
 def run(work: Work, shards: Sequence[int], address: str, workers: int | None, tell: Callable[[int], object]) -> None:
     """Work on shards until all are done. Models, images and output must have the same paths on every machine.
 
-    Ray starts what was killed again, worker or machine, as often as it takes.
+    Ray Data starts what was killed again, worker or machine, as often as it takes.
 
     Args:
         work, shards: as for `local_pool.run`. address: of a cluster, or "local" to start one here.
@@ -62,8 +62,6 @@ def run(work: Work, shards: Sequence[int], address: str, workers: int | None, te
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(size, len(shards)), max_tasks_in_flight_per_actor=2),
             num_cpus=SHARE,
-            max_restarts=-1,
-            max_task_retries=-1,
         )
         for row in done.iter_rows():
             if row["reason"]:

@@ -6,18 +6,16 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dermlens.cohort import part, ray_pool, results, work
+from dermlens.cohort import part, results, work
 from dermlens.cohort.answer import answers
 from dermlens.cohort.run import Settings, run
 from dermlens.cohort.store import Place, place
-from dermlens.cohort.work import Work
 from dermlens.errors import DataError, DecoderError, ModelError
 from dermlens.image.preprocess import unfit
 from dermlens.ingest.read import read_file
@@ -340,24 +338,3 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(published: Path, 
     until(lambda: not any(map(alive, below)))
     go(published, tmp_path / "images", place(tmp_path / "out"), shard_rows=None)
     assert results.status(place(tmp_path / "out"), 0.0).counts["rows"] == 2_100
-
-
-def test_ray_is_told_to_start_killed_workers_and_their_shards_again_without_end(
-    drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ray, asked = MagicMock(), {}
-    ray.exceptions.RayError = RuntimeError
-    ray.cluster_resources.return_value = {"CPU": 2.0}
-
-    def map_batches(actor: type, **settings: object) -> MagicMock:
-        asked.update(settings)
-        return MagicMock(iter_rows=lambda: iter([{"item": 0, "reason": ""}, {"item": 1, "reason": ""}]))
-
-    ray.data.from_items.return_value.map_batches = map_batches
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setitem(sys.modules, "ray.data", ray.data)
-    work = Work("", "toy", place(drawn.folder), place(tmp_path), "as-is", "ham10000", False, ())
-    told: list[int] = []
-    ray_pool.run(work, [0, 1], "auto", None, told.append)
-    assert told == [0, 1]
-    assert (asked["max_restarts"], asked["max_task_retries"]) == (-1, -1)

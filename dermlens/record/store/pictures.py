@@ -164,7 +164,7 @@ class Pictures:
         for file in found:
             name = file.path.removeprefix(self._root).lstrip("/")
             ours = file.type == FileType.File and _NAME.fullmatch(name.removesuffix(".part"))
-            if ours and name not in named and file.mtime is not None and file.mtime.astimezone(UTC) < before:
+            if ours and name not in named and file.mtime is not None and _latest(file.mtime) < before:
                 try:
                     self._files.delete_file(file.path)
                 except FileNotFoundError:  # another server sweeps too
@@ -176,6 +176,11 @@ class Pictures:
 
     def _failed(self, what: str, error: OSError) -> RecordError:
         return RecordError(_FAILED.format(where=self._where, what=what, why=error.strerror or error))
+
+
+def _latest(told: datetime) -> datetime:
+    """Return the latest time at which a file can have been written; object stores tell whole seconds, rounded down."""
+    return told.astimezone(UTC) + timedelta(seconds=0 if told.microsecond else 1)
 
 
 def _folder(origin: str) -> str:

@@ -75,6 +75,14 @@ def test_what_no_image_names_is_swept_once_it_is_old(where: str) -> None:
     assert orphan not in files(where)
 
 
+def test_a_time_told_in_whole_seconds_may_be_almost_a_second_later(tmp_path: Path) -> None:
+    store = Pictures(str(tmp_path), Keys(KEY))
+    told = datetime(2026, 11, 30, 19, 40, 10, tzinfo=UTC)
+    os.utime(tmp_path / store.keep(PIXELS, ORIGIN), (told.timestamp(), told.timestamp()))
+    assert store.sweep(ORIGIN, [], told + timedelta(seconds=0.9)) == 0
+    assert store.sweep(ORIGIN, [], told + timedelta(seconds=1.1)) == 1
+
+
 def test_a_mark_comes_back_and_is_no_picture(where: str) -> None:
     store = Pictures(where, Keys(KEY))
     assert store.marked(ORIGIN) == ""

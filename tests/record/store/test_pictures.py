@@ -200,7 +200,8 @@ def test_pictures_of_an_older_version_are_read_and_end_with_their_term_and_are_n
         image = session.get(Image, 1)
         assert image is not None
         image.picture = named
-        audit.note(session, "command", "save", image)
+        soon = datetime.now(UTC) + timedelta(seconds=1)  # S3 tells whole seconds
+        audit.note(session, "command", "save", image, at=soon)
     assert record.pictures is not None
     assert np.array_equal(record.pictures.read(named), PIXELS)
     assert consent.expire(record, TOMORROW) == 1, "the picture in the record's own folder, which nothing names now"

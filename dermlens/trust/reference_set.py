@@ -41,7 +41,24 @@ class Gaussian:
 
     def project(self, embeddings: np.ndarray) -> np.ndarray:
         """Return (m, d) float32 points of (m, C) embeddings."""
-        return (embeddings - self.centre) @ self.axes.astype(np.float32)
+        return (embeddings - self.centre) @ self._axes
+
+    @cached_property
+    def _axes(self) -> np.ndarray:
+        return self.axes.astype(np.float32)
+
+    def off_means(self, points: np.ndarray) -> np.ndarray:
+        """Return (m,) float64 squared distances of (m, d) points to the nearest mean, by the precision."""
+        off = points[:, None] - self._means
+        return np.einsum("mki,ij,mkj->mk", off, self._precision, off, optimize=True).min(1)
+
+    @cached_property
+    def _means(self) -> np.ndarray:
+        return self.means[~np.isnan(self.means[:, 0])].astype(np.float64)
+
+    @cached_property
+    def _precision(self) -> np.ndarray:
+        return self.precision.astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,9 +171,7 @@ def mahalanobis(reference: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:
 def _distance(gaussian: Gaussian, embeddings: np.ndarray) -> np.ndarray:
     points = gaussian.project(embeddings).astype(np.float64)
     rest = ((embeddings - gaussian.centre).astype(np.float64) ** 2).sum(1) - (points**2).sum(1)
-    off = points[:, None] - gaussian.means[~np.isnan(gaussian.means[:, 0])].astype(np.float64)
-    inside = np.einsum("mki,ij,mkj->mk", off, gaussian.precision.astype(np.float64), off, optimize=True).min(1)
-    return inside + rest.clip(0) / gaussian.rest_variance
+    return gaussian.off_means(points) + rest.clip(0) / gaussian.rest_variance
 
 
 def nearest(reference: ReferenceSet, embeddings: np.ndarray) -> np.ndarray:

@@ -1,10 +1,14 @@
-"""`python -m tests.bench.torch_steps NAME SIZE BATCH`: answers every line "ours" or "plain" once such a step is done.
+"""`python -m tests.bench.torch_steps NAME SIZE BATCH`: answers every line once a training step of its kind is done.
 
-A process of its own, as Keras takes one backend a process. Parameters are counted first: both are the same network.
+"ours" is a step as training takes it here, "float32" the same in float32, "plain" one of plain torch. A process of its
+own, as Keras takes one backend a process. Parameters are counted first: all are the same network.
 """
 
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 os.environ["KERAS_BACKEND"] = "torch"
 
@@ -24,8 +28,10 @@ def main(name: str, size: int, batch: int) -> None:
     phase = Phase(1, 1e-4, size=size)
     config = Config(architecture=name, phases=(phase,), precision="auto")
     network = build(name, size)
-    ours = runner(network, config)
-    ours.compile(make_optimizer(config, phase), make_loss(config, np.ones(7, int)))
+    trained = {}
+    for which, chosen in {"ours": config, "float32": replace(config, precision="float32")}.items():
+        trained[which] = runner(network, chosen)
+        trained[which].compile(make_optimizer(chosen, phase), make_loss(chosen, np.ones(7, int)))
     plain = NETWORKS[name]().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(plain.parameters(), 1e-4, weight_decay=1e-2)
     rng = np.random.default_rng(0)
@@ -42,7 +48,9 @@ def main(name: str, size: int, batch: int) -> None:
         torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
         optimizer.step()
 
-    steps = {"ours": lambda: ours.train_on_batch(x, y), "plain": plain_step}
+    steps: dict[str, Callable[[], object]] = {"plain": plain_step}
+    for which, model in trained.items():
+        steps[which] = partial(model.train_on_batch, x, y)
     counts = (
         sum(int(np.prod(v.shape)) for v in network.trainable_variables),
         sum(p.numel() for p in plain.parameters()),

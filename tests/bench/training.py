@@ -51,8 +51,8 @@ def prepare() -> tuple[Callable[[], object], Callable[[], object]]:
     return epoch, steps
 
 
-def torch_steps(name: str) -> tuple[Callable[[], object], Callable[[], object]]:
-    """Return a training step of a network here, and of the same network in plain torch; they run elsewhere."""
+def torch_steps(name: str) -> Callable[[str], Callable[[], object]]:
+    """Return what gives a training step of a network by its kind (`torch_steps`); they run in another process."""
     command = [sys.executable, "-m", "tests.bench.torch_steps", name, str(TORCH_SIZE), str(BATCH)]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     atexit.register(child.kill)
@@ -67,16 +67,38 @@ def torch_steps(name: str) -> tuple[Callable[[], object], Callable[[], object]]:
         asked.flush()
         assert answered.readline() == "done\n"
 
-    return lambda: step("ours"), lambda: step("plain")
+    return lambda which: functools.partial(step, which)
+
+
+def tensorflow_step(name: str) -> Callable[[], object]:
+    """Return a training step of a network on TensorFlow, in float32, as training takes it here."""
+    from training.architectures import build
+    from training.config import Config, Phase
+    from training.loop.phase import make_optimizer
+    from training.losses import make_loss
+
+    phase = Phase(1, 1e-4, size=TORCH_SIZE)
+    config = Config(architecture=name, phases=(phase,))
+    model = build(name, TORCH_SIZE)
+    model.compile(make_optimizer(config, phase), make_loss(config, np.ones(7, int)))
+    x = np.random.default_rng(0).uniform(0, 255, (BATCH, TORCH_SIZE, TORCH_SIZE, 3)).astype(np.float32)
+    y = np.eye(7, dtype=np.float32)[np.arange(BATCH) % 7]
+    return lambda: model.train_on_batch(x, y)
 
 
 def cases() -> Iterator[Case]:
-    """Training may be a tenth slower for reading its images, and on torch reach 0.7 of what plain torch does."""
+    """Training may be a tenth slower for reading its images, and on torch reach 0.7 of what plain torch does.
+
+    The backend and the precision that training on torch takes here are no slower than the others.
+    """
     name = f"training epoch / ready batches, EfficientNetV2B0 {SIZE} px"
     yield Case(name, lambda: prepare()[0](), lambda: prepare()[1](), limit=1 / 0.9, repeats=7)
     if find_spec("torch") is None:
         print("training on torch: left out, torch is not installed (make torch-test installs it)")
         return
     for network in ("resnet50", "efficientnetv2b0"):
-        ours, plain = torch_steps(network)
-        yield Case(f"training step on torch / plain torch, {network} {TORCH_SIZE} px", ours, plain, 1 / 0.7, repeats=7)
+        step, of = torch_steps(network), f"{network} {TORCH_SIZE} px"
+        ours = step("ours")
+        yield Case(f"training step on torch / plain torch, {of}", ours, step("plain"), 1 / 0.7, repeats=7)
+        yield Case(f"training step on torch / in float32, {of}", ours, step("float32"), 1.1, repeats=5)
+        yield Case(f"training step on torch / on TensorFlow, {of}", ours, tensorflow_step(network), 1.0, repeats=5)

@@ -15,6 +15,9 @@ from dermlens.models import registry
 from training.config import Config
 
 KEPT = "teacher.npy"
+SO_FAR = "teacher-so-far.npy"
+EVERY = 500
+"""Images after which the answers so far are kept, for a run that is broken off meanwhile."""
 
 
 def taught(config: Config, rows: pd.DataFrame, labels: np.ndarray, folder: Path) -> np.ndarray:
@@ -32,22 +35,35 @@ def taught(config: Config, rows: pd.DataFrame, labels: np.ndarray, folder: Path)
     """
     if not config.teacher:
         return labels
-    file = folder / KEPT
-    if not file.exists():
-        buffer = io.BytesIO()
-        np.save(buffer, ask(config.teacher, rows))
-        write_whole(file, buffer.getvalue())
-    answers = np.load(file, allow_pickle=False)
+    whole, so_far = folder / KEPT, folder / SO_FAR
+    if not whole.exists():
+        _keep(whole, ask(config.teacher, rows, so_far))
+        so_far.unlink(missing_ok=True)
+    answers = np.load(whole, allow_pickle=False)
     return ((1 - config.teacher_share) * labels + config.teacher_share * answers).astype(np.float32)
 
 
-def ask(model_id: str, rows: pd.DataFrame) -> np.ndarray:
-    """Return the probabilities (n, 7) float32 that a published model gives to images."""
+def ask(model_id: str, rows: pd.DataFrame, so_far: Path) -> np.ndarray:
+    """Return the probabilities (n, 7) float32 that a published model gives to images.
+
+    Args:
+        model_id: of the model. rows: as for `taught`.
+        so_far: file of the answers to the first images, which grows; asking goes on from there.
+    """
     model = registry.load_any(registry.find(registry.models_dir(), model_id))
-    answers = []
-    columns = (rows["file"], rows["stored_aspect"])
+    answers = list(np.load(so_far, allow_pickle=False)) if so_far.exists() else []
+    left = rows.iloc[len(answers) :]
+    columns = (left["file"], left["stored_aspect"])
     for file, aspect in tqdm(
-        zip(*columns, strict=True), total=len(rows), desc=model_id, disable=not sys.stderr.isatty()
+        zip(*columns, strict=True), total=len(left), desc=model_id, disable=not sys.stderr.isatty()
     ):
         answers.append(predict(model, read_file(file, stored_aspect=aspect).pixels).probabilities)
+        if len(answers) % EVERY == 0:
+            _keep(so_far, np.stack(answers))
     return np.stack(answers).astype(np.float32)
+
+
+def _keep(file: Path, answers: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, answers)
+    write_whole(file, buffer.getvalue())

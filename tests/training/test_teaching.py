@@ -62,6 +62,29 @@ def test_a_teacher_is_asked_once_a_run(rows: pd.DataFrame, asked: list[str], tmp
     np.testing.assert_array_equal(kept, (labels + one_hot(np.zeros(5, int))) / 2)
 
 
+def test_a_teacher_that_was_broken_off_goes_on_from_the_answers_so_far(
+    rows: pd.DataFrame, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = one_hot(class_indices(rows))
+    monkeypatch.setattr(teaching, "EVERY", 2)
+    noted = teaching.read_file
+
+    def breaks_off(file: Path, **options: str) -> object:
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return noted(file, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(teaching, "read_file", breaks_off)
+        with pytest.raises(KeyboardInterrupt):
+            teaching.taught(config(teacher="toy"), rows, labels, tmp_path)
+    gone_on = teaching.taught(config(teacher="toy"), rows, labels, tmp_path)
+    assert asked == [*rows["image_id"][:3], *rows["image_id"][2:]], "of three answers two had been kept"
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == [teaching.KEPT]
+    (tmp_path / teaching.KEPT).unlink()
+    np.testing.assert_array_equal(gone_on, teaching.taught(config(teacher="toy"), rows, labels, tmp_path))
+
+
 def test_answers_that_were_not_kept_whole_are_asked_for_again(
     rows: pd.DataFrame, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ ADVANCE = 0.25
 STRANGER = "stranger "
 """How the name of a visitor begins who is known by nothing but an address: neither signed in, nor with an answer."""
 LITTLE = 0.25
-"""What such a one counts, against one who is known: of what may be used at once, and of the time that is shared out."""
+"""What such a one counts, against one who is known, when the time is shared out."""
 
 
 class Computing:
@@ -84,20 +84,17 @@ class Computing:
             self._charge(visitor, seconds)
 
     def _charge(self, visitor: str, seconds: float) -> None:
-        burst = self._burst(visitor)
+        burst = self._limits.computing_burst
         self._left[visitor] = max(self._left.get(visitor, burst) - seconds, -burst)
 
     def _fill(self) -> None:
-        now = self._clock()
+        now, burst = self._clock(), self._limits.computing_burst
         passed, self._at = now - self._at, now
         self._ran = {who: at for who, at in self._ran.items() if now - at < self._limits.computing_recent}
         shared = sum(map(_weight, self._ran.keys() | self._running.keys()))
         filled = {who: left + passed * min(1, _weight(who) / (shared or 1)) for who, left in self._left.items()}
-        self._left = {who: left for who, left in filled.items() if left < self._burst(who)}
+        self._left = {who: left for who, left in filled.items() if left < burst}
         self._advanced = Counter({who: n for who, n in self._advanced.items() if n > 0 and who in self._left})
-
-    def _burst(self, visitor: str) -> float:
-        return self._limits.computing_burst * _weight(visitor)
 
 
 def _weight(visitor: str) -> float:

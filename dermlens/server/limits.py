@@ -74,8 +74,7 @@ class Limits:
     """of one session that are being made or wait: one at a time is made"""
 
     computing_burst: float = 4.0
-    """seconds for which the pages of one visitor may compute at once, and an even part of one core from then on; of
-    both a quarter for whoever has no answered case and has not signed in"""
+    """seconds for which the pages of one visitor may compute at once, and an even part of one core from then on"""
     computing_recent: float = 5.0
     """seconds after its last page for which a visitor counts among those who share"""
 

@@ -180,15 +180,3 @@ def test_what_was_computed_elsewhere_is_charged_too() -> None:
         for _ in range(41):
             pages.charge("opens many", 0.1)
         assert not pages.admit("opens many")
-
-
-def test_a_stranger_may_use_a_quarter_at_once_of_what_a_known_visitor_may() -> None:
-    clock = Clock()
-    pages, stranger = shared(clock), f"{STRANGER}10.0.0.1"
-    with pages.of("known"):
-        for visitor, seconds in ((stranger, 0.9), ("other", 3.9)):
-            assert pages.admit(visitor)
-            run(pages, clock, visitor, seconds)
-            assert pages.admit(visitor), "a tenth of a second is left"
-            run(pages, clock, visitor, 0.2)
-            assert not pages.admit(visitor)

@@ -23,6 +23,5 @@ CONFIG = Config(
     bcn20000_share=0.15,
     epoch_images=7000,
     teacher="ensemble",
-    teacher_share=0.5,
     augment=ANY_LIGHT,
 )

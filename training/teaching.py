@@ -1,23 +1,21 @@
 """A teacher's answers to the training images: asked once through the serving path, and kept beside the run."""
 
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from dermlens.case.predict import predict
+from dermlens.case.predict import probabilities
 from dermlens.files.documents import write_whole
 from dermlens.ingest.read import read_file
 from dermlens.models import registry
+from dermlens.models.ensemble import mean_logits
+from dermlens.models.model import Ensemble
 from training.config import Config
+from training.fits import embed
 
 KEPT = "teacher.npy"
-SO_FAR = "teacher-so-far.npy"
-EVERY = 500
-"""Images after which the answers so far are kept, for a run that is broken off meanwhile."""
 
 
 def taught(config: Config, rows: pd.DataFrame, labels: np.ndarray, folder: Path) -> np.ndarray:
@@ -35,32 +33,29 @@ def taught(config: Config, rows: pd.DataFrame, labels: np.ndarray, folder: Path)
     """
     if not config.teacher:
         return labels
-    whole, so_far = folder / KEPT, folder / SO_FAR
-    if not whole.exists():
-        _keep(whole, ask(config.teacher, rows, so_far))
-        so_far.unlink(missing_ok=True)
-    answers = np.load(whole, allow_pickle=False)
+    kept = folder / KEPT
+    if not kept.exists():
+        _keep(kept, ask(config.teacher, rows))
+    answers = np.load(kept, allow_pickle=False)
     return ((1 - config.teacher_share) * labels + config.teacher_share * answers).astype(np.float32)
 
 
-def ask(model_id: str, rows: pd.DataFrame, so_far: Path) -> np.ndarray:
-    """Return the probabilities (n, 7) float32 that a published model gives to images.
+def ask(model_id: str, rows: pd.DataFrame) -> np.ndarray:
+    """Return the probabilities (n, 7) float32 that a published model gives to images; arguments as for `taught`.
 
-    Args:
-        model_id: of the model. rows: as for `taught`.
-        so_far: file of the answers to the first images, which grows; asking goes on from there.
+    An asking that was broken off goes on where it stood.
     """
     model = registry.load_any(registry.find(registry.models_dir(), model_id))
-    answers = list(np.load(so_far, allow_pickle=False)) if so_far.exists() else []
-    left = rows.iloc[len(answers) :]
-    columns = (left["file"], left["stored_aspect"])
-    for file, aspect in tqdm(
-        zip(*columns, strict=True), total=len(left), desc=model_id, disable=not sys.stderr.isatty()
-    ):
-        answers.append(predict(model, read_file(file, stored_aspect=aspect).pixels).probabilities)
-        if len(answers) % EVERY == 0:
-            _keep(so_far, np.stack(answers))
-    return np.stack(answers).astype(np.float32)
+    files, aspects = rows["file"].tolist(), rows["stored_aspect"].tolist()
+    names = list(map(embed.named, files, aspects))
+
+    def load(i: int) -> np.ndarray:
+        return read_file(files[i], stored_aspect=aspects[i]).pixels
+
+    members = model.members if isinstance(model, Ensemble) else (model,)
+    answers = [embed.ask(member, names, load, "to be taught by")[0] for member in members]
+    logits = mean_logits(answers, model.weights, model.bias) if isinstance(model, Ensemble) else answers[0]
+    return probabilities(logits, model.fitted.calibration)
 
 
 def _keep(file: Path, answers: np.ndarray) -> None:

@@ -50,7 +50,8 @@ def run(tmp_path: Path) -> Path:
 def served(teacher: str, rows: pd.DataFrame) -> np.ndarray:
     """Return what the serving path answers, (n, 7)."""
     model = registry.load_any(registry.find(registry.models_dir(), teacher))
-    return np.array([predict(model, read_file(file, stored_aspect="4:3").pixels).probabilities for file in rows["file"]])
+    images = [read_file(file, stored_aspect="4:3").pixels for file in rows["file"]]
+    return np.array([predict(model, pixels).probabilities for pixels in images])
 
 
 @pytest.mark.parametrize("teacher", ["toy", "both"])

@@ -1,6 +1,7 @@
 """A teacher's answers to the training images: asked once through the serving path, and kept beside the run."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,7 @@ KEPT = "teacher.npy"
 def taught(config: Config, rows: pd.DataFrame, labels: np.ndarray, folder: Path) -> np.ndarray:
     """Mix the teacher's answers into labels (n, 7); without a teacher they stay as they are.
 
-    An ensemble teaches as well as a network does; its views are averaged. Its probabilities are calibrated where it has
-    a calibration.
+    An ensemble teaches as well as a network does. Its probabilities are calibrated where it has a calibration.
 
     Args:
         config: names the teacher and its share. rows: of the n images, as `dataset.located` gives them.
@@ -43,7 +43,8 @@ def taught(config: Config, rows: pd.DataFrame, labels: np.ndarray, folder: Path)
 def ask(model_id: str, rows: pd.DataFrame) -> np.ndarray:
     """Return the probabilities (n, 7) float32 that a published model gives to images; arguments as for `taught`.
 
-    An asking that was broken off goes on where it stood.
+    Of one view, as the pupil is shown: four take four times as long. An asking that was broken off goes on where it
+    stood.
     """
     model = registry.load_any(registry.find(registry.models_dir(), model_id))
     files, aspects = rows["file"].tolist(), rows["stored_aspect"].tolist()
@@ -53,7 +54,7 @@ def ask(model_id: str, rows: pd.DataFrame) -> np.ndarray:
         return read_file(files[i], stored_aspect=aspects[i]).pixels
 
     members = model.members if isinstance(model, Ensemble) else (model,)
-    answers = [embed.ask(member, names, load, "to be taught by")[0] for member in members]
+    answers = [embed.ask(replace(member, views=1), names, load, "to be taught by")[0] for member in members]
     logits = mean_logits(answers, model.weights, model.bias) if isinstance(model, Ensemble) else answers[0]
     return probabilities(logits, model.fitted.calibration)
 

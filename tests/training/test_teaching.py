@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from dermlens.case.predict import predict
 from dermlens.errors import ModelError
 from dermlens.ingest.read import read_file
 from dermlens.models import registry
+from dermlens.models.model import Ensemble
 from tests import fake_ham10000
 from tests.training.loop.toys import config
 from training import ensemble, teaching
@@ -48,8 +50,12 @@ def run(tmp_path: Path) -> Path:
 
 
 def served(teacher: str, rows: pd.DataFrame) -> np.ndarray:
-    """Return what the serving path answers, (n, 7)."""
+    """Return what the serving path answers with one view, (n, 7)."""
     model = registry.load_any(registry.find(registry.models_dir(), teacher))
+    if isinstance(model, Ensemble):
+        model = replace(model, members=tuple(replace(member, views=1) for member in model.members))
+    else:
+        model = replace(model, views=1)
     images = [read_file(file, stored_aspect="4:3").pixels for file in rows["file"]]
     return np.array([predict(model, pixels).probabilities for pixels in images])
 

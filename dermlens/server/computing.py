@@ -1,15 +1,12 @@
 """How long each visitor's pages have computed; who has had more than a fair part waits while others compute."""
 
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 
-from dermlens.server.limiter import Limiter
 from dermlens.server.limits import LIMITS, Limits
-from dermlens.server.shares import Who
 
 ADVANCE = 0.25
 """Seconds that a run is charged before it begins, so that those of one visitor are not all let in at once."""
@@ -20,17 +17,13 @@ LITTLE = 0.25
 """What such a one counts, against one who is known, when the time is shared out."""
 
 
-class _WaitedEnoughError(Exception):
-    """A page has waited as long as it must."""
-
-
 class Computing:
     """The computing time of pages: a token bucket a visitor, filled by an even part of one core, of which a
     stranger counts for a quarter. Safe between threads.
 
     Python computes for one page at a time, so one core is what there is to share. A visitor that has used up its part
-    waits while another one's page runs; who is alone never waits. Of the pages that run few compute at once, and each
-    visitor's in its turn. Answers of the models are free: they have a line of their own (dermlens.server.limiter).
+    waits while another one's page runs; who is alone never waits. Answers of the models are free: they have a line of
+    their own (dermlens.server.limiter).
     """
 
     def __init__(self, limits: Limits = LIMITS, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,7 +37,6 @@ class Computing:
         self._ran: dict[str, float] = {}
         """visitor -> when a page of it ran last"""
         self._at = clock()
-        self._line = Limiter(limits.computing_at_once, sys.maxsize, clock=clock)
         self._thread = threading.local()
 
     def admit(self, visitor: str) -> bool:
@@ -59,7 +51,7 @@ class Computing:
 
     @contextmanager
     def of(self, visitor: str, used: Callable[[], float] = time.thread_time) -> Iterator[None]:
-        """Hold a turn while the block computes, and charge a visitor for it: the difference of `used`, in seconds."""
+        """Charge a visitor for what the block computes: the difference of `used`, in seconds."""
         with self._lock:
             self._fill()
             paid = self._advanced[visitor] > 0
@@ -67,12 +59,8 @@ class Computing:
             self._running[visitor] += 1
         before, self._thread.free = used(), 0.0
         try:
-            with ExitStack() as turn:
-                self._thread.turn = visitor, turn
-                self._wait()
-                yield
+            yield
         finally:
-            self._thread.turn = None
             spent = used() - before - self._thread.free
             with self._lock:
                 self._fill()
@@ -82,28 +70,12 @@ class Computing:
 
     @contextmanager
     def free(self, used: Callable[[], float] = time.thread_time) -> Iterator[None]:
-        """Charge nobody for what the block computes within one of `of`, in the same thread, and let others compute."""
-        before, turn = used(), getattr(self._thread, "turn", None)
-        if turn:
-            turn[1].close()
+        """Charge nobody for what the block computes within one of `of`, in the same thread."""
+        before = used()
         try:
             yield
         finally:
             self._thread.free = getattr(self._thread, "free", 0.0) + used() - before
-            if turn:
-                self._wait()
-
-    def _wait(self) -> None:
-        """Wait for a turn, to be held until its stack is closed; who has waited long enough computes without one."""
-        visitor, turn = self._thread.turn
-        enough = time.monotonic() + self._limits.computing_waits
-
-        def tell(_: int) -> None:
-            if time.monotonic() > enough:
-                raise _WaitedEnoughError
-
-        with suppress(_WaitedEnoughError):
-            turn.enter_context(self._line.turn(tell, self._limits.computing_waits / 4, Who(visitor)))
 
     def charge(self, visitor: str, seconds: float) -> None:
         """Charge a visitor for what was computed elsewhere."""

@@ -120,20 +120,12 @@ class Limiter:
                 self._in.remove(place)
                 if place.payer:
                     self._finished[place.payer] = place.start + self._clock() - place.began
-                    self._put_back(place.payer)
             else:
                 self._queue.remove(place)
             self._admit()
             if not self._in:
                 self._idle.notify_all()
             self._finished = {payer: end for payer, end in self._finished.items() if end > self._now}
-
-    def _put_back(self, payer: str) -> None:
-        """Have those in the line for whom a visitor has been served meanwhile wait behind others."""
-        for place in self._queue:
-            if place.payer == payer:
-                place.start = max(place.start, self._finished[payer])
-        self._queue.sort(key=lambda place: place.start)  # which leaves those of one start in their order
 
     def _admit(self) -> None:
         while self._queue and len(self._in) < self.at_once:

@@ -78,12 +78,6 @@ class Limits:
     computing_recent: float = 5.0
     """seconds after its last page for which a visitor counts among those who share"""
 
-    computing_at_once: int = 2
-    """pages that compute at the same time: Python computes for one of them, and every other one makes it wait longer,
-    and those who hold a turn of the models too"""
-    computing_waits: float = 2.0
-    """seconds after which a page computes although others do: they may be long ones, or need what it holds"""
-
     connections: int = 500
     """open at once; another one takes the place of the one that has been silent longest"""
     silent_seconds: float = 10.0

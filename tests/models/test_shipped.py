@@ -12,10 +12,12 @@ from dermlens.evaluation.predictions import read_predictions
 from dermlens.ingest.read import read_file
 from dermlens.models import registry
 from dermlens.models.card import INT8, precision_of
+from dermlens.server.hardware import processor_flags
 
 SHIPPED = Path(registry.__file__).parents[2] / "models"
 NETWORKS = [e for e in registry.discover(SHIPPED) if e.has_weights and e.has_predictions]
 IMAGES = 4
+VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 
 
 @pytest.mark.realdata
@@ -33,7 +35,8 @@ def test_shipped_predictions_are_what_users_get(entry: registry.Entry, realdata:
     if sizes != {(origin["height"], origin["width"])}:
         pytest.skip(f"{entry.id} was published from images of {origin}; those in {realdata} have {sizes}")
     model = registry.load(entry)
-    # In eight bits a last bit of float32, which is the processor's own, can be a whole step: 0.02 between two of them.
-    tolerance = 0.05 if precision_of(model.card) == INT8 else 1e-3
+    # Eight-bit answers were published where there is VNNI; a processor without it was found to differ by 0.02.
+    elsewhere = precision_of(model.card) == INT8 and not VNNI & processor_flags()
+    tolerance = 0.05 if elsewhere else 1e-3
     for row, image in zip(rows, images, strict=True):
         np.testing.assert_allclose(predict(model, image).logits, p.logits[row], atol=tolerance)

@@ -60,9 +60,9 @@ def served(teacher: str, rows: pd.DataFrame) -> np.ndarray:
     return np.array([predict(model, pixels).probabilities for pixels in images])
 
 
-@pytest.mark.parametrize("teacher", ["toy", "both"])
+@pytest.mark.parametrize(("teacher", "members"), [("toy", 1), ("both", 2)])
 def test_the_answers_of_the_serving_path_are_mixed_into_the_labels_by_their_share(
-    teacher: str, rows: pd.DataFrame, asked: list[str], run: Path
+    teacher: str, members: int, rows: pd.DataFrame, asked: list[str], run: Path
 ) -> None:
     labels = one_hot(class_indices(rows))
     answers = served(teacher, rows)
@@ -72,7 +72,7 @@ def test_the_answers_of_the_serving_path_are_mixed_into_the_labels_by_their_shar
     np.testing.assert_allclose(taught, 0.75 * labels + 0.25 * answers, atol=1e-6)
     np.testing.assert_allclose(taught.sum(1), 1, atol=1e-6)
     assert (taught.argmax(1) == labels.argmax(1)).all()
-    assert set(asked) == set(rows["image_id"])
+    assert sorted(asked) == sorted(members * rows["image_id"].tolist())
 
 
 def test_a_teacher_is_asked_once_a_run(rows: pd.DataFrame, asked: list[str], run: Path) -> None:
@@ -110,6 +110,7 @@ def test_a_teacher_that_was_broken_off_goes_on_where_it_stood(
     asked.clear()
     gone_on = teaching.taught(config(teacher="toy"), rows, labels, run)
     assert sorted(asked) == sorted(rows["image_id"].iloc[2:]), "the first two had been kept"
+    assert [file.name for file in run.iterdir()] == [teaching.KEPT]
     np.testing.assert_allclose(gone_on, (labels + served("toy", rows)) / 2, atol=1e-6)
 
 
@@ -126,6 +127,7 @@ def test_answers_that_were_not_kept_whole_are_made_again(
             teaching.taught(config(teacher="toy"), rows, labels, run)
     assert not (run / teaching.KEPT).exists()
     taught = teaching.taught(config(teacher="toy"), rows, labels, run)
+    assert len(asked) == len(rows), "what the networks said had been kept"
     np.testing.assert_allclose(taught, (labels + served("toy", rows)) / 2, atol=1e-6)
 
 

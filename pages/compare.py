@@ -43,6 +43,7 @@ def one_image(models: list) -> None:
     if (record := optional.record()) and record.unread(shown):
         record.not_yet()
         return
+    state.leave_out_outdated(models)
     opinion = form(models, shown.answers, shown.synthetic)
     asked = {m.id: m for m in opinion.asked}
     alone = [m.id for m in networks(asked.values())]

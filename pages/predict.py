@@ -29,6 +29,7 @@ from ui.predict import (
 
 def page() -> None:
     models, problems = cache.models()
+    state.leave_out_outdated(models)
     intake.receive(models)
     everyone = asked_of_case(models)
     compared = st.session_state.get("comparison") or state.linked("comparison") == "true"
@@ -70,9 +71,9 @@ def page() -> None:
 
 
 def asked_of_case(models: Sequence[AnyModel]) -> Sequence[AnyModel]:
-    """Return the models that have answered an image of the case; all of them if none has."""
-    answered = {model_id for image in state.images().values() for model_id in image.answers}
-    return [m for m in models if m.id in answered] or models
+    """Return the models that were asked about an image of the case; all of them if none was."""
+    tried = {model_id for image in state.images().values() for model_id in (*image.answers, *image.failures)}
+    return [m for m in models if m.id in tried] or models
 
 
 def show(image: CaseImage, opinion: Opinion, everyone: Sequence[AnyModel]) -> None:
@@ -88,7 +89,7 @@ def show(image: CaseImage, opinion: Opinion, everyone: Sequence[AnyModel]) -> No
             else:
                 heat_map.where_it_looked(image, shown)
             warnings.drawing(image, shown)
-            warnings.notes(image)
+            warnings.notes(image, shown)
         if not shown.withheld:
             with st.container(key="models", gap="small"):
                 answer.probabilities(shown)

@@ -22,6 +22,7 @@ from dermlens.evaluation.other_archives import FILE as OTHER_ARCHIVES
 from dermlens.evaluation.other_archives import OtherArchives
 from dermlens.evaluation.other_archives import read as read_other_archives
 from dermlens.evaluation.other_lights import OtherLights
+from dermlens.evaluation.prediction_formats import TRUTH_FILE
 from dermlens.evaluation.predictions import CASES, EXTERNAL_FILE, Predictions, cases_of, read_cases, read_predictions
 from dermlens.evaluation.slices import Slice, slices
 from dermlens.explain.localisation_results import FILE as ATTENTION
@@ -213,13 +214,18 @@ def _fitted(folder: Path, stamp: tuple[float, ...]) -> Fitted:
 
 def _fitted_files(entry: Entry) -> list[Path]:
     names = ["card.json", *(part.file for part in PARTS.values())]
-    return [entry.folder / name for name in names]
+    return [*(entry.folder / name for name in names), *_cards_of_members(entry)]
+
+
+def _cards_of_members(entry: Entry) -> list[Path]:
+    """Return the cards on which it depends whether what was fitted to an ensemble still belongs to it."""
+    return [entry.folder.parent / str(name) / "card.json" for name in (entry.card or {}).get("members", ())]
 
 
 def stamp_of_answers(entry: Entry) -> tuple[float, ...]:
     """Return what changes when the predictions of a model change, or what they are calibrated with."""
-    names = ("predictions.csv", EXTERNAL_FILE, "calibration.json", "card.json")
-    return tuple(modified(entry.folder / name) for name in names)
+    names = ("predictions.csv", TRUTH_FILE, EXTERNAL_FILE, "calibration.json", "card.json")
+    return tuple(modified(file) for file in (*(entry.folder / name for name in names), *_cards_of_members(entry)))
 
 
 def cases() -> Result[pd.DataFrame]:

@@ -121,6 +121,20 @@ def unsaved() -> bool:
     return any(image.answers and not image.synthetic and key not in saved for key, image in images().items())
 
 
+def leave_out_outdated(models: Iterable[AnyModel]) -> None:
+    """Take away what a model said of the case before it was published or fitted again, and say so in its place."""
+    present = {model.id: (model.identity, model.name) for model in models}
+    for image in images().values():
+        for model_id, answer in tuple(image.answers.items()):
+            identity, name = present.get(model_id, (answer.identity, ""))
+            if answer.identity != identity:
+                del image.answers[model_id]
+                image.failures[model_id] = (
+                    f"{name} was published or fitted again after it had answered. Upload the image again."
+                )
+                _forget_worked_out(image.key, model_id)
+
+
 def hand_in(data: bytes, name: str, synthetic: bool = False) -> None:
     """Put a file in line for `examine_waiting`; one that would make the session hold too much is refused."""
     name = shown_name(name)
@@ -209,13 +223,18 @@ def _replaced_by(image: CaseImage) -> list[str]:
 
 def _forget(key: str, but_its_place: bool) -> None:
     """Forget an image and what was worked out from its pixels; `but_its_place`: leave it in the order of the case."""
-    for probe in [probe for probe in probes() if probe[0] == key]:
-        probes().pop(probe).cancel()
-    for map_of in [map_of for map_of in drawn() if map_of[0] == key]:
-        del drawn()[map_of]
+    _forget_worked_out(key)
     if not but_its_place:
         del images()[key]
         sources().pop(key, None)
+
+
+def _forget_worked_out(*of: str) -> None:
+    """Forget probes and heat maps of an image, or of an image and a model."""
+    for probe in [probe for probe in probes() if probe[: len(of)] == of]:
+        probes().pop(probe).cancel()
+    for map_of in [map_of for map_of in drawn() if map_of[: len(of)] == of]:
+        del drawn()[map_of]
 
 
 def kept_bytes(key: str) -> int:

@@ -36,6 +36,8 @@ class Prediction:
     """from pixels to this answer; of an ensemble with those of its members"""
     calibrated: bool = False
     """whether the probabilities mean what they say, in the class mix of HAM10000"""
+    identity: str = ""
+    """of the model as it was when it answered (Model.identity)"""
 
 
 def predict(model: AnyModel, pixels: np.ndarray, known: Mapping[str, Prediction] | None = None) -> Prediction:
@@ -63,6 +65,7 @@ def predict(model: AnyModel, pixels: np.ndarray, known: Mapping[str, Prediction]
         width=pixels.shape[1],
         milliseconds=1000 * (time.perf_counter() - start),
         calibrated=model.fitted.calibration is not None,
+        identity=model.identity,
     )
 
 
@@ -82,6 +85,7 @@ def _combined(ensemble: Ensemble, pixels: np.ndarray, known: Mapping[str, Predic
         width=pixels.shape[1],
         milliseconds=sum(a.milliseconds for a in answers) + own,
         calibrated=ensemble.fitted.calibration is not None,
+        identity=ensemble.identity,
     )
 
 

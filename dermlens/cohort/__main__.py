@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dermlens.cohort import results
 from dermlens.cohort.exchange.export import FORMATS, write_list
+from dermlens.cohort.part import JUDGED
 from dermlens.cohort.results import Status
 from dermlens.cohort.run import Settings, run
 from dermlens.cohort.store import Place, place
@@ -33,12 +34,13 @@ MOST_TOLD = 20
 
 def summary(found: Status) -> str:
     """Return what is known of a run, a line each."""
-    counts = found.counts
+    counts = {name: f"{number:,}" for name, number in found.counts.items()}
+    counts |= {name: "not judged" for name, judged in JUDGED.items() if not found.counts[judged]}
     lines = [
         f"{found.record.get('model')}: {found.state}, {found.done:,} of {counted(found.rows, 'image')} "
         f"in {len(found.parts):,} of {counted(found.shards, 'shard')}",
-        f"not readable: {counts['unreadable']:,}; unlike dermoscopic images: {counts['refused']:,}; "
-        f"referred: {counts['referred']:,}; poor pictures: {counts['poor']:,}",
+        f"not readable: {counts['unreadable']}; unlike dermoscopic images: {counts['refused']}; "
+        f"referred: {counts['referred']}; poor pictures: {counts['poor']}",
     ]
     if not math.isnan(found.rate):
         left = "" if found.finished else f", about {duration(found.seconds_left)} left"

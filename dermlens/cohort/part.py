@@ -21,6 +21,8 @@ _PREFIX = "dermlens."
 SHARD, STARTED, FINISHED = "shard_sha256", "started", "finished"
 COUNTS = ("rows", "unreadable", "refused", "referred", "poor")
 """What a footer counts, so that a folder of a million rows is summed up without reading them."""
+JUDGED = {"refused": "gated", "referred": "ruled"}
+"""One of COUNTS -> what counts the rows for which that was judged at all; parts of older versions lack it."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,9 @@ class Footer:
     """what it was made from, and its counts"""
 
     def count(self, name: str) -> int:
-        """Return one of COUNTS."""
-        return int(self.values[name])
+        """Return one of COUNTS; of what JUDGED counts, where the part lacks it, the least that it can be."""
+        sure = next((of for of, judged in JUDGED.items() if judged == name), name)
+        return int(self.values.get(name, self.values[sure]))
 
     @property
     def seconds(self) -> float:
@@ -69,6 +72,8 @@ def encode(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, footer: Mapping
         "refused": sum(bool(row.get("refused")) for row in rows),
         "referred": sum(bool(row.get("refer")) for row in rows),
         "poor": sum(bool(row.get("poor")) for row in rows),
+        "gated": sum(any(name.startswith("unlike_") and of is not None for name, of in row.items()) for row in rows),
+        "ruled": sum(row.get("refer") is not None for row in rows),
     }
     values = {**footer, **{name: str(number) for name, number in counts.items()}}
     buffer = io.BytesIO()

@@ -35,7 +35,7 @@ class Status:
     parts: tuple[int, ...]
     """numbers of the shards that are done"""
     counts: dict[str, int]
-    """part.COUNTS over the parts that count"""
+    """part.COUNTS and part.JUDGED over the parts that count"""
     rate: float
     """images a second, of all workers together; NaN before the first part"""
     seconds_left: float
@@ -83,7 +83,7 @@ def status(output: Place, now: float) -> Status:
         done,
         listed.shards,
         tuple(footer.number for footer in parts),
-        {name: sum(footer.count(name) for footer in parts) for name in part.COUNTS},
+        {name: sum(footer.count(name) for footer in parts) for name in (*part.COUNTS, *part.JUDGED.values())},
         float(rate),
         float((rows - done) / rate) if rate > 0 else np.nan,
         state,

@@ -19,6 +19,8 @@ from dermlens.labels import CLASSES, MELANOMA, N_CLASSES
 
 PERMUTATIONS = 4999
 _BLOCK = 2_000_000
+_SHARES = ("accuracy", "melanoma_recall", "melanoma_recall_equal")
+"""Metrics that are the share of some images that is called rightly."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,9 @@ def compare(a: Predictions, b: Predictions, *, replicates: int | None = None, se
         draws = draws_a[name] - draws_b[name]
         low, high = percentile_interval(draws if i is None else draws[:, i])
         one = np.array_equal(a.logits[rests_on], b.logits[rests_on])
-        if low == high == 0 and i is not None and not one:  # right on the same images; on others they need not be
+        if (
+            low == high == 0 and (i is not None or name in _SHARES) and not one
+        ):  # right on the same images; on others they need not be
             high = wilson_interval(0.0, effective_size(np.zeros(int(rests_on.sum()), bool), a.lesion[rests_on]))[1]
             low = -high
         lesions = len(np.unique(a.lesion[rests_on]))

@@ -22,6 +22,8 @@ from dermlens.labels import CLASSES, N_CLASSES
 FILE = "other_lights.json"
 CALLS_FILE = "other_lights.csv"
 UNCHANGED = "unchanged"
+_MADE_WITH = {"predictions_sha256": "predictions.csv", "calibration_sha256": "calibration.json"}
+"""Field of `fitted_on` -> the file of the model whose hash it holds, None where there was none."""
 
 
 @dataclass(frozen=True)
@@ -120,15 +122,25 @@ def read(folder: Path, card: Mapping[str, Any] | None = None) -> OtherLights:
         folder: models/ID. card: its card.json, if the file must be the one that it lists.
 
     Raises:
-        DataError: it is missing, not the one that the card lists, or not what training.other_lights writes.
+        DataError: it is missing, not the one that the card lists, measured with other files than those that the card
+            lists, or not what training.other_lights writes.
     """
     stored = read_object(listed(folder / FILE, card, MAX_DOCUMENT))
     try:
+        sources, hashes = dict(stored.get("fitted_on", {})), (card or {}).get("files") or {}
+        own = {name: sources[key] for key, name in _MADE_WITH.items() if key in sources}
+        changed = [name for name, sha256 in own.items() if hashes.get(name, sha256) != sha256]
         changes = tuple(
             UnderChange(Change.from_dict(c), *(Estimate.from_dict(c[k]) for k in ("balanced_accuracy", "lost")))
             for c in stored["changes"]
         )
         unchanged, lost = (Estimate.from_dict(stored[name]) for name in (UNCHANGED, "lost"))
-        return OtherLights(int(stored["views"]), unchanged, changes, lost)
+        found = OtherLights(int(stored["views"]), unchanged, changes, lost)
     except (DataError, KeyError, TypeError, ValueError) as e:
         raise DataError(f"{folder.name}/{FILE} is not what training.other_lights writes ({e}).") from e
+    if changed:
+        raise DataError(
+            f"{folder.name}/{FILE} was measured with another {changed[0]} than the one in the folder. Measure again by "
+            f"python -m training.other_lights {folder.name}."
+        )
+    return found

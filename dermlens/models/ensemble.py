@@ -1,16 +1,12 @@
 """Several networks answering as one, by the weighted mean of their logits and a bias; no network runs twice for it."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from dermlens.errors import ModelError
 from dermlens.image.preprocess import Geometry
-
-if TYPE_CHECKING:
-    pass
 
 
 def check_views(geometries: Mapping[str, Geometry]) -> None:

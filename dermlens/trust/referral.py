@@ -18,6 +18,7 @@ from dermlens.labels import CLASSES, SUSPECT
 from dermlens.trust.fit_command import FIT
 from dermlens.trust.referral_rules import RULES, Inputs, Rule
 from dermlens.trust.thresholds import TARGETS
+from dermlens.wording import percent, short_percent
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,15 @@ class Referral:
     """the largest share of validation images that may be referred; the sensitivities are the highest that keep it"""
     measured: dict[str, Measured]
     """by split; validation by rules fitted on other lesions"""
+    referred: float | None = None
+    """share of the validation images that these rules refer, which they were chosen on; None in files that lack it"""
+
+    @property
+    def cap_broken(self) -> str:
+        """One sentence, with a space before it, where no choice kept the cap; empty where one did."""
+        if self.referred is None or self.referred <= self.cap:
+            return ""
+        return f" No choice kept to {short_percent(self.cap)}: this one refers the fewest, {percent(self.referred)}."
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -120,7 +130,7 @@ class Referral:
         """Return what referral.json holds of the rules."""
         models = {m: {"sensitivity": self.sensitivity[m], **own} for m, own in self.thresholds.items()}
         measured = {split: found.to_dict() for split, found in self.measured.items()}
-        return {"models": models, "cap": self.cap, "measured": measured}
+        return {"models": models, "cap": self.cap, "referred": self.referred, "measured": measured}
 
 
 def any_of(fired: dict[str, np.ndarray]) -> np.ndarray:
@@ -154,6 +164,7 @@ def read(file: File) -> Referral:
             {m: {r.key: float(own[r.key]) for r in RULES if r.target} for m, own in stored["models"].items()},
             float(stored["cap"]),
             {split: Measured.from_dict(values) for split, values in stored["measured"].items()},
+            None if stored.get("referred") is None else float(stored["referred"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, DataError) as e:
         raise ModelError(f"{file.parent.name}/{file.name} cannot be used ({e!r}). Make it by {FIT}.") from e
@@ -161,7 +172,7 @@ def read(file: File) -> Referral:
     if not (
         thresholds
         and found.measured
-        and all(0 <= n <= 1 for n in (*found.sensitivity.values(), *thresholds, found.cap))
+        and all(0 <= n <= 1 for n in (*found.sensitivity.values(), *thresholds, found.cap, found.referred or 0))
     ):
         raise ModelError(f"{file.parent.name}/{file.name}: models, numbers from 0 to 1 and measured splits expected.")
     return found

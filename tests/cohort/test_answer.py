@@ -85,6 +85,19 @@ def test_every_column_of_an_answer_is_in_the_schema(fitted: Model, lesion: np.nd
     assert encode([{"row": 0, **row}], schema_of(("toy",), maps=True), {})
 
 
+def test_a_part_counts_for_how_many_a_rule_was_there(tmp_path: Path) -> None:
+    output, schema = place(tmp_path), schema_of(("toy",), maps=False)
+    rows = [{"refer": None, "refused": False}, {"refer": False}, {"refer": True, "unlike_toy": False}, {"error": "x"}]
+    output.write(part.name_of(0), encode(rows, schema, {part.SHARD: "", part.STARTED: "0", part.FINISHED: "1"}))
+    footer = part.read_footer(output, 0)
+    assert footer is not None
+    assert {name: footer.count(name) for name in ("referred", "ruled", "refused", "gated")} == {
+        "referred": 1, "ruled": 2, "refused": 0, "gated": 1,
+    }  # fmt: skip
+    older = replace(footer, values={k: v for k, v in footer.values.items() if k not in part.JUDGED.values()})
+    assert (older.count("ruled"), older.count("gated")) == (1, 0)
+
+
 def test_a_flipped_bit_of_a_part_is_a_sentence(tmp_path: Path) -> None:
     output, name = place(tmp_path), part.name_of(0)
     shares = np.random.default_rng(0).dirichlet(np.ones(7), 50).tolist()

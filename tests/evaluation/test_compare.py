@@ -97,6 +97,18 @@ def test_where_both_find_the_same_cases_of_a_class_the_difference_has_a_width_st
     assert (found.low, found.high) == pytest.approx((-0.228, 0.228), abs=0.001)
 
 
+def test_where_both_find_the_same_melanomas_every_line_on_them_has_one_width() -> None:
+    y = np.repeat([INDEX["nv"], INDEX["mel"]], [40, 12])
+    both = []
+    for seed in (1, 2):
+        logits = np.random.default_rng(seed).normal(0, 2, (52, 7))
+        logits[40:, INDEX["mel"]] = 20
+        both.append(make_predictions([f"I{i}" for i in range(52)], [f"L{i}" for i in range(52)], "test", y, logits))
+    found = compare(*both, replicates=100)
+    for line in (found.recall["mel"], found.overall["melanoma_recall"], found.overall["melanoma_recall_equal"]):
+        assert (line.difference, line.low, line.high) == pytest.approx((0, -0.242, 0.242), abs=0.001)
+
+
 def test_rows_that_only_one_gets_right_and_the_confusion_difference() -> None:
     #                  both A  B  neither
     a = calls("nnmmnm", "aabcde", "nnmmmn")

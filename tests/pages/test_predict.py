@@ -20,7 +20,7 @@ from dermlens.ingest.read import read_image
 from dermlens.labels import CLASSES, INDEX, NAMES
 from dermlens.models import registry
 from dermlens.wording import percent
-from tests.conftest import encode
+from tests.conftest import encode, publish_toy, toy_network
 from tests.dashboard import check, open_page, text
 from tests.image_files import dicom
 from ui.predict import triage
@@ -78,6 +78,32 @@ def test_switching_class_model_or_opacity_asks_no_model(
     app.button_group(key="network").set_value("toy2")
     check(app.run())
     assert "Toy toy2: Melanoma" in "".join(str(chart.proto) for chart in app.get("plotly_chart"))
+
+
+def test_an_answer_is_no_longer_shown_once_its_model_was_published_again(
+    pair: Path, lesion: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(pair, models)
+    monkeypatch.setenv("DERMLENS_MODELS", str(models))
+    app = upload(open_page("predict"), ("lesion.png", encode(lesion)))
+    assert "No answer of" not in text(app)
+    shutil.rmtree(models / "toy2")
+    publish_toy(models / "toy2", toy_network(seed=7))
+    shown = text(check(app.run()))
+    assert "**No answer of Toy toy2.** Toy toy2 was published or fitted again" in shown
+    assert "Uncalibrated score by Toy toy" in shown, "the other one still stands"
+    assert "Toy toy2" not in "".join(str(chart.proto) for chart in app.get("plotly_chart"))
+    app.switch_page("pages/compare.py").run()
+    assert "Toy toy2" not in str(check(app).multiselect(key="networks").options)
+    app.switch_page("pages/predict.py").run()
+    shutil.rmtree(models / "toy")
+    publish_toy(models / "toy", toy_network(seed=8))
+    app.run()
+    assert "No answer" in [h.value for h in check(app).header]
+    upload(app, ("lesion.png", encode(lesion)))
+    assert "No answer" not in text(app)
+    assert "Toy toy2" in "".join(str(chart.proto) for chart in app.get("plotly_chart"))
 
 
 def test_the_case_survives_a_change_of_page_and_new_case_clears_it(app: AppTest, lesion: np.ndarray) -> None:

@@ -212,6 +212,11 @@ def test_the_calls_under_other_lights_are_the_apps(world: SimpleNamespace, monke
         assert row["warm light"] == CLASSES[predict(model, lights.CHANGES[0](pixels)).logits.argmax()]
     assert lights.remeasured(world.subject) == json.loads((world.folder / other_lights.FILE).read_text())
     assert "| warm light | red × 1.08, blue × 0.92 |" in "\n".join(lights_section(world.folder))
+    other = {"files": {"calibration.json": "0" * 64}}
+    with pytest.raises(DataError, match=r"another calibration\.json .* python -m training\.other_lights"):
+        other_lights.read(world.folder, other)
+    monkeypatch.setattr("training.model_card.elsewhere.read_card", lambda folder: other)
+    assert lights_section(world.folder)[2].startswith("Left out: ")
 
 
 def test_there_are_twelve_changes_of_different_names() -> None:

@@ -125,8 +125,12 @@ def test_the_fewest_missed_under_the_cap_are_chosen_and_then_the_strictest() -> 
         chosen = choose(y, alone(p), cap)
         assert chosen.sensitivity == {"own": wanted}
         assert chosen.thresholds["own"]["melanoma"] == pytest.approx(limit, abs=1e-8)
-        assert any_of(chosen.fired(alone(p))).mean() <= cap
-    assert choose(y, alone(p), 0.01).sensitivity == {"own": min(SENSITIVITIES)}
+        assert any_of(chosen.fired(alone(p))).mean() == chosen.referred <= cap
+        assert chosen.cap_broken == ""
+    over = choose(y, alone(p), 0.01)
+    assert over.sensitivity == {"own": min(SENSITIVITIES)}
+    assert over.referred == any_of(over.fired(alone(p))).mean() > 0.01
+    assert over.cap_broken == f" No choice kept to 1 %: this one refers the fewest, {100 * over.referred:.0f} %."
     same = Inputs({"own": p, "member": p})
     assert choose(y, same, 1.0).sensitivity == {"own": max(SENSITIVITIES), "member": max(SENSITIVITIES)}
     noise = np.stack([shares(mel=share) for share in np.random.default_rng(0).uniform(0, 1, 400)])
@@ -207,9 +211,12 @@ def test_the_file_is_read_back_and_a_damaged_one_is_refused(referral: Referral, 
     good = referral.to_dict()
     file.write_text(json.dumps(good))
     assert read(file) == referral
+    file.write_text(json.dumps({**good, "referred": 0.3}))
+    assert read(file).referred == 0.3
     one = good["measured"]["test"]
     high = {"own": {"sensitivity": 0.95, "melanoma": 2, "malignant": 0.1}}
     damaged: list[dict] = [{"models": high}, {"models": {}}, {"models": {"own": {}}}, {"measured": {}}, {"cap": "x"}]
+    damaged += [{"referred": 40}]
     damaged += [{"measured": {"test": {k: v for k, v in one.items() if k != lost}}} for lost in one]
     for wrong in damaged:
         file.write_text(json.dumps({**good, **wrong}))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,3 +33,19 @@ def test_cards_are_read_once_and_a_change_is_seen_at_once(tmp_path: Path, monkey
     assert {e.id for e in cache.entries()} == {"toy", "toy2"}
     (entry.folder / "model.keras").unlink()
     assert next(e for e in cache.entries() if e.id == "toy").problem
+
+
+def test_answers_are_read_again_once_their_truth_or_a_member_of_their_ensemble_changes(tmp_path: Path) -> None:
+    both, member = tmp_path / "both", tmp_path / "one"
+    for folder in (both, member):
+        folder.mkdir()
+        (folder / "card.json").write_text('{"files": {}}')
+    entry = SimpleNamespace(folder=both, card={"members": {"one": 1.0}})
+    seen = {cache.stamp_of_answers(entry)}  # type: ignore[arg-type]
+    first = cache.fitted(entry)  # type: ignore[arg-type]
+    (both / "truth.csv").write_text("image\n")
+    seen.add(cache.stamp_of_answers(entry))  # type: ignore[arg-type]
+    (member / "card.json").write_text('{"files": {"familiarity.json": "0"}}')
+    seen.add(cache.stamp_of_answers(entry))  # type: ignore[arg-type]
+    assert len(seen) == 3
+    assert cache.fitted(entry) is not first  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ counted on lesions that neither their thresholds nor their strictness were chose
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -70,12 +70,8 @@ def make(subject: Subject) -> dict[str, bytes]:
         "familiarity_sha256": registry.sha256(scores) if scores.exists() else None,
         **({"member_calibrations": others} if others else {}),
     }
-    content = {"fitted_on": sources, **Referral(*_choice(referral), measured).to_dict()}
+    content = {"fitted_on": sources, **replace(referral, measured=measured).to_dict()}
     return {"referral.json": encode_object(content)}
-
-
-def _choice(referral: Referral) -> tuple[dict[str, float], dict[str, dict[str, float]], float]:
-    return referral.sensitivity, referral.thresholds, referral.cap
 
 
 def choose(y_true: np.ndarray, inputs: Inputs, cap: float = CAP) -> Referral:
@@ -97,9 +93,10 @@ def choose(y_true: np.ndarray, inputs: Inputs, cap: float = CAP) -> Referral:
             continue
         sensitivity = {own: wanted, **dict.fromkeys(members, theirs)}
         referral = Referral(sensitivity, {m: each[s][m] for m, s in sensitivity.items()}, cap, {})
-        referred = any_of(referral.fired(inputs))
-        over = max(0.0, float(referred.mean()) - cap)
-        ranked.append((-over, -int((~referred & suspect).sum()), wanted, theirs, referral))
+        fired = any_of(referral.fired(inputs))
+        referral = replace(referral, referred=float(fired.mean()))
+        over = max(0.0, float(fired.mean()) - cap)
+        ranked.append((-over, -int((~fired & suspect).sum()), wanted, theirs, referral))
     return max(ranked, key=lambda found: found[:-1])[-1]
 
 

@@ -85,9 +85,9 @@ def referral(folder: Path) -> list[str]:
         "An image is referred if at least one of the rules below applies, at the class mix of HAM10000 whatever mix is "
         "set. A rule with a threshold applies where one of these models reaches its own. Thresholds were chosen on "
         "validation, together: of the wanted sensitivities those that miss the fewest malignant and pre-malignant "
-        f"images and keep the share of referred images at or below {short_percent(found.cap)}. Validation is measured "
-        "cross-fitted: by thresholds, sensitivities and prediction sets chosen on other lesions. An image that is not "
-        "referred is not cleared.",
+        f"images and keep the share of referred images at or below {short_percent(found.cap)}.{found.cap_broken} "
+        "Validation is measured cross-fitted: by thresholds, sensitivities and prediction sets chosen on other "
+        "lesions. An image that is not referred is not cleared.",
         "",
         f"| model | wanted sensitivity | {' | '.join(f'threshold: {rule.reason}' for rule in targets)} |",
         "| --- " * (2 + len(targets)) + "|",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dermlens.dataset.isic2019 import TEST_SETS, TITLES
+from dermlens.errors import DataError
 from dermlens.estimate import Estimate
 from dermlens.evaluation import other_archives as archives
 from dermlens.evaluation import other_lights as lights
@@ -11,6 +12,7 @@ from dermlens.evaluation.metrics import ELSEWHERE, OVERALL, PER_CLASS
 from dermlens.evaluation.other_archives import ABOUT, ALL, Carcinomas, OfArchive
 from dermlens.files.documents import read_object
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX
+from dermlens.models.card import read_card
 from dermlens.trust.conformal import CASE_LEVEL
 from dermlens.wording import (
     counted,
@@ -23,13 +25,16 @@ from dermlens.wording import (
 
 
 def other_lights(folder: Path) -> list[str]:
-    """Return the section on other lights; empty if that is not measured."""
+    """Return the section on other lights; empty if that is not measured, one sentence if it is out of date."""
     if not (folder / lights.FILE).is_file():
         return []
-    found = lights.read(folder)
+    title = ["## Under other lights", ""]
+    try:
+        found = lights.read(folder, read_card(folder))
+    except DataError as e:
+        return [*title, f"Left out: {e}", ""]
     return [
-        "## Under other lights",
-        "",
+        *title,
         f"Balanced accuracy {AT[EQUAL]} on the {found.unchanged.n_images:,} validation images, each changed as another "
         f"dermatoscope, lamp or camera might ({_views(found.views)}): unchanged "
         f"{percent_with_interval(found.unchanged)}; lost on average over the {len(found.changes)} changes "

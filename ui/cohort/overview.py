@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from dermlens.charts import cohort as charts
+from dermlens.cohort.part import JUDGED
 from dermlens.cohort.results import Status
 from dermlens.cohort.store import Place
 from dermlens.evaluation.class_mix import AT
@@ -35,15 +36,15 @@ def counts(found: Status) -> None:
         *((("Not readable", f"{found.counts['unreadable']:,}", None),) if left else ()),
         (
             "No diagnosis",
-            _share(found.counts["refused"], readable),
-            f"{reading.UNLIKE}: they get no diagnosis. {OF_READABLE}",
+            _share(found, "refused", readable),
+            f"{reading.UNLIKE}: they get no diagnosis. {OF_READABLE} n/a: the model cannot tell such images.",
         ),
         (
             "A rule for referral applies",
-            _share(found.counts["referred"], readable),
-            f"Those without a diagnosis among them. {OF_READABLE}",
+            _share(found, "referred", readable),
+            f"Those without a diagnosis among them. {OF_READABLE} n/a: the model has no rules for referral.",
         ),
-        ("Poor pictures", _share(found.counts["poor"], readable), f"Blurred, badly lit or too small. {OF_READABLE}"),
+        ("Poor pictures", _share(found, "poor", readable), f"Blurred, badly lit or too small. {OF_READABLE}"),
     ):
         with cells.cell():
             st.metric(label, value, help=help_text)
@@ -112,5 +113,7 @@ def against_validation(output: Place, found: Status, table: pa.Table) -> None:
     st.caption(MEANING)
 
 
-def _share(number: int, of: int) -> str:
-    return f"{number:,} ({percent(number / of, 1)})"
+def _share(found: Status, name: str, of: int) -> str:
+    """Return how many images that is of so many; "n/a" where it was judged of none."""
+    number = found.counts[name]
+    return f"{number:,} ({percent(number / of, 1)})" if found.counts[JUDGED.get(name, "rows")] else "n/a"

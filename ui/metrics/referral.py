@@ -72,7 +72,7 @@ def _tables(referral: Referral, split: str, names: dict[str, str]) -> None:
     st.markdown(
         "Each of these models has thresholds of its own. They were chosen together: of the wanted sensitivities those "
         "that miss the fewest malignant and pre-malignant images of validation and refer at most "
-        f"{percent(referral.cap)} of its images."
+        f"{percent(referral.cap)} of its images.{referral.cap_broken}"
     )
     targets = {rule.key: TARGETS[rule.target].title for rule in RULES if rule.target}
     limits = [

@@ -124,7 +124,7 @@ def rules(decision: Decision, names: Mapping[str, str]) -> None:
         f"The rules are those of {decision.model.name}. Each model has thresholds of its own, chosen on validation to "
         f"find {', '.join(wanted)} of the melanomas there, and as many of all malignant and pre-malignant images: the "
         "choice that missed the fewest and kept the share of referred images at or below "
-        f"{percent(referral.cap)}."
+        f"{percent(referral.cap)}.{referral.cap_broken}"
     )
     st.caption(f"{widgets.escape(chosen, 2000)} {_measured(referral)}")
 

@@ -102,7 +102,7 @@ def _probe(model: Model, image: weakref.ref[CaseImage]) -> Stability:
     Whoever waits for an answer goes first.
     """
     held = image()
-    if held is None:
+    if held is None or model.id not in held.answers:
         raise CancelledError
     return stability.probe(model, held.pixels, held.answers[model.id], IMAGES.give_way)
 

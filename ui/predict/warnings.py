@@ -27,7 +27,7 @@ def warnings(image: CaseImage, opinion: Opinion) -> None:
     poor = _poor(image)
     if poor:
         st.warning("  \n".join(["The image may be too poor to be read.", *poor]), icon=":material/blur_on:")
-    notes(image)
+    notes(image, opinion)
 
 
 def withheld(image: CaseImage, opinion: Opinion) -> None:
@@ -45,8 +45,10 @@ def drawing(image: CaseImage, opinion: Opinion) -> None:
         st.caption(f":material/draw: {DRAWN}")
 
 
-def notes(image: CaseImage) -> None:
-    """Say what was passed over in the file, and what lies over the skin."""
+def notes(image: CaseImage, opinion: Opinion) -> None:
+    """Say which model has not answered, what was passed over in the file, and what lies over the skin."""
+    for name, failure in ((m.name, image.failures[m.id]) for m in opinion.models if m.id in image.failures):
+        st.markdown(f":material/error: **No answer of {widgets.escape(name)}.** {widgets.escape(failure, 600)}")
     said = [widgets.escape(notice, 400) for notice in image.notices]
     said += [f"{f.text} {f.advice}" for f in image.quality.findings if not f.poor]
     if said:

@@ -59,9 +59,10 @@ def _model(database: Session, who: Who, entry: Entry, key: tuple) -> None:
     left_out = [
         f"{counted(found.other, 'image')} whose outcome is none of the seven diagnoses" if found.other else "",
         f"{counted(found.refused, 'image')} that the model refused" if found.refused else "",
+        f"{counted(found.uncalibrated, 'image')} that it answered without a calibration" if found.uncalibrated else "",
     ]
     if any(left_out):
-        st.caption(f"Left out: {' and '.join(text for text in left_out if text)}.")
+        st.caption(f"Left out: {joined([text for text in left_out if text])}.")
     if found.versions > 1:
         st.caption(f"{found.versions} different sets of weights answered under this name.")
     counts = summary.confusion

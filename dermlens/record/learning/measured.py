@@ -5,7 +5,7 @@ about all that were seen (verification bias; Begg & Greenes, Biometrics 39:207, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from sqlalchemy import ScalarSelect, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from dermlens.estimate import Estimate
+from dermlens.evaluation.class_mix import log_ratio
 from dermlens.evaluation.compare import McNemar, mcnemar
 from dermlens.evaluation.intervals import share
 from dermlens.evaluation.predictions import Predictions, make_predictions
@@ -52,30 +53,37 @@ class OfModel:
     """images whose outcome is another diagnosis, which no model can call: left out"""
     refused: int
     """images that were refused: left out"""
-    uncalibrated: bool
+    uncalibrated: int
+    """images that were answered without a calibration while others were with one: left out"""
     versions: int
     """different weights that answered under this id"""
 
 
 def of_model(session: Session, who: Who, model_id: str) -> OfModel:
-    """Return what a model answered, at the class mix that it was fitted for; drawings of the project are left out."""
+    """Return what a model answered, at the class mix that it was fitted for; drawings of the project are left out.
+
+    Where it was fitted anew meanwhile, all answers are brought to the mix of the newest one.
+    """
     table = _known(session, who, Prediction.model_id == model_id)
     other = ~table["outcome"].isin(CLASSES)
     refused = table["called"].isna() & ~other
     there = table[~other & ~refused]
-    shares = np.array(there["probabilities"].tolist(), np.float64).reshape(-1, N_CLASSES)
-    mixes = {tuple(s.get("fitted_mix") or ()) for s in there["settings"]}
+    mixes = there["settings"].map(lambda settings: settings.get("fitted_mix") or None)
+    uncalibrated = mixes.isna() & mixes.notna().any()
+    there, mixes = there[~uncalibrated], mixes[~uncalibrated]
+    logits = _logits(np.array(there["probabilities"].tolist(), np.float64).reshape(-1, N_CLASSES))
+    mix = None if mixes.isna().any() or mixes.empty else np.array(mixes.iloc[-1], np.float64)
+    if mix is not None:
+        logits += np.array([log_ratio(np.array(own), mix) for own in mixes])
     found = make_predictions(
-        there["image"].astype(str), there["case"].astype(str), SPLIT, there["outcome"].map(INDEX), _logits(shares)
+        there["image"].astype(str), there["case"].astype(str), SPLIT, there["outcome"].map(INDEX), logits
     )
-    mix = np.array(mixes.pop(), np.float64) if len(mixes) == 1 and () not in mixes else None
-    versions = there["model_sha256"].nunique()
     return OfModel(
-        Predictions(found.image_id, found.lesion_id, found.split, found.y_true, found.logits, mix),
+        replace(found, class_mix=mix),
         int(other.sum()),
         int(refused.sum()),
-        mix is None,
-        versions,
+        int(uncalibrated.sum()),
+        there["model_sha256"].nunique(),
     )
 
 

@@ -87,7 +87,8 @@ def test_status_counts_what_is_done(output: Place, drawn: Drawn, capsys: pytest.
     told = capsys.readouterr().out
     unreadable = sum(e is None for e in drawn.expected)
     assert "toy: finished, 40 of 40 images in 7 of 7 shards" in told
-    assert f"not readable: {unreadable}; unlike dermoscopic images: 0; referred: 0; poor pictures: 35" in told
+    assert f"not readable: {unreadable}; unlike dermoscopic images: not judged" in told
+    assert "referred: not judged; poor pictures: 35" in told
     assert "images a second" in told
     assert "left" not in told
 

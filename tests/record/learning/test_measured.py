@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from dermlens.charts.slices import shares_by_month
+from dermlens.evaluation.class_mix import EVEN, reweight
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.models.card import identity_of
 from dermlens.record import cases, readings, save
@@ -135,6 +136,25 @@ def test_a_model_is_measured_on_what_it_answered_at_the_mix_it_was_fitted_for(re
         assert np.allclose(found.predictions.probabilities[row], lead[int(image)].probabilities)
     assert found.predictions.class_mix.tolist() == [300, 500, 1000, 100, 1100, 6700, 140]
     assert not found.uncalibrated
+
+
+def test_answers_from_before_and_after_a_refit_are_measured_at_one_mix(record: Record) -> None:
+    older, newer = [100, 200, 300, 50, 400, 900, 50], [300, 500, 1000, 100, 1100, 6700, 140]
+    own = []
+    for mix in (older, newer, older, None, newer):
+        one = saving(RNG, 5)
+        for values in one.predictions:
+            values.update(called="nv", settings={"fitted_mix": mix})
+        saved = save.save(record, ME, one, START)
+        readings.enter_outcome(record, ME, saved.lesion_id, Found("mel", "histology"))
+        own.append(next(v["probabilities"] for v in one.predictions if v["model_id"] == "ensemble"))
+    with record.database.reading() as session:
+        found = measured.of_model(session, ME, "ensemble")
+    assert (len(found.predictions), found.uncalibrated) == (4, 1)
+    assert found.predictions.class_mix.tolist() == newer
+    for at, (row, mix) in enumerate([(0, older), (1, newer), (2, older), (4, newer)]):
+        assert np.allclose(found.predictions.probabilities[at], reweight(np.array(own[row]), mix, newer))
+        assert np.allclose(found.predictions.at_equal_mix.probabilities[at], reweight(np.array(own[row]), mix, EVEN))
 
 
 def test_months_are_shares_of_their_answers(record: Record) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, TypeVar
 import numpy as np
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from dermlens.api import answer, problems, schema
 from dermlens.api.access import Guard
@@ -40,6 +41,8 @@ Loaded = Callable[[], Sequence[AnyModel]]
 AS_IS = schema.StoredAspect("as-is")
 BODY_SECONDS = 60.0
 """Longest that the bytes of an image may take to arrive."""
+CLOSED = (499, "failed", "The connection was closed.")
+"""The refusal of whoever has left."""
 BELOW = "/api/"
 """What the paths of the API begin with."""
 BESIDE = ("/healthz", "/readyz", "/metrics")
@@ -219,6 +222,8 @@ async def _body(request: Request, take: Callable[[int], None]) -> bytes:
     except TimeoutError:
         said = f"The file did not arrive within {BODY_SECONDS:.0f} seconds. Send it over a faster connection."
         raise Refusal(408, "slow", said) from None
+    except ClientDisconnect:
+        raise Refusal(*CLOSED) from None
     return bytes(data)
 
 
@@ -232,7 +237,7 @@ async def _unless_left(request: Request, pool: ThreadPoolExecutor, work: Callabl
             left.set()
         return await working
     except Left:
-        raise Refusal(499, "failed", "The connection was closed.") from None
+        raise Refusal(*CLOSED) from None
     finally:
         leaving.cancel()
 

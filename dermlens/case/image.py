@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from unicodedata import category
 
 import numpy as np
 
@@ -41,6 +42,8 @@ class CaseImage:
     """model id -> why there is no answer"""
     stored_aspect: str = "as-is"
     """that the file was read with, as in ingest.read_image"""
+    stretched: bool = False
+    """whether it was stretched to that aspect"""
 
 
 def examine(
@@ -84,17 +87,19 @@ def examine(
         answers=answers,
         failures=failures,
         stored_aspect=stored_aspect,
+        stretched=image.stretched,
     )
 
 
 def shown_name(name: str, longest: int = 255) -> str:
     """Return a name from outside as one line of at most `longest` printable characters, shortened in its middle.
 
-    Control characters, marks that turn the direction of writing, and halves of surrogate pairs become "?".
+    Spaces of other kinds and tabs become plain ones; control characters, marks that turn the direction of writing, and
+    halves of surrogate pairs become "?".
     """
     if len(name) > longest:
         name = f"{name[: longest * 2 // 3]}…{name[-(longest - longest * 2 // 3 - 1) :]}"
-    return "".join(c if c.isprintable() else "?" for c in name)
+    return "".join(c if c.isprintable() else " " if c == "\t" or category(c) == "Zs" else "?" for c in name)
 
 
 def seen_part(image: CaseImage, geometry: Geometry) -> Box:

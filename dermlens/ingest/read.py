@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dermlens.errors import ImageError
+from dermlens.errors import DecoderError, ImageError
 from dermlens.files.documents import read_at_most
 from dermlens.image.preprocess import STORED_ASPECTS, true_aspect
 from dermlens.ingest import pool
@@ -31,6 +31,8 @@ class Ingested:
     """as found in the bytes, one of formats.ACCEPTED"""
     notices: tuple[str, ...]
     """what a person should know of how it was read, one sentence each"""
+    stretched: bool = False
+    """whether it was stretched to the aspect that was named"""
 
 
 def read_image(data: bytes, *, stored_aspect: str = "as-is", limits: Limits = LIMITS) -> Ingested:
@@ -64,7 +66,8 @@ def read_image(data: bytes, *, stored_aspect: str = "as-is", limits: Limits = LI
         told = f"The image is no square ({width} x {height} pixels), so it was not stretched to {stored_aspect}."
         return Ingested(pixels, kind, (*notices, told))
     _check_stretched(pixels, stored_aspect, limits)
-    return Ingested(true_aspect(pixels, stored_aspect), kind, notices)
+    shown = true_aspect(pixels, stored_aspect)
+    return Ingested(shown, kind, notices, stretched=shown.shape != pixels.shape)
 
 
 def dicom_identity(data: bytes, limits: Limits = LIMITS) -> dict[str, str]:
@@ -78,11 +81,14 @@ def dicom_identity(data: bytes, limits: Limits = LIMITS) -> dict[str, str]:
 
     Raises:
         BusyError: too many others are having files read.
+        DecoderError: the decoder was stopped, which says nothing of the file.
     """
     if format_of(data) != "DICOM":
         return {}
     try:
         return pool.identity(data, limits)
+    except DecoderError:
+        raise
     except ImageError:
         return {}
 

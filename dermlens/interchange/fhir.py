@@ -223,6 +223,8 @@ def _truth(truth: Truth) -> dict[str, Any]:
 def _report(found: Findings, study: str) -> dict[str, Any]:
     if found.withheld:
         conclusion = "No diagnosis: the image does not look like the dermoscopic images that the models learned from."
+    elif not found.models:
+        conclusion = "No model has answered about the image."
     elif found.refer is None:
         conclusion = "No model here has rules for referral."
     else:

@@ -159,11 +159,13 @@ def _conditions(wanted: Wanted, image: Any, answer: Any, reading: Any, outcome: 
     if wanted.pseudonym:
         found.append(Lesion.patient_id.in_(select(Patient.id).where(Patient.pseudonym == wanted.pseudonym)))
     if wanted.closed is not None:
-        withdrawn = exists().where(
-            Audit.object == literal("lesion:") + cast(Lesion.id, String), Audit.action == WITHDRAW
-        )
-        found.append(withdrawn if wanted.closed else ~withdrawn)
+        found.append(is_closed() if wanted.closed else ~is_closed())
     return found
+
+
+def is_closed() -> ColumnElement[bool]:
+    """Return the condition, in a query over Lesion, that the consent of a case is withdrawn: nothing can be added."""
+    return exists().where(Audit.object == literal("lesion:") + cast(Lesion.id, String), Audit.action == WITHDRAW)
 
 
 def _midnight(day: date) -> datetime:

@@ -298,6 +298,27 @@ def test_a_slow_body_is_ended(toys: list[AnyModel], monkeypatch: pytest.MonkeyPa
     assert json.loads(body["body"])["type"] == "urn:dermlens:slow", "not the picture's fault: it is asked again"
 
 
+def test_who_leaves_in_the_middle_of_a_file_is_no_failure_of_the_server(toys: list[AnyModel]) -> None:
+    api = create(lambda: toys, anyone)
+
+    async def leave() -> list[dict]:
+        sent: list[dict] = []
+        first = {"type": "http.request", "body": b"x", "more_body": True}
+        messages = iter([first, {"type": "http.disconnect"}])
+
+        async def receive() -> dict:
+            return next(messages)
+
+        async def send(message: dict) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": POST, "query_string": b"", "root_path": ""}
+        await api({**scope, "headers": [(b"host", b"localhost")], "http_version": "1.1"}, receive, send)
+        return sent
+
+    assert finish(leave())[0]["status"] == 499
+
+
 def test_an_unforeseen_failure_says_nothing_of_itself(
     toys: list[AnyModel], lesion: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from io import BytesIO
 from itertools import pairwise
 
 import numpy as np
+import tifffile
 from PIL import Image
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
@@ -167,6 +168,11 @@ def _pages() -> Iterator[Case]:
         ("the mask of a reduced one", tiff(60, 45, {254: (4, 1, 5)}, small)),
     ):
         yield Case(f"tiff whose first page is {name}", _two_pages(first, full), "number 2", pixels=shown)
+    big = BytesIO()
+    with tifffile.TiffWriter(big, bigtiff=True) as out:
+        for picked, kind in ((shown[::2, ::2], 1), (shown, 0), (shown[::4, ::4], 1)):
+            out.write(picked, photometric="rgb", subfiletype=kind)
+    yield Case("BigTIFF whose second page of three is the picture", big.getvalue(), "number 2 of 3", pixels=shown)
 
 
 def _two_pages(first: bytes, second: bytes) -> bytes:

@@ -9,7 +9,18 @@ from scipy.ndimage import uniform_filter1d
 from scipy.stats import spearmanr
 from skimage.measure import blur_effect
 
-from dermlens.image.quality import MAX_GLARE, MIN_SHORT_SIDE, WITHIN, Quality, check, evenly_spaced, sharpness
+from dermlens.image import quality
+from dermlens.image.quality import (
+    MAX_GLARE,
+    MIN_SHORT_SIDE,
+    MIN_TICKS,
+    MOST_MARKS,
+    WITHIN,
+    Quality,
+    check,
+    evenly_spaced,
+    sharpness,
+)
 from dermlens.image.synthetic import draw_lesion
 
 HEIGHT, WIDTH = 450, 600
@@ -172,6 +183,29 @@ def test_evenly_spaced_positions_are_counted() -> None:
     assert evenly_spaced(np.array([0.0, 10, 20, 30, 70, 75, 77])) == 4
     assert evenly_spaced(np.array([0.0, 5, 30, 100])) == 0
     assert evenly_spaced(np.array([4.0])) == 0
+
+
+def test_a_strip_is_judged_by_its_middle() -> None:
+    middle = skin()
+    strip = np.tile(middle, (1, 9, 1))
+    at = (strip.shape[1] - 4 * HEIGHT) // 2
+    assert check(strip) == check(strip[:, at : at + 4 * HEIGHT])
+    assert check(strip.swapaxes(0, 1)).short_side == HEIGHT
+    assert check(middle) == check(np.ascontiguousarray(middle))
+
+
+def test_a_picture_of_nothing_but_marks_is_looked_through_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    monkeypatch.setattr(quality, "evenly_spaced", lambda row: rows.append(len(row)) or evenly_spaced(row))
+    bars = np.full((32, 60_000, 3), 200, np.uint8)
+    bars[10:20, ::3] = 20
+    found = check(bars)
+    assert (found.short_side, found.ticks >= MIN_TICKS) == (32, True)
+    many = np.full((224, 896, 3), 200, np.uint8)
+    for y in range(4, 220, 8):
+        many[y : y + 6, ::3] = 20
+    check(many)
+    assert max(len(rows), *rows) <= 2 * MOST_MARKS, "of two pictures"
 
 
 def test_every_finding_has_a_sentence_and_advice() -> None:

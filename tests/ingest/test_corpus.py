@@ -144,6 +144,11 @@ def test_a_shown_name_is_one_short_printable_line(name: str, longest: int) -> No
         assert shown == name
 
 
+def test_a_space_of_another_kind_is_shown_as_a_space() -> None:
+    said = "5\u00a0mm, fest\tdunkel \u3000Shot at 3.45\u202fPM\u202e\x07"
+    assert shown_name(said) == "5 mm, fest dunkel  Shot at 3.45 PM??"
+
+
 def test_on_the_page_every_file_gets_its_answer_and_every_name_stays_text(
     cases: dict[str, Case], pair: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

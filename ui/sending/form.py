@@ -84,11 +84,11 @@ def _form(image: CaseImage, opinion: Opinion, host: str, sender: Sender) -> None
     st.markdown("\n".join(f"- {line}" for line in _what(image, opinion, source, dermoscopic, mapped)))
     problem = ""
     try:
-        if source is None:
-            check(identity)
-            problem = "" if identity.patient_id else "A patient ID is needed, so that it cannot join another's images."
+        check(identity)
+        if source is None and not identity.patient_id:
+            problem = "A patient ID is needed, so that it cannot join another's images."
     except DataError as e:
-        problem = str(e)
+        problem = f"{e} The DICOM file has it otherwise." if source else str(e)
     if problem:
         st.caption(f":material/info: {widgets.escape(problem, 300)}")
     if st.button("Send", key="pacs-send", type="primary", icon=":material/send:", disabled=bool(problem)):

@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.encaps import encapsulate, get_frame
+from pydicom.multival import MultiValue
 from pydicom.pixels import convert_color_space, get_decoder, pixel_array
 from pydicom.uid import (
     UID,
@@ -54,11 +55,12 @@ _LAYOUT = (
 """What a decoder must know of a frame."""
 IDENTITY = (
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID", "StudyID", "StudyDate", "StudyTime"),
-    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "ReferringPhysicianName"),
+    *("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "ReferringPhysicianName"),
 )
 """What `identity` reads, and nothing else ever does."""
-_LONGEST = 200
-"""Characters of a value that is taken over."""
+_LONGEST = 195
+"""Characters of a value that are taken over: one more than the longest name, of three groups of 64, has."""
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _AS_RGB = ("RGB", "YBR_ICT", "YBR_RCT")
@@ -124,14 +126,20 @@ def decode(data: bytes, limits: Limits) -> Decoded:
 def identity(data: bytes) -> dict[str, str]:
     """Return which object a file is, and whose: tag -> value, for tags of IDENTITY that are there.
 
+    Values are as the file has them, several of one tag with a backslash between them as there; whether they can stand
+    in an object is for who makes one. Of one that is longer than any may be, so much is left that it is too long still.
+
     Args:
         data: the whole file.
     """
     file = pydicom.dcmread(
         io.BytesIO(data), specific_tags=["SpecificCharacterSet", *IDENTITY], force=data[128:132] != b"DICM"
     )
-    found = {tag: str(file.get(tag) or "") for tag in IDENTITY}
-    return {tag: value for tag, value in found.items() if value and len(value) <= _LONGEST and value.isprintable()}
+    found = {}
+    for tag in IDENTITY:
+        value = file.get(tag)
+        found[tag] = ("\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value or ""))[:_LONGEST]
+    return {tag: value for tag, value in found.items() if value}
 
 
 def _check(file: pydicom.Dataset, limits: Limits) -> None:

@@ -98,8 +98,8 @@ def pages(data: bytes, most: int) -> list[Page]:
             if tag in _TAGS:
                 page[tag] = _values(data, begin, order, width)
             if tag == _PHOTOMETRIC:
-                size = _WIDTHS.get(int.from_bytes(data[begin + 2 : begin + 4], order), 0)
-                page[_COLOURS_AT] = begin + 4 + width, size
+                kind = int.from_bytes(data[begin + 2 : begin + 4], order)
+                page[_COLOURS_AT] = begin + 4 + width, _WIDTHS.get(kind, 0)
         found.append(page)
         at = int.from_bytes(data[link : link + width], order)
     return found

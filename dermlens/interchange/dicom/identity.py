@@ -8,10 +8,12 @@ from datetime import date, datetime
 from dermlens.errors import DataError
 
 SEXES = {"M": "male", "F": "female", "O": "other"}
-_LONGEST = {"PatientID": 64, "PatientName": 64, "AccessionNumber": 16, "StudyID": 16, "ReferringPhysicianName": 64}
+_LONGEST = {"PatientID": 64, "IssuerOfPatientID": 64, "AccessionNumber": 16, "StudyID": 16}
+_NAME_GROUP = 64
+"""Characters of each of the up to three groups of a name: in letters, in ideographs, by its sound."""
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 _TIME = re.compile(r"(\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?)?")
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Identity:
     """YYYYMMDD"""
     sex: str = ""
     """M, F or O"""
+    issuer: str = ""
+    """who gave out `patient_id`"""
     accession_number: str = ""
     study_date: str = ""
     study_time: str = ""
@@ -50,15 +54,24 @@ def check(identity: Identity, today: date | None = None) -> None:
     """Raise DataError, which names the field and not its value, unless every field can stand in a DICOM object."""
     for name, value in (
         ("PatientID", identity.patient_id),
-        ("PatientName", identity.patient_name),
+        ("IssuerOfPatientID", identity.issuer),
         ("AccessionNumber", identity.accession_number),
         ("StudyID", identity.study_id),
-        ("ReferringPhysicianName", identity.referring_physician),
     ):
         if len(value) > _LONGEST[name] or _FORBIDDEN.search(value):
-            raise DataError(f"{name} must have at most {_LONGEST[name]} characters, and no backslash or line break.")
-    if identity.patient_name.count("=") > 2 or identity.patient_name.count("^") > 4:
-        raise DataError("PatientName must be FAMILY^GIVEN^MIDDLE^PREFIX^SUFFIX.")
+            raise DataError(
+                f"{name} must be one value of at most {_LONGEST[name]} characters, without a backslash or line break."
+            )
+    for name, value in (
+        ("PatientName", identity.patient_name),
+        ("ReferringPhysicianName", identity.referring_physician),
+    ):
+        groups = value.split("=")
+        if len(groups) > 3 or any(len(g) > _NAME_GROUP or g.count("^") > 4 for g in groups) or _FORBIDDEN.search(value):
+            raise DataError(
+                f"{name} must be one name, FAMILY^GIVEN^MIDDLE^PREFIX^SUFFIX, in up to three groups of at most "
+                f"{_NAME_GROUP} characters with = between them."
+            )
     if identity.sex not in ("", *SEXES):
         raise DataError(f"PatientSex must be one of {', '.join(SEXES)}, or empty.")
     _check_day("PatientBirthDate", identity.birth_date, today or date.today())
@@ -89,6 +102,7 @@ def source_of(tags: Mapping[str, str]) -> Source | None:
         patient_name=tags.get("PatientName", ""),
         birth_date=tags.get("PatientBirthDate", ""),
         sex=tags.get("PatientSex", ""),
+        issuer=tags.get("IssuerOfPatientID", ""),
         accession_number=tags.get("AccessionNumber", ""),
         study_date=tags.get("StudyDate", ""),
         study_time=tags.get("StudyTime", ""),

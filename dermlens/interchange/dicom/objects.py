@@ -11,7 +11,6 @@ from dermlens.case.image import CaseImage
 from dermlens.case.opinion import Opinion
 from dermlens.errors import DataError
 from dermlens.explain.grad_cam import heat_on_image, overlay
-from dermlens.image.preprocess import STORED_ASPECTS
 from dermlens.interchange.dicom import images
 from dermlens.interchange.dicom.identity import Identity, Source, check
 from dermlens.interchange.dicom.report import structured_report
@@ -104,15 +103,17 @@ def _objects(
         series=generate_uid(prefix=None),
         instance=generate_uid(prefix=None),
     )
-    return [*found, *evidence, report]
+    found += [*evidence, report]
+    if identity.issuer:
+        for made in found:
+            made.IssuerOfPatientID = identity.issuer
+    return found
 
 
 def _derived(image: CaseImage) -> str:
     """Say what was done to the pixels of the file; empty if nothing."""
-    aspect = STORED_ASPECTS[image.stored_aspect]
-    stretched = aspect is not None and round(image.height * aspect) == image.width
     reduced = image.pixels.shape[:2] != (image.height, image.width)
-    done = ["stretched to its true width"] * stretched + ["resampled to fewer pixels"] * reduced
+    done = ["stretched to its true width"] * image.stretched + ["resampled to fewer pixels"] * reduced
     return " and ".join(done).capitalize()
 
 

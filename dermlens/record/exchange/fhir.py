@@ -4,7 +4,7 @@ from datetime import UTC
 
 from dermlens.interchange.dicom.identity import SEXES
 from dermlens.interchange.fhir import Subject, Truth, bundle
-from dermlens.interchange.findings import POOR, Findings, ModelFinding
+from dermlens.interchange.findings import Findings, ModelFinding
 from dermlens.models.card import identity_of
 from dermlens.record.answers import beside
 from dermlens.record.cases import Case
@@ -45,7 +45,7 @@ def _findings(image: Image, answers: tuple[Prediction, ...]) -> Findings:
         refer=lead.refer if lead else None,
         reasons=tuple(map(str, lead.reasons)) if lead else (),
         beside=beside(lead) if lead else (),
-        in_doubt=(POOR,) if image.quality.get("poor") else (),
+        in_doubt=("The picture may be too poor to be judged.",) if image.quality.get("poor") else (),
         rules=(),
         class_mix=str(lead.settings.get("class_mix") or "") if lead else "",
         synthetic=image.synthetic,

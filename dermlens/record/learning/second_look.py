@@ -18,6 +18,7 @@ from dermlens.files.documents import unwritable, write_whole
 from dermlens.files.tables import encode_csv
 from dermlens.record import disclosures
 from dermlens.record.at_mix import fitted_calls
+from dermlens.record.cases import is_closed
 from dermlens.record.open import Record
 from dermlens.record.people import Who
 from dermlens.record.store.frames import frame
@@ -34,7 +35,8 @@ REASONS = ("disagreement", "uncertain", "unusual")
 
 
 def queue(session: Session, who: Who) -> pd.DataFrame:
-    """Return the images of open cases that are worth a second look, those with most reasons first.
+    """Return the images of open cases that are worth a second look, those with most reasons first; without those whose
+    consent is withdrawn, as nothing can be added to them.
 
     Returns:
         case, image, saved_at, called and its probability, both at the class mix that the model was fitted for (None and
@@ -71,6 +73,7 @@ def queue(session: Session, who: Who) -> pd.DataFrame:
             Prediction.lead,
             Prediction.probabilities.is_not(None),
             ~Lesion.id.in_(select(Outcome.lesion_id)),
+            ~is_closed(),
         )
     )
     table = frame(session, query, list(columns))

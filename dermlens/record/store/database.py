@@ -19,6 +19,8 @@ from dermlens.errors import ConfigError, RecordError
 
 PATIENCE = 5
 """Seconds to wait for another one who is writing."""
+LONGEST = 30
+"""Seconds that PostgreSQL may take for one statement."""
 CONNECT = 3
 """Seconds to wait for a server of PostgreSQL to answer."""
 CONNECTIONS = 20
@@ -26,7 +28,8 @@ CONNECTIONS = 20
 _ONE_WRITER = 0x6465726D
 """The advisory lock of PostgreSQL that whoever writes holds: one chain, one writer."""
 _POSTGRES = (
-    f"-c lock_timeout={PATIENCE}s -c statement_timeout=30s -c timezone=UTC -c idle_in_transaction_session_timeout=60s"
+    f"-c lock_timeout={PATIENCE}s -c statement_timeout={LONGEST}s -c timezone=UTC "
+    "-c idle_in_transaction_session_timeout=60s"
 )
 _UNSAVED = "Nothing was saved. Try again."
 _STILL_THERE = (
@@ -98,12 +101,12 @@ class Database:
         """
         try:
             yield
-        except SQLAlchemyError as e:
+        except (SQLAlchemyError, sqlite3.Error) as e:  # the second of `forget`, which asks the driver itself
             raise RecordError(f"{self.reason(e)} {consequence.rstrip('.')}.") from None
 
-    def reason(self, error: SQLAlchemyError) -> str:
+    def reason(self, error: SQLAlchemyError | sqlite3.Error) -> str:
         """Say in a sentence what is wrong with the database, and what to do."""
-        cause = error.orig if isinstance(error, DBAPIError) else None
+        cause = error.orig if isinstance(error, DBAPIError) else error
         where = self.url.database if self.is_file else f"{self.url.host or 'localhost'}:{self.url.port or 5432}"
         if isinstance(error, NoConnectionFree):
             return f"All {CONNECTIONS} connections to the record's database are busy."
@@ -111,7 +114,7 @@ class Database:
             return _of_sqlite(cause, str(where))
         if isinstance(cause, psycopg.Error):
             return _of_postgres(cause, str(where), str(self.url.database))
-        return f"The record's database refused what it was asked ({type(cause or error).__name__})."
+        return f"The record's database refused what it was asked ({type(cause).__name__})."
 
     def forget(self) -> None:
         """Leave nothing of what was overwritten beside a file of SQLite.
@@ -191,7 +194,9 @@ def _of_sqlite(cause: sqlite3.Error, where: str) -> str:
 
 
 def _of_postgres(cause: psycopg.Error, where: str, name: str) -> str:
-    if isinstance(cause, psycopg.errors.LockNotAvailable | psycopg.errors.QueryCanceled):
+    if isinstance(cause, psycopg.errors.QueryCanceled):
+        return f"The database at {where} took longer than {LONGEST} s, or was told to stop: try again."
+    if isinstance(cause, psycopg.errors.LockNotAvailable):
         return f"The record is locked: another program has been writing to it for {PATIENCE} s."
     if isinstance(cause, psycopg.errors.DiskFull):
         return "The disk of the record is full: make room there."

@@ -217,7 +217,8 @@ def test_every_rule_has_a_meaning_that_dicom_can_hold() -> None:
     [
         ({}, ""),
         ({"height": 900, "width": 1200}, "Resampled to fewer pixels"),
-        ({"stored_aspect": "4:3"}, "Stretched to its true width"),
+        ({"stored_aspect": "4:3", "stretched": True}, "Stretched to its true width"),
+        ({"stored_aspect": "4:3"}, ""),  # 4:3 as it came, and so not stretched
         ({"stored_aspect": "4:3", "height": 120}, ""),
     ],
 )
@@ -248,6 +249,9 @@ def test_a_heat_map_that_is_not_offered_is_not_sent(image: CaseImage, toy: Model
         (Identity(birth_date="20260305"), "PatientBirthDate"),
         (Identity(sex="X"), "PatientSex"),
         (Identity(accession_number="y" * 17), "AccessionNumber"),
+        (Identity(issuer="z" * 65), "IssuerOfPatientID"),
+        (Identity(patient_name="Doe^Jane=" + "x" * 65), "PatientName"),
+        (Identity(referring_physician="Doe\\Roe"), "ReferringPhysicianName"),
     ],
 )
 def test_a_field_that_dicom_cannot_hold_is_named_and_its_value_is_not(wrong: Identity, field: str) -> None:
@@ -266,6 +270,14 @@ def test_of_a_source_that_says_no_more_than_its_uids_nothing_is_made_up(
     for each in made:
         for tag in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"):
             assert not each[tag].value, tag
+
+
+def test_whose_the_picture_is_stays_as_the_file_says(image: CaseImage, toy: Model, tmp_path: Path) -> None:
+    name = "Yamada^Tarou=山田\u3000太郎^" + "名" * 40 + "=やまだ^たろう"
+    source = source_of({**TAGS, "PatientName": name, "IssuerOfPatientID": "Clinic\u00a07"})
+    made = objects_of(image, form([toy], image.answers), Identity(), source, NOW)
+    assert [errors_of(each, tmp_path) for each in made] == [[], []]
+    assert [(str(each.PatientName), each.IssuerOfPatientID) for each in made] == [(name, "Clinic\u00a07")] * 2
 
 
 def test_a_source_without_its_uids_is_none() -> None:

@@ -1,4 +1,5 @@
 import os
+import resource
 import sqlite3
 import stat
 import threading
@@ -73,6 +74,23 @@ def test_a_record_that_another_program_holds_is_told_and_waited_for(
     with record.database.reading() as session:
         assert audit.verify(session).lines == 2
     impatient.close()
+
+
+def test_that_what_was_erased_may_still_be_read_is_said_where_the_disk_is_full(tmp_path: Path) -> None:
+    made = Database(f"sqlite:///{tmp_path}/record.db")
+    with made.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE t (x BLOB)"))
+        connection.execute(text("INSERT INTO t VALUES (zeroblob(400000))"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(RecordError, match=r"The disk of the record .* may still be read"):
+            made.forget()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    made.forget()
+    assert (tmp_path / "record.db").stat().st_size > 400_000
+    made.close()
 
 
 def test_a_reader_sees_one_state_of_the_record_while_others_write(record: Record) -> None:

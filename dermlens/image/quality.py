@@ -188,7 +188,7 @@ def _ticks(thin: np.ndarray) -> int:
         return 0
     x, y, angle, length = np.array(sorted(marks, key=lambda mark: -mark[3])[:MOST_MARKS]).T
     best = 0
-    for i in range(len(marks)):
+    for i in range(len(x)):
         turn = np.abs((angle - angle[i] + np.pi / 2) % np.pi - np.pi / 2)
         along = (x - x[i]) * np.cos(angle[i]) + (y - y[i]) * np.sin(angle[i])
         across = (y - y[i]) * np.cos(angle[i]) - (x - x[i]) * np.sin(angle[i])

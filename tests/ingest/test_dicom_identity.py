@@ -25,7 +25,7 @@ def test_which_object_a_file_is_and_whose_is_told_only_where_it_is_asked_for() -
 
 def test_values_are_told_as_they_are_and_several_are_not_made_one() -> None:
     file = dcmread(BytesIO(image_files.dicom(image_files.picture())))
-    file.SpecificCharacterSet = "ISO_IR 192"
+    file.SpecificCharacterSet, file.StudyInstanceUID, file.SeriesInstanceUID = "ISO_IR 192", "1.2.3", "1.2.5"
     wanted = {
         "PatientName": "Müller\u00a0von^Anna=山田\u3000太郎",
         "PatientID": "A\\B",

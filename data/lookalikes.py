@@ -26,7 +26,7 @@ from dermlens.case.predict import forward
 from dermlens.dataset.ham10000 import SPLIT_TABLE, data_root, image_path, load_split
 from dermlens.dataset.isic2019 import image_path as external_path
 from dermlens.dataset.isic2019 import load_external
-from dermlens.errors import DermlensError
+from dermlens.errors import DataError, DermlensError
 from dermlens.files.documents import write_whole
 from dermlens.files.tables import encode_csv, read_csv, refuse
 from dermlens.image.preprocess import STORED_ASPECTS, fit, resize
@@ -246,13 +246,13 @@ def main(argv: list[str] | None = None) -> int:
         known = with_earlier(pairs, before)
         write_whole(LOOKALIKES_TABLE, encode_csv(known))
         pairs = known.head(len(pairs))
-        if len(pairs):
-            cv2.imwrite(str(args.sheet), contact_sheet(pairs, read)[..., ::-1])
+        if len(pairs) and not cv2.imwrite(str(args.sheet), contact_sheet(pairs, read)[..., ::-1]):
+            raise DataError(f"{args.sheet} cannot be written. Name a file in a folder that is there.")
     except DermlensError as e:
         print(e, file=sys.stderr)
         return 2
-    unseen = int((pairs["same"] == "").sum())
-    print(f"{len(pairs)} pairs, {unseen} of them not looked at yet. Written: {LOOKALIKES_TABLE}, {args.sheet}")
+    unseen, written = int((pairs["same"] == "").sum()), [LOOKALIKES_TABLE, args.sheet][: 1 + bool(len(pairs))]
+    print(f"{len(pairs)} pairs, {unseen} of them not looked at yet. Written: {', '.join(map(str, written))}")
     return 1 if unseen else 0
 
 

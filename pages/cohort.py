@@ -23,6 +23,7 @@ def page() -> None:
             "cohorts/NAME`, and reload this page to see it.",
         )
         return
+    widgets.unknown_in_link("cohort", places, "a cohort")
     name = st.selectbox("Cohort", list(places), key="cohort", bind="query-params", width=300)
     found = reading.status(places[name]).value
     running = found is not None and found.state == "running"

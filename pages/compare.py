@@ -16,7 +16,8 @@ def page() -> None:
     widgets.head(COMPARE)
     models, problems = cache.models()
     entries, unreadable = splits.measurable()
-    widgets.problems([*problems, *unreadable], "models or predictions files")
+    broken = [*problems, *unreadable]
+    widgets.problems(broken, "model or predictions file" if len(broken) == 1 else "models or predictions files")
     widgets.unknown_in_link("compare", TABS, "a tab")
     image, split = st.tabs(TABS, key="compare", on_change="rerun", bind="query-params")
     with image:

@@ -24,6 +24,7 @@ MAX_SIZE = 2048
 LIMITS: dict[str, tuple[float, float]] = {
     "epochs": (1, math.inf),
     "batch_size": (1, math.inf),
+    "seed": (0, 4_000_000),
     "size": (8, MAX_SIZE),
     "dropout": (0, 0.99),
     "ema_momentum": (0, 0.99999),

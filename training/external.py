@@ -14,6 +14,7 @@ import argparse
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,7 @@ from training.archives import answers
 from training.ensemble import combine, join
 from training.finished import predictions_of
 from training.model_card.write import note_hash, write
+from training.origin import check_external_table
 
 
 def predict(model: Model, rows: pd.DataFrame, external: Path) -> Predictions:
@@ -69,6 +71,7 @@ def of_network(folder: Path, external: Path, wanted: list[str], again: bool) -> 
     asked = [split for split in wanted if again or split not in parts]
     if not asked:
         raise ModelError(f"{folder.name} has answered already, and test sets are looked at once. --again asks it anew.")
+    check_external_table(_record(folder))
     note(folder, asked)
     rows = held_back(load_external())
     rows = rows[rows["split"].isin(asked)].reset_index(drop=True)
@@ -79,14 +82,18 @@ def of_network(folder: Path, external: Path, wanted: list[str], again: bool) -> 
 
 def note(folder: Path, splits: list[str]) -> None:
     """Add to a published network's run.json, and to its run's where that is kept, that it is asked, before it is."""
-    file = folder / "run.json"
-    record = read_object(file) if file.is_file() else {}
+    file, record = folder / "run.json", _record(folder)
     new = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "run": record.get("id"), "splits": splits}
     of_run = runs_dir() / str(record.get("id")) / "run.json"
     for noted in [file, *([of_run] if of_run.is_file() else [])]:
         known = read_object(noted) if noted.is_file() else {}
         write_object(noted, {**known, "external_evaluations": [*known.get("external_evaluations", []), new]})
     note_hash(folder, file.name)
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    file = folder / "run.json"
+    return read_object(file) if file.is_file() else {}
 
 
 def of_members(folder: Path) -> Predictions:

@@ -3,13 +3,14 @@
 import argparse
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
 from dermlens.dataset.ham10000 import SPLIT_TABLE, data_root
-from dermlens.dataset.isic2019 import HELD_BACK
+from dermlens.dataset.isic2019 import EXTERNAL_TABLE, HELD_BACK
 from dermlens.errors import DataError, ModelError
 from dermlens.evaluation.predictions import SPLITS, Predictions, concatenate, make_predictions
 from dermlens.files.documents import read_object, write_object
@@ -18,7 +19,7 @@ from dermlens.models.runs import best_row, read_history, runs_dir
 from training import run as runs
 from training.architectures import build
 from training.config import Config, from_dict
-from training.dataset import data_hash, select_rows
+from training.dataset import data_hash, external_shares, select_rows
 
 
 def find_run(name: str) -> Path:
@@ -73,19 +74,34 @@ def _network(config: Config, size: int) -> keras.Model:
     return build(config.architecture, size, dropout=config.dropout)
 
 
+def commits(record: dict[str, Any]) -> tuple[str, ...]:
+    """Return the commits of all code that made a run's weights, from its run.json, each once.
+
+    They are of where it began, of where it was resumed, and of where its weights were interpolated.
+    """
+    parts = [record, *record.get("resumed", []), record.get("interpolated") or {}]
+    return tuple(dict.fromkeys(str(part["git_commit"]) for part in parts if part.get("git_commit")))
+
+
 def rows_of(folder: Path, table: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
-    """Return the rows of some splits, after making sure that it is the split the run was trained with.
+    """Return the rows of some splits, validation first, after making sure that the run was trained with that table.
 
     Raises:
         DataError: it is another one, so that images of these splits may have been trained on; or a split is empty.
     """
     record = read_object(folder / "run.json")
-    if data_hash(select_rows(table, from_dict(record["config"]))) != record["data"]["sha256"]:
-        raise DataError(f"Run {record['id']} was trained with another split table than this: name it with --split.")
+    config = from_dict(record["config"])
+    if data_hash(select_rows(table, config)) != record["data"]["sha256"]:
+        other = f", or with another {EXTERNAL_TABLE.name} than is here" if external_shares(config) else ""
+        raise DataError(
+            f"Run {record['id']} was trained with another split table than this: name it with --split{other}."
+        )
     for split in splits:
         if split not in set(table["split"]):
             raise DataError(f"The split table has no image in {split}, so nothing can be measured there.")
-    return table[table["split"].isin(splits)].sort_values("image_id", ignore_index=True)
+    found = table[table["split"].isin(splits)]
+    place = found["split"].map(SPLITS.index)
+    return found.assign(place=place).sort_values(["place", "image_id"], ignore_index=True).drop(columns="place")
 
 
 def note_test(folder: Path, by: str) -> None:

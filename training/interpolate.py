@@ -24,6 +24,7 @@ from dermlens.models.runs import runs_dir
 from training.config import from_dict
 from training.finished import best_model, find_run
 from training.folders import whole
+from training.run import commit
 from training.train import checked_id, first_network
 
 OF_THE_RUN = ("best_validation",)
@@ -65,7 +66,7 @@ def interpolate(run: Path, share: float, target: Path, size: int = 0) -> None:
         (folder / "checkpoints").mkdir()
         model.save_weights(folder / "checkpoints" / "best.weights.h5")
         shutil.copyfile(run / "history.csv", folder / "history.csv")
-        between = {"run": record["id"], "start": config.start, "share": share}
+        between = {"run": record["id"], "start": config.start, "share": share, "git_commit": commit()}
         own = {key: value for key, value in record.items() if key not in OF_THE_RUN}
         own["config"] = dataclasses.asdict(config)
         write_object(folder / "run.json", {**own, "id": target.name, "interpolated": between})

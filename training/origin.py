@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from dermlens.dataset import isic2019
-from dermlens.errors import ConfigError, ModelError
+from dermlens.dataset.ham10000 import load_split
+from dermlens.errors import ConfigError, DataError, ModelError
 from dermlens.evaluation.predictions import EXTERNAL_FILE, SPLITS, read_predictions
 from dermlens.files.documents import read_object
 from dermlens.models import registry
@@ -138,6 +139,21 @@ def check_split(start: str, table: pd.DataFrame) -> list[str]:
             f"that it has seen, {seen[0]} first. Learn from another model, or from none."
         )
     return [one["id"] for one in behind if not one.get("data")]
+
+
+def check_external_table(record: dict[str, Any]) -> None:
+    """Raise DataError if a network was trained on other archives by another table than the committed one.
+
+    Args:
+        record: its run.json, which names the runs behind it as well.
+    """
+    for run in (record, *record.get("earlier_runs", [])):
+        config, known = _of_data(run.get("config", {})), (run.get("data") or {}).get("sha256")
+        if known and external_shares(config) and known != data_hash(select_rows(load_split(), config)):
+            raise DataError(
+                f"Run {run['id']} was trained with another {isic2019.EXTERNAL_TABLE.name}, or another split table, "
+                "than is here: images of the test sets may be among those that it has seen."
+            )
 
 
 def _run_of(model_id: str) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from training.export import build
 from training.finished import (
     add_run_arguments,
     best_model,
+    commits,
     data_of,
     find_run,
     last_model,
@@ -102,7 +103,7 @@ def publish(what: Publication, target: Path) -> None:
         DataError: data and run do not belong together, or an image is missing. ModelError: the file cannot be served,
             or the run's code was not committed.
     """
-    if str(read_object(what.run / "run.json").get("git_commit")).endswith("-dirty"):
+    if any(commit.endswith("-dirty") for commit in commits(read_object(what.run / "run.json"))):
         raise ModelError(
             f"Run {what.run.name} was made by code that was not committed, so nobody could make its weights again. "
             "Commit the code and train again."

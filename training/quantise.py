@@ -123,7 +123,9 @@ def _observe(content: bytes, operations: Sequence[Operation], squares: Sequence[
     if not len(squares):
         raise ModelError("Quantising needs training images to measure the ranges of activations on.")
     rng = np.random.default_rng(0)
-    constant = set(_named(operations)) | set(operations[0].inputs[:1])
+    constant = tuple(
+        dict.fromkeys((*operations[0].inputs[:1], *_named(operations)))
+    )  # in one order, as it is drawn from
     low, high, drawn = {}, {}, {name: [] for name in constant}  # type: ignore[var-annotated]
     for interpreter, details in _run(content, squares):
         for name in constant:

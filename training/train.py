@@ -104,14 +104,14 @@ def start(config: Config, args: argparse.Namespace, held: contextlib.ExitStack) 
             "processor": processor(),
             "git_commit": runs.commit(),
         }
-        record["resumed"] = [*record.get("resumed", []), {"when": _now(), **now_on}]
+        if not record.get("finished"):
+            record["resumed"] = [*record.get("resumed", []), {"when": _now(), **now_on}]
     else:
-        not_compared = []
-        if not args.smoke:
-            not_compared = origin.check_split(config.start, table)
-            origin.check_split(config.teacher, table)
-        if not_compared:
-            print(f"What {', '.join(not_compared)}, behind {config.start}, trained on was not noted.", flush=True)
+        used = {"start": config.start, "teacher": config.teacher}
+        unknown = {role: [] if args.smoke else origin.check_split(name, table) for role, name in used.items()}
+        for role, found in unknown.items():
+            if found:
+                print(f"What {', '.join(found)}, behind {used[role]}, trained on was not noted.", flush=True)
         check_rows(args.data, own, decode=True)
         record = {
             "id": run_id,
@@ -125,13 +125,13 @@ def start(config: Config, args: argparse.Namespace, held: contextlib.ExitStack) 
             "started": _now(),
             **origin.hashes(config),
             "earlier_runs": origin.earlier_runs(config.start),
-            "start_not_compared": not_compared,
+            **{f"{role}_not_compared": found for role, found in unknown.items()},
             "test_evaluations": [],
             **runs.environment(),
         }
-    found = located(rows, args.data, args.stored_aspect, args.external)
+    images = located(rows, args.data, args.stored_aspect, args.external)
     if extra is not None:
-        found = pd.concat([found, extra], ignore_index=True)
+        images = pd.concat([images, extra], ignore_index=True)
     if is_new:
         folder.mkdir(parents=True, exist_ok=True)
         held.enter_context(alone(folder))
@@ -139,7 +139,7 @@ def start(config: Config, args: argparse.Namespace, held: contextlib.ExitStack) 
         raise ConfigError(f"Run {run_id} has just been begun by another process. Choose another --run, or none.")
     write_object(record_file, record)
     print(f"run {run_id} in {folder}", flush=True)
-    return Task(config, folder, found)
+    return Task(config, folder, images)
 
 
 def checked_id(run_id: str) -> str:
@@ -176,8 +176,8 @@ def train(task: Task) -> None:
     checkpoint.parent.mkdir(exist_ok=True)
     arrays, state = runs.load_state(checkpoint) if checkpoint.exists() else ({}, State())
     runs.remove_partial(folder)
-    runs.settle_best(checkpoint.parent, len(state.history))
     runs.write_history(folder / "history.csv", state.history)
+    runs.settle_best(checkpoint.parent, len(state.history))
     if state.finished:
         print("This run is finished. Start another with another --run, or none.")
         return

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -73,7 +74,7 @@ def entries() -> list[Entry]:
 
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _entries(folders: tuple[Path, ...], stamp: tuple[float, ...]) -> list[Entry]:
-    return sorted(map(registry.inspect, folders), key=_rank)
+    return sorted(registry.told_apart(map(registry.inspect, folders)), key=_rank)
 
 
 def _rank(entry: Entry) -> tuple[bool, float, str]:
@@ -91,7 +92,7 @@ def models() -> tuple[list[AnyModel], list[Problem]]:
         try:
             if entry.problem:
                 raise ModelError(entry.problem)
-            ready.append(_ensemble(entry.folder, _stamp(entry)) if entry.is_ensemble else _loaded(entry))
+            ready.append(_ensemble(entry.folder, _stamp(entry), entry.name) if entry.is_ensemble else _loaded(entry))
         except ModelError as e:
             problems.append(Problem(entry.name, str(e)))
     return ready, problems
@@ -104,17 +105,18 @@ def warm() -> None:
 
 
 def _loaded(entry: Entry) -> Model:
-    return _model(entry.folder, _stamp(entry))
+    name = next((known.name for known in entries() if known.id == entry.id), entry.name)
+    return _model(entry.folder, _stamp(entry), name)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _ensemble(folder: Path, stamp: tuple[float, ...]) -> AnyModel:
-    return registry.load_any(registry.inspect(folder), _loaded)
+def _ensemble(folder: Path, stamp: tuple[float, ...], name: str) -> AnyModel:
+    return replace(registry.load_any(registry.inspect(folder), _loaded), name=name)
 
 
 @st.cache_resource(show_spinner="Loading a model", max_entries=16)
-def _model(folder: Path, stamp: tuple[float, ...]) -> Model:
-    return registry.load(registry.inspect(folder))
+def _model(folder: Path, stamp: tuple[float, ...], name: str) -> Model:
+    return replace(registry.load(registry.inspect(folder)), name=name)
 
 
 def _stamp(entry: Entry) -> tuple[float, ...]:

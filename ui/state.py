@@ -14,7 +14,6 @@ from dermlens.errors import BusyError, ImageError
 from dermlens.ingest.read import dicom_identity
 from dermlens.models.model import AnyModel
 from dermlens.server.limiter import IMAGES
-from dermlens.server.limits import LIMITS
 from dermlens.server.memory import give_back
 from dermlens.server.shares import VISITS, Shares, Who
 from ui import streamlit_internals
@@ -110,15 +109,20 @@ def linked(key: str) -> str | None:
     return None if key in st.session_state else st.query_params.get(key)
 
 
+def saved() -> set[str]:
+    """Return the keys of the images whose answers were taken away."""
+    found: set[str] = st.session_state.setdefault(_SAVED, set())
+    return found
+
+
 def note_saved(keys: Iterable[str]) -> None:
     """Remember that the answers to some images were taken away."""
-    st.session_state.setdefault(_SAVED, set()).update(keys)
+    saved().update(keys)
 
 
 def unsaved() -> bool:
     """Whether there is an answer to an uploaded image that was never taken away."""
-    saved = st.session_state.get(_SAVED, set())
-    return any(image.answers and not image.synthetic and key not in saved for key, image in images().items())
+    return any(image.answers and not image.synthetic and key not in saved() for key, image in images().items())
 
 
 def leave_out_outdated(models: Iterable[AnyModel]) -> None:
@@ -137,16 +141,16 @@ def leave_out_outdated(models: Iterable[AnyModel]) -> None:
 
 def hand_in(data: bytes, name: str, synthetic: bool = False) -> None:
     """Put a file in line for `examine_waiting`; one that would make the session hold too much is refused."""
-    name = shown_name(name)
-    who = visitor()
+    name, who = shown_name(name), visitor()
+    line, no = waiting(), refused()  # first: Streamlit breaks a run off where it asks for the session
     refusal = VISITS.files.take(who, len(data)) if who else None
     if refusal == "own":
-        most = f"More than {LIMITS.files_session / 2**20:.0f} MiB were uploaded at once."
-        refused().append(Problem(name, f"{most} Upload this file again once the others have been examined."))
+        said = "More was uploaded at once than is held. Upload this file again once the others have been examined."
+        no.append(Problem(name, said))
     elif refusal:
-        refused().append(Problem(name, "The server cannot hold any more files now. Upload this file again later."))
+        no.append(Problem(name, "The server cannot hold any more files now. Upload this file again later."))
     else:
-        waiting().append(HandedIn(data, name, synthetic))
+        line.append(HandedIn(data, name, synthetic))
 
 
 def examine_waiting(models: Sequence[AnyModel], stored_aspect: str) -> None:
@@ -190,7 +194,10 @@ def _examine(item: HandedIn, models: Sequence[AnyModel], stored_aspect: str) -> 
     who = visitor()
     refusal = VISITS.kept.take(who, KEPT_AT_MOST) if who else None
     if refusal == "own":
-        raise ImageError("The case is full. Start a new case, or score a folder with python -m dermlens.score.")
+        raise ImageError(
+            "Your open cases hold as many images as they may. Start a new case, or score a folder with "
+            "python -m dermlens.score."
+        )
     if refusal:
         raise BusyError("The server cannot hold any more images now. What you uploaded is kept. Try again later.")
     spare = KEPT_AT_MOST
@@ -270,8 +277,7 @@ def new_case() -> None:
     """Forget every image, refusal and choice, so that two patients are never mixed up."""
     for probe in probes().values():
         probe.cancel()
-    _give(VISITS.kept, sum(image.pixels.nbytes for image in images().values()))
-    _give(VISITS.files, sum(len(item.data) for item in waiting()))
+    kept, line = dict(images()), list(waiting())
     for key in (
         _IMAGES,
         _REFUSED,
@@ -287,6 +293,8 @@ def new_case() -> None:
         *OF_A_CASE,
     ):
         st.session_state.pop(key, None)
+    _give(VISITS.kept, sum(image.pixels.nbytes for image in kept.values()))
+    _give(VISITS.files, sum(len(item.data) for item in line))
     for key in (IMAGE, *OF_A_CASE):
         st.query_params.pop(key, None)
     renew_uploader()

@@ -148,7 +148,7 @@ def watch_uploads(
         return places
 
     def adding(session_id: str, file: UploadedFileRec) -> None:
-        if runtime.get_instance().is_active_session(session_id):
+        if runtime.get_instance()._session_mgr.get_session_info(session_id) is not None:  # also while it reconnects
             add(session_id, file)
             arrived(session_id, file.file_id, len(file.data))
 

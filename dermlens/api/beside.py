@@ -3,6 +3,7 @@
 import logging
 import os
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dermlens.api.app import BELOW, BESIDE
@@ -22,8 +23,13 @@ class Beside:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request or connection."""
         path = str(scope.get("path"))
-        ours = scope["type"] == "http" and (path.startswith(BELOW) or path in BESIDE)
+        ours = scope["type"] == "http" and (path.startswith(BELOW) or (path in BESIDE and not _opens_a_page(scope)))
         await (self._api if ours else self._app)(scope, receive, send)
+
+
+def _opens_a_page(scope: Scope) -> bool:
+    """Return whether a browser asks for a page: the one on metrics has the address at which Prometheus asks."""
+    return "text/html" in Headers(scope=scope).get("accept", "")
 
 
 def audience() -> str | None:

@@ -157,7 +157,7 @@ def _listed(file: Path) -> list[str]:
     if twice:
         named = dict.fromkeys(path for path, entry in zip(paths, entries, strict=True) if entry == twice[0])
         shown = " and ".join(map(shortened, list(named)[:2]))
-        raise DataError(f"{file} lists {len(twice)} paths twice, such as {shown}. List each once.")
+        raise DataError(f"{file} lists {counted(len(twice), 'path')} twice, such as {shown}. List each once.")
     return paths
 
 

@@ -17,6 +17,7 @@ from dermlens.cohort.store import Place, place
 from dermlens.errors import DataError
 from dermlens.files.addresses import shown_address
 from dermlens.files.documents import read_object, shortened
+from dermlens.wording import counted
 
 SILENCE = (600.0, 24 * 3600.0)
 """Least and most seconds without a new part after which a run counts as stopped."""
@@ -144,4 +145,5 @@ def refuse_equal_stems(paths: Sequence[str]) -> None:
     doubles = sorted((path for path in paths if counts[stem(path)] > 1), key=lambda path: (stem(path), path))
     shown = shortened(", ".join(doubles[:6]), 600)
     ids = sum(n > 1 for n in counts.values())
-    raise DataError(f"{ids} image ids occur more than once ({shown}). Ids are file names without suffix: rename them.")
+    said = f"{counted(ids, 'image id')} {'occurs' if ids == 1 else 'occur'} more than once ({shown})"
+    raise DataError(f"{said}. Ids are file names without suffix: rename them.")

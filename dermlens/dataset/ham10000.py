@@ -145,13 +145,13 @@ def load_split(file: Path = SPLIT_TABLE) -> pd.DataFrame:
 
 
 def moved(image_id: np.ndarray, split: np.ndarray, table: pd.DataFrame) -> int:
-    """Return how many images were in another split once than they are in the split table now.
+    """Return how many images that were measured are to be trained on by the split table now.
 
     Args:
         image_id, split: (n,) str each, of images that somebody measured. table: as of `load_split`.
     """
     now = table.set_index("image_id")["split"].reindex(image_id)
-    return int((now.notna() & (now.to_numpy() != split)).sum())
+    return int(((now.to_numpy() == "train") & (np.asarray(split) != "train")).sum())
 
 
 def read_mask(root: Path, image_id: str) -> np.ndarray | None:

@@ -2,18 +2,19 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 import requests
 
 from dermlens.errors import ConfigError, DataError, ImageError, ModelError
+from dermlens.files import locks
 from dermlens.files.documents import Document, canonical, read_object, shortened, unwritable
 from dermlens.ingest.read import file_bytes, is_missing, reason
 from dermlens.labels import CLASSES
@@ -176,7 +177,7 @@ class Server:
             time.sleep(pauses.popleft())
 
 
-def answers(server: Server, asked: Asked, folder: Path, files: Sequence[File], kept: Path) -> Iterator[Answer]:
+def answers(server: Server, asked: Asked, folder: Path, files: Sequence[File], kept: Path) -> Generator[Answer]:
     """Yield the answers to files, in their order, each on the disk before it is yielded.
 
     Args:
@@ -201,10 +202,11 @@ def answers(server: Server, asked: Asked, folder: Path, files: Sequence[File], k
             raise DataError(f"{folder / file.path} cannot be read now: {reason(e)}. The same command goes on.") from e
         return server.ask(data, asked)
 
-    known, length = _kept(kept, asked, files)
-    yield from known
     ahead = deque[Future[Answer]]()
-    with _appending(kept, length) as write, ThreadPoolExecutor(AT_ONCE) as pool:
+    with _own(kept) as opened, ThreadPoolExecutor(AT_ONCE) as pool:
+        known, length = _kept(kept, asked, files)
+        yield from known
+        write = _appending(kept, opened, length)
         if not length:
             write(asdict(asked))
         try:
@@ -213,29 +215,36 @@ def answers(server: Server, asked: Asked, folder: Path, files: Sequence[File], k
             for i, file in enumerate(left):
                 answer = ahead.popleft().result()
                 ahead.extend(pool.submit(reply, further) for further in left[i + AT_ONCE : i + AT_ONCE + 1])
-                write({"bytes": file.bytes, "modified": file.modified, **asdict(answer)})
+                write({"path": file.path, "bytes": file.bytes, "modified": file.modified, **asdict(answer)})
                 yield answer
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager
-def _appending(file: Path, length: int) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Give what adds a line to a file that is first cut to a length."""
+def _own(file: Path) -> Iterator[BinaryIO]:
+    """Open a file to add to, which nobody else adds to meanwhile; raises DataError if somebody does."""
     try:
         with file.open("ab") as opened:
-            opened.truncate(length)
-
-            def write(line: dict[str, Any]) -> None:
-                try:
-                    opened.write(canonical(line) + b"\n")
-                    opened.flush()
-                except OSError as e:
-                    raise DataError(unwritable(file, e)) from e
-
-            yield write
+            if not locks.take(opened.fileno()):
+                raise DataError(f"{file} is being written by another run. Wait for it, or choose another --output.")
+            yield opened
     except OSError as e:
         raise DataError(unwritable(file, e)) from e
+
+
+def _appending(file: Path, opened: BinaryIO, length: int) -> Callable[[dict[str, Any]], None]:
+    """Return what adds a line to a file, which is first cut to a length."""
+    opened.truncate(length)
+
+    def write(line: dict[str, Any]) -> None:
+        try:
+            opened.write(canonical(line) + b"\n")
+            opened.flush()
+        except OSError as e:
+            raise DataError(unwritable(file, e)) from e
+
+    return write
 
 
 def _kept(file: Path, asked: Asked, files: Sequence[File]) -> tuple[list[Answer], int]:
@@ -250,10 +259,14 @@ def _kept(file: Path, asked: Asked, files: Sequence[File]) -> tuple[list[Answer]
     found, length = [], len(lines[0]) + 1
     for line, listed in zip(lines[1:], files, strict=False):
         values = read_object(Document(file, line))
-        if (values.pop("bytes"), values.pop("modified")) != (listed.bytes, listed.modified):
-            break
-        shares, rules = map(tuple, (values.pop("probabilities"), values.pop("rules")))
-        found.append(Answer(shares, rules=rules, **values))
+        try:
+            path = values.pop("path", listed.path)  # older versions did not write it down
+            if (path, values.pop("bytes"), values.pop("modified")) != (listed.path, listed.bytes, listed.modified):
+                break
+            shares, rules = map(tuple, (values.pop("probabilities"), values.pop("rules")))
+            found.append(Answer(shares, rules=rules, **values))
+        except (KeyError, TypeError) as e:
+            raise DataError(f"{file} is damaged ({e!r}). Delete it, and the answers are asked for again.") from e
         length += len(line) + 1
     return found, length
 

@@ -1,8 +1,9 @@
 """Find the published models, check every file against its hash, and load them."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,15 @@ class Entry:
     def can_be_asked(self) -> bool:
         """Whether it is meant to answer an image; without weights or members there are only its predictions."""
         return self.has_weights or self.is_ensemble
+
+
+def told_apart(entries: Iterable[Entry]) -> list[Entry]:
+    """Return entries under names that no two share: of those of one name, each has its id as well."""
+    entries = list(entries)
+    shared = {name for name, n in Counter(entry.name for entry in entries).items() if n > 1}
+    return [
+        replace(e, card={**(e.card or {}), "name": f"{e.name} ({e.id})"}) if e.name in shared else e for e in entries
+    ]
 
 
 def models_dir() -> Path:

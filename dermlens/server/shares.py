@@ -15,7 +15,8 @@ from dermlens.server.limits import LIMITS, Limits
 LITTLE = 1 / 8
 """Share of a reserve that one session may hold and still use it: it is there for many."""
 Refusal = Literal["own", "all"]
-"""Which limit is reached: the visitor's own, or that of everybody."""
+"""Which limit is reached: the visitor's own, which is that of everybody where nobody else holds anything; or that of
+everybody."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Shares:
                 if holds > self._most[kind]:
                     return "own"
                 if holds > free:
-                    return "all"
+                    alone = 0 < self._used == self._accounts["session", who.session]
+                    return "own" if alone else "all"
             self._used += amount
             for account in accounts:
                 self._accounts[account] += amount
@@ -72,9 +74,10 @@ class Shares:
             if held is None:
                 return
             amount = min(amount, held["session", session])
-            for account in held:
-                self._release(account, amount)
-                held[account] -= amount
+            for account in held:  # of one that came back under another address, some of it is on either
+                part = min(amount, held[account])
+                self._release(account, part)
+                held[account] -= part
             self._used -= amount
             if not held["session", session]:
                 del self._held[session]

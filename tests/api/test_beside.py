@@ -43,6 +43,10 @@ def test_the_dashboards_server_answers_programs_and_people(beside: str, lesion: 
 def test_it_keeps_to_its_addresses(beside: str) -> None:
     assert requests.get(f"{beside}/_stcore/health", timeout=60).text == "ok"
     assert "<html" in requests.get(f"{beside}/metrics_of_mine", timeout=60).text
+    page = {"accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
+    assert "<html" in requests.get(f"{beside}/metrics", headers=page, timeout=60).text, "the page of this address"
+    prometheus = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}
+    assert "dermlens_waiting" in requests.get(f"{beside}/metrics", headers=prometheus, timeout=60).text
     forwarded = requests.get(f"{beside}/api/v1/models", headers={"x-forwarded-for": "10.0.0.1"}, timeout=60)
     assert forwarded.status_code == 403
     assert requests.get(f"{beside}/api/v1/models", headers={"host": "evil.example"}, timeout=60).status_code == 400

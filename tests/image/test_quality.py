@@ -196,7 +196,12 @@ def test_a_strip_is_judged_by_its_middle() -> None:
 
 def test_a_picture_of_nothing_but_marks_is_looked_through_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
-    monkeypatch.setattr(quality, "evenly_spaced", lambda row: rows.append(len(row)) or evenly_spaced(row))
+
+    def counted(row: np.ndarray) -> int:
+        rows.append(len(row))
+        return evenly_spaced(row)
+
+    monkeypatch.setattr(quality, "evenly_spaced", counted)
     bars = np.full((32, 60_000, 3), 200, np.uint8)
     bars[10:20, ::3] = 20
     found = check(bars)

@@ -192,6 +192,23 @@ def test_what_was_being_written_or_has_changed_is_asked_again(there: Scripted, t
     assert sorted(body for _, body, _ in there.asked) == [b"b", b"c"]
 
 
+def test_two_runs_do_not_write_the_same_answers_and_none_goes_to_another_file(there: Scripted, tmp_path: Path) -> None:
+    files = [file._replace(bytes=1) for file in folder_of(tmp_path, "a", "b")]
+    server = Server(there.address_shown)
+    first = answers(server, question(there), tmp_path, files, tmp_path / "answers")
+    next(first)
+    with pytest.raises(DataError, match="being written by another run"):
+        ask(there, tmp_path, files)
+    first.close()
+    there.asked.clear()
+    ask(there, tmp_path, files[::-1])
+    assert {body for _, body, _ in there.asked} == {b"a", b"b"}, "of one size and time, but in another order"
+    lines = (tmp_path / "answers").read_text().splitlines(keepends=True)
+    (tmp_path / "answers").write_text("".join([lines[0], *lines]))
+    with pytest.raises(DataError, match="answers is damaged"):
+        ask(there, tmp_path, files[::-1])
+
+
 def test_answers_to_another_question_are_not_mixed_in(there: Scripted, tmp_path: Path) -> None:
     files = folder_of(tmp_path, "a")
     ask(there, tmp_path, files)

@@ -45,6 +45,14 @@ def test_a_name_for_predictions_without_weights_comes_from_their_card(models: Pa
         registry.load(entry)
 
 
+def test_models_of_one_name_are_told_apart_by_their_ids(models: Path) -> None:
+    (models / "other" / "card.json").write_text('{"name": "Toy toy"}')
+    (models / "third").mkdir()
+    (models / "third" / "predictions.csv").write_text("image_id\n")
+    found = registry.told_apart(registry.discover(models))
+    assert {e.id: e.name for e in found} == {"other": "Toy toy (other)", "toy": "Toy toy (toy)", "third": "third"}
+
+
 def test_find_names_the_models_there_are(models: Path) -> None:
     with pytest.raises(ModelError, match="other, toy"):
         registry.find(models, "resnet")

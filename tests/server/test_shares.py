@@ -21,6 +21,27 @@ def test_one_greedy_visitor_gets_half_and_n_get_a_share_of_n_plus_one_each() -> 
     assert many.take(Who("newcomer"), 50) is None, "as much stays free for whoever comes next: 100, half of it at once"
 
 
+def test_who_is_alone_has_reached_its_own_limit_and_nobody_elses() -> None:
+    shares = Shares(total=1000, session=900, person=900, address=900)
+    assert shares.take(Who("a"), 500) is None
+    assert shares.take(Who("a"), 1) == "own", "nobody else holds anything: waiting would not help"
+    assert shares.take(Who("b"), 200) is None
+    assert shares.take(Who("a"), 1) == "all"
+    assert Shares(1000, 2000, 2000, 2000).take(Who("a"), 1001) == "all"
+
+
+def test_what_was_taken_under_two_addresses_is_given_back_to_both() -> None:
+    shares = Shares(total=10_000, session=1000, person=1000, address=200)
+    assert shares.take(Who("a", address="A"), 100) is None
+    assert shares.take(Who("a", address="B"), 200) is None
+    assert shares.take(Who("other", address="A"), 100) is None
+    shares.give("a", 250)
+    shares.end("a")
+    assert shares.take(Who("new", address="B"), 200) is None
+    assert shares.take(Who("other", address="A"), 101) == "own"
+    assert shares.take(Who("other", address="A"), 100) is None
+
+
 def test_a_session_a_person_and_an_address_have_limits_of_their_own() -> None:
     shares = Shares(total=1000, session=100, person=150, address=180)
     assert shares.take(Who("a", "Ada"), 100) is None

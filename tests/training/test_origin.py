@@ -12,7 +12,7 @@ import pytest
 
 from dermlens.dataset import isic2019
 from dermlens.dataset.ham10000 import load_split
-from dermlens.errors import ConfigError
+from dermlens.errors import ConfigError, DataError
 from dermlens.evaluation.predictions import EXTERNAL_FILE, make_predictions, write_predictions
 from dermlens.models import registry
 from tests import fake_ham10000, fake_isic2019
@@ -23,7 +23,7 @@ from training.dataset import data_hash, select_rows
 from training.model_card.elsewhere import _seen
 from training.model_card.recipe import recipe, training_data
 from training.model_card.write import note_hash
-from training.origin import check_split, check_unchanged, hashes
+from training.origin import check_external_table, check_split, check_unchanged, hashes
 from training.train import main
 
 PUBLISHED = Path(registry.__file__).parents[2] / "models"
@@ -213,8 +213,23 @@ def test_the_card_names_what_the_networks_before_were_trained_on(tmp_path: Path)
     own = {**changed, "config": {**record["config"], "isic2017_share": 0.1}}
     own["data"] = {**record["data"], "images": {**record["data"]["images"], "external_validation": 3}}
     assert "was trained on images of BCN20000 (" in training_data(own)[0]
-    text = "\n".join(recipe(PUBLISHED / "resnet50", {**record, "start_not_compared": ["effnet-b"]}))
+    later = {"when": "x", "precision": "float32", "backend": "torch", "processor": "P", "git_commit": "12ab"}
+    changed = {**record, "start_not_compared": ["effnet-b"], "resumed": [later, later]}
+    text = "\n".join(recipe(PUBLISHED / "resnet50", changed))
     assert "With which split `effnet-b` trained was not noted." in text
+    assert text.count("Resumed in float32 by torch on P, code at commit `12ab`.") == 1
+    taught = {**record, "config": {**record["config"], "teacher": "ensemble"}, "teacher_not_compared": ["resnet-c"]}
+    assert "With which split `resnet-c` trained was not noted." in "\n".join(recipe(PUBLISHED / "resnet50", taught))
+
+
+def test_a_network_of_another_table_is_not_asked_about_other_archives() -> None:
+    record = json.loads((PUBLISHED / "resnet50" / "run.json").read_text())
+    check_external_table(record)
+    changed = {**record, "data": {**record["data"], "sha256": "0" * 64}}
+    for wrong in (changed, {**record, "earlier_runs": [{**changed, "config": {"isic2017_share": 0.1}}]}):
+        with pytest.raises(DataError, match=r"another external\.csv"):
+            check_external_table(wrong)
+    check_external_table({**changed, "config": {**record["config"], "isic2017_share": 0.0, "bcn20000_share": 0.0}})
 
 
 @pytest.mark.parametrize("folder", sorted(p.parent for p in PUBLISHED.glob("*/card.json")), ids=lambda p: p.name)

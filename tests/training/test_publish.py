@@ -130,10 +130,12 @@ def test_weights_of_code_that_was_not_committed_are_refused(
     world: SimpleNamespace, fresh: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = read(fresh / "run.json")
-    (fresh / "run.json").write_text(json.dumps({**record, "git_commit": f"{record['git_commit']}-dirty"}))
-    assert publish.main([fresh.name, "dirty", *world.where, *world.to]) == 2
-    assert "code that was not committed" in capsys.readouterr().err
-    assert not (world.root / "models" / "dirty").exists()
+    dirty = {"git_commit": f"{record['git_commit']}-dirty"}
+    for where in (dirty, {"resumed": [{"git_commit": "12ab"}, dirty]}, {"interpolated": dirty}):
+        (fresh / "run.json").write_text(json.dumps({**record, **where}))
+        assert publish.main([fresh.name, "dirty", *world.where, *world.to]) == 2
+        assert "code that was not committed" in capsys.readouterr().err
+        assert not (world.root / "models" / "dirty").exists()
 
 
 def test_looks_at_other_archives_of_a_run_are_kept_under_another_id(

@@ -125,12 +125,14 @@ def test_the_fewest_missed_under_the_cap_are_chosen_and_then_the_strictest() -> 
         chosen = choose(y, alone(p), cap)
         assert chosen.sensitivity == {"own": wanted}
         assert chosen.thresholds["own"]["melanoma"] == pytest.approx(limit, abs=1e-8)
-        assert any_of(chosen.fired(alone(p))).mean() == chosen.referred <= cap
+        assert any_of(chosen.fired(alone(p))).mean() <= cap
+        assert any_of(chosen.fired(alone(p))).mean() == chosen.referred
         assert chosen.cap_broken == ""
     over = choose(y, alone(p), 0.01)
     assert over.sensitivity == {"own": min(SENSITIVITIES)}
-    assert over.referred == any_of(over.fired(alone(p))).mean() > 0.01
-    assert over.cap_broken == f" No choice kept to 1 %: this one refers the fewest, {100 * over.referred:.0f} %."
+    referred = any_of(over.fired(alone(p))).mean()
+    assert over.referred == referred > 0.01
+    assert over.cap_broken == f" No choice kept to 1 %: this one refers the fewest, {100 * referred:.0f} %."
     same = Inputs({"own": p, "member": p})
     assert choose(y, same, 1.0).sensitivity == {"own": max(SENSITIVITIES), "member": max(SENSITIVITIES)}
     noise = np.stack([shares(mel=share) for share in np.random.default_rng(0).uniform(0, 1, 400)])

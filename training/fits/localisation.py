@@ -45,9 +45,10 @@ COMPARED = 4
 
 def make(subject: Subject) -> dict[str, bytes]:
     """Return attention.csv; raises DataError without the images and their masks."""
-    test, validation = (subject.table[subject.table["split"] == split] for split in ("test", "validation"))
-    if subject.data is None or test.empty:
-        raise DataError("Where a model looked is measured on the images of the test split: pass --data DIR.")
+    if subject.data is None:
+        raise DataError("Where a model looked is measured on images of the data set: pass --data DIR.")
+    asked = subject.table[subject.table["image_id"].isin(subject.predictions.image_id)]  # test only if it was published
+    test, validation = (asked[asked["split"] == split] for split in ("test", "validation"))
     compared = validation[validation["image_id"].isin(sample(validation, COMPARED))]
     rows = pd.concat([compared, test]).sort_values(["split", "image_id"])
     missing = [i for i in rows["image_id"] if mask_path(subject.data, i) is None]

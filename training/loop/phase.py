@@ -133,8 +133,8 @@ def train_phase(
         announce(row, better)
         kept = {"model": model.weights, "optimizer": optimizer.variables, "average": average}
         runs.save_state(task.folder / "checkpoints" / "last.npz", kept, state)
-        runs.settle_best(task.folder / "checkpoints", epoch)
         runs.write_history(task.folder / "history.csv", state.history)
+        runs.settle_best(task.folder / "checkpoints", epoch)
 
 
 def freeze(architecture: str, model: keras.Model, unfreeze: int | str) -> None:

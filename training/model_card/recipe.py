@@ -107,8 +107,18 @@ def recipe(folder: Path, run: dict[str, Any]) -> list[str]:
         (f"Computed in {run['precision']}. " if run.get("precision") else "")
         + f"Code at commit `{run['git_commit']}`, Python {run['python']}, "
         + ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-        + ".",
+        + "."
+        + _resumed(run),
     ]
+
+
+def _resumed(run: dict[str, Any]) -> str:
+    """Say where a run went on after it was stopped: how it is computed, and its code, may have changed there."""
+    each = [
+        f"in {one['precision']} by {one['backend']} on {one['processor']}, code at commit `{one['git_commit']}`"
+        for one in run.get("resumed", [])
+    ]
+    return f" Resumed {'; '.join(dict.fromkeys(each))}." if each else ""
 
 
 def _epoch(run: dict[str, Any], best: float, epochs: int) -> str:
@@ -155,7 +165,7 @@ def _used_models(run: dict[str, Any]) -> list[str]:
     if config.get("start"):
         lines += [
             f"It continued from the published model {_of(run, 'start')}, its head included; the hours are those of "
-            f"this run alone.{_earlier(run)}{_not_compared(run)}",
+            f"this run alone.{_earlier(run)}{_not_compared(run, 'start')}",
             "",
         ]
     if between := run.get("interpolated"):
@@ -169,7 +179,7 @@ def _used_models(run: dict[str, Any]) -> list[str]:
     if config.get("teacher"):
         lines += [
             f"It was taught by the published model {_of(run, 'teacher')}: a share of {config['teacher_share']:g} of "
-            "the labels was that model's answer to the same image.",
+            f"the labels was that model's answer to the same image.{_not_compared(run, 'teacher')}",
             "",
         ]
     return lines
@@ -186,9 +196,9 @@ def _earlier(run: dict[str, Any]) -> str:
     return f" The runs behind that model, in order: {named}; {weights}.{notes}"
 
 
-def _not_compared(run: dict[str, Any]) -> str:
+def _not_compared(run: dict[str, Any], role: str) -> str:
     """Name the runs behind a model of which it was not known, when this run began, what they were trained on."""
-    found = run.get("start_not_compared")
+    found = run.get(f"{role}_not_compared")
     if not found:
         return ""
     return f" With which split {', '.join(f'`{one}`' for one in found)} trained was not noted."

@@ -304,7 +304,7 @@ def attention(folder: Path) -> list[str]:
         f"Grad-CAM of the called diagnosis on {everything.energy.n_images:,} test images and their lesion masks: the "
         "share of the heat inside the lesion, beside the lesion's share of the area and what the mean map of all "
         "images has inside; how often the hottest point is in the lesion, beside the centre of the picture. "
-        f"{everything.without} maps were empty.",
+        f"{counted(everything.without, 'map')} {'was' if everything.without == 1 else 'were'} empty.",
         "",
         "| images | heat inside | area | mean map inside | hottest point inside | centre inside |",
         "| --- " * (1 + len(columns)) + "|",

@@ -84,8 +84,8 @@ class Owners:
         self._owners: dict[str, Visitor] = {}
         self.begun = 0
         """sessions that there were so far"""
-        self._places: dict[str, set[str]] = {}
-        """session -> ids of files that it may upload"""
+        self._places: dict[str, OrderedDict[str, None]] = {}
+        """session -> ids of files that it may upload, the oldest first"""
         self._coming: dict[str, set[str]] = {}
         """session -> those of its places to which a file is on its way"""
         self._shown: dict[str, OrderedDict[str, None]] = {}
@@ -117,11 +117,16 @@ class Owners:
             return list(self._owners.values())
 
     def give_places(self, session: str, files: list[str], most: int) -> None:
-        """Let a session upload these files, of which it may have so many open."""
+        """Let a session upload these files, of which it may have so many open: the oldest, to which nothing is on its
+        way, are given up for them.
+        """
         with self._lock:
             if session in self._owners:
-                places = self._places.setdefault(session, set())
-                places.update(files[: max(0, most - len(places))])
+                places, coming = self._places.setdefault(session, OrderedDict()), self._coming.get(session, ())
+                idle = [file for file in places if file not in coming]
+                for file in idle[: max(0, len(places) + len(files) - most)]:
+                    del places[file]
+                places.update(dict.fromkeys(files[: max(0, most - len(places))]))
 
     def show(self, session: str, media: str) -> None:
         """Let a session fetch a picture or download."""
@@ -165,7 +170,7 @@ class Owners:
     def uploaded(self, session: str, file: str) -> None:
         """Take a place back that was used."""
         with self._lock:
-            self._places.get(session, set()).discard(file)
+            self._places.get(session, OrderedDict()).pop(file, None)
 
     def may_see(self, visitor: Visitor, media: str) -> bool:
         """Return whether a picture or download is shown by a session of this visitor."""

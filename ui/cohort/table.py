@@ -35,7 +35,8 @@ def by_risk(found: Status, table: pa.Table) -> None:
         _list(
             found, chosen, "cohort-table", "The images of the cohort, most at risk first; choose a row to open its case"
         )
-        st.caption("Most at risk first. Choose a row to open its case with every model, if its file is there.")
+        closes = " The open case is closed then." if state.images() else ""
+        st.caption(f"Most at risk first. Choose a row to open its case with every model, if its file is there.{closes}")
     else:
         st.caption("No image has a diagnosis." if len(refused) else "No image could be read yet.")
     said = st.session_state.pop("cohort-opened", None)
@@ -121,6 +122,7 @@ def _open(found: Status, image: str) -> None:
         reason = str(e) if isinstance(e, DermlensError) else f"{image} cannot be read: {e.strerror}."
         st.session_state["cohort-opened"] = reason
         return
+    state.new_case()  # one of a cohort and one that was uploaded are never one case
     st.session_state[state.STORED_ASPECT] = str(found.record.get("stored_aspect", "as-is"))  # as its row was answered
     state.hand_in(data, PurePosixPath(image).name)
     st.session_state["cohort-opened"] = ""

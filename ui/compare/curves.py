@@ -45,7 +45,7 @@ def _curves(entries: list[Entry], split: str) -> None:
             p = found.of_split(split)
             counts = sweep(p.y_true == INDEX[code], p.probabilities[:, INDEX[code]])
             auc = cache.summary(entry, (split,), p).per_class[code]["auc"]
-            drawn[entry.name] = charts.Curve(counts, auc, overview.bands_of(p, code))
+            drawn[entry.name] = charts.Curve(counts, auc, overview.bands_of(entry, p, code))
     of = f"{NAMES[code]}, a line a model"
     overview.show_curves(drawn, None, f"{NAMES[code]} against the rest", of, "model-")
     st.caption(

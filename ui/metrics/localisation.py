@@ -149,7 +149,9 @@ def _warnings(found: LocalisationResults) -> None:
         )
     st.markdown(text)
     if found.where["all"].without:
-        st.caption(f"{found.where['all'].without} maps were empty: no evidence for the called diagnosis anywhere.")
+        empty = found.where["all"].without
+        was = "was" if empty == 1 else "were"
+        st.caption(f"{counted(empty, 'map')} {was} empty: no evidence for the called diagnosis anywhere.")
 
 
 def _inside_alt(found: Where) -> str:

@@ -87,7 +87,7 @@ def _choose_prevalence(name: str, own: float) -> float:
         "Prevalence where it is used, %",
         0.1,
         99.0,
-        round(100 * own, 1),
+        min(99.0, max(0.1, round(100 * own, 1))),
         0.5,
         format="%.1f",
         key=f"prevalence_{name}",

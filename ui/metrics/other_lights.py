@@ -9,7 +9,7 @@ from dermlens.evaluation.class_mix import AT, EQUAL
 from dermlens.evaluation.other_lights import UNCHANGED, OtherLights
 from dermlens.labels import NAMES
 from dermlens.models.registry import Entry
-from dermlens.wording import percent_with_interval, points, points_with_interval
+from dermlens.wording import counted, percent_with_interval, points, points_with_interval
 from ui import cache, dataset, widgets
 
 
@@ -85,7 +85,7 @@ def _pictures(found: OtherLights, calls: pd.DataFrame) -> None:
         return
     st.caption(
         f"{row['image_id']}, true diagnosis {NAMES[code]}: of the validation images of it the one whose call changes "
-        f"most often, {changed.max()} times out of {len(found.changes)}."
+        f"most often, {counted(int(changed.max()), 'time')} out of {len(found.changes)}."
     )
     small = thumbnail(pixels, 320)
     grid = st.grid(4, min_column_width=150)

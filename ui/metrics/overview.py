@@ -25,7 +25,7 @@ from dermlens.evaluation.predictions import SPLIT_TITLES, Predictions
 from dermlens.labels import CLASSES, DIAGNOSES, INDEX, NAMES, SHOWN
 from dermlens.models.registry import Entry
 from dermlens.wording import counted, interval, percent, percent_with_interval, short_percent
-from ui import splits, widgets
+from ui import brought, splits, widgets
 from ui.metrics import cases, slices
 
 
@@ -159,7 +159,7 @@ def curves(chosen: Predictions, entry: Entry, summary: Summary) -> None:
             f"{counted(alarms, 'false alarm')} among {found.negatives:,} others."
         )
     st.markdown("  \n".join(lines))
-    drawn = {NAMES[code]: charts.Curve(found, summary.per_class[code]["auc"], bands_of(chosen, code))
+    drawn = {NAMES[code]: charts.Curve(found, summary.per_class[code]["auc"], bands_of(entry, chosen, code))
              for code, found in counts.items()}  # fmt: skip
     title = f"{NAMES[codes[0]]} against the rest" if len(codes) == 1 else "Each diagnosis against the rest"
     show_curves(drawn, threshold / 100, title, ", ".join(NAMES[code] for code in codes), "")
@@ -170,10 +170,14 @@ def curves(chosen: Predictions, entry: Entry, summary: Summary) -> None:
 NO_BAND = f"A curve without a band rests on fewer than {FEW_ON_A_CURVE} lesions, which say too little of its course."
 
 
-def bands_of(chosen: Predictions, code: str) -> CurveBands | None:
-    """Return the bands of the curves of a class, worked out once for these answers."""
-    scores = chosen.probabilities[:, INDEX[code]]
-    return _bands(chosen.y_true == INDEX[code], scores, chosen.lesion)
+def bands_of(entry: Entry, chosen: Predictions, code: str) -> CurveBands | None:
+    """Return the bands of the curves of a class, worked out once for these answers of a model."""
+    answers = chosen.y_true == INDEX[code], chosen.probabilities[:, INDEX[code]], chosen.lesion
+    if own := brought.of(entry):  # gone with the session, and so kept nowhere else
+        key = ("bands", chosen.splits, len(chosen), code)
+        found: CurveBands | None = brought.once(own, key, lambda: curve_bands(*answers))
+        return found
+    return _bands(*answers)
 
 
 @st.cache_data(show_spinner="Measuring the curves, with intervals", max_entries=64)

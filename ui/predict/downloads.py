@@ -3,7 +3,7 @@
 A download is made when it is asked for, outside the session: all that goes into it is handed over here.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -81,7 +81,7 @@ def as_fhir(image: CaseImage, opinion: Opinion) -> bytes:
 def _save(label: str, make: Callable[[], bytes], what: str, image: CaseImage, suffix: str, mime: str) -> None:
     st.download_button(
         label,
-        _noted(make, what, image),
+        _noted(make, what, [image.key], image),
         f"dermlens-{image.key}.{suffix}",
         mime,
         key="save-report" if suffix == "html" else f"save-report-{suffix}",
@@ -91,10 +91,24 @@ def _save(label: str, make: Callable[[], bytes], what: str, image: CaseImage, su
     )
 
 
-def _noted(make: Callable[[], bytes], what: str, image: CaseImage | None = None) -> Callable[[], bytes]:
-    """Return what makes a file, and writes down that it leaves where a record is kept; raises RecordError."""
-    ledger = optional.disclosing()
-    return ledger.noted(make, what, image) if ledger else make
+def _noted(
+    make: Callable[[], bytes], what: str, keys: Sequence[str], image: CaseImage | None = None
+) -> Callable[[], bytes]:
+    """Return what makes a file, and writes down that it leaves where a record is kept; raises RecordError.
+
+    Where it cannot be made, the images of these keys, which counted as saved from the click on, do so no longer.
+    """
+    ledger, saved = optional.disclosing(), state.saved()
+    noted = ledger.noted(make, what, image) if ledger else make
+
+    def made() -> bytes:
+        try:
+            return noted()
+        except Exception:
+            saved.difference_update(keys)  # outside any run of the script, so not by way of the session
+            raise
+
+    return made
 
 
 def tables(opinion: Opinion) -> None:
@@ -118,7 +132,7 @@ def _tables(opinion: Opinion) -> None:
 
             st.download_button(
                 f"{'All' if len(images) == len(every) else 'Read'} images by {model.name} (ISIC CSV)",
-                _noted(made, "isic"),
+                _noted(made, "isic", [image.key for image in images]),
                 f"{model.id}.csv",
                 "text/csv",
                 key=f"isic-csv-{model.id}",

@@ -99,7 +99,6 @@ def _take_uploads(key: str, folder: bool) -> None:
     files = streamlit_internals.uploaded_files(st.session_state[key])
     for file in files:
         data = file.getvalue()
-        streamlit_internals.forget_upload(file)  # which would outlive "New case"
         kind = folders.kind_by_name(file.name) if folder else "image"
         if kind == "unknown" and folders.is_image(file.name, data[: folders.HEAD]):
             kind = "image"
@@ -107,6 +106,7 @@ def _take_uploads(key: str, folder: bool) -> None:
             state.hand_in(data, file.name)
         else:
             state.skip()
+        streamlit_internals.forget_upload(file)  # which would outlive "New case"
     if files:
         state.renew_uploader()
 

@@ -79,7 +79,7 @@ class Submission:
         if why is not None:
             self.left.unreadable.append((path, why))
             return
-        self._writer.writerow(cells(stem(path), shares))
+        self._writer.writerow(cells(plain_cell(stem(path)), shares))
         if refused:
             self.left.unlike.append(path)
         if refer is not None:

@@ -11,11 +11,12 @@ import pytest
 from dermlens.case.predict import predict
 from dermlens.dataset.ham10000 import MASK_FOLDER, image_path, mask_path, read_mask
 from dermlens.errors import DataError
+from dermlens.evaluation.predictions import concatenate, make_predictions, write_predictions
 from dermlens.explain import localisation_results
 from dermlens.explain.localisation import centred, energy_share, map_seen, mask_seen
 from dermlens.image.preprocess import Geometry
 from dermlens.ingest.read import read_file
-from dermlens.labels import CLASSES
+from dermlens.labels import CLASSES, INDEX
 from dermlens.models import registry
 from dermlens.models.model import Model
 from tests import fake_ham10000
@@ -41,15 +42,30 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def write_answers(folder: Path, table: pd.DataFrame) -> None:
+    """Write predictions of every image of a split table that says nothing."""
+    parts = [table[table["split"] == split] for split in ("validation", "test")]
+    p = [
+        make_predictions(
+            rows["image_id"], rows["lesion_id"], split, rows["dx"].map(INDEX).to_numpy(), np.zeros((len(rows), 7))
+        )
+        for split, rows in zip(("validation", "test"), parts, strict=True)
+        if len(rows)
+    ]
+    write_predictions(folder / "predictions.csv", concatenate(p))
+
+
 @pytest.fixture(scope="module")
-def subject(published: Path, data: Path) -> Subject:
+def subject(published: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    shutil.copytree(published / "toy", folder)
     table = pd.read_csv(data / "split.csv")
     table = table.drop_duplicates("lesion_id")
     table = pd.concat([table[table["dx"] == code].head(3) for code in CLASSES[:4]])
     compared = table.groupby("dx").head(1).index
-    return Subject(
-        published / "toy", table.assign(split=np.where(table.index.isin(compared), "validation", "test")), data
-    )
+    table = table.assign(split=np.where(table.index.isin(compared), "validation", "test"))
+    write_answers(folder, table)
+    return Subject(folder, table, data)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +127,19 @@ def test_the_same_is_made_again(made: Path, subject: Subject, monkeypatch: pytes
     own = first[first["split"] == "test"].reset_index(drop=True)
     pd.testing.assert_frame_equal(own, again.reset_index(drop=True), check_exact=True)
     assert name == localisation_results.FILE
+
+
+def test_of_a_model_published_without_test_no_test_image_is_asked_about(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(subject.folder, tmp_path / "toy")
+    write_answers(tmp_path / "toy", subject.table[subject.table["split"] == "validation"])
+    monkeypatch.setattr(step, "COMPARED", 1)
+    for name, content in step.make(Subject(tmp_path / "toy", subject.table, subject.data)).items():
+        (tmp_path / "toy" / name).write_bytes(content)
+    table = localisation_results.read_attention(tmp_path / "toy" / localisation_results.FILE)
+    assert set(table["split"]) == {"validation"}
+    assert "Not measured on test" in "\n".join(section(tmp_path / "toy"))
 
 
 def test_the_sample_takes_one_image_a_lesion_of_every_class(data: Path) -> None:

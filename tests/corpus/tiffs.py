@@ -7,7 +7,6 @@ from io import BytesIO
 from itertools import pairwise
 
 import numpy as np
-import tifffile
 from PIL import Image
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
@@ -168,11 +167,8 @@ def _pages() -> Iterator[Case]:
         ("the mask of a reduced one", tiff(60, 45, {254: (4, 1, 5)}, small)),
     ):
         yield Case(f"tiff whose first page is {name}", _two_pages(first, full), "number 2", pixels=shown)
-    big = BytesIO()
-    with tifffile.TiffWriter(big, bigtiff=True) as out:
-        for picked, kind in ((shown[::2, ::2], 1), (shown, 0), (shown[::4, ::4], 1)):
-            out.write(picked, photometric="rgb", subfiletype=kind)
-    yield Case("BigTIFF whose second page of three is the picture", big.getvalue(), "number 2 of 3", pixels=shown)
+    big = _big([(shown[::2, ::2], 1), (shown, 0), (shown[::4, ::4], 1)])
+    yield Case("BigTIFF whose second page of three is the picture", big, "number 2 of 3", pixels=shown)
 
 
 def _two_pages(first: bytes, second: bytes) -> bytes:
@@ -182,3 +178,22 @@ def _two_pages(first: bytes, second: bytes) -> bytes:
         Image.open(BytesIO(second)).save(out, "TIFF")
         out.newFrame()
     return joined.getvalue()
+
+
+def _big(pages: list[tuple[np.ndarray, int]]) -> bytes:
+    """Return a BigTIFF of uncompressed pages, each (height, width, 3) uint8 and the value of NewSubfileType."""
+    out, link = bytearray(struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0)), 8
+    for pixels, kind in pages:
+        height, width = pixels.shape[:2]
+        strip, at = pixels.tobytes(), len(out)
+        out += strip
+        entries = (
+            *((254, 4, 1, kind), (256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 0x0008_0008_0008)),
+            *((259, 3, 1, 1), (262, 3, 1, 2), (273, 16, 1, at), (277, 3, 1, 3)),
+            *((278, 3, 1, height), (279, 16, 1, len(strip))),
+        )
+        out[link : link + 8] = struct.pack("<Q", len(out))
+        out += struct.pack("<Q", len(entries)) + b"".join(struct.pack("<HHQQ", *entry) for entry in entries)
+        link = len(out)
+        out += bytes(8)
+    return bytes(out)

@@ -1,7 +1,7 @@
 """The button that takes predictions of another framework for the session."""
 
 import hashlib
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 import streamlit as st
@@ -87,7 +87,8 @@ def _of_its_own(name: str, model_id: str) -> str:
     """Return the name, with a number where another model has it already."""
     known = [*cache.entries(), *(own.entry for own in brought.held().values())]
     taken = {entry.name for entry in known if entry.id != model_id}
-    return next(one for one in (name, *(f"{name} {number}" for number in count(2))) if one not in taken)
+    numbered = (f"{name} {number}" for number in count(2))
+    return next(one for one in chain([name], numbered) if one not in taken)
 
 
 def _document(key: str) -> Document | None:

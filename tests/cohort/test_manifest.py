@@ -94,11 +94,11 @@ def test_one_image_under_two_paths_is_refused_and_two_of_one_name_are_not(tmp_pa
     absolute = images / "a.png"
     for other in ("./a.png", "below/../a.png", ".//a.png", str(absolute), f"{tmp_path}/link/a.png", "../link/a.png"):
         (images / "list.txt").write_text(f"b.png\na.png\n{other}\n")
-        with pytest.raises(DataError, match="lists 1 paths twice, such as .* and .*List each once") as raised:
+        with pytest.raises(DataError, match="lists 1 path twice, such as .* and .*List each once") as raised:
             list_images(str(images / "list.txt"))
         assert f" {' and '.join(map(shortened, sorted(['a.png', other])))}. " in str(raised.value)
     pq.write_table(pa.table({"path": ["gone.png", "./gone.png"]}), images / "list.parquet")
-    with pytest.raises(DataError, match=r"lists 1 paths twice, such as \./gone\.png and gone\.png"):
+    with pytest.raises(DataError, match=r"lists 1 path twice, such as \./gone\.png and gone\.png"):
         list_images(str(images / "list.parquet"))
     (images / "list.txt").write_text("a.png\nbelow/a.png\ndeep/../a.png\n")  # the last one is tmp_path/other/a.png
     assert list_images(str(images / "list.txt"))[0].table["bytes"].to_pylist() == [5, 11, 5]
@@ -115,7 +115,7 @@ def test_what_is_no_list_or_folder_is_refused_in_a_sentence(tmp_path: Path) -> N
     pq.write_table(pa.table({"path": ["a.png", "gs://bucket/a.png"]}), tmp_path / "bucket.parquet")
     (tmp_path / "bucket.txt").write_text("a.png\ns3://key:secret@bucket/a.png\n")
     for name, said in (
-        ("twice.txt", "lists 1 paths twice, such as a.png"),
+        ("twice.txt", "lists 1 path twice, such as a.png"),
         ("empty.txt", "lists no image"),
         ("bad.parquet", "cannot be read as Parquet"),
         ("columns.parquet", "column of paths, 'path'"),

@@ -168,7 +168,7 @@ def _pages() -> Iterator[Case]:
     ):
         yield Case(f"tiff whose first page is {name}", _two_pages(first, full), "number 2", pixels=shown)
     big = _big([(shown[::2, ::2], 1), (shown, 0), (shown[::4, ::4], 1)])
-    yield Case("BigTIFF whose second page of three is the picture", big, "number 2 of 3", pixels=shown)
+    yield Case("tiff whose first page is a reduced one, a BigTIFF of three", big, "number 2", pixels=shown)
 
 
 def _two_pages(first: bytes, second: bytes) -> bytes:

@@ -65,7 +65,7 @@ def test_isic_has_a_row_for_what_could_be_read_and_lists_the_rest(output: Place,
 
 
 def test_equal_ids_are_refused_in_a_submission() -> None:
-    with pytest.raises(DataError, match=r"1 image ids occur more than once \(a\.png, b/a\.jpg\)"):
+    with pytest.raises(DataError, match=r"1 image id occurs more than once \(a\.png, b/a\.jpg\)"):
         results.refuse_equal_stems(["a.png", "b/a.jpg", "c.png"])
 
 

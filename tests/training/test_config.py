@@ -70,7 +70,7 @@ def test_overrides_reach_every_level_and_leave_the_rest() -> None:
         ("seed=one", "config.seed must be a whole number, got 'one'"),
         ("seed=1.5", "config.seed must be a whole number, got 1.5"),
         ("seed=True", "config.seed must be a whole number, got True"),
-        ("seed=-1", "config.seed must be at least 0, got -1"),
+        ("seed=-1", "config.seed must be from 0 to 4000000, got -1"),
         ("dropout=1.0", "config.dropout must be from 0 to 0.99, got 1.0"),
         ("weight_decay=1e999", "config.weight_decay must be at least 0, got inf"),
         ("weights=3", "config.weights must be text, got 3"),

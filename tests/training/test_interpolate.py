@@ -53,6 +53,7 @@ def test_weights_lie_between_those_before_and_after(run: Path) -> None:
         np.testing.assert_allclose(b, 0.75 * a + 0.25 * c, atol=1e-6)
     record = json.loads((run.parent / "between-0.25" / "run.json").read_text())
     assert record["id"] == "between-0.25"
+    assert record["interpolated"].pop("git_commit"), "of the code that made these weights"
     assert record["interpolated"] == {"run": "more", "start": "base", "share": 0.25}
     assert (run.parent / "between-1" / "history.csv").read_bytes() == (run / "history.csv").read_bytes()
     assert "best_validation" not in record, "that is of other weights"

@@ -195,8 +195,8 @@ def _examine(item: HandedIn, models: Sequence[AnyModel], stored_aspect: str) -> 
     refusal = VISITS.kept.take(who, KEPT_AT_MOST) if who else None
     if refusal == "own":
         raise ImageError(
-            "Your open cases hold as many images as they may. Start a new case, or score a folder with "
-            "python -m dermlens.score."
+            "The case is full; cases that are open in other pages of yours count too. Start a new case, or score a "
+            "folder with python -m dermlens.score."
         )
     if refusal:
         raise BusyError("The server cannot hold any more images now. What you uploaded is kept. Try again later.")

@@ -82,7 +82,7 @@ class Referral:
     measured: dict[str, Measured]
     """by split; validation by rules fitted on other lesions"""
     referred: float | None = None
-    """share of the validation images that these rules refer, which they were chosen on; None in files that lack it"""
+    """share of the validation images that these rules refer, which they were chosen on; None where it is not above the cap, or not known"""
 
     @property
     def cap_broken(self) -> str:
@@ -130,7 +130,8 @@ class Referral:
         """Return what referral.json holds of the rules."""
         models = {m: {"sensitivity": self.sensitivity[m], **own} for m, own in self.thresholds.items()}
         measured = {split: found.to_dict() for split, found in self.measured.items()}
-        return {"models": models, "cap": self.cap, "referred": self.referred, "measured": measured}
+        over = {"referred": self.referred} if self.cap_broken else {}
+        return {"models": models, "cap": self.cap, **over, "measured": measured}
 
 
 def any_of(fired: dict[str, np.ndarray]) -> np.ndarray:

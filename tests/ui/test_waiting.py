@@ -116,7 +116,7 @@ def test_a_session_cannot_hand_in_more_than_its_share(
 ) -> None:
     files = shares(monkeypatch, "files", 10**9, len(encode(lesion)) + 10)
     upload(app, lesion, lesion)
-    assert "were uploaded at once" in app.error[0].value
+    assert "uploaded at once" in app.error[0].value
     assert "One image in this case" in text(app)
     assert files.held() == 0, "what was examined is not held any more"
 

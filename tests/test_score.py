@@ -119,7 +119,7 @@ def test_duplicate_ids_are_refused_before_any_work(
     monkeypatch.setattr(scoring.registry, "load", lambda entry: pytest.fail("the model was loaded"))
     assert run(published, folder, tmp_path / "out.csv") == 2
     told = capsys.readouterr().err
-    assert "1 image ids" in told
+    assert "1 image id occurs" in told
     assert "b.png" in told
     assert str(Path("below") / "b.jpeg") in told
     assert not list(tmp_path.glob("out*"))

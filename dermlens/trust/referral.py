@@ -82,7 +82,8 @@ class Referral:
     measured: dict[str, Measured]
     """by split; validation by rules fitted on other lesions"""
     referred: float | None = None
-    """share of the validation images that these rules refer, which they were chosen on; None where it is not above the cap, or not known"""
+    """share of the validation images, on which they were chosen, that these rules refer; None where it is not above the
+    cap, or not known"""
 
     @property
     def cap_broken(self) -> str:

@@ -2,10 +2,11 @@
 
 KERAS_BACKEND=torch python -m training.train resnet18 --data DIR --external DIR
 
-Run time and score: 25 epochs in 102 minutes on two cores of an AMD EPYC in float32, other work beside it. On validation,
-four views, calibrated by cross-fitting: accuracy 0.796, balanced accuracy at an equal mix 0.652, cross-entropy 0.546 on
-HAM10000; area under the curve of melanoma 0.752 on the other archives. All epochs at 128 px but the first were better
-than any at 96 px, and the loss in training still fell: too little was trained, so it is not published.
+Run time and score: 25 epochs in 102 minutes on two cores of an AMD EPYC in float32, other work beside it. On
+validation, four views, calibrated by cross-fitting: accuracy 0.796, balanced accuracy at an equal mix 0.652 and
+cross-entropy 0.546 on HAM10000; area under the curve of melanoma 0.752 on the other archives. All epochs at 128 px but
+the first were better than any at 96 px, and the loss in training still fell: too little was trained, so it is not
+published.
 """
 
 from dataclasses import replace

@@ -123,9 +123,8 @@ def _observe(content: bytes, operations: Sequence[Operation], squares: Sequence[
     if not len(squares):
         raise ModelError("Quantising needs training images to measure the ranges of activations on.")
     rng = np.random.default_rng(0)
-    constant = tuple(
-        dict.fromkeys((*operations[0].inputs[:1], *_named(operations)))
-    )  # in one order, as it is drawn from
+    # In one order, as one generator draws for all.
+    constant = tuple(dict.fromkeys((*operations[0].inputs[:1], *_named(operations))))
     low, high, drawn = {}, {}, {name: [] for name in constant}  # type: ignore[var-annotated]
     for interpreter, details in _run(content, squares):
         for name in constant:

@@ -105,13 +105,17 @@ def warm() -> None:
 
 
 def _loaded(entry: Entry) -> Model:
-    name = next((known.name for known in entries() if known.id == entry.id), entry.name)
-    return _model(entry.folder, _stamp(entry), name)
+    return _model(entry.folder, _stamp(entry), entry.name)
+
+
+def _member(entry: Entry) -> Model:
+    """Load a member of an ensemble: the very network that stands among the models, under the name it has there."""
+    return _loaded(next((known for known in entries() if known.id == entry.id), entry))
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
 def _ensemble(folder: Path, stamp: tuple[float, ...], name: str) -> AnyModel:
-    return replace(registry.load_any(registry.inspect(folder), _loaded), name=name)
+    return replace(registry.load_any(registry.inspect(folder), _member), name=name)
 
 
 @st.cache_resource(show_spinner="Loading a model", max_entries=16)

@@ -122,7 +122,8 @@ def note_saved(keys: Iterable[str]) -> None:
 
 def unsaved() -> bool:
     """Whether there is an answer to an uploaded image that was never taken away."""
-    return any(image.answers and not image.synthetic and key not in saved() for key, image in images().items())
+    taken = saved()
+    return any(image.answers and not image.synthetic and key not in taken for key, image in images().items())
 
 
 def leave_out_outdated(models: Iterable[AnyModel]) -> None:

@@ -10,13 +10,12 @@ that arrives.
 
 import argparse
 import itertools
-import os
 import re
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from dermlens.server.limiter import IMAGES
 from tests.browser.app import serve
 from tests.conftest import encode
 from tests.load_programs import Asked, asking
+from tests.processes import descendants, server_of
 from tests.visitor import PATIENCE, Visitor
 
 BUSY = "The server is busy"
@@ -97,7 +97,7 @@ def rows(full: bool, models: Path | None = None) -> Iterator[dict]:
             models = _toys(Path(folder) / "models")
         log = Path(folder) / "log"
         with serve(log, {"DERMLENS_API": "1", **({"DERMLENS_MODELS": str(models)} if models else {})}) as address:
-            pid = _server(address)
+            pid = server_of(address)
             size = FULL if full else SMALL
             people = IMAGES.at_once + IMAGES.waiting + 20
             yield from _together(address, pid, size)
@@ -325,7 +325,7 @@ def _ms(seconds: list[float], percentile: float) -> str:
 
 def memory(pid: int) -> float:
     """Return the megabytes (10^6 bytes) that a process and its descendants hold, pages that they share counted once."""
-    return sum(_proportional(p) for p in (pid, *_descendants(pid))) * 1024 / 1e6
+    return sum(_proportional(p) for p in (pid, *descendants(pid))) * 1024 / 1e6
 
 
 def _proportional(pid: int) -> int:
@@ -334,27 +334,6 @@ def _proportional(pid: int) -> int:
     except OSError:  # ended meanwhile
         return 0
     return next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0)
-
-
-def _descendants(pid: int) -> Iterable[int]:
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:
-        return
-    for child in children:
-        yield child
-        yield from _descendants(child)
-
-
-def _server(address: str) -> int:
-    """Return the process that this one started to serve an address."""
-    port = address.rsplit(":", 1)[1].encode()
-    for pid in _descendants(os.getpid()):
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"--server.port" in command and port in command:
-            return pid
-    raise AssertionError(f"No process of this one serves {address}.")
 
 
 def _toys(models: Path) -> Path:

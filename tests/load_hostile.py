@@ -19,13 +19,12 @@ from tests.load import (
     _alone,
     _answered,
     _at_once,
-    _descendants,
     _files,
     _insist,
-    _server,
     _toys,
     memory,
 )
+from tests.processes import descendants, server_of
 from tests.visitor import PATIENCE, Visitor
 
 SLOWER = 2.0
@@ -46,7 +45,7 @@ def rows(full: bool, models: Path | None = None) -> Iterator[dict]:
             models = _toys(Path(folder) / "models")
         log = Path(folder) / "log"
         with serve(log, {"DERMLENS_MODELS": str(models)} if models else {}) as address:
-            pid, size = _server(address), FULL if full else SMALL
+            pid, size = server_of(address), FULL if full else SMALL
             alone = [_alone(address, number, size)[0] for number in range(size.sessions)]
             before = Tally()
             _together(address, size, alone, before)
@@ -109,7 +108,7 @@ def _processors(server: int, attacker: int) -> np.ndarray:
     """Return the processor time so far, in seconds: of a server, an attacker, this process, and all there was, (4,)."""
     words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     whole = sum(map(int, words)) / os.sysconf("SC_CLK_TCK")
-    return np.array([_time_of(server, *_descendants(server)), _time_of(attacker), _time_of(os.getpid()), whole])
+    return np.array([_time_of(server, *descendants(server)), _time_of(attacker), _time_of(os.getpid()), whole])
 
 
 def _time_of(*processes: int) -> float:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from dermlens.cohort.store import place
 from tests.cohort import folders
-from tests.faults.kit import alive, descendants, until
+from tests.faults.kit import until
+from tests.processes import alive, command_of, descendants
 
 ROOT = Path(__file__).parents[2]
 FINISHED = (0, 3)
@@ -29,11 +30,10 @@ def victims(driver: int) -> dict[str, list[int]]:
     """Return the processes of a run on this machine by kind."""
     found: dict[str, list[int]] = {"driver": [driver], "worker": [], "decoder": []}
     for pid in descendants(driver):
-        with suppress(OSError):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            kind = "decoder" if b"dermlens.ingest.worker" in command else "worker" if b"spawn_main" in command else ""
-            if kind and alive(pid):
-                found[kind].append(pid)
+        command = command_of(pid)
+        kind = "decoder" if b"dermlens.ingest.worker" in command else "worker" if b"spawn_main" in command else ""
+        if kind and alive(pid):
+            found[kind].append(pid)
     return found
 
 

@@ -17,7 +17,8 @@ from dermlens.cohort.store import place
 from dermlens.models import registry
 from tests.cohort import folders, kills
 from tests.cohort.conftest import Drawn
-from tests.faults.kit import alive, descendants, until
+from tests.faults.kit import until
+from tests.processes import alive, command_of, descendants
 
 pytest.importorskip("ray", reason="Ray is not installed: make cluster-test installs it")
 
@@ -60,12 +61,7 @@ def cluster() -> Iterator[Any]:
 
 def actors() -> list[int]:
     """Return the workers' processes on all nodes."""
-    found = []
-    for pid in descendants(os.getpid()):
-        with suppress(OSError):
-            if b"ray::MapWorker" in Path(f"/proc/{pid}/cmdline").read_bytes() and alive(pid):
-                found.append(pid)
-    return found
+    return [pid for pid in descendants(os.getpid()) if b"ray::MapWorker" in command_of(pid) and alive(pid)]
 
 
 def test_workers_on_every_core_of_a_cluster_finish_and_give_the_bare_loops_rows(

@@ -24,7 +24,8 @@ from dermlens.models import registry
 from tests.cohort import folders
 from tests.cohort.conftest import Drawn
 from tests.cohort.kills import ROOT, victims
-from tests.faults.kit import alive, descendants, until
+from tests.faults.kit import until
+from tests.processes import alive, descendants
 
 
 def go(models: Path, source: Path, output: Place, **more: object) -> None:

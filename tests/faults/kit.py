@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dermlens.models import registry
+from tests.processes import alive, command_of, descendants
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
@@ -118,42 +118,13 @@ def fingerprint(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): registry.sha256(f) for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
-def descendants(pid: int) -> list[int]:
-    """Return all processes below one."""
-    found = []
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for below in map(int, file.read_text().split()):
-                found += [below, *descendants(below)]
-    return found
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be noticed does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def workers(server: int) -> set[int]:
     """Return the processes that decode a file right now for a server."""
     found = set()
     for pid in descendants(server):
-        with contextlib.suppress(OSError):
-            if b"dermlens.ingest.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found |= {p for p in descendants(pid) if alive(p)}
+        if b"dermlens.ingest.worker" in command_of(pid):
+            found |= {p for p in descendants(pid) if alive(p)}
     return found
-
-
-def server_of(port: int) -> int:
-    """Return the process that serves on a port, among those that this one started."""
-    for pid in descendants(os.getpid()):
-        with contextlib.suppress(OSError):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"--server.port" in words and str(port).encode() in words:
-                return pid
-    raise AssertionError(f"No process of this one serves on port {port}.")
 
 
 def until(found: Callable[[], object]) -> int:

@@ -12,8 +12,9 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from dermlens.image.synthetic import draw_lesion
 from tests.browser.app import chromium, chromium_path, free_port, serve
 from tests.conftest import encode
-from tests.faults.kit import PATIENCE, Count, alive, descendants, fingerprint, server_of, until, workers
+from tests.faults.kit import PATIENCE, Count, fingerprint, until, workers
 from tests.image_files import jpeg_with_many_scans
+from tests.processes import alive, descendants, server_of
 from tests.visitor import Visitor
 
 
@@ -66,7 +67,7 @@ def server_killed(full: bool, folder: Path, models: Path) -> Count:
                 assert "score" in visitor.text() or "probability" in visitor.text(), visitor.text()
                 link = visitor.query
                 assert "image=" in link
-                server = server_of(port)
+                server = server_of(address)
                 helpers = descendants(server)
                 if moment == "arrives":
                     connection = visitor.hand_over_half("second.png", large)
@@ -109,7 +110,7 @@ def _in_browser(count: Count, folder: Path, environment: dict[str, str], port: i
         with serve(folder / "log", environment, port) as address:
             page.goto(f"{address}/predict")
             page.get_by_role("heading", level=1).wait_for()
-            os.kill(server_of(port), signal.SIGKILL)
+            os.kill(server_of(address), signal.SIGKILL)
             dialog = page.get_by_text(re.compile("connection error", re.IGNORECASE)).first
             dialog.wait_for()
             count.refused += 1
@@ -125,7 +126,7 @@ def decoder_killed(full: bool, folder: Path, models: Path) -> Count:
     environment = {"DERMLENS_MODELS": str(models), "DERMLENS_RUNS": str(folder / "runs")}
     port = free_port()
     with serve(folder / "log", environment, port) as address:
-        server = server_of(port)
+        server = server_of(address)
         with Visitor(address, "predict") as victim, Visitor(address, "predict") as other:
             for number in range(10 if full else 1):
                 image = encode(draw_lesion(np.random.default_rng(number), 90, 120))

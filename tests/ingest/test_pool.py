@@ -1,6 +1,5 @@
 """What a decoder may do to the process that asks it: nothing."""
 
-import contextlib
 import json
 import os
 import queue
@@ -23,6 +22,7 @@ from dermlens.errors import BusyError, ImageError
 from dermlens.ingest import pool
 from dermlens.ingest.formats import LIMITS, Limits
 from tests.image_files import jpeg_with_many_scans, picture, saved
+from tests.processes import children, command_of
 
 ROOT = Path(__file__).parents[2]
 SHOWN = picture()
@@ -48,26 +48,9 @@ def works() -> bool:
     return np.array_equal(pool.decode(GOOD, "PNG", LIMITS)[0], SHOWN)
 
 
-def children(parent: int) -> list[int]:
-    """Return the children of all threads of a process, none if it has ended."""
-    found = []
-    for file in Path(f"/proc/{parent}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found += [int(pid) for pid in file.read_text().split()]
-    return found
-
-
 def templates() -> list[int]:
     """Return the decoding processes that this process has started."""
     return [pid for pid in children(os.getpid()) if b"dermlens.ingest.worker" in command_of(pid)]
-
-
-def command_of(pid: int) -> bytes:
-    """Return the command line of a process, b"" if it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def until(found: Callable[[], Any]) -> Any:

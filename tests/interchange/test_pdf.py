@@ -17,6 +17,7 @@ from dermlens.interchange.report import case_report
 from dermlens.models.model import Model
 from tests.conftest import encode
 from tests.optional import need
+from tests.processes import children
 
 NOW = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
 
@@ -71,18 +72,14 @@ def test_what_the_report_points_at_is_not_fetched(html: str, tmp_path: Path) -> 
 
 
 def test_too_much_memory_or_time_is_a_sentence_and_leaves_no_process(html: str) -> None:
-    before = _children()
+    before = set(children(os.getpid()))
     with pytest.raises(DermlensError, match="could not be made"):
         pdf.make_pdf(html, memory=64 << 20)
     with pytest.raises(DermlensError, match="could not be made"):
         pdf.make_pdf(html, seconds=0.2)
-    assert _children() <= before
+    assert set(children(os.getpid())) <= before
     assert pdf.make_pdf(html).startswith(b"%PDF-1.7"), "the next one is made"
     assert resource.getrlimit(resource.RLIMIT_AS)[0] != 64 << 20
-
-
-def _children() -> set[str]:
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
 
 def test_without_weasyprint_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

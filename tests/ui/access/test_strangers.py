@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.browser.app import free_port, serve
 from tests.conftest import encode
-from tests.load import _descendants, _server
+from tests.processes import descendants, server_of
 from tests.visitor import Visitor
 
 LIMITS = {
@@ -237,8 +237,8 @@ def test_nothing_of_a_picture_is_in_memory_after_its_session_has_ended(address: 
     file = encode(canary)
     patterns = [canary[row, 100:132].tobytes() for row in range(0, 300, 10)]
     patterns += [file[at : at + 64] for at in range(1000, len(file) - 64, 10_000)]
-    server = _server(address)
-    pids = [server, *_descendants(server)]
+    server = server_of(address)
+    pids = [server, *descendants(server)]
     try:
         Path(f"/proc/{server}/mem").open("rb").close()
     except PermissionError:
@@ -260,7 +260,7 @@ def test_no_live_object_holds_a_name_or_an_answer_after_its_session_has_ended(ad
 
     def held() -> list[str]:
         (live / "told").unlink(missing_ok=True)
-        os.kill(_server(address), signal.SIGUSR1)
+        os.kill(server_of(address), signal.SIGUSR1)
         until((live / "told").exists)
         return (live / "told").read_text().splitlines()
 

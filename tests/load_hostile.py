@@ -47,15 +47,27 @@ def rows(full: bool, models: Path | None = None) -> Iterator[dict]:
         with serve(log, {"DERMLENS_MODELS": str(models)} if models else {}) as address:
             pid, size = server_of(address), FULL if full else SMALL
             alone = [_alone(address, number, size)[0] for number in range(size.sessions)]
-            before = Tally()
-            _together(address, size, alone, before)
-            if before.wrong:
-                raise AssertionError(f"Without any attack: {before.wrong}")
+            before = _calm(address, size, alone)
             for only in ("", *(hostile.ATTACKS if full else ())):
-                yield _beside(address, pid, size, alone, before, only, log)
+                row, before = _beside(address, pid, size, alone, before, only, log)
+                yield row
 
 
-def _beside(address: str, pid: int, size: Size, alone: list[Alone], before: Tally, only: str, log: Path) -> dict:
+def _calm(address: str, size: Size, alone: list[Alone]) -> list[float]:
+    """Return the seconds of each upload without any attack."""
+    calm = Tally()
+    _together(address, size, alone, calm)
+    if calm.wrong:
+        raise AssertionError(f"Without any attack: {calm.wrong}")
+    return calm.seconds
+
+
+def _beside(
+    address: str, pid: int, size: Size, alone: list[Alone], before: list[float], only: str, log: Path
+) -> tuple[dict, list[float]]:
+    """Return the row, and the seconds without the attack once it is over: the machine has better and worse minutes,
+    so an attack is held against those before and after it.
+    """
     tally, written = Tally(), log.stat().st_size
     done = threading.Event()
 
@@ -72,7 +84,7 @@ def _beside(address: str, pid: int, size: Size, alone: list[Alone], before: Tall
         done.set()
         watcher.join()
     ended = time.monotonic()
-    calm, usual = 2 * float(np.percentile(before.seconds, 95)), float("nan")
+    calm, usual = 2 * float(np.percentile(before, 95)), float("nan")
     while time.monotonic() - ended < RECOVERY:
         usual = _one(address, size, alone)
         if usual <= calm:
@@ -80,17 +92,18 @@ def _beside(address: str, pid: int, size: Size, alone: list[Alone], before: Tall
     else:
         tally.wrong.append(f"{RECOVERY:.0f} s after it an upload still takes {usual:.1f} s")
     recovered = time.monotonic() - ended
-    was, now = (float(np.percentile(t.seconds or [np.inf], 95)) for t in (before, tally))
+    logged = (log.stat().st_size - written) / 1e6
+    after = _calm(address, size, alone)
+    was, now = (float(np.percentile(seconds or [np.inf], 95)) for seconds in (before + after, tally.seconds))
     if now > SLOWER * was:
         tally.wrong.append(f"p95 is {now / was:.1f} times that without the attack")
     if max(tally.memory, default=np.inf) > MEMORY_MB:
         tally.wrong.append(f"the server took {max(tally.memory, default=np.inf):.0f} MB")
-    logged = (log.stat().st_size - written) / 1e6
     if logged > LOG_MB:
         tally.wrong.append(f"{logged:.1f} MB were written to the log")
     total, wrong = size.sessions * size.uploads, dict.fromkeys(tally.wrong)
     lost = min(total, max(total - len(tally.seconds), len(wrong)))
-    return {
+    row = {
         "name": f"{size.sessions} honest sessions beside: {only or ALL}",
         "tried": total,
         "survived": total - lost,
@@ -102,6 +115,7 @@ def _beside(address: str, pid: int, size: Size, alone: list[Alone], before: Tall
         f"{recovered:.1f} s after it; {1000 * logged:.0f} kB of log. Of the processors' time {_shares(spent)}."
         + "".join(f" WRONG: {w}." for w in wrong),
     }
+    return row, after
 
 
 def _processors(server: int, attacker: int) -> np.ndarray:

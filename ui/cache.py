@@ -126,8 +126,8 @@ def _model(folder: Path, stamp: tuple[float, ...], name: str) -> Model:
 def _stamp(entry: Entry) -> tuple[float, ...]:
     """A value that changes when a model is published again; removing its built files, which are in memory, does not."""
     if entry.is_ensemble:
-        members = [registry.inspect(entry.folder.parent / str(name)) for name in (entry.card or {})["members"]]
-        of_members = [stamp for m in members if not m.problem for stamp in _stamp(m)]
+        names = set((entry.card or {})["members"])
+        of_members = [stamp for m in entries() if m.id in names and not m.problem for stamp in _stamp(m)]
         return *(modified(file) for file in _fitted_files(entry)), *of_members
     return tuple(modified(file) for file in (entry.folder / "model.keras", *_fitted_files(entry)))
 

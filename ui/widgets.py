@@ -100,8 +100,9 @@ def chart(figure: go.Figure, alt: str, data: Callable[[], pd.DataFrame], name: s
         "toImageButtonOptions": {"format": "svg", "filename": name},
     }
     with st.container(gap="xsmall", key=f"chart-{name}"):
-        style.ink(figure, text_colour())
-        event = st.plotly_chart(figure, key=f"figure-{name}", config=config, alt=alt, **options)
+        event = st.plotly_chart(
+            style.ink(figure, text_colour()), key=f"figure-{name}", config=config, alt=alt, **options
+        )
         st.download_button(
             "Data (CSV)",
             lambda: _csv(data()),

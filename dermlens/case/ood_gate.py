@@ -33,10 +33,8 @@ def refusing(models: Iterable[AnyModel], accepted: Mapping[str, bool]) -> frozen
 
 
 def _network(model: Model, answers: Mapping[str, Prediction]) -> bool | None:
-    detector = model.fitted.ood
-    if not isinstance(detector, OodDetector) or model.id not in answers:
-        return None
-    return detector.accepted(answers[model.id].embedding)
+    detector, score = model.fitted.ood, answers[model.id].unlikeness if model.id in answers else None
+    return detector.accepts(score) if isinstance(detector, OodDetector) and score is not None else None
 
 
 def _joint(ensemble: Ensemble, answers: Mapping[str, Prediction]) -> bool | None:
@@ -45,10 +43,10 @@ def _joint(ensemble: Ensemble, answers: Mapping[str, Prediction]) -> bool | None
     if isinstance(joint, JointOodDetector) and joint.withholding is not None:
         excess = []
         for member in ensemble.members:
-            detector = member.fitted.ood
-            if not isinstance(detector, OodDetector) or member.id not in answers:
+            detector, score = member.fitted.ood, answers[member.id].unlikeness if member.id in answers else None
+            if not isinstance(detector, OodDetector) or score is None:
                 return None
-            excess.append(detector.score(answers[member.id].embedding) - detector.threshold)
+            excess.append(score - detector.threshold)
         return not joint.withholding.withholds(excess)
     each = [_network(m, answers) for m in ensemble.members]
     return False if False in each else None if None in each else True

@@ -12,6 +12,7 @@ from dermlens.image.tta import expand, restore
 from dermlens.models.ensemble import add_maps, mean_logits
 from dermlens.models.model import AnyModel, Ensemble, Model
 from dermlens.trust.calibration import Calibration
+from dermlens.trust.ood import OodDetector
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Prediction:
     """from pixels to this answer; of an ensemble with those of its members"""
     calibrated: bool = False
     """whether the probabilities mean what they say, in the class mix of HAM10000"""
+    unlikeness: float | None = None
+    """how unfamiliar the image is to the network (OodDetector.score), None if it cannot tell; an ensemble cannot"""
     identity: str = ""
     """of the model as it was when it answered (Model.identity)"""
 
@@ -55,6 +58,7 @@ def predict(model: AnyModel, pixels: np.ndarray, known: Mapping[str, Prediction]
         return _combined(model, pixels, known or {})
     start = time.perf_counter()
     logits, features, embedding = forward(model, fit(pixels, model.geometry))
+    detector = model.fitted.ood
     return Prediction(
         model_id=model.id,
         logits=logits,
@@ -65,6 +69,7 @@ def predict(model: AnyModel, pixels: np.ndarray, known: Mapping[str, Prediction]
         width=pixels.shape[1],
         milliseconds=1000 * (time.perf_counter() - start),
         calibrated=model.fitted.calibration is not None,
+        unlikeness=detector.score(embedding) if isinstance(detector, OodDetector) else None,
         identity=model.identity,
     )
 

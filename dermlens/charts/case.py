@@ -100,7 +100,7 @@ def probabilities(
     ticks = [0, 25, 50, 75, 100]
     figure.update_xaxes(range=[-2, 102], tickvals=ticks, ticktext=[f"{t} %" for t in ticks], zeroline=False)
     height = 104 + ROW * len(rows)
-    frame(figure, title, height)
+    figure = frame(figure, title, height)
     legend = {"xref": "container", "x": 0, "yref": "container", "y": 1 - 32 / height, "yanchor": "top"}
     return figure.update_layout(margin={"r": 52, "t": 64}, legend=legend)
 
@@ -144,40 +144,41 @@ def picture(
         height: of the figure, in pixels.
     """
     h, w = pixels.shape[:2]
-    figure = go.Figure()
+    data = []
     if heat:
         marker = {**EVIDENCE, "colorbar": {**EVIDENCE["colorbar"], "y": 1 - 34 / height}}
-        figure.add_scatter(x=[None, None], y=[None, None], mode="markers", hoverinfo="skip", marker=marker)
-    figure.add_layout_image(
-        source=data_uri(pixels), x=0, y=0, sizex=w, sizey=h, xref="x", yref="y", sizing="stretch", layer="below"
-    )
-    if seen is not None and (seen.height, seen.width) != (h, w):
-        _dim_unseen(figure, seen, h, w)
-    figure.update_xaxes(range=[0, w], visible=False, constrain="domain")
-    figure.update_yaxes(range=[h, 0], visible=False, scaleanchor="x", constrain="domain", constraintoward="top")
-    figure = frame(figure, title, height, "" if heat else subtitle, modebar_orientation="v", showlegend=False)
+        data = [go.Scatter(x=[None, None], y=[None, None], mode="markers", hoverinfo="skip", marker=marker)]
+    place = {"x": 0, "y": 0, "sizex": w, "sizey": h, "xref": "x", "yref": "y", "sizing": "stretch", "layer": "below"}
+    layout = {
+        "images": [{"source": data_uri(pixels), **place}],
+        "shapes": _dim_unseen(seen, h, w) if seen is not None and (seen.height, seen.width) != (h, w) else [],
+        "xaxis": {"range": [0, w], "visible": False, "constrain": "domain"},
+        "yaxis": {
+            "range": [h, 0],
+            "visible": False,
+            "scaleanchor": "x",
+            "constrain": "domain",
+            "constraintoward": "top",
+        },
+        "modebar": {"orientation": "v"},
+        "showlegend": False,
+    }
     margin = {"l": 0, "r": 28, "t": TOP, "b": 0}
-    return figure.update_layout(margin=margin, height=height, dragmode="zoom", uirevision="picture")
+    subtitle = "" if heat else subtitle
+    own = {"dragmode": "zoom", "uirevision": "picture", "margin": margin}
+    figure = frame(go.Figure(data, layout), title, height, subtitle, **own)
+    figure.layout.height = height
+    return figure
 
 
-def _dim_unseen(figure: go.Figure, seen: Box, height: int, width: int) -> None:
+def _dim_unseen(seen: Box, height: int, width: int) -> list[dict]:
     right, bottom = seen.left + seen.width, seen.top + seen.height
     bands = [(0, 0, width, seen.top), (0, bottom, width, height)]
     bands += [(0, seen.top, seen.left, bottom), (right, seen.top, width, bottom)]
-    for x0, y0, x1, y1 in bands:
-        if x1 > x0 and y1 > y0:
-            figure.add_shape(
-                type="rect", x0=x0, y0=y0, x1=x1, y1=y1, fillcolor="rgba(20,25,28,0.5)", line_width=0, layer="above"
-            )
-    figure.add_shape(
-        type="rect",
-        x0=seen.left,
-        y0=seen.top,
-        x1=right,
-        y1=bottom,
-        line={"color": "#ffffff", "width": 2, "dash": "dash"},
-        layer="above",
-    )
+    dimmed = {"type": "rect", "fillcolor": "rgba(20,25,28,0.5)", "line": {"width": 0}, "layer": "above"}
+    edge = {"type": "rect", "line": {"color": "#ffffff", "width": 2, "dash": "dash"}, "layer": "above"}
+    shapes = [{"x0": x0, "y0": y0, "x1": x1, "y1": y1, **dimmed} for x0, y0, x1, y1 in bands if x1 > x0 and y1 > y0]
+    return [*shapes, {"x0": seen.left, "y0": seen.top, "x1": right, "y1": bottom, **edge}]
 
 
 SHOWN_ALWAYS = ("mel",)
@@ -262,7 +263,7 @@ def body_map(view: str, chosen: tuple[float, float] | None) -> go.Figure:
             x=[chosen[0]], y=[chosen[1]], mode="markers", hoverinfo="skip",
             marker={"size": 13, "symbol": "x", "color": COLOURS[1]},
         )  # fmt: skip
-    frame(figure, view.capitalize(), 400, showlegend=False)
+    figure = frame(figure, view.capitalize(), 400, showlegend=False)
     figure.update_xaxes(range=[0, 1], visible=False, fixedrange=True)
     figure.update_yaxes(range=[1, 0], visible=False, fixedrange=True, scaleanchor="x", scaleratio=2)
     return figure

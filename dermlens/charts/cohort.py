@@ -88,5 +88,5 @@ def drift(found: Sequence[tuple[str, Drift]]) -> go.Figure:
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(rangemode="tozero", title_text="population stability index")
     height = 160 + 26 * len(names)
-    frame(figure, "Distance from validation", height)
+    figure = frame(figure, "Distance from validation", height)
     return figure.update_layout(margin_t=92, legend={"yref": "container", "y": 1 - 38 / height, "yanchor": "top"})

@@ -50,7 +50,7 @@ def headline(
     figure.update_yaxes(zeroline=False)
     figure.update_xaxes(ticksuffix=" %", zeroline=False)
     height = 150 + len(rows) * (28 + 14 * len(models)) + 22 * len(models)
-    frame(figure, title, height)
+    figure = frame(figure, title, height)
     return figure.update_layout(
         margin_t=50 + 22 * len(models),
         legend={"orientation": "v", "yref": "container", "y": 1 - 34 / height, "yanchor": "top", "x": 0},

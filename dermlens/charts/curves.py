@@ -112,7 +112,7 @@ def draw(panel: Panel, lines: Sequence[Line], x: str, smoothing: float, with_tra
     if panel.log:
         figure.update_yaxes(exponentformat="power", dtick=1)
     rows = -(-len(figure.data) // 2) if len(lines) > 1 or with_train else 0
-    frame(figure, panel.title, 320 + 22 * rows, showlegend=len(lines) > 1 or with_train)
+    figure = frame(figure, panel.title, 320 + 22 * rows, showlegend=len(lines) > 1 or with_train)
     return figure.update_layout(
         legend={"orientation": "h", "y": -0.24, "yanchor": "top", "x": 0},
         hovermode="x unified",

@@ -36,7 +36,7 @@ def class_balance(table: pd.DataFrame) -> go.Figure:
         )
     figure.update_xaxes(type="log", title_text="images (logarithmic)", dtick=1, range=[0, 4.1])
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    frame(figure, "Images of each diagnosis in each split", 560, barmode="group", bargap=0.25)
+    figure = frame(figure, "Images of each diagnosis in each split", 560, barmode="group", bargap=0.25)
     return figure.update_layout(margin_t=90, legend={"yref": "container", "y": 0.93, "yanchor": "top"})
 
 
@@ -70,7 +70,7 @@ def leakage(rows: Mapping[str, Mapping[str, float]]) -> go.Figure:
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(range=[0, 108], ticksuffix=" %", zeroline=True)
     height = 150 + 64 * len(rows)
-    frame(figure, "Already seen in training", height, barmode="group", bargap=0.35)
+    figure = frame(figure, "Already seen in training", height, barmode="group", bargap=0.35)
     return figure.update_layout(margin_t=90, legend={"yref": "container", "y": 1 - 38 / height, "yanchor": "top"})
 
 
@@ -99,7 +99,7 @@ def subgroups(table: pd.DataFrame, names: np.ndarray, title: str) -> go.Figure:
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(ticksuffix=" %", title_text="of the split's images")
     height = 150 + 44 * len(order)
-    frame(figure, title, height, barmode="group", bargap=0.25)
+    figure = frame(figure, title, height, barmode="group", bargap=0.25)
     return figure.update_layout(margin_t=90, legend={"yref": "container", "y": 1 - 38 / height, "yanchor": "top"})
 
 

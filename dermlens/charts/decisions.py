@@ -170,7 +170,7 @@ def decision_curve(curve: DecisionCurve, policy: np.ndarray, wanted: float, titl
     figure.update_xaxes(title_text="Lowest risk at which you would refer", ticksuffix=" %", zeroline=False)
     figure.update_yaxes(title_text="Net benefit per 1,000 images", range=[-0.25 * highest, 1.06 * highest])
     top = 66
-    frame(figure, title, 480, subtitle)
+    figure = frame(figure, title, 480, subtitle)
     # Below each other: on a telephone a row of four would run into the title.
     legend = {"orientation": "v", "yref": "container", "y": 1 - top / figure.layout.height, "yanchor": "top", "x": 0}
     return figure.update_layout(margin_t=top + 22 * len(lines) + 12, legend={**legend, "traceorder": "normal"})

@@ -132,6 +132,6 @@ def _dots(
         tickvals=list(range(len(labels))), ticktext=list(labels), range=[len(labels) - 0.5, -0.5], zeroline=False
     )
     legend = 22 * len(series) if len(series) > 1 else 0
-    frame(figure, title, 130 + legend + (34 + 8 * len(series)) * len(labels), subtitle)
+    figure = frame(figure, title, 130 + legend + (34 + 8 * len(series)) * len(labels), subtitle)
     place = {"orientation": "v", "yref": "container", "y": 1 - 58 / figure.layout.height, "yanchor": "top"}
     return figure.update_layout(margin_t=76 + legend, legend=place)

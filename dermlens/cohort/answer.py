@@ -25,7 +25,6 @@ from dermlens.ingest.formats import LIMITS
 from dermlens.ingest.read import is_missing, read_image, reason
 from dermlens.labels import CLASSES, SUSPECT
 from dermlens.models.model import AnyModel, Ensemble, Model
-from dermlens.trust.ood import OodDetector
 
 MEASURES = ("sharpness", "brightness", "glare", "short_side", "ink", "ticks", "vignette", "hair")
 """The fields of `image.quality.Quality`, each a column."""
@@ -191,10 +190,9 @@ def answer(model: AnyModel, pixels: np.ndarray, class_mix: str, maps: bool = Fal
     if sets is not None and not refused:
         row["not_ruled_out"] = sets.codes(opinion.answers[model.id].probabilities)
     for network in networks:
-        detector = network.fitted.ood
-        if network.id in opinion.accepted and isinstance(detector, OodDetector):
+        if network.id in opinion.accepted:
             row[f"unlike_{network.id}"] = not opinion.accepted[network.id]
-            row[f"unlikeness_{network.id}"] = detector.score(found[network.id].embedding)
+            row[f"unlikeness_{network.id}"] = found[network.id].unlikeness
     if maps and not refused:
         heat = found[model.id].maps[CLASSES.index(row["call"])]
         row |= {"map": heat.ravel().tolist(), "map_width": heat.shape[1]}

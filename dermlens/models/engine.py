@@ -1,7 +1,9 @@
 """Run a serving file on the CPU with LiteRT and XNNPACK in float32, without TensorFlow."""
 
 import base64
+import math
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakSet
@@ -69,6 +71,7 @@ class Engine:
         self._lock = threading.Lock()
         self._batch = 0
         """images that its memory holds"""
+        self._ran = -math.inf
         _engines.add(self)
 
     def run(self, batch: np.ndarray) -> Outputs:
@@ -88,7 +91,10 @@ class Engine:
         values = np.ascontiguousarray(batch, np.float32)
         with self._lock:
             self._batch = len(values)
-            found = self._computed(values)
+            try:
+                found = self._computed(values)
+            finally:
+                self._ran = time.monotonic()
         outputs = Outputs(*(found[name] for name in OUTPUTS))
         if [(a.ndim, len(a), a.dtype) for a in outputs] != [(n, len(values), np.dtype(np.float32)) for n in (2, 4, 2)]:
             shapes = ", ".join(f"{name} {a.shape}" for name, a in outputs._asdict().items())
@@ -99,10 +105,12 @@ class Engine:
         """Run the network on so many grey images, to see whether it can be; raises as `run`."""
         return self.run(self._grey(count))
 
-    def forget(self) -> None:
-        """Overwrite what the interpreter still holds of the last images with grey."""
+    def forget(self, idle: float = 0.0) -> None:
+        """Overwrite what the interpreter still holds of the last images with grey, if it has run on none for so many
+        seconds: it takes as long as an answer, and the next one does it as well.
+        """
         with self._lock:
-            if self._batch:
+            if self._batch and time.monotonic() - self._ran >= idle:
                 self._computed(self._grey(self._batch))
                 self._batch = 0
 
@@ -131,10 +139,17 @@ _engines: WeakSet[Engine] = WeakSet()
 """Those of this process."""
 
 
-def forget_images() -> None:
-    """Have every engine forget the images that it saw last; an interpreter keeps its input until the next run."""
-    for engine in list(_engines):
-        engine.forget()
+def forget_images(idle: float = 0.0) -> bool:
+    """Have every engine that has been idle for so many seconds forget the images that it saw last: an interpreter keeps
+    its input until the next run.
+
+    Returns:
+        Whether none holds any more.
+    """
+    engines = list(_engines)
+    for engine in engines:
+        engine.forget(idle)
+    return not any(engine.holds_images for engine in engines)
 
 
 def _first_line(error: Exception) -> str:

@@ -14,7 +14,6 @@ from dermlens.image.encode import pixels_sha256
 from dermlens.labels import INDEX, SUSPECT
 from dermlens.models.model import AnyModel, fitted_hashes
 from dermlens.record.store.tables import Prediction
-from dermlens.trust.ood import OodDetector
 
 
 def image_values(image: CaseImage) -> dict[str, Any]:
@@ -70,7 +69,7 @@ def _answer(model: AnyModel, opinion: Opinion) -> dict[str, Any]:
         return empty
     answer, shown = opinion.answers[model.id], opinion.shown[model.id]
     called = None if model.id in opinion.refused else opinion.call(model).code
-    sets, detector = model.fitted.prediction_sets, model.fitted.ood
+    sets = model.fitted.prediction_sets
     return empty | {
         "logits": [float(x) for x in answer.logits],
         "probabilities": [float(x) for x in answer.probabilities],
@@ -78,7 +77,7 @@ def _answer(model: AnyModel, opinion: Opinion) -> dict[str, Any]:
         "called": called,
         "suspect": float(answer.probabilities[list(SUSPECT)].sum()),
         "prediction_set": None if sets is None else sets.codes(answer.probabilities),
-        "ood_score": float(detector.score(answer.embedding)) if isinstance(detector, OodDetector) else None,
+        "ood_score": answer.unlikeness,
         "heat_map_sha256": hashlib.sha256(answer.maps[INDEX[called]].tobytes()).hexdigest() if called else None,
         "milliseconds": float(answer.milliseconds),
     }

@@ -7,19 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from dermlens.server.limits import LIMITS, Limits
+from dermlens.server.shares import Payer, weights
 
 ADVANCE = 0.25
 """Seconds that a run is charged before it begins, so that those of one visitor are not all let in at once."""
 
-STRANGER = "stranger "
-"""How the name of a visitor begins who is known by nothing but an address: neither signed in, nor with an answer."""
-LITTLE = 0.25
-"""What such a one counts, against one who is known, when the time is shared out."""
-
 
 class Computing:
-    """The computing time of pages: a token bucket a visitor, filled by an even part of one core, of which a
-    stranger counts for a quarter. Safe between threads.
+    """The computing time of pages: a token bucket a visitor, filled by its part of one core (see
+    dermlens.server.shares.weights). Safe between threads.
 
     Python computes for one page at a time, so one core is what there is to share. A visitor that has used up its part
     waits while another one's page runs; who is alone never waits. Answers of the models are free: they have a line of
@@ -29,17 +25,17 @@ class Computing:
     def __init__(self, limits: Limits = LIMITS, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock = limits, clock
         self._lock = threading.Lock()
-        self._left: dict[str, float] = {}
+        self._left: dict[Payer, float] = {}
         """visitor -> seconds that it may compute at once; who is not here has all of `computing_burst`"""
-        self._running: Counter[str] = Counter()
-        self._advanced: Counter[str] = Counter()
+        self._running: Counter[Payer] = Counter()
+        self._advanced: Counter[Payer] = Counter()
         """visitor -> runs that are paid in advance and have not begun"""
-        self._ran: dict[str, float] = {}
+        self._ran: dict[Payer, float] = {}
         """visitor -> when a page of it ran last"""
         self._at = clock()
         self._thread = threading.local()
 
-    def admit(self, visitor: str) -> bool:
+    def admit(self, visitor: Payer) -> bool:
         """Return whether a page of a visitor may run now, and charge an advance; if not, it asks again in a moment."""
         with self._lock:
             self._fill()
@@ -50,7 +46,7 @@ class Computing:
             return True
 
     @contextmanager
-    def of(self, visitor: str, used: Callable[[], float] = time.thread_time) -> Iterator[None]:
+    def of(self, visitor: Payer, used: Callable[[], float] = time.thread_time) -> Iterator[None]:
         """Charge a visitor for what the block computes: the difference of `used`, in seconds."""
         with self._lock:
             self._fill()
@@ -77,13 +73,13 @@ class Computing:
         finally:
             self._thread.free = getattr(self._thread, "free", 0.0) + used() - before
 
-    def charge(self, visitor: str, seconds: float) -> None:
+    def charge(self, visitor: Payer, seconds: float) -> None:
         """Charge a visitor for what was computed elsewhere."""
         with self._lock:
             self._fill()
             self._charge(visitor, seconds)
 
-    def _charge(self, visitor: str, seconds: float) -> None:
+    def _charge(self, visitor: Payer, seconds: float) -> None:
         burst = self._limits.computing_burst
         self._left[visitor] = max(self._left.get(visitor, burst) - seconds, -burst)
 
@@ -91,14 +87,11 @@ class Computing:
         now, burst = self._clock(), self._limits.computing_burst
         passed, self._at = now - self._at, now
         self._ran = {who: at for who, at in self._ran.items() if now - at < self._limits.computing_recent}
-        shared = sum(map(_weight, self._ran.keys() | self._running.keys()))
-        filled = {who: left + passed * min(1, _weight(who) / (shared or 1)) for who, left in self._left.items()}
+        share = weights(self._ran.keys() | self._running.keys())
+        whole = sum(share.values()) or 1.0
+        filled = {who: left + passed * min(1, share.get(who, who.counts) / whole) for who, left in self._left.items()}
         self._left = {who: left for who, left in filled.items() if left < burst}
         self._advanced = Counter({who: n for who, n in self._advanced.items() if n > 0 and who in self._left})
-
-
-def _weight(visitor: str) -> float:
-    return LITTLE if visitor.startswith(STRANGER) else 1.0
 
 
 COMPUTING = Computing()

@@ -3,7 +3,7 @@
 Start-time fair queueing (Goyal, Vin and Cheng, IEEE/ACM Trans Networking 5:690, 1997): a turn counts from where the
 last one of the same visitor has ended, and the one that counts from the earliest is served next. Among visitors who
 have used as much as each other, the first to come is served first; one with many or slow images does not hold up those
-with a single quick one.
+with a single quick one. Those of one address together count as dermlens.server.shares.weights says.
 """
 
 import threading
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from dermlens.errors import BusyError
 from dermlens.server.limits import LIMITS
-from dermlens.server.shares import VISITS, Shares, Who
+from dermlens.server.shares import VISITS, Payer, Shares, Who, weights
 from dermlens.wording import counted
 
 TOLD_EVERY = 0.5
@@ -24,7 +24,7 @@ OWN = "You have {held} in the line already. Nothing that you uploaded is lost. T
 
 @dataclass(eq=False)
 class _Place:
-    payer: str
+    payer: Payer | None
     start: float
     """of its turn, in seconds of service"""
     admitted: threading.Event = field(default_factory=threading.Event)
@@ -49,7 +49,7 @@ class Limiter:
         self._queue: list[_Place] = []
         self._now = 0.0
         """where the turn begins that was given last"""
-        self._finished: dict[str, float] = {}
+        self._finished: dict[Payer, float] = {}
         """payer -> where its last turn ends, while that is ahead of the others"""
 
     @contextmanager
@@ -103,8 +103,8 @@ class Limiter:
                     f"The server is busy: {others} waiting already. Nothing that you uploaded is "
                     "lost. Try again in a minute."
                 )
-            payer = who.payer() if who else ""
-            place = _Place(payer, max(self._now, self._finished.get(payer, 0.0)))
+            payer = who.payer() if who else None
+            place = _Place(payer, max(self._now, self._finished.get(payer, 0.0) if payer else 0.0))
             at = next((i for i, other in enumerate(self._queue) if other.start > place.start), len(self._queue))
             self._queue.insert(at, place)
             self._admit()
@@ -119,7 +119,9 @@ class Limiter:
             if place in self._in:
                 self._in.remove(place)
                 if place.payer:
-                    self._finished[place.payer] = place.start + self._clock() - place.began
+                    there = {other.payer for other in (place, *self._in, *self._queue) if other.payer}
+                    took = (self._clock() - place.began) / weights(there)[place.payer]
+                    self._finished[place.payer] = place.start + took
             else:
                 self._queue.remove(place)
             self._admit()

@@ -5,8 +5,10 @@ and Hahne, IEEE/ACM Trans Networking 6:130, 1998). One greedy visitor gets at mo
 n of them get 1/(n + 1) each, and as much stays free for whoever comes next.
 """
 
+import math
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,9 +16,28 @@ from dermlens.server.limits import LIMITS, Limits
 
 LITTLE = 1 / 8
 """Share of a reserve that one session may hold and still use it: it is there for many."""
+STRANGER = 1 / 4
+"""What one counts who is known by nothing but an address, neither signed in nor with an answer, against one who is."""
 Refusal = Literal["own", "all"]
 """Which limit is reached: the visitor's own, which is that of everybody where nobody else holds anything; or that of
 everybody."""
+
+
+@dataclass(frozen=True)
+class Payer:
+    """Who stands for all that one visitor does, where time is shared out."""
+
+    name: str
+    among: str = ""
+    """the address of the connection, "" where it says nothing: n who come from one together count as √n"""
+    counts: float = 1.0
+
+
+def weights(payers: Iterable[Payer]) -> dict[Payer, float]:
+    """Return what each of those who are there counts when time is shared out among them."""
+    there = set(payers)
+    beside = Counter(payer.among for payer in there if payer.among)
+    return {payer: payer.counts / math.sqrt(beside[payer.among] or 1) for payer in there}
 
 
 @dataclass(frozen=True)
@@ -28,12 +49,16 @@ class Who:
     """who signed in, "" if nobody did"""
     address: str = ""
     """as a trusted proxy gives it, "" if none does"""
+    peer: str = ""
+    """the address of the connection, "" where it may be that of many"""
     answered: bool = False
     """whether the session has an answered case: while it holds LITTLE, it may use the reserve"""
 
-    def payer(self) -> str:
+    def payer(self) -> Payer:
         """Return who stands for all that one visitor does: the person, else the address, else the session."""
-        return f"person {self.person}" if self.person else f"address {self.address}" if self.address else self.session
+        if self.person:
+            return Payer(f"person {self.person}")
+        return Payer(f"address {self.address}") if self.address else Payer(self.session, self.peer)
 
 
 class Shares:

@@ -1,6 +1,7 @@
 """Who may begin now of many who wait, fair to each."""
 
 import asyncio
+from collections.abc import Hashable
 
 
 class Turns:
@@ -12,10 +13,10 @@ class Turns:
 
     def __init__(self, at_once: int) -> None:
         self._at_once, self._running, self._now = at_once, 0, 0.0
-        self._finished: dict[str, float] = {}
+        self._finished: dict[Hashable, float] = {}
         self._queue: list[tuple[float, asyncio.Future[None]]] = []
 
-    async def begin(self, visitor: str) -> None:
+    async def begin(self, visitor: Hashable) -> None:
         """Wait for a turn, to be ended by `end`."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         start = max(self._now, self._finished.get(visitor, 0.0))

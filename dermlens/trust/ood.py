@@ -92,9 +92,9 @@ class OodDetector:
         """
         return float(METHODS[self.method](self.reference, _checked(self.reference, embedding))[0])
 
-    def accepted(self, embedding: np.ndarray) -> bool:
-        """Return whether an image looks like those the model was trained on; the argument is that of `score`."""
-        return bool(self.score(embedding) <= self.threshold)
+    def accepts(self, score: float) -> bool:
+        """Return whether an image of this score looks like those the model was trained on."""
+        return score <= self.threshold
 
     def similar(self, embedding: np.ndarray, k: int = 5, exclude_lesion: str | None = None) -> list[Neighbour]:
         """Return the k lesions of the training images that look most like an image, by their nearest image each.

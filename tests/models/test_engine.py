@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dermlens.errors import ModelError
-from dermlens.models.engine import Engine
+from dermlens.models.engine import Engine, forget_images
 from dermlens.models.model import Model
 
 
@@ -36,6 +36,16 @@ def test_outputs_stay_what_they_were_when_the_engine_runs_on(toy: Model) -> None
     kept = [o.copy() for o in first]
     toy.engine.run(images(1, 32, seed=9))
     assert all(np.array_equal(a, b) for a, b in zip(first, kept, strict=True))
+
+
+def test_an_engine_at_work_forgets_by_its_next_answer_and_an_idle_one_when_it_is_told(toy: Model) -> None:
+    toy.engine.run(images(2, 32))
+    toy.engine.forget(idle=600.0)
+    assert toy.engine.holds_images
+    assert not forget_images(idle=600.0)
+    assert toy.engine.holds_images
+    forget_images()
+    assert not toy.engine.holds_images
 
 
 def test_threads_get_their_own_answers(toy: Model) -> None:

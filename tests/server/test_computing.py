@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from dermlens.server.computing import ADVANCE, STRANGER, Computing
+from dermlens.server.computing import ADVANCE, Computing
 from dermlens.server.limits import Limits
+from dermlens.server.shares import STRANGER, Payer
 
 
 class Clock:
@@ -21,7 +22,7 @@ def shared(clock: Clock) -> Computing:
     return Computing(replace(Limits(), computing_burst=4.0, computing_recent=5.0), lambda: clock.now)
 
 
-def run(pages: Computing, clock: Clock, visitor: str, seconds: float, free: float = 0.0) -> None:
+def run(pages: Computing, clock: Clock, visitor: Payer, seconds: float, free: float = 0.0) -> None:
     with pages.of(visitor, lambda: clock.used):
         clock.used += seconds
         with pages.free(lambda: clock.used):
@@ -31,52 +32,52 @@ def run(pages: Computing, clock: Clock, visitor: str, seconds: float, free: floa
 def test_who_has_used_up_its_part_waits_until_an_even_part_of_one_core_has_made_up_for_it() -> None:
     clock = Clock()
     pages = shared(clock)
-    with pages.of("other"):
+    with pages.of(Payer("other")):
         for _ in range(2):
-            assert pages.admit("greedy")
-            run(pages, clock, "greedy", 3.0)
-        assert not pages.admit("greedy"), "4 - 6 = -2 seconds are left"
+            assert pages.admit(Payer("greedy"))
+            run(pages, clock, Payer("greedy"), 3.0)
+        assert not pages.admit(Payer("greedy")), "4 - 6 = -2 seconds are left"
         clock.now = 3.9
-        assert not pages.admit("greedy"), "of two that share, each gets half a second a second"
+        assert not pages.admit(Payer("greedy")), "of two that share, each gets half a second a second"
         clock.now = 4.0
-        assert pages.admit("greedy")
-        assert pages.admit("other")
+        assert pages.admit(Payer("greedy"))
+        assert pages.admit(Payer("other"))
 
 
 def test_who_is_alone_never_waits_however_long_its_pages_compute() -> None:
     clock = Clock()
     pages = shared(clock)
     for _ in range(5):
-        assert pages.admit("alone")
-        run(pages, clock, "alone", 12.0)
-    with pages.of("other"):
-        assert not pages.admit("alone")
-    assert pages.admit("alone")
+        assert pages.admit(Payer("alone"))
+        run(pages, clock, Payer("alone"), 12.0)
+    with pages.of(Payer("other")):
+        assert not pages.admit(Payer("alone"))
+    assert pages.admit(Payer("alone"))
 
 
 def test_what_the_models_take_is_free() -> None:
     clock = Clock()
     pages = shared(clock)
-    with pages.of("other"):
-        run(pages, clock, "batch", 3.0, free=100.0)
-        assert pages.admit("batch")
-        run(pages, clock, "batch", 1.5)
-        assert not pages.admit("batch"), "what was free once is not taken off another time"
+    with pages.of(Payer("other")):
+        run(pages, clock, Payer("batch"), 3.0, free=100.0)
+        assert pages.admit(Payer("batch"))
+        run(pages, clock, Payer("batch"), 1.5)
+        assert not pages.admit(Payer("batch")), "what was free once is not taken off another time"
 
 
 def test_pages_of_one_visitor_are_not_all_let_in_at_once() -> None:
     """As those of many people behind one proxy are, where no session has an answered case yet."""
     clock = Clock()
     pages = shared(clock)
-    with pages.of("other"):
+    with pages.of(Payer("other")):
         admitted = 0
-        while pages.admit("proxy"):
+        while pages.admit(Payer("proxy")):
             admitted += 1
         assert admitted == 4 / ADVANCE + 1
         for _ in range(admitted):
-            run(pages, clock, "proxy", 0.5)
+            run(pages, clock, Payer("proxy"), 0.5)
         waited = 0.0
-        while not pages.admit("proxy"):
+        while not pages.admit(Payer("proxy")):
             clock.now += 0.5
             waited += 0.5
         assert waited <= 2 * 4.0, "a debt is never more than what may be computed at once"
@@ -85,47 +86,47 @@ def test_pages_of_one_visitor_are_not_all_let_in_at_once() -> None:
 def test_an_advance_is_given_back_by_the_run_that_it_was_paid_for() -> None:
     clock = Clock()
     pages = shared(clock)
-    with pages.of("other"):
+    with pages.of(Payer("other")):
         for _ in range(10):
-            assert pages.admit("quick")
-            run(pages, clock, "quick", 0.1)
-        assert pages._left["quick"] == pytest.approx(4.0 - 1.0)
+            assert pages.admit(Payer("quick"))
+            run(pages, clock, Payer("quick"), 0.1)
+        assert pages._left[Payer("quick")] == pytest.approx(4.0 - 1.0)
 
 
 def test_one_whose_last_page_was_a_while_ago_does_not_share_any_more_and_all_is_forgotten_in_the_end() -> None:
     clock = Clock()
     pages = shared(clock)
-    run(pages, clock, "gone", 0.1)
-    run(pages, clock, "greedy", 6.0)
+    run(pages, clock, Payer("gone"), 0.1)
+    run(pages, clock, Payer("greedy"), 6.0)
     clock.now = 2.0
-    run(pages, clock, "greedy", 0.0)
-    assert pages._left["greedy"] == pytest.approx(-1), "two share: -2 + 1 seconds are left"
+    run(pages, clock, Payer("greedy"), 0.0)
+    assert pages._left[Payer("greedy")] == pytest.approx(-1), "two share: -2 + 1 seconds are left"
     clock.now = 5.5
-    run(pages, clock, "greedy", 3.0)
-    assert pages._left["greedy"] == pytest.approx(-0.5), "it has the whole core now: -1 + 3.5 - 3"
-    assert pages.admit("greedy")
+    run(pages, clock, Payer("greedy"), 3.0)
+    assert pages._left[Payer("greedy")] == pytest.approx(-0.5), "it has the whole core now: -1 + 3.5 - 3"
+    assert pages.admit(Payer("greedy"))
     clock.now += 60.0
-    assert pages.admit("other")
+    assert pages.admit(Payer("other"))
     clock.now += 60.0
-    run(pages, clock, "last", 0.0)
+    run(pages, clock, Payer("last"), 0.0)
     clock.now += 60.0
-    with pages.of("last", lambda: 0.0):
+    with pages.of(Payer("last"), lambda: 0.0):
         pass
-    assert (dict(pages._running), dict(pages._advanced), list(pages._ran)) == ({}, {}, ["last"])
-    assert pages._left == {"last": 4.0}
+    assert (dict(pages._running), dict(pages._advanced), list(pages._ran)) == ({}, {}, [Payer("last")])
+    assert pages._left == {Payer("last"): 4.0}
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError])
 def test_a_page_that_fails_is_charged_as_well(error: type[Exception] | None) -> None:
     clock = Clock()
     pages = shared(clock)
-    with pages.of("other"):
-        with suppress(RuntimeError), pages.of("greedy", lambda: clock.used):
+    with pages.of(Payer("other")):
+        with suppress(RuntimeError), pages.of(Payer("greedy"), lambda: clock.used):
             clock.used += 5.0
             if error:
                 raise error
-        assert not pages.admit("greedy")
-        assert pages._running == {"other": 1}
+        assert not pages.admit(Payer("greedy"))
+        assert pages._running == {Payer("other"): 1}
 
 
 def test_pages_of_one_visitor_in_several_threads_are_charged_together() -> None:
@@ -135,7 +136,7 @@ def test_pages_of_one_visitor_in_several_threads_are_charged_together() -> None:
 
     def page() -> None:
         values = iter([0.0, 3.0])
-        with pages.of("greedy", lambda: next(values)):
+        with pages.of(Payer("greedy"), lambda: next(values)):
             inside.wait(10)
             over.wait(10)
 
@@ -143,30 +144,43 @@ def test_pages_of_one_visitor_in_several_threads_are_charged_together() -> None:
     for thread in threads:
         thread.start()
     inside.wait(10)
-    assert pages._running == {"greedy": 2}
+    assert pages._running == {Payer("greedy"): 2}
     over.set()
     for thread in threads:
         thread.join(10)
-    with pages.of("other"):
-        assert not pages.admit("greedy")
+    with pages.of(Payer("other")):
+        assert not pages.admit(Payer("greedy"))
 
 
 def test_strangers_count_a_quarter_when_the_time_is_shared_out() -> None:
     clock = Clock()
     pages = shared(clock)
-    strangers = [f"{STRANGER}{i}" for i in range(8)]
-    for who in [*strangers, "known"]:
+    strangers = [Payer(str(i), counts=STRANGER) for i in range(8)]
+    for who in [*strangers, Payer("known")]:
         run(pages, clock, who, 5.0)
     clock.now = 3.0
-    assert pages.admit("known")
-    assert pages._left["known"] == pytest.approx(-1 + 3.0 / 3 - ADVANCE), "eight of them count as two"
+    assert pages.admit(Payer("known"))
+    assert pages._left[Payer("known")] == pytest.approx(-1 + 3.0 / 3 - ADVANCE), "eight of them count as two"
     assert pages._left[strangers[0]] == pytest.approx(-1 + 3.0 / 12)
+
+
+def test_four_sessions_of_one_address_count_as_two() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    many = [Payer(f"session {i}", "192.0.2.1") for i in range(4)]
+    for who in [*many, Payer("elsewhere", "198.51.100.1"), Payer("signed in")]:
+        run(pages, clock, who, 6.0)
+    clock.now = 4.0
+    pages.charge(Payer("elsewhere", "198.51.100.1"), 0.0)
+    assert pages._left[Payer("elsewhere", "198.51.100.1")] == pytest.approx(-2 + 4.0 / 4)
+    assert pages._left[Payer("signed in")] == pytest.approx(-2 + 4.0 / 4)
+    assert pages._left[many[0]] == pytest.approx(-2 + 4.0 / 8), "each of the four a half"
 
 
 def test_a_stranger_who_is_alone_has_the_whole_core() -> None:
     clock = Clock()
     pages = shared(clock)
-    alone = f"{STRANGER}1"
+    alone = Payer("1", counts=STRANGER)
     run(pages, clock, alone, 5.0)
     clock.now = 2.0
     run(pages, clock, alone, 0.0)
@@ -176,7 +190,7 @@ def test_a_stranger_who_is_alone_has_the_whole_core() -> None:
 def test_what_was_computed_elsewhere_is_charged_too() -> None:
     clock = Clock()
     pages = shared(clock)
-    with pages.of("other"):
+    with pages.of(Payer("other")):
         for _ in range(41):
-            pages.charge("opens many", 0.1)
-        assert not pages.admit("opens many")
+            pages.charge(Payer("opens many"), 0.1)
+        assert not pages.admit(Payer("opens many"))

@@ -238,11 +238,32 @@ def test_a_visitor_with_slow_images_gets_no_more_time_than_each_of_those_with_qu
         line._join(Who(name))
     for _ in range(1000):
         place = line._in[0]
-        now[0] += cost[place.payer]
-        used[place.payer] += cost[place.payer]
+        assert place.payer
+        name = place.payer.name
+        now[0] += cost[name]
+        used[name] += cost[name]
         line._leave(place)
-        line._join(Who(place.payer))  # it comes again at once
+        line._join(Who(name))  # it comes again at once
     assert max(used.values()) <= min(used.values()) + 2 * cost["slow"]
+
+
+def test_sixteen_sessions_of_one_address_get_four_times_what_one_of_another_gets() -> None:
+    now = [0.0]
+    line = Limiter(1, 40, clock=lambda: now[0])
+    visitors = {f"many {i}": Who(f"many {i}", peer="192.0.2.1") for i in range(16)}
+    visitors |= {f"one {i}": Who(f"one {i}", peer=f"198.51.100.{i}") for i in range(4)}
+    used = dict.fromkeys(visitors, 0)
+    for who in visitors.values():
+        line._join(who)
+    for _ in range(8000):
+        place = line._in[0]
+        assert place.payer
+        now[0] += 1.0
+        used[place.payer.name] += 1
+        line._leave(place)
+        line._join(visitors[place.payer.name])
+    assert sum(n for name, n in used.items() if name.startswith("many")) == pytest.approx(4000, rel=0.03)
+    assert [n for name, n in used.items() if name.startswith("one")] == [pytest.approx(1000, rel=0.03)] * 4
 
 
 def test_places_in_the_line_are_shared_and_given_back() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dermlens.server.limits import Limits
-from dermlens.server.shares import Shares, Visits, Who
+from dermlens.server.shares import Payer, Shares, Visits, Who, weights
 
 
 def test_one_greedy_visitor_gets_half_and_n_get_a_share_of_n_plus_one_each() -> None:
@@ -130,7 +130,21 @@ def test_a_session_that_comes_back_keeps_its_answered_case_and_one_that_has_ende
 
 @pytest.mark.parametrize(
     ("who", "payer"),
-    [(Who("s", "Ada", "1.2.3.4"), "person Ada"), (Who("s", "", "1.2.3.4"), "address 1.2.3.4"), (Who("s"), "s")],
+    [
+        (Who("s", "Ada", "1.2.3.4", "192.0.2.1"), Payer("person Ada")),
+        (Who("s", "", "1.2.3.4"), Payer("address 1.2.3.4")),
+        (Who("s", peer="192.0.2.1"), Payer("s", "192.0.2.1")),
+        (Who("s"), Payer("s")),
+    ],
 )
-def test_who_pays_for_a_turn(who: Who, payer: str) -> None:
+def test_who_pays_for_a_turn(who: Who, payer: Payer) -> None:
     assert who.payer() == payer
+
+
+def test_those_of_one_address_count_together_as_the_square_root_of_their_number() -> None:
+    many = [Payer(str(i), "192.0.2.1") for i in range(9)]
+    one, unknown = Payer("one", "192.0.2.2"), [Payer("a"), Payer("b")]
+    found = weights([*many, *many, one, *unknown, Payer("stranger", counts=0.25)])
+    assert sum(found[payer] for payer in many) == pytest.approx(3.0)
+    assert [found[one], *(found[payer] for payer in unknown)] == [1.0, 1.0, 1.0]
+    assert found[Payer("stranger", counts=0.25)] == 0.25

@@ -84,11 +84,11 @@ def write(folder: Path, **changes: object) -> Path:
 
 
 def test_what_was_trained_on_is_accepted_and_what_is_far_is_not() -> None:
-    assert all(familiar().accepted(e) for e in embeddings())
-    assert not familiar().accepted(np.full(C, 50.0))
+    assert all(familiar().accepts(familiar().score(e)) for e in embeddings())
+    assert not familiar().accepts(familiar().score(np.full(C, 50.0)))
     score = familiar().score(np.full(C, 50.0))
-    assert familiar(threshold=score).accepted(np.full(C, 50.0)), "the threshold itself is accepted"
-    assert not familiar(threshold=np.nextafter(score, 0)).accepted(np.full(C, 50.0))
+    assert familiar(threshold=score).accepts(score), "the threshold itself is accepted"
+    assert not familiar(threshold=np.nextafter(score, 0)).accepts(score)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -265,7 +265,7 @@ def test_scores_of_the_data_sets_images_say_which_were_refused(tmp_path: Path) -
 
 
 def test_a_network_that_refuses_silences_itself_and_the_ensembles_rule_all() -> None:
-    near, far = embeddings()[0].astype(np.float32), np.full(C, 50.0, np.float32)
+    near, far = (familiar().score(e) for e in (embeddings()[0], np.full(C, 50.0)))
 
     def model(model_id: str, detector: object, role: str = "diagnosis") -> SimpleNamespace:
         return SimpleNamespace(id=model_id, role=role, fitted=SimpleNamespace(ood=detector))
@@ -278,10 +278,10 @@ def test_a_network_that_refuses_silences_itself_and_the_ensembles_rule_all() -> 
     one, two, none = model("one", familiar()), model("two", familiar()), model("none", None)
     third = model("three", familiar(), "comparison")
 
-    def judged(models: list, synthetic: bool = False, **answers: np.ndarray) -> Opinion:
-        return form(models, {name: SimpleNamespace(embedding=e) for name, e in answers.items()}, synthetic)  # type: ignore[misc]
+    def judged(models: list, synthetic: bool = False, **answers: float) -> Opinion:
+        return form(models, {name: SimpleNamespace(unlikeness=u) for name, u in answers.items()}, synthetic)  # type: ignore[misc]
 
-    def asked(by: str | None, **answers: np.ndarray) -> dict[str, bool]:
+    def asked(by: str | None, **answers: float) -> dict[str, bool]:
         return dict(judged([one, none, ensemble(by)], **answers).accepted)
 
     for by, alone in (("any", False), ("all", True), ("one", True), ("two", False), (None, False)):
@@ -290,7 +290,7 @@ def test_a_network_that_refuses_silences_itself_and_the_ensembles_rule_all() -> 
         assert asked(by, one=far, two=far) == {"one": False, "both": False}
     assert asked("any", one=near) == {"one": True}, "an ensemble cannot tell without all of its members"
 
-    def silent(by: str, synthetic: bool = False, **answers: np.ndarray) -> frozenset[str]:
+    def silent(by: str, synthetic: bool = False, **answers: float) -> frozenset[str]:
         return judged([one, two, third, none, ensemble(by)], synthetic, **answers).refused
 
     assert silent("any", one=near, two=near, three=near) == set()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 
 from dermlens.server.limits import LIMITS, Limits
@@ -12,7 +12,7 @@ from dermlens.server.turns import Turns
 class Downloads:
     """What is being made, and what waits. For the event loop's thread."""
 
-    def __init__(self, who: Callable[[str], str], limits: Limits = LIMITS) -> None:
+    def __init__(self, who: Callable[[str], Hashable], limits: Limits = LIMITS) -> None:
         """Ask `who` stands behind a session: they take turns."""
         self._who, self._most = who, limits.downloads_session
         self._turns = Turns(limits.downloads)

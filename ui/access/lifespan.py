@@ -18,7 +18,7 @@ from dermlens.server import memory
 from dermlens.server.computing import COMPUTING
 from dermlens.server.limits import LIMITS
 from dermlens.server.log_lines import Guard, guard_handlers
-from dermlens.server.shares import VISITS
+from dermlens.server.shares import VISITS, Payer
 from ui import cache, streamlit_internals
 from ui.access import api, pages, uploads, uvicorn_internals
 from ui.access.downloads import Downloads
@@ -52,9 +52,9 @@ def prepare() -> None:
     uvicorn_internals.watch_connections(CONNECTIONS.enter, CONNECTIONS.leave, LIMITS.message_bytes)
 
 
-def _who(session: str) -> str:
+def _who(session: str) -> Payer:
     visitor = OWNERS.whose(session)
-    return pages.computes(visitor) if visitor else session
+    return pages.computes(visitor) if visitor else Payer(session)
 
 
 def _charged(session: str) -> AbstractContextManager[None]:
@@ -133,6 +133,7 @@ async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -
     young = gc.get_stats()[0]["collections"]
     again = 0
     """times that memory is still to be cleaned: a script that is being stopped holds its pictures a little longer"""
+    forgotten = True
     loop, own = asyncio.get_running_loop(), ThreadPoolExecutor(1, "sweep")
     """a thread of its own: those of the loop may all be making downloads"""
     while True:
@@ -144,7 +145,7 @@ async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -
                 streamlit_internals.drop_upload(session, file)
             if ended.is_set():
                 ended.clear()
-                again = 3
+                again, forgotten = 3, False
             if again:
                 again -= 1
                 streamlit_internals.let_go_of_the_last_session()
@@ -152,6 +153,8 @@ async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -
                 await loop.run_in_executor(own, _clean)
             elif gc.get_stats()[0]["collections"] > young:  # pages ran; Streamlit would at each end of one
                 await loop.run_in_executor(own, gc.collect)
+            if not forgotten:
+                forgotten = await loop.run_in_executor(own, _forget)
             young = gc.get_stats()[0]["collections"]
             if CONNECTIONS.made_room > told:
                 logger.warning("all places were taken: %d connections were closed", CONNECTIONS.made_room - told)
@@ -167,8 +170,14 @@ def _in_the_way(session: str) -> bool:
 
 def _clean() -> None:
     gc.collect()
-    forget_images()
     memory.give_back(now=True)
+
+
+def _forget() -> bool:
+    """Leave no picture in the networks; returns False if one that is at work is to be asked again."""
+    forgotten = forget_images(idle=LIMITS.swept_seconds)
+    memory.give_back(now=True)
+    return forgotten
 
 
 def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

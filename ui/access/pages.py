@@ -6,14 +6,14 @@ from collections.abc import Coroutine
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dermlens.server.computing import COMPUTING, STRANGER
+from dermlens.server.computing import COMPUTING
 from dermlens.server.connections import Connections
 from dermlens.server.limits import LIMITS
 from dermlens.server.paces import Pace
-from dermlens.server.shares import VISITS
+from dermlens.server.shares import STRANGER, VISITS, Payer
 from dermlens.server.turns import Turns
 from ui import streamlit_internals
-from ui.access.visitors import OWNERS, Visitor
+from ui.access.visitors import OWNERS, Visitor, who_is
 from ui.streamlit_internals import AFFECTS_OTHERS, ASKS_FOR_A_RUN, ASKS_FOR_WORK, is_end_of_run
 
 CONNECTIONS = Connections()
@@ -83,16 +83,14 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
         opening.end()
 
 
-def computes(visitor: Visitor) -> str:
+def computes(visitor: Visitor) -> Payer:
     """Return who is charged for what a visitor's page computes: a session with an answered case is one of its own.
 
     All strangers of one address are one.
     """
-    if visitor.person:
-        return visitor.person
-    if VISITS.who(visitor.session).answered:
-        return visitor.address or visitor.session
-    return STRANGER + (visitor.address or str((visitor.peer or ("",))[0]))
+    if visitor.person or VISITS.who(visitor.session).answered:
+        return who_is(visitor).payer()
+    return Payer("stranger " + (visitor.address or str((visitor.peer or ("",))[0])), counts=STRANGER)
 
 
 async def _turn(visitor: Visitor, opening: "Opening | None") -> None:
@@ -119,8 +117,8 @@ class Opening:
     MOST = 20.0
     """Seconds after which the next one begins, whatever has become of this one."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, visitor: Payer) -> None:
+        self._visitor = visitor
         self.is_held = False
         self._begun = False
         self._overdue: asyncio.TimerHandle | None = None
@@ -129,7 +127,7 @@ class Opening:
         """Wait for a turn, the first time that it is called."""
         if not self._begun:
             self._begun = True
-            await OPENINGS.begin(self._address)
+            await OPENINGS.begin(self._visitor)
             self.is_held = True
             self._overdue = asyncio.get_running_loop().call_later(self.MOST, self.end)
 

@@ -76,6 +76,11 @@ def limited_by(visitor: Visitor) -> str:
     return visitor.address or ("" if peer in HERE else peer)
 
 
+def who_is(visitor: Visitor) -> Who:
+    """Return whose share a visitor's session is."""
+    return Who(visitor.session, visitor.person, visitor.address, limited_by(visitor))
+
+
 class Owners:
     """Whose a session is, and which uploads and pictures are a session's. Safe between threads."""
 
@@ -94,7 +99,7 @@ class Owners:
     def begin(self, session: str, visitor: Visitor) -> None:
         """Note whose a session is."""
         visitor.session = session
-        VISITS.begin(Who(session, visitor.person, visitor.address))
+        VISITS.begin(who_is(visitor))
         with self._lock:
             self._owners[session] = visitor
             self.begun += 1

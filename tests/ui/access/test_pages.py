@@ -11,7 +11,7 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from dermlens.server.computing import Computing
 from dermlens.server.limits import LIMITS
 from dermlens.server.paces import Pace
-from dermlens.server.shares import VISITS, Who
+from dermlens.server.shares import STRANGER, VISITS, Payer, Who
 from dermlens.server.turns import Turns
 from tests.conftest import finish
 from ui.access import pages
@@ -85,7 +85,7 @@ def test_a_download_waits_as_a_page_does_while_its_visitor_has_computed_too_much
     async def run() -> None:
         pages.CONNECTIONS.enter(visitor.peer, lambda: None)
         page = asyncio.ensure_future(pages.serve(app, visitor, {}, receive, receive))  # type: ignore[arg-type]
-        with computing.of("other"):
+        with computing.of(Payer("other")):
             for _ in range(20):
                 await asyncio.sleep(0)
             assert not heard
@@ -98,16 +98,16 @@ def test_a_download_waits_as_a_page_does_while_its_visitor_has_computed_too_much
 
 
 def test_strangers_of_one_address_are_one_and_who_is_known_is_another() -> None:
-    def name(session: str, **more: str) -> str:
+    def name(session: str, **more: str) -> Payer:
         return pages.computes(Visitor(("192.0.2.1", 1), None, None, more.get("address", ""), session))
 
     VISITS.begin(Who("answered"))
     VISITS.answered("answered")
     try:
-        assert name("a") == name("b") == "stranger 192.0.2.1"
-        assert name("answered") == "answered"
-        assert name("a", address="198.51.100.1") == "stranger 198.51.100.1"
-        assert name("answered", address="198.51.100.1") == "198.51.100.1"
+        assert name("a") == name("b") == Payer("stranger 192.0.2.1", counts=STRANGER)
+        assert name("answered") == Payer("answered", "192.0.2.1")
+        assert name("a", address="198.51.100.1") == Payer("stranger 198.51.100.1", counts=STRANGER)
+        assert name("answered", address="198.51.100.1") == Payer("address 198.51.100.1")
     finally:
         VISITS.end("answered")
 

@@ -81,7 +81,9 @@ def test_a_familiar_image_is_answered_with_similar_cases(app: AppTest, lesion: n
     found = read(models / "toy" / "familiarity.json")
     assert isinstance(found, OodDetector)
     model = registry.load(registry.inspect(models / "toy"))
-    cases = found.similar(predict(model, lesion).embedding, NEIGHBOURS)
+    answer = predict(model, lesion)
+    assert answer.unlikeness == found.score(answer.embedding)
+    cases = found.similar(answer.embedding, NEIGHBOURS)
     assert len(cases) == NEIGHBOURS
     for case in cases:
         assert f"[{case.image_id}](https://api.isic-archive.com/images/{case.image_id}/)" in shown

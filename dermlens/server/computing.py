@@ -26,24 +26,30 @@ class Computing:
         self._limits, self._clock = limits, clock
         self._lock = threading.Lock()
         self._left: dict[Payer, float] = {}
-        """visitor -> seconds that it may compute at once; who is not here has all of `computing_burst`"""
+        """visitor -> seconds that it may compute at once; who is not here has all that it may"""
         self._running: Counter[Payer] = Counter()
         self._advanced: Counter[Payer] = Counter()
         """visitor -> runs that are paid in advance and have not begun"""
         self._ran: dict[Payer, float] = {}
         """visitor -> when a page of it ran last"""
+        self._counts: dict[Payer, float] = {}
+        """what each of those counts who share"""
         self._at = clock()
         self._thread = threading.local()
 
     def admit(self, visitor: Payer) -> bool:
         """Return whether a page of a visitor may run now, and charge an advance; if not, it asks again in a moment."""
         with self._lock:
-            self._fill()
-            if self._left.get(visitor, 0.0) < 0 and self._running.keys() - {visitor}:
+            if self._is_behind(visitor):
                 return False
             self._charge(visitor, ADVANCE)
             self._advanced[visitor] += 1
             return True
+
+    def is_behind(self, visitor: Payer) -> bool:
+        """Return whether a visitor has used up its part, and another one's page runs."""
+        with self._lock:
+            return self._is_behind(visitor)
 
     @contextmanager
     def of(self, visitor: Payer, used: Callable[[], float] = time.thread_time) -> Iterator[None]:
@@ -79,18 +85,26 @@ class Computing:
             self._fill()
             self._charge(visitor, seconds)
 
+    def _is_behind(self, visitor: Payer) -> bool:
+        self._fill()
+        return self._left.get(visitor, 0.0) < 0 and bool(self._running.keys() - {visitor})
+
     def _charge(self, visitor: Payer, seconds: float) -> None:
-        burst = self._limits.computing_burst
+        burst = self._burst(visitor)
         self._left[visitor] = max(self._left.get(visitor, burst) - seconds, -burst)
 
+    def _burst(self, visitor: Payer) -> float:
+        return self._limits.computing_burst * self._counts.get(visitor, visitor.counts)
+
     def _fill(self) -> None:
-        now, burst = self._clock(), self._limits.computing_burst
+        now = self._clock()
         passed, self._at = now - self._at, now
         self._ran = {who: at for who, at in self._ran.items() if now - at < self._limits.computing_recent}
-        share = weights(self._ran.keys() | self._running.keys())
-        whole = sum(share.values()) or 1.0
-        filled = {who: left + passed * min(1, share.get(who, who.counts) / whole) for who, left in self._left.items()}
-        self._left = {who: left for who, left in filled.items() if left < burst}
+        self._counts = weights(self._ran.keys() | self._running.keys())
+        whole = sum(self._counts.values()) or 1.0
+        part = {who: min(1, self._counts.get(who, who.counts) / whole) for who in self._left}
+        filled = {who: left + passed * part[who] for who, left in self._left.items()}
+        self._left = {who: left for who, left in filled.items() if left < self._burst(who)}
         self._advanced = Counter({who: n for who, n in self._advanced.items() if n > 0 and who in self._left})
 
 

@@ -177,6 +177,22 @@ def test_four_sessions_of_one_address_count_as_two() -> None:
     assert pages._left[many[0]] == pytest.approx(-2 + 4.0 / 8), "each of the four a half"
 
 
+def test_many_sessions_of_one_address_may_not_each_compute_as_much_at_once_as_one_alone() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    many = [Payer(f"session {i}", "192.0.2.1") for i in range(16)]
+    for who in many:
+        run(pages, clock, who, 0.0)
+    for who in many:
+        run(pages, clock, who, 0.9)
+    with pages.of(Payer("other")):
+        assert pages.admit(many[0]), "0.1 of 4 / 4 seconds are left"
+        assert pages.is_behind(many[0]), "and the advance is more than that"
+        assert not pages.is_behind(Payer("other"))
+        pages.charge(Payer("stranger", counts=STRANGER), 1.1)
+        assert pages.is_behind(Payer("stranger", counts=STRANGER))
+
+
 def test_a_stranger_who_is_alone_has_the_whole_core() -> None:
     clock = Clock()
     pages = shared(clock)

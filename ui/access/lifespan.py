@@ -23,7 +23,7 @@ from ui import cache, streamlit_internals
 from ui.access import api, pages, uploads, uvicorn_internals
 from ui.access.downloads import Downloads
 from ui.access.pages import CONNECTIONS
-from ui.access.visitors import OWNERS, VISITOR, Visitor
+from ui.access.visitors import OWNERS, VISITOR, Visitor, computes
 from ui.settings import keeps_record
 
 SWITCH = 0.001
@@ -54,7 +54,7 @@ def prepare() -> None:
 
 def _who(session: str) -> Payer:
     visitor = OWNERS.whose(session)
-    return pages.computes(visitor) if visitor else Payer(session)
+    return computes(visitor) if visitor else Payer(session)
 
 
 def _charged(session: str) -> AbstractContextManager[None]:
@@ -64,7 +64,7 @@ def _charged(session: str) -> AbstractContextManager[None]:
 def _begin(session: str, scope: Mapping[str, Any]) -> None:
     visitor: Visitor = scope[VISITOR]
     OWNERS.begin(session, visitor)
-    COMPUTING.charge(pages.computes(visitor), OPENING_SECONDS)
+    COMPUTING.charge(computes(visitor), OPENING_SECONDS)
 
 
 @asynccontextmanager

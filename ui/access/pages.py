@@ -10,10 +10,10 @@ from dermlens.server.computing import COMPUTING
 from dermlens.server.connections import Connections
 from dermlens.server.limits import LIMITS
 from dermlens.server.paces import Pace
-from dermlens.server.shares import STRANGER, VISITS, Payer
+from dermlens.server.shares import VISITS, Payer
 from dermlens.server.turns import Turns
 from ui import streamlit_internals
-from ui.access.visitors import OWNERS, Visitor, who_is
+from ui.access.visitors import OWNERS, Visitor, computes
 from ui.streamlit_internals import AFFECTS_OTHERS, ASKS_FOR_A_RUN, ASKS_FOR_WORK, is_end_of_run
 
 CONNECTIONS = Connections()
@@ -81,16 +81,6 @@ async def serve(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, 
         await app(scope, heard, told)
     finally:
         opening.end()
-
-
-def computes(visitor: Visitor) -> Payer:
-    """Return who is charged for what a visitor's page computes: a session with an answered case is one of its own.
-
-    All strangers of one address are one.
-    """
-    if visitor.person or VISITS.who(visitor.session).answered:
-        return who_is(visitor).payer()
-    return Payer("stranger " + (visitor.address or str((visitor.peer or ("",))[0])), counts=STRANGER)
 
 
 async def _turn(visitor: Visitor, opening: "Opening | None") -> None:

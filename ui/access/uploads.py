@@ -6,15 +6,18 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dermlens.ingest.formats import LIMITS as FILE
+from dermlens.server.computing import COMPUTING
 from dermlens.server.limits import LIMITS
 from dermlens.server.shares import VISITS
-from ui.access.visitors import OWNERS, Visitor
+from ui.access.visitors import OWNERS, Visitor, computes
 from ui.streamlit_internals import UPLOADS
 
 RETRY = 0.2
 """Seconds between two looks whether there is room."""
 REFUSED_SECONDS = 1.0
 """That who is refused for want of room waits for the answer, unread, so that trying again at once gains nothing."""
+SECONDS_PER_BYTE = 3e-3 / 2**20
+"""That taking a body computes."""
 _arrived: dict[tuple[str, str], tuple[float, int]] = {}
 """session and id of each file that was received and not taken yet -> when, and its bytes"""
 
@@ -49,7 +52,7 @@ async def take(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, s
         await say(send, 409, "This file is on its way already.")
     else:
         try:
-            await _Upload(session, file, receive).run(app, scope, send)
+            await _Upload(OWNERS.whose(session) or visitor, session, file, receive).run(app, scope, send)
         finally:
             OWNERS.release(session, file)
 
@@ -57,8 +60,8 @@ async def take(app: ASGIApp, visitor: Visitor, scope: Scope, receive: Receive, s
 class _Upload:
     """One body on its way."""
 
-    def __init__(self, session: str, file: str, receive: Receive) -> None:
-        self._session, self._file, self._receive = session, file, receive
+    def __init__(self, visitor: Visitor, session: str, file: str, receive: Receive) -> None:
+        self._visitor, self._session, self._file, self._receive = visitor, session, file, receive
         self._received = 0
         self._began = self._window = time.monotonic()
         self._in_window = 0
@@ -87,7 +90,11 @@ class _Upload:
             VISITS.files.give(self._session, self._received - kept)
 
     async def _counted(self) -> Message:
-        """Return the next piece of the body, once there is room for it."""
+        """Return the next piece of the body, once its sender may and there is room for it."""
+        begun = time.monotonic()
+        while COMPUTING.is_behind(computes(self._visitor)):
+            await asyncio.sleep(RETRY)
+        self._window += time.monotonic() - begun  # it is not the sender who was slow then
         while True:
             left = self._window + LIMITS.body_pause - time.monotonic()
             try:
@@ -98,6 +105,7 @@ class _Upload:
                 continue
             break
         size = len(message.get("body") or b"")
+        COMPUTING.charge(computes(self._visitor), size * SECONDS_PER_BYTE)
         self._received += size  # what is given back in the end, so it must be taken below or not be counted
         try:
             await self._make_room(size)
@@ -129,7 +137,7 @@ class _Upload:
             if time.monotonic() - begun > LIMITS.body_waits:
                 raise _RefusedError(503, "The server cannot hold any more files now. Try again in a minute.")
             await asyncio.sleep(RETRY)
-        self._window += time.monotonic() - begun  # it is not the sender who was slow then
+        self._window += time.monotonic() - begun  # nor here
 
 
 def arrived(session: str, file: str, size: int) -> None:

@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from dermlens.errors import ConfigError
 from dermlens.server.connections import PEER
-from dermlens.server.shares import VISITS, Who
+from dermlens.server.shares import STRANGER, VISITS, Payer, Who
 from ui.access.sign_in import lasts, person_of, sign_in_of
 from ui.streamlit_internals import browser_of_cookies
 
@@ -79,6 +79,16 @@ def limited_by(visitor: Visitor) -> str:
 def who_is(visitor: Visitor) -> Who:
     """Return whose share a visitor's session is."""
     return Who(visitor.session, visitor.person, visitor.address, limited_by(visitor))
+
+
+def computes(visitor: Visitor) -> Payer:
+    """Return who is charged for what a visitor's page computes: a session with an answered case is one of its own.
+
+    All strangers of one address are one.
+    """
+    if visitor.person or VISITS.who(visitor.session).answered:
+        return who_is(visitor).payer()
+    return Payer("stranger " + (visitor.address or str((visitor.peer or ("",))[0])), counts=STRANGER)
 
 
 class Owners:

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from starlette.requests import ClientDisconnect, Request
@@ -13,13 +14,14 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.web.server.starlette.starlette_app_utils import generate_xsrf_token_string
 
 from dermlens.ingest.formats import LIMITS as FILE
+from dermlens.server.computing import Computing
 from dermlens.server.limits import LIMITS
-from dermlens.server.shares import VISITS, Shares, Who
+from dermlens.server.shares import VISITS, Payer, Shares, Who
 from tests.conftest import finish
 from ui import streamlit_internals
 from ui.access import middleware, sign_in, uploads
 from ui.access.sign_in import SIGNED_IN_HOURS
-from ui.access.visitors import OWNERS, Visitor
+from ui.access.visitors import OWNERS, Visitor, computes
 
 ROOT = Path(__file__).parents[3]
 
@@ -420,6 +422,30 @@ def test_a_body_that_does_not_come_or_comes_too_slowly_is_given_up(mine: str) ->
     assert put(Sender(*[b"x"] * 10, ends=False), body_pause=0.01)["status"] == 408
     assert VISITS.files.held(mine) == 0
     assert put(Sender(b"x"), keep=1)["status"] == 204, "a small one that ends is not slow"
+
+
+def test_what_is_taken_is_charged_and_who_is_behind_waits_unread_for_others_who_are_at_work(
+    mine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computing = Computing(clock=lambda: 0.0)
+    visitor = OWNERS.whose(mine)
+    assert visitor is not None
+    looks: list[bool] = []
+
+    def is_behind(who: Payer) -> bool:
+        looks.append(computing.is_behind(who) and len(looks) < 3)
+        return looks[-1]
+
+    monkeypatch.setattr(uploads, "COMPUTING", SimpleNamespace(is_behind=is_behind, charge=computing.charge))
+    with computing.of(Payer("other")):
+        assert put(Sender(bytes(2**20)), keep=2**20)["status"] == 204
+        uploads.dropped(mine, "a", 2**20)
+        assert looks == [False]
+        for _ in range(int(1 / (2**20 * uploads.SECONDS_PER_BYTE)) + 1):  # what a stranger may compute at once
+            computing.charge(computes(visitor), 2**20 * uploads.SECONDS_PER_BYTE)
+        looks.clear()
+        assert put(Sender(b"x"), "b", keep=1, body_pause=1e-3)["status"] == 204, "the wait does not count as slow"
+    assert looks == [True, True, True, False]
 
 
 def test_a_body_is_not_longer_than_any_file(mine: str) -> None:

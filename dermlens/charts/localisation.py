@@ -58,7 +58,7 @@ def insertion(found: Mapping[str, Removal]) -> go.Figure:
 
 
 def _removal(figure: go.Figure, rows: Sequence[str], title: str) -> go.Figure:
-    _framed(figure, rows, title, "mean probability of the called diagnosis on the way")
+    figure = _framed(figure, rows, title, "mean probability of the called diagnosis on the way")
     place = {"yref": "container", "y": 1 - 58 / figure.layout.height, "yanchor": "top"}
     return figure.update_layout(margin_t=96, legend=place)
 

@@ -263,7 +263,7 @@ def case(models: str, shares: dict[str, float]) -> None:
     probabilities = np.zeros(7)
     for code, share in shares.items():
         probabilities[INDEX[code]] = share
-    answer = SimpleNamespace(probabilities=probabilities, logits=np.log(probabilities + 1e-9))
+    answer = SimpleNamespace(probabilities=probabilities, logits=np.log(probabilities + 1e-9), unlikeness=None)
     parts = {"a": read_fitted(folder, read_card(folder)), "b": NOTHING_FITTED}
     asked = [SimpleNamespace(id=i, name=i.upper(), fitted=part, role="diagnosis") for i, part in parts.items()]
     opinion = form(asked, {"a": answer, "b": answer})  # type: ignore[arg-type, dict-item]
@@ -300,7 +300,8 @@ def refer(models: str, shares: dict[str, float]) -> None:
     for code, share in shares.items():
         loud[INDEX[code]] = share
     answers = {
-        i: SimpleNamespace(probabilities=p, logits=np.zeros(7), calibrated=True) for i, p in (("a", quiet), ("b", loud))
+        i: SimpleNamespace(probabilities=p, logits=np.zeros(7), calibrated=True, unlikeness=None)
+        for i, p in (("a", quiet), ("b", loud))
     }
     image = SimpleNamespace(quality=SimpleNamespace(findings=(), poor=False))
     roles = {"a": "diagnosis", "b": "comparison"}

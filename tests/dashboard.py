@@ -25,7 +25,7 @@ HOME = Path(__file__).parents[1] / "Home.py"
 SHARES = (0.033, 0.051, 0.110, 0.011, 0.111, 0.670, 0.014)  # of HAM10000, in class order
 
 
-def open_page(stem: str, patience: float = 60, **query: str) -> AppTest:
+def open_page(stem: str, patience: float = 600, **query: str) -> AppTest:
     """Run Home.py and go on to one page, as a link with this query would."""
     app = AppTest.from_file(str(HOME), default_timeout=patience).run()
     if stem != "home":

@@ -23,12 +23,12 @@ _MEDIA = re.compile(rb"/media/([0-9a-f]{32,64})\.")
 class _From(HTTPAdapter):
     """Comes from one address of this machine, and as browsers do tries again where a kept connection was closed."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str | None) -> None:
         self._source = source
         super().__init__(max_retries=1)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, source_address=(self._source, 0), **options)
+        super().init_poolmanager(*args, source_address=(self._source, 0) if self._source else None, **options)
 
 
 class Visitor:
@@ -55,8 +55,7 @@ class Visitor:
         self._http = requests.Session()
         for name, value in (cookies or {}).items():
             self._http.cookies.set(name, value, domain="localhost.local", path="/")
-        if source:
-            self._http.mount("http://", _From(source))
+        self._http.mount("http://", _From(source))
         self._http.get(f"{address}/_stcore/health", timeout=PATIENCE).raise_for_status()
         token = str(self._http.cookies[COOKIE])
         self._socket = connect(

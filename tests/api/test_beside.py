@@ -13,7 +13,7 @@ from joserfc import jwt
 
 from dermlens import score
 from dermlens.image.synthetic import draw_lesion
-from tests.browser.app import ROOT, free_port, serve
+from tests.browser.app import ROOT, START_SECONDS, free_port, serve
 from tests.browser.provider import CLIENT, SECRET, Provider, provide
 from tests.conftest import encode
 from tests.visitor import Visitor
@@ -121,7 +121,7 @@ def test_alone_it_answers_the_same(
 
 
 def ask_when_up(address: str, body: bytes) -> dict:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             return requests.post(address, data=body, timeout=60).json()

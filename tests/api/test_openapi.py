@@ -1,5 +1,6 @@
 """The description of the API: committed, and kept by what the API does."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,11 @@ def test_the_committed_description_is_that_of_the_code() -> None:
 
 
 @pytest.fixture(scope="module")
-def described(toys: list[AnyModel], pair: Path) -> schemathesis.BaseSchema:
-    patch = pytest.MonkeyPatch()
-    patch.setenv("DERMLENS_MODELS", str(pair))
-    app = create(lambda: toys, anyone)
-    return schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers={"host": "localhost"})
+def described(toys: list[AnyModel], pair: Path) -> Iterator[schemathesis.BaseSchema]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DERMLENS_MODELS", str(pair))
+        app = create(lambda: toys, anyone)
+        yield schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers={"host": "localhost"})
 
 
 @pytest.mark.parametrize("operation_id", ["predict", "models", "card", "healthz", "readyz", "metrics"])
@@ -35,7 +36,7 @@ def test_every_answer_is_as_described(described: schemathesis.BaseSchema, operat
 
     # No schema can say which bytes are an image, nor which models there are.
     @given(operations[operation_id].as_strategy())
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
     def ask(case: schemathesis.Case) -> None:
         case.call_and_validate(headers={"host": "localhost"}, excluded_checks=[positive_data_acceptance])
 

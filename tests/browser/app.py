@@ -15,8 +15,10 @@ from pathlib import Path
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 120
+START_SECONDS = 600
 STOP_SECONDS = 10
+PATIENCE = 60_000
+"""Milliseconds that a step in the browser may take: generous, so that a busy machine fails no test."""
 ARGUMENTS = (  # nothing may leave this machine, and a container has little shared memory
     "--disable-background-networking",
     "--disable-component-update",
@@ -79,7 +81,9 @@ def chromium(path: str) -> Iterator[Browser]:
     """Yield a headless browser that reaches this machine only."""
     as_root = ("--no-sandbox",) if os.geteuid() == 0 else ()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *as_root])
+        browser = playwright.chromium.launch(
+            executable_path=path, timeout=1000 * START_SECONDS, args=[*ARGUMENTS, *as_root]
+        )
         try:
             yield browser
         finally:

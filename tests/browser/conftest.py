@@ -11,11 +11,10 @@ from dermlens.dataset.ham10000 import IMAGE_FOLDERS
 from dermlens.evaluation.predictions import read_predictions
 from dermlens.image.synthetic import draw_lesion
 from dermlens.labels import INDEX
-from tests.browser.app import chromium, chromium_path, serve
+from tests.browser.app import PATIENCE, chromium, chromium_path, serve
 from tests.dashboard import add_run
 
 HERE = Path(__file__).parent
-PATIENCE = 60_000  # milliseconds; generous, so that a busy machine fails no test
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from playwright.sync_api import Browser, Page
 
-from tests.browser.app import ROOT, chromium, chromium_path, serve, settle
+from tests.browser.app import PATIENCE, ROOT, chromium, chromium_path, serve, settle
 
 OUTPUT = ROOT / "docs" / "screenshots"
 WIDTH, HEIGHT = 1280, 800
@@ -38,6 +38,7 @@ def photograph(page: Page, path: Path) -> None:
 def photograph_all(browser: Browser, address: str, theme: str) -> list[Path]:
     """Load a case, then walk through the pages by the links in the side bar, as a person does."""
     context = browser.new_context(color_scheme=theme, viewport={"width": WIDTH, "height": HEIGHT})  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.goto(f"{address}/predict")
     settle(page)

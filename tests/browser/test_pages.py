@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.app import choose, go_to, part, settle
+from tests.browser.app import PATIENCE, choose, go_to, part, settle
 from tests.browser.test_predict import upload
 from ui import pages
 
@@ -25,6 +25,7 @@ def click_cell(page: Page, key: str, row: int, column: int) -> None:
     marks = page.locator(f".st-key-figure-{key} .scatterlayer .point")
     expect(marks).to_have_count(49)
     marks.nth(7 * row + column).scroll_into_view_if_needed()
+    settle(page)
     box = marks.nth(7 * row + column).bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + box["width"] / 2 + 9, box["y"] + box["height"] / 2 + 6)
@@ -44,6 +45,7 @@ def test_a_click_on_the_matrix_lists_its_cases_and_one_opens(page: Page, dashboa
 
     table = page.get_by_test_id("stDataFrame").first
     table.scroll_into_view_if_needed()
+    settle(page)
     box = table.bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + 16, box["y"] + 36 + 26)
@@ -102,6 +104,7 @@ def test_every_page_is_readable_and_accessible(
 ) -> None:
     window = {"viewport": {"width": 1400, "height": 1000}, "reduced_motion": "reduce"}
     context = browser.new_context(color_scheme=theme, **window)  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.goto(f"{dashboard}/predict")
     upload(page, lesion)
@@ -131,6 +134,7 @@ def luma(colour: str) -> float:
 def test_nothing_is_wider_than_a_phone(browser: Browser, dashboard: str, lesion: np.ndarray) -> None:
     screen = {"width": 390, "height": 844}
     context = browser.new_context(viewport=screen, has_touch=True, is_mobile=True, reduced_motion="reduce")  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.goto(f"{dashboard}/predict")
     upload(page, lesion)

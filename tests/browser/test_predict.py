@@ -67,6 +67,7 @@ def test_many_images_are_listed_and_a_row_opens_one(opened: Page, lesion: np.nda
     table = page.get_by_test_id("stDataFrame").first
     expect(table).to_be_visible()
     expect(page).to_have_url(re.compile("image="))
+    settle(page)
     last = page.url
     box = table.bounding_box()
     assert box is not None
@@ -102,6 +103,7 @@ def test_ten_of_many_images_are_seen_at_once(page: Page, dashboard: str, lesion:
     page.goto(f"{dashboard}/predict")
     upload(page, *(np.roll(lesion, 3 * i, axis=1) for i in range(12)))
     expect(page.get_by_text("12 images in this case")).to_be_visible()
+    settle(page)
     box = page.get_by_test_id("stDataFrame").first.bounding_box()
     assert box is not None
     assert box["y"] + HEAD + ROWS * ROW <= 800

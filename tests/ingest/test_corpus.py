@@ -46,6 +46,8 @@ def cases() -> dict[str, Case]:
 
 
 def same(found: np.ndarray, wanted: np.ndarray, within: float) -> bool:
+    if not within:
+        return np.array_equal(found, wanted)
     return found.shape == wanted.shape and bool(np.abs(found.astype(int) - wanted).mean() <= within)
 
 

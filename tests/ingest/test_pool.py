@@ -246,7 +246,7 @@ def test_whatever_signal_comes_from_outside_the_picture_is_not_blamed(endless: b
 def test_a_decoder_that_was_halted_is_asked_once_more_and_the_picture_is_not_blamed(endless: bytes) -> None:
     halted: list[int] = []
     with ThreadPoolExecutor(1) as workers:
-        job = workers.submit(pool.decode, endless, "JPEG", Limits(cpu_seconds=60, seconds=2.0))
+        job = workers.submit(pool.decode, endless, "JPEG", Limits(cpu_seconds=60, seconds=10.0))
         for _ in range(2):
             child = until(lambda: [c for pid in templates() for c in children(pid) if c not in halted])[0]
             os.kill(child, signal.SIGSTOP)

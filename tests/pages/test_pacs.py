@@ -51,7 +51,7 @@ def labelled(elements, label: str):
 
 def emptied(folder: Path) -> None:
     waited = threading.Event()
-    for _ in range(1500):
+    for _ in range(6000):
         if not Outbox(folder).waiting():
             return
         waited.wait(0.02)

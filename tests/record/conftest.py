@@ -7,6 +7,7 @@ import pytest
 
 from dermlens.record.open import Record, open_record
 from dermlens.record.settings import Settings
+from dermlens.record.store import database
 from tests.record import postgresql
 from tests.record.filled import KEY
 from tests.s3 import s3
@@ -32,6 +33,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/record.db"
     return request.getfixturevalue("postgres").create(f"t{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records opened from now on wait long for each other: how fast this machine writes is not what is tested."""
+    monkeypatch.setattr(database, "_POSTGRES", database._POSTGRES.replace(f"={database.PATIENCE}s", "=300s"))
+    monkeypatch.setattr(database, "PATIENCE", 300)
+    monkeypatch.setattr(database, "CONNECT", 300)
 
 
 @pytest.fixture

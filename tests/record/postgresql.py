@@ -18,7 +18,7 @@ from tests.browser.app import free_port
 DEBIAN = Path("/usr/lib/postgresql")
 USERS = ("postgres", "nobody")
 """Who runs it where the tests run as root, whom it refuses."""
-START_SECONDS = 60
+START_SECONDS = 600
 
 
 def binaries() -> Path | None:

@@ -233,7 +233,7 @@ def test_without_a_key_answers_are_kept_and_patients_and_pictures_are_not(url: s
     counted(bare)
 
 
-def test_20_sessions_that_save_at_once_lose_nothing(record: Record) -> None:
+def test_20_sessions_that_save_at_once_lose_nothing(patient: None, record: Record) -> None:
     begin, failed = threading.Barrier(20), []
     before = (Judgement("before", "nv", 50, "none"),)
     given = [[saving(np.random.default_rng([i, k]), 5, readings=before) for k in range(5)] for i in range(20)]

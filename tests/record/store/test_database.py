@@ -141,7 +141,7 @@ def test_a_server_of_postgresql_says_that_readers_have_a_snapshot_and_writers_th
     opened.close()
 
 
-def test_20_writers_at_once_keep_one_chain(record: Record) -> None:
+def test_20_writers_at_once_keep_one_chain(patient: None, record: Record) -> None:
     begin = threading.Barrier(20)
     failed: list[BaseException] = []
 

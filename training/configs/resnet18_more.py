@@ -4,7 +4,7 @@ KERAS_BACKEND=torch python -m training.train resnet18_more --data DIR --external
 
 It starts from the model `resnet18` in DERMLENS_MODELS (its hash is in run.json), and is taught by the ensemble there.
 
-Run time and score: 24 epochs in 128 minutes on two cores of an AMD EPYC in float32, other work beside it. On
+Run time and score: 24 epochs in 131 minutes on two cores of an AMD EPYC in float32, other work beside it. On
 validation, four views, calibrated by cross-fitting: accuracy 0.809, balanced accuracy at an equal mix 0.692 and
 cross-entropy 0.491 on HAM10000 (0.796, 0.652 and 0.546 before); area under the curve of melanoma 0.783 on the other
 archives (0.752 before). The loss in training still fell.

@@ -101,7 +101,7 @@ def earlier_runs(start: str) -> list[dict[str, Any]]:
 def check_split(start: str, table: pd.DataFrame) -> list[str]:
     """Make sure that a published model to learn from was trained on none of the images that a run measures with.
 
-    It was not where its split is the run's. Of another split, its own predictions say which images it did not train
+    It was not where its split is the run's, nor were the runs behind it of the same images. Of another split, its own predictions say which images it did not train
     on: `training.publish` and `training.external` ask about those alone, after comparing the split.
 
     Args:
@@ -121,14 +121,16 @@ def check_split(start: str, table: pd.DataFrame) -> list[str]:
     run = _run_of(start)
     behind = run.get("earlier_runs", [])
     config = _of_data(run["config"])
-    known_split = (run.get("data") or {}).get("sha256") == data_hash(select_rows(table, config))
+    rows = (run.get("data") or {}).get("sha256")
+    known_split = rows == data_hash(select_rows(table, config))
+    others = [one for one in behind if not known_split or (one.get("data") or {}).get("sha256") != rows]
     needed: list[str] = []
     unseen: set[str] = set()
     if not known_split:
         needed += table.loc[table["split"] != "train", "image_id"].tolist()
         unseen |= _asked(entry, "predictions.csv", SPLITS)
     elsewhere = bool(external_shares(config))
-    if (elsewhere and not known_split) or any(external_shares(_of_data(one.get("config", {}))) for one in behind):
+    if (elsewhere and not known_split) or any(external_shares(_of_data(one.get("config", {}))) for one in others):
         held_back = isic2019.held_back(isic2019.load_external())
         needed += held_back.loc[held_back["split"] != isic2019.CARCINOMAS, "image_id"].tolist()
         unseen |= _asked(entry, EXTERNAL_FILE, isic2019.HELD_BACK)

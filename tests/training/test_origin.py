@@ -114,6 +114,22 @@ def test_a_model_trained_on_archives_must_have_answered_what_they_hold_out(
     assert check_split("base", table) == []
 
 
+def test_a_run_behind_it_of_the_same_images_needs_no_answers(
+    base: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isic2019, "load_external", fake_isic2019.table)
+    sha256 = data_hash(select_rows(table, PLAIN))
+    share = {"config": {"isic2017_share": 0.2, "bcn20000_share": 0.0}, "id": "a", "data": {"sha256": sha256}}
+    note(base, sha256, earlier=(share,))
+    assert check_split("base", table) == []
+    note(base, sha256, earlier=(share, {**share, "data": {"sha256": "1"}}))
+    with pytest.raises(ConfigError, match="of the images to measure with"):
+        check_split("base", table)
+    note(base, "0" * 64, earlier=({**share, "data": {"sha256": "0" * 64}},))
+    with pytest.raises(ConfigError, match="of the images to measure with"):
+        check_split("base", table)
+
+
 def test_runs_of_which_nothing_was_noted_are_named(base: Path, table: pd.DataFrame) -> None:
     noted = {"id": "n", "data": {"sha256": "1"}, "config": {}}
     note(base, data_hash(select_rows(table, PLAIN)), earlier=({"id": "old"}, noted))

@@ -101,8 +101,9 @@ def earlier_runs(start: str) -> list[dict[str, Any]]:
 def check_split(start: str, table: pd.DataFrame) -> list[str]:
     """Make sure that a published model to learn from was trained on none of the images that a run measures with.
 
-    It was not where its split is the run's, nor were the runs behind it of the same images. Of another split, its own predictions say which images it did not train
-    on: `training.publish` and `training.external` ask about those alone, after comparing the split.
+    It was not where its images are the run's, and those of the runs behind it as well. Of another split, its own
+    predictions say which images it did not train on: `training.publish` and `training.external` ask about those alone,
+    after comparing the split.
 
     Args:
         start: id of the model, or "". An ensemble's members are looked at one by one. table: the split table.

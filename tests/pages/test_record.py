@@ -240,12 +240,14 @@ def test_a_reading_with_the_answer_is_kept_that_was_put_down_while_the_image_was
     kept: Record, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
     monkeypatch.setenv("DERMLENS_RECORD_STUDY", "1")
-    begun: list[int] = []
+    begun, both = list[int](), threading.Event()
     may, done = (threading.Event(), threading.Event()), (threading.Event(), threading.Event())
 
     def slow(*given: object) -> object:
         number = len(begun)
         begun.append(number)
+        if number == 1:
+            both.set()
         assert may[number].wait(60)
         try:
             return save(*given)
@@ -253,11 +255,12 @@ def test_a_reading_with_the_answer_is_kept_that_was_put_down_while_the_image_was
             done[number].set()
 
     monkeypatch.setattr("ui.record.session.save", slow)
+    monkeypatch.setattr("ui.record.session.USUAL", 0.02)
     app = ask()
     put_down(app, "Put down, and see the answer", "nv")
     assert "Saving to the record" in text(app)
     put_down(app, "Put down", "mel")
-    assert begun == [0, 1]
+    assert both.wait(60)
     for number in (first, 1 - first):
         may[number].set()
         assert done[number].wait(60)

@@ -94,10 +94,10 @@ def test_the_first_element_of_a_server_looks_at_no_caller(monkeypatch: pytest.Mo
     looked = []
     monkeypatch.setattr(delta_generator.env_util, "is_repl", lambda: looked.append(True))
     monkeypatch.setattr(delta_generator, "_use_warning_has_been_displayed", False)
-    AppTest.from_string("import streamlit as st; st.text('a')").run()
+    AppTest.from_string("import streamlit as st; st.text('a')").run(timeout=60)
     assert looked.pop(), "Streamlit does not look through all callers any more: know_of_the_server can go"
     streamlit_internals.know_of_the_server()
-    AppTest.from_string("import streamlit as st; st.text('a')").run()
+    AppTest.from_string("import streamlit as st; st.text('a')").run(timeout=60)
     assert not looked
 
 
@@ -125,7 +125,7 @@ def test_every_run_of_a_page_and_of_a_part_of_it_happens_within_the_context_of_i
     monkeypatch.setattr(ScriptRunner, "_run_script", ScriptRunner._run_script)  # put back afterwards
     for _ in range(2):
         streamlit_internals.watch_runs(around)
-    app = AppTest.from_function(page)
+    app = AppTest.from_function(page, default_timeout=60)
     check(app.run())
     app.button[0].click()
     check(app.run())
@@ -271,7 +271,7 @@ def test_an_upload_that_was_taken_is_dropped(monkeypatch: pytest.MonkeyPatch) ->
         left[:] = manager.file_storage[session_id].values()
 
     monkeypatch.setattr(MemoryUploadedFileManager, "remove_file", removing)
-    app = AppTest.from_function(takes_uploads).run()
+    app = AppTest.from_function(takes_uploads, default_timeout=60).run()
     left.append(UploadedFileRec("0", "none was dropped", "", b""))
     app.file_uploader[0].set_value([("a.png", b"a", "image/png"), ("b.png", b"b", "image/png")])
     assert [text.value for text in check(app.run()).text] == ["a.png", "b.png"]
@@ -306,7 +306,7 @@ def test_the_browser_is_told_to_redraw_a_part_no_more(monkeypatch: pytest.Monkey
         enqueue(context, message)
 
     monkeypatch.setattr(ScriptRunContext, "enqueue", enqueuing)
-    check(AppTest.from_function(redraws).run())
+    check(AppTest.from_function(redraws).run(timeout=60))
     stopped = [list(m.stop_auto_rerun.fragment_ids) for m in sent if m.WhichOneof("type") == "stop_auto_rerun"]
     assert stopped == [["part"]], "a part of a page that waits for something would redraw itself for ever"
 

@@ -31,5 +31,5 @@ def test_an_image_is_saved_once_however_often_the_button_is_clicked(monkeypatch:
     saving = SimpleNamespace(image={"pixels_sha256": "0"})
     monkeypatch.setattr(offer, "prepare", lambda *about: saving)
     monkeypatch.setattr(session, "_savers", lambda: SimpleNamespace(submit=submit))
-    check(AppTest.from_function(page).run())
+    check(AppTest.from_function(page).run(timeout=60))
     assert begun == [saving]

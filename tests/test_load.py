@@ -79,6 +79,6 @@ def test_the_processors_time_is_shared_out() -> None:
         pass
     server, attacker, own, whole = _processors(os.getpid(), os.getpid()) - before
     assert own >= 0.2
-    assert server >= own - 0.1
+    assert server >= own - 0.01
     assert attacker == pytest.approx(own, abs=0.1)
     assert whole >= own - 0.01

@@ -23,12 +23,12 @@ _MEDIA = re.compile(rb"/media/([0-9a-f]{32,64})\.")
 class _From(HTTPAdapter):
     """Comes from one address of this machine, and as browsers do tries again where a kept connection was closed."""
 
-    def __init__(self, source: str | None) -> None:
+    def __init__(self, source: tuple[str, int] | None) -> None:
         self._source = source
         super().__init__(max_retries=1)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, source_address=(self._source, 0) if self._source else None, **options)
+        super().init_poolmanager(*args, source_address=self._source, **options)
 
 
 class Visitor:
@@ -55,7 +55,8 @@ class Visitor:
         self._http = requests.Session()
         for name, value in (cookies or {}).items():
             self._http.cookies.set(name, value, domain="localhost.local", path="/")
-        self._http.mount("http://", _From(source))
+        own = (source, 0) if source else None
+        self._http.mount("http://", _From(own))
         self._http.get(f"{address}/_stcore/health", timeout=PATIENCE).raise_for_status()
         token = str(self._http.cookies[COOKIE])
         self._socket = connect(
@@ -66,7 +67,7 @@ class Visitor:
             max_size=None,
             open_timeout=PATIENCE,
             legacy=True,  # gives the connection itself, not a context that opens it
-            source_address=(source, 0) if source else None,
+            source_address=own,
         )
         self._token, self._fresh, self._parts = token, set[tuple[int, ...]](), dict[tuple[int, ...], str]()
         self.session = ""

@@ -122,16 +122,15 @@ def check_split(start: str, table: pd.DataFrame) -> list[str]:
     run = _run_of(start)
     behind = run.get("earlier_runs", [])
     config = _of_data(run["config"])
-    rows = (run.get("data") or {}).get("sha256")
-    known_split = rows == data_hash(select_rows(table, config))
-    others = [one for one in behind if not known_split or (one.get("data") or {}).get("sha256") != rows]
+    images = data_hash(select_rows(table, config))
+    known_split = _images(run) == images
+    others = [one for one in (run, *behind) if not known_split or _images(one) != images]
     needed: list[str] = []
     unseen: set[str] = set()
     if not known_split:
         needed += table.loc[table["split"] != "train", "image_id"].tolist()
         unseen |= _asked(entry, "predictions.csv", SPLITS)
-    elsewhere = bool(external_shares(config))
-    if (elsewhere and not known_split) or any(external_shares(_of_data(one.get("config", {}))) for one in others):
+    if any(external_shares(_of_data(one.get("config", {}))) for one in others):
         held_back = isic2019.held_back(isic2019.load_external())
         needed += held_back.loc[held_back["split"] != isic2019.CARCINOMAS, "image_id"].tolist()
         unseen |= _asked(entry, EXTERNAL_FILE, isic2019.HELD_BACK)
@@ -161,6 +160,11 @@ def check_external_table(record: dict[str, Any]) -> None:
 
 def _run_of(model_id: str) -> dict[str, Any]:
     return read_object(registry.find(registry.models_dir(), model_id).folder / "run.json", ModelError)
+
+
+def _images(run: dict[str, Any]) -> str | None:
+    """Return the hash of the images that a run trained and measured with; None where nothing was noted."""
+    return (run.get("data") or {}).get("sha256")
 
 
 def _of_data(config: dict[str, Any]) -> Config:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Locator, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 600
@@ -55,6 +55,15 @@ def choose(page: Page, label: str, option: str) -> None:
     settle(page)
     menu.click()
     page.get_by_role("option", name=option, exact=True).click()
+
+
+def standing(page: Page, element: Locator) -> FloatRect:
+    """Return where an element is on the screen, in pixels, once it is in sight and nothing moves: to click inside."""
+    element.scroll_into_view_if_needed()
+    settle(page)
+    box = element.bounding_box()
+    assert box is not None
+    return box
 
 
 def settle(page: Page) -> None:

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from dermlens.cohort.results import rows, status
 from dermlens.cohort.store import place
-from tests.browser.app import serve, settle
+from tests.browser.app import serve, settle, standing
 from tests.cohort import folders
 
 
@@ -29,10 +29,7 @@ def test_a_finished_cohort_is_read_and_its_riskiest_image_opened(page: Page, fin
         expect(page.get_by_role("heading", name="Images by risk")).to_be_visible()
         settle(page)
         expect(page.get_by_test_id("stAlert")).to_have_count(0)
-        table = page.get_by_test_id("stDataFrame").first
-        table.scroll_into_view_if_needed()
-        box = table.bounding_box()
-        assert box is not None
+        box = standing(page, page.get_by_test_id("stDataFrame").first)
         page.mouse.click(box["x"] + 16, box["y"] + 52)  # the first row's mark: a canvas has no parts to name
         expect(page.get_by_role("heading", level=1)).to_have_text("Predict")
         settle(page)

@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.app import PATIENCE, choose, go_to, part, settle
+from tests.browser.app import PATIENCE, choose, go_to, part, settle, standing
 from tests.browser.test_predict import upload
 from ui import pages
 
@@ -24,10 +24,7 @@ def click_cell(page: Page, key: str, row: int, column: int) -> None:
     """Click into a cell of a matrix, off its middle."""
     marks = page.locator(f".st-key-figure-{key} .scatterlayer .point")
     expect(marks).to_have_count(49)
-    marks.nth(7 * row + column).scroll_into_view_if_needed()
-    settle(page)
-    box = marks.nth(7 * row + column).bounding_box()
-    assert box is not None
+    box = standing(page, marks.nth(7 * row + column))
     page.mouse.click(box["x"] + box["width"] / 2 + 9, box["y"] + box["height"] / 2 + 6)
 
 
@@ -43,11 +40,7 @@ def test_a_click_on_the_matrix_lists_its_cases_and_one_opens(page: Page, dashboa
     click_cell(page, "confusion", 1, 5)
     expect(page.get_by_text("melanoma, called melanocytic nevus:")).to_be_visible()
 
-    table = page.get_by_test_id("stDataFrame").first
-    table.scroll_into_view_if_needed()
-    settle(page)
-    box = table.bounding_box()
-    assert box is not None
+    box = standing(page, page.get_by_test_id("stDataFrame").first)
     page.mouse.click(box["x"] + 16, box["y"] + 36 + 26)
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("true diagnosis: Melanoma")

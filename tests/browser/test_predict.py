@@ -11,7 +11,7 @@ from dermlens.case import predict
 from dermlens.case.summary import called
 from dermlens.labels import NAMES
 from dermlens.models import registry
-from tests.browser.app import choose, go_to, part, settle
+from tests.browser.app import choose, go_to, part, settle, standing
 from tests.conftest import encode
 from ui.predict.triage import HEAD, ROW, ROWS
 
@@ -67,10 +67,8 @@ def test_many_images_are_listed_and_a_row_opens_one(opened: Page, lesion: np.nda
     table = page.get_by_test_id("stDataFrame").first
     expect(table).to_be_visible()
     expect(page).to_have_url(re.compile("image="))
-    settle(page)
+    box = standing(page, table)
     last = page.url
-    box = table.bounding_box()
-    assert box is not None
     page.mouse.click(box["x"] + 16, box["y"] + HEAD + 1.5 * ROW)  # the second row, as the riskiest is shown at first
     expect(page).not_to_have_url(last)
 

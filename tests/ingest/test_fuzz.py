@@ -14,7 +14,9 @@ def test_mutated_files_give_pixels_or_a_sentence_within_the_limits(kind: str) ->
     assert tally.tried == tally.accepted + tally.refused == count
     assert min(tally.accepted, tally.refused) > count // 50, "mutations must neither spare nor spoil every file"
     assert tally.lost == 0, tally.remarkable
+    assert tally.seconds <= MAX_SECONDS
     assert tally.memory <= LIMITS.memory
+    assert tally.survived
 
 
 def test_mutants_differ_and_can_be_made_again() -> None:

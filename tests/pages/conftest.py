@@ -22,8 +22,8 @@ def kept(off: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Record:
     url = f"sqlite:///{tmp_path}/record.db"
     monkeypatch.setenv("DERMLENS_DATABASE", url)
     monkeypatch.setenv("DERMLENS_RECORD_KEY", KEY.hex())
-    monkeypatch.setattr("ui.record.session.USUAL", 60)  # however busy this machine is
     monkeypatch.setenv("DERMLENS_RECORD_PICTURES", str(tmp_path / "pictures"))
+    monkeypatch.setattr("ui.record.session.USUAL", 60)  # however busy this machine is
     return open_record(Settings(url, key=KEY, pictures=str(tmp_path / "pictures")))
 
 

@@ -261,6 +261,7 @@ def test_a_reading_with_the_answer_is_kept_that_was_put_down_while_the_image_was
     assert "Saving to the record" in text(app)
     put_down(app, "Put down", "mel")
     assert both.wait(60)
+    assert begun == [0, 1]
     for number in (first, 1 - first):
         may[number].set()
         assert done[number].wait(60)

@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.browser.app import free_port
+from tests.browser.app import START_SECONDS, free_port
 
 DEBIAN = Path("/usr/lib/postgresql")
 USERS = ("postgres", "nobody")
 """Who runs it where the tests run as root, whom it refuses."""
-START_SECONDS = 600
 
 
 def binaries() -> Path | None:

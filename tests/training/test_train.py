@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -331,6 +332,7 @@ def test_rows_of_a_run_are_never_of_the_test_split() -> None:
 
 def test_smoke_runs_the_whole_pipeline_from_the_command_line_without_a_data_set(tmp_path: Path) -> None:
     environment = {**os.environ, "DERMLENS_RUNS": str(tmp_path / "runs"), "HAM10000_DIR": ""}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     done = subprocess.run(
         [sys.executable, "-m", "training.train", "baseline_cnn", "--smoke"],
         cwd=ROOT,
@@ -339,6 +341,7 @@ def test_smoke_runs_the_whole_pipeline_from_the_command_line_without_a_data_set(
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 60
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("baseline_cnn-2")
     made = {"run.json", "history.csv", "progress.json", "events", "checkpoints"}

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import requests
 
-from tests.browser.app import free_port
+from tests.browser.app import START_SECONDS, free_port
 
 PROGRAMS = (Path("/usr/sbin/Orthanc"), Path("/usr/bin/Orthanc"), Path("/usr/local/sbin/Orthanc"))
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 USER, PASSWORD = "dermlens", "for-the-test-alone"
-START_SECONDS = 600
 
 
 def program() -> Path | None:

@@ -19,7 +19,8 @@ class Computing:
 
     Python computes for one page at a time, so one core is what there is to share. A visitor that has used up its part
     waits while another one's page runs; who is alone never waits. Answers of the models are free: they have a line of
-    their own (dermlens.server.limiter).
+    their own (dermlens.server.limiter). Who waits counts among those who share: else many who wait in turn would
+    each be filled as if the others were not there.
     """
 
     def __init__(self, limits: Limits = LIMITS, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,8 +31,8 @@ class Computing:
         self._running: Counter[Payer] = Counter()
         self._advanced: Counter[Payer] = Counter()
         """visitor -> runs that are paid in advance and have not begun"""
-        self._ran: dict[Payer, float] = {}
-        """visitor -> when a page of it ran last"""
+        self._seen: dict[Payer, float] = {}
+        """visitor -> when it was last charged, or refused"""
         self._counts: dict[Payer, float] = {}
         """what each of those counts who share"""
         self._at = clock()
@@ -66,9 +67,10 @@ class Computing:
             spent = used() - before - self._thread.free
             with self._lock:
                 self._fill()
-                self._charge(visitor, spent - ADVANCE if paid else spent)
+                if paid and visitor in self._left:  # who has all that it may was given the advance back
+                    self._left[visitor] += ADVANCE
+                self._charge(visitor, spent)
                 self._running -= Counter([visitor])
-                self._ran[visitor] = self._clock()
 
     @contextmanager
     def free(self, used: Callable[[], float] = time.thread_time) -> Iterator[None]:
@@ -87,11 +89,17 @@ class Computing:
 
     def _is_behind(self, visitor: Payer) -> bool:
         self._fill()
-        return self._left.get(visitor, 0.0) < 0 and bool(self._running.keys() - {visitor})
+        behind = self._left.get(visitor, 0.0) < 0 and bool(self._running.keys() - {visitor})
+        if behind:
+            self._seen[visitor] = self._at
+        return behind
 
     def _charge(self, visitor: Payer, seconds: float) -> None:
         burst = self._burst(visitor)
-        self._left[visitor] = max(self._left.get(visitor, burst) - seconds, -burst)
+        left = self._left.get(visitor, burst)
+        debt = min(max(burst, seconds), self._limits.computing_burst)  # of many pages at once, no more is owed
+        self._left[visitor] = max(left - seconds, min(left, -debt))
+        self._seen[visitor] = self._at
 
     def _burst(self, visitor: Payer) -> float:
         return self._limits.computing_burst * self._counts.get(visitor, visitor.counts)
@@ -99,8 +107,8 @@ class Computing:
     def _fill(self) -> None:
         now = self._clock()
         passed, self._at = now - self._at, now
-        self._ran = {who: at for who, at in self._ran.items() if now - at < self._limits.computing_recent}
-        self._counts = weights(self._ran.keys() | self._running.keys())
+        self._seen = {who: at for who, at in self._seen.items() if now - at < self._limits.computing_recent}
+        self._counts = weights(self._seen.keys() | self._running.keys())
         whole = sum(self._counts.values()) or 1.0
         part = {who: min(1, self._counts.get(who, who.counts) / whole) for who in self._left}
         filled = {who: left + passed * part[who] for who, left in self._left.items()}

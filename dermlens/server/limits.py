@@ -34,7 +34,7 @@ class Limits:
     """least bytes a second at which a file must come, over any `body_pause` seconds"""
     body_pause: float = 10.0
     body_waits: float = 60.0
-    """seconds that an upload waits for room, unread, before it is refused"""
+    """seconds that an upload waits for room or for its turn, unread, before it is refused"""
     untaken_seconds: float = 120.0
     """after which a file that was received and never taken by its page is dropped"""
 
@@ -74,9 +74,11 @@ class Limits:
     """of one session that are being made or wait: one at a time is made"""
 
     computing_burst: float = 4.0
-    """seconds for which the pages of one visitor may compute at once, and an even part of one core from then on"""
+    """seconds for which the pages, downloads and uploads of one visitor may compute at once; from then on its part of
+    one core. A stranger counts a quarter, n sessions of one address together √n, of these seconds as well
+    (dermlens.server.shares.weights)"""
     computing_recent: float = 5.0
-    """seconds after its last page for which a visitor counts among those who share"""
+    """seconds for which a visitor counts among those who share, after it has last computed or waited"""
 
     connections: int = 500
     """open at once; another one takes the place of the one that has been silent longest"""

@@ -1,9 +1,11 @@
 """Who has computed more than a fair part waits while others compute. The clock is the test's own."""
 
 import threading
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 
 from dermlens.server.computing import ADVANCE, Computing
@@ -112,7 +114,7 @@ def test_one_whose_last_page_was_a_while_ago_does_not_share_any_more_and_all_is_
     clock.now += 60.0
     with pages.of(Payer("last"), lambda: 0.0):
         pass
-    assert (dict(pages._running), dict(pages._advanced), list(pages._ran)) == ({}, {}, [Payer("last")])
+    assert (dict(pages._running), dict(pages._advanced), list(pages._seen)) == ({}, {}, [Payer("last")])
     assert pages._left == {Payer("last"): 4.0}
 
 
@@ -161,7 +163,7 @@ def test_strangers_count_a_quarter_when_the_time_is_shared_out() -> None:
     clock.now = 3.0
     assert pages.admit(Payer("known"))
     assert pages._left[Payer("known")] == pytest.approx(-1 + 3.0 / 3 - ADVANCE), "eight of them count as two"
-    assert pages._left[strangers[0]] == pytest.approx(-1 + 3.0 / 12)
+    assert pages._left[strangers[0]] == pytest.approx(1 - 5 + 3.0 / 12)
 
 
 def test_four_sessions_of_one_address_count_as_two() -> None:
@@ -175,6 +177,84 @@ def test_four_sessions_of_one_address_count_as_two() -> None:
     assert pages._left[Payer("elsewhere", "198.51.100.1")] == pytest.approx(-2 + 4.0 / 4)
     assert pages._left[Payer("signed in")] == pytest.approx(-2 + 4.0 / 4)
     assert pages._left[many[0]] == pytest.approx(-2 + 4.0 / 8), "each of the four a half"
+
+
+def test_twenty_five_sessions_of_one_address_count_as_five_for_as_long_as_they_come() -> None:
+    """All draw one page after the other, those who are let in at once with an even part of one core. Most wait for
+    longer than one counts who has gone, and a page may compute more than one of them may owe for many.
+    """
+    clock, rng = Clock(), np.random.default_rng(0)
+    pages = shared(clock)
+    many = [Payer(f"session {i}", "192.0.2.1") for i in range(25)]
+    others = [Payer(f"elsewhere {i}", f"198.51.100.{i}") for i in range(4)]
+    running: dict[Payer, tuple[AbstractContextManager[None], float]] = {}
+    used: dict[Payer, float] = dict.fromkeys([*many, *others], 0.0)
+    before = 0.0
+    while clock.now < 500.0:
+        for who in used:
+            if who not in running and pages.admit(who):
+                running[who] = pages.of(who, partial(used.__getitem__, who)), used[who] + rng.uniform(0.1, 2.0)
+                running[who][0].__enter__()
+        clock.now += 0.5
+        part = 0.5 / len(running)
+        for who, (page, until) in list(running.items()):
+            used[who] += part
+            if used[who] >= until:
+                page.__exit__(None, None, None)
+                del running[who]
+        if clock.now == 200.0:
+            before = sum(used[who] for who in many)
+    assert sum(used.values()) == pytest.approx(500.0)
+    assert (sum(used[who] for who in many) - before) / 300.0 == pytest.approx(5 / 9, abs=0.04)
+
+
+def test_a_debt_is_not_less_when_others_come_from_the_same_address() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    first, *others = [Payer(f"session {i}", "192.0.2.1") for i in range(16)]
+    run(pages, clock, first, 6.0)
+    assert pages._left[first] == -2.0
+    for who in others:
+        run(pages, clock, who, 0.0)
+    run(pages, clock, first, 0.1)
+    assert pages._left[first] == -2.0, "of many small pages, 4 / 4 seconds are the most that it can come to owe now"
+    run(pages, clock, first, 0.1)
+    assert pages._left[first] == -2.0
+
+
+def test_a_page_is_owed_whole_however_little_its_visitor_may_compute_at_once() -> None:
+    """Else pages that compute for long would be cheaper than short ones, for many sessions of one address."""
+    clock = Clock()
+    pages = shared(clock)
+    many = [Payer(f"session {i}", "192.0.2.1") for i in range(64)]
+    for who in many:
+        run(pages, clock, who, 0.0)
+    run(pages, clock, many[0], 0.5)
+    assert pages.admit(many[0])
+    run(pages, clock, many[0], 3.0)
+    assert pages._left[many[0]] == -3.0
+    run(pages, clock, many[1], 30.0)
+    assert pages._left[many[1]] == -4.0, "but never more than one alone may compute at once"
+
+
+def test_an_advance_that_the_bucket_has_made_up_for_is_not_given_back_again() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    assert pages.admit(Payer("quick"))
+    with pages.of(Payer("quick"), lambda: clock.used):
+        clock.now += 10.0
+        clock.used += 3.0
+    assert pages._left[Payer("quick")] == 1.0
+
+
+def test_who_is_charged_elsewhere_counts_among_those_who_share() -> None:
+    clock = Clock()
+    pages = shared(clock)
+    run(pages, clock, Payer("greedy"), 6.0)
+    pages.charge(Payer("uploads"), 0.001)
+    clock.now = 2.0
+    run(pages, clock, Payer("greedy"), 0.0)
+    assert pages._left[Payer("greedy")] == pytest.approx(-1.0)
 
 
 def test_many_sessions_of_one_address_may_not_each_compute_as_much_at_once_as_one_alone() -> None:
@@ -200,7 +280,7 @@ def test_a_stranger_who_is_alone_has_the_whole_core() -> None:
     run(pages, clock, alone, 5.0)
     clock.now = 2.0
     run(pages, clock, alone, 0.0)
-    assert pages._left[alone] == pytest.approx(1.0)
+    assert pages._left[alone] == pytest.approx(1 - 5 + 2.0)
 
 
 def test_what_was_computed_elsewhere_is_charged_too() -> None:

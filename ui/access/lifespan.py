@@ -145,9 +145,9 @@ async def _sweep(sessions: streamlit_internals.Sessions, ended: asyncio.Event) -
                 streamlit_internals.drop_upload(session, file)
             if ended.is_set():
                 ended.clear()
-                again, forgotten = 3, False
+                again = 3
             if again:
-                again -= 1
+                again, forgotten = again - 1, False
                 streamlit_internals.let_go_of_the_last_session()
                 streamlit_internals.drop_unused_media()
                 await loop.run_in_executor(own, _clean)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +19,10 @@ REFUSED_SECONDS = 1.0
 """That who is refused for want of room waits for the answer, unread, so that trying again at once gains nothing."""
 SECONDS_PER_BYTE = 3e-3 / 2**20
 """That taking a body computes."""
+SECONDS_PER_PIECE = 1e-4
+"""That taking a piece of it computes at least, however small it is."""
+CHARGED_SECONDS = 1e-3
+"""That are charged at once, as charging, and asking whether a visitor is behind, compute too."""
 _arrived: dict[tuple[str, str], tuple[float, int]] = {}
 """session and id of each file that was received and not taken yet -> when, and its bytes"""
 
@@ -64,6 +69,8 @@ class _Upload:
         self._visitor, self._session, self._file, self._receive = visitor, session, file, receive
         self._received = 0
         self._began = self._window = time.monotonic()
+        self._owed = CHARGED_SECONDS
+        """seconds that are to be charged, or for an upload that begins, to be asked for"""
         self._in_window = 0
         """bytes that came since the window has begun, over which the rate is taken"""
 
@@ -91,10 +98,12 @@ class _Upload:
 
     async def _counted(self) -> Message:
         """Return the next piece of the body, once its sender may and there is room for it."""
-        begun = time.monotonic()
-        while COMPUTING.is_behind(computes(self._visitor)):
-            await asyncio.sleep(RETRY)
-        self._window += time.monotonic() - begun  # it is not the sender who was slow then
+        if self._owed >= CHARGED_SECONDS:
+            self._owed = 0.0
+            await self._wait(
+                lambda: not COMPUTING.is_behind(computes(self._visitor)),
+                "The server is busy. Try again in a minute.",
+            )
         while True:
             left = self._window + LIMITS.body_pause - time.monotonic()
             try:
@@ -105,7 +114,9 @@ class _Upload:
                 continue
             break
         size = len(message.get("body") or b"")
-        COMPUTING.charge(computes(self._visitor), size * SECONDS_PER_BYTE)
+        self._owed += max(size * SECONDS_PER_BYTE, SECONDS_PER_PIECE)
+        if self._owed >= CHARGED_SECONDS or not message.get("more_body"):
+            COMPUTING.charge(computes(self._visitor), self._owed)
         self._received += size  # what is given back in the end, so it must be taken below or not be counted
         try:
             await self._make_room(size)
@@ -124,20 +135,28 @@ class _Upload:
         self._window, self._in_window = now, 0
 
     async def _make_room(self, size: int) -> None:
-        begun = time.monotonic()
-        while size:
-            if self._received > FILE.bytes + 2**20:
-                raise _RefusedError(413, f"The file is larger than {FILE.bytes / 2**20:.0f} MiB.")
-            refusal = VISITS.files.take(VISITS.who(self._session), size)
-            if refusal is None:
-                break
+        if self._received > FILE.bytes + 2**20:
+            raise _RefusedError(413, f"The file is larger than {FILE.bytes / 2**20:.0f} MiB.")
+
+        def there_is() -> bool:
+            refusal = VISITS.files.take(VISITS.who(self._session), size) if size else None
             if refusal == "own":
                 most = f"{LIMITS.files_session / 2**20:.0f} MiB"
                 raise _RefusedError(413, f"More than {most} at once. Upload the rest once these were examined.")
+            return refusal is None
+
+        await self._wait(there_is, "The server cannot hold any more files now. Try again in a minute.")
+
+    async def _wait(self, over: Callable[[], bool], sentence: str) -> None:
+        """Wait until the server lets the upload go on; of that time, it is not the sender who was slow."""
+        begun = time.monotonic()
+        while not over():
             if time.monotonic() - begun > LIMITS.body_waits:
-                raise _RefusedError(503, "The server cannot hold any more files now. Try again in a minute.")
+                raise _RefusedError(503, sentence)
             await asyncio.sleep(RETRY)
-        self._window += time.monotonic() - begun  # nor here
+        waited = time.monotonic() - begun
+        self._window += waited
+        self._began += waited
 
 
 def arrived(session: str, file: str, size: int) -> None:

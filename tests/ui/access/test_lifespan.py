@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,41 @@ def test_what_has_ended_is_cleaned_up_while_every_thread_makes_downloads(monkeyp
         return found
 
     assert finish(run())
+
+
+def test_networks_are_asked_to_forget_as_long_as_a_script_that_is_being_stopped_may_ask_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that asks after the first time, and is done before the second, leaves its picture in them."""
+    done: list[str] = []
+    over = threading.Event()
+
+    def forget() -> bool:
+        done.append("forgotten")
+        return True
+
+    def collected(generation: int = 2) -> int:
+        over.set()  # of the first turn in which nothing is left to clean
+        return 0
+
+    monkeypatch.setattr(lifespan, "LIMITS", replace(LIMITS, swept_seconds=0.001))
+    monkeypatch.setattr(lifespan, "_clean", lambda: done.append("cleaned"))
+    monkeypatch.setattr(lifespan, "_forget", forget)
+    counts = itertools.count()
+    monkeypatch.setattr(lifespan.gc, "get_stats", lambda: [{"collections": next(counts)}])
+    monkeypatch.setattr(lifespan.gc, "collect", collected)
+    for name in ("let_go_of_the_last_session", "drop_unused_media"):
+        monkeypatch.setattr(streamlit_internals, name, lambda: None)
+
+    async def run() -> None:
+        ended = asyncio.Event()
+        ended.set()
+        sweep = asyncio.ensure_future(lifespan._sweep(streamlit_internals.Sessions(1.0), ended))
+        assert await asyncio.to_thread(over.wait, 30)
+        sweep.cancel()
+
+    finish(run())
+    assert done == 3 * ["cleaned", "forgotten"]
 
 
 @pytest.fixture

@@ -12,6 +12,9 @@ from dermlens.server.shares import Payer, weights
 ADVANCE = 0.25
 """Seconds that a run is charged before it begins, so that those of one visitor are not all let in at once."""
 
+FRESH = 0.01
+"""Seconds for which the parts may be as they were, where many who wait ask again."""
+
 
 class Computing:
     """The computing time of pages: a token bucket a visitor, filled by its part of one core (see
@@ -88,7 +91,8 @@ class Computing:
             self._charge(visitor, seconds)
 
     def _is_behind(self, visitor: Payer) -> bool:
-        self._fill()
+        if self._clock() - self._at >= FRESH:
+            self._fill()
         behind = self._left.get(visitor, 0.0) < 0 and bool(self._running.keys() - {visitor})
         if behind:
             self._seen[visitor] = self._at
@@ -110,9 +114,13 @@ class Computing:
         self._seen = {who: at for who, at in self._seen.items() if now - at < self._limits.computing_recent}
         self._counts = weights(self._seen.keys() | self._running.keys())
         whole = sum(self._counts.values()) or 1.0
-        part = {who: min(1, self._counts.get(who, who.counts) / whole) for who in self._left}
-        filled = {who: left + passed * part[who] for who, left in self._left.items()}
-        self._left = {who: left for who, left in filled.items() if left < self._burst(who)}
+        for who, left in list(self._left.items()):
+            counts = self._counts.get(who, who.counts)
+            left += passed * min(1.0, counts / whole)
+            if left < self._limits.computing_burst * counts:
+                self._left[who] = left
+            else:
+                del self._left[who]
         self._advanced = Counter({who: n for who, n in self._advanced.items() if n > 0 and who in self._left})
 
 

@@ -10,7 +10,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from dermlens.server.limits import LIMITS, Limits
 
@@ -23,8 +23,7 @@ Refusal = Literal["own", "all"]
 everybody."""
 
 
-@dataclass(frozen=True)
-class Payer:
+class Payer(NamedTuple):
     """Who stands for all that one visitor does, where time is shared out."""
 
     name: str
